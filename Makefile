@@ -1,0 +1,40 @@
+# Everything a person or CI does with a checkout. `make setup` first, which all targets do themselves.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test lint types clean
+
+help:
+	@echo "make setup          .venv with everything, at the versions of constraints.txt"
+	@echo "make demo           train, export, serve and sample digits; ONCE=1 stops the service at the end"
+	@echo "make test           lint, types and the whole test suite"
+	@echo "make lint | types   those alone"
+	@echo "make clean          delete .venv and caches"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python found; install python3.11 and python3.11-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy training export serving clients
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,51 @@
+"""Typed client of a Ganworks service.
+
+from gan_client import GanClient
+
+with GanClient() as client:
+    images = client.generate(16, label=7, seed=123)
+    images.grid().save("sevens.png")
+"""
+
+from gan_client.client import GanClient
+from gan_client.errors import (
+    ConnectionFailedError,
+    DeadlineExceededError,
+    GanError,
+    InternalServerError,
+    InvalidArgumentError,
+    InvalidRequestError,
+    NotFoundError,
+    QueueFullError,
+    RequestTooLargeError,
+    ServiceDeadlineError,
+    StatusError,
+    UnauthorizedError,
+    UnavailableError,
+    UnexpectedResponseError,
+)
+from gan_client.exchange import Health
+from gan_client.images import Generation, Image
+from gan_client.types import ModelInfo
+
+__all__ = [
+    "ConnectionFailedError",
+    "DeadlineExceededError",
+    "GanClient",
+    "GanError",
+    "Generation",
+    "Health",
+    "Image",
+    "InternalServerError",
+    "InvalidArgumentError",
+    "InvalidRequestError",
+    "ModelInfo",
+    "NotFoundError",
+    "QueueFullError",
+    "RequestTooLargeError",
+    "ServiceDeadlineError",
+    "StatusError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnexpectedResponseError",
+]

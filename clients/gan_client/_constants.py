@@ -1,0 +1,25 @@
+"""Every number and default of the client, in one place. Times are in seconds, sizes in bytes."""
+
+from typing import Final
+
+DEFAULT_URL: Final = "http://localhost:3000"
+DEFAULT_TIMEOUT: Final = 60.0  # for one call, all tries and pauses included
+MAX_TIMEOUT: Final = 86_400.0
+CONNECT_TIMEOUT: Final = 5.0  # for one try: an address that swallows packets is given up early
+
+DEFAULT_MAX_RETRIES: Final = 2
+MAX_RETRIES: Final = 100
+RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
+BACKOFF_MIN: Final = 0.5
+BACKOFF_MAX: Final = 8.0
+RETRY_AFTER_JITTER: Final = 0.1  # share of Retry-After that is added at random, so that callers don't return as one
+
+MAX_IMAGES: Final = 100_000  # of one call; the service's own limit (GAN_MAX_N) is usually far lower
+MAX_TRUNCATION: Final = 10.0
+MAX_COLUMNS: Final = 1000
+GRID_PADDING: Final = 2  # pixels between the images of a contact sheet
+
+# What an answer may make this process hold, whoever sent it.
+MAX_RESPONSE_BYTES: Final = 2**30
+MAX_INDEX_BYTES: Final = 2**26
+MAX_IMAGE_PIXELS: Final = 2**26

@@ -1,0 +1,158 @@
+"""The wire contract: every request and response body of the service. The server imports these classes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SEED_LIMIT: Final = 2**53
+"""Seeds are integers with 0 <= seed < SEED_LIMIT: what a JSON number carries exactly in every language."""
+
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
+ClassId: TypeAlias = Annotated[int, Field(ge=0)]
+ClassName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Format: TypeAlias = Literal["json", "png", "npy", "zip"]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Answer(BaseModel):
+    # A newer service may say more than this client knows.
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class GenerateRequest(_Body):
+    """Body of `POST /generate`. Everything has a default: `{}` asks for one image."""
+
+    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    """Name of the generator; may be left out when the service has exactly one."""
+
+    n: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Number of images; the service's GAN_MAX_N is the upper limit."
+    )
+    """Number of images, from 1 to the service's limit; default 1, or the number of `seeds` or `latents`."""
+
+    seed: Seed | None = Field(default=None, description="Image i is drawn from seed + i; random when absent.")
+    """Seed of the first image, 0 <= seed < 2**53; image i has seed + i. Random when absent."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        default=None, description="One seed for each image, instead of `seed`."
+    )
+    """One seed for each image, instead of `seed`."""
+
+    label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Class id or name for all images, or a list of n. Drawn from the seed when absent.",
+    )
+    """Class id or class name for all images, or one for each; drawn from each image's seed when absent."""
+
+    latents: (
+        Annotated[
+            list[Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]],
+            Field(min_length=1),
+        ]
+        | None
+    ) = Field(default=None, description="n rows of latent_dim finite numbers, used instead of seeds.")
+    """n rows of latent_dim finite numbers, used as they are instead of being drawn from seeds."""
+
+    truncation: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = Field(
+        default=None, description="Cut normal latents to [-truncation, truncation]."
+    )
+    """Cut normal latents to [-t, t], 0 < t <= 10. Smaller is more typical and less varied."""
+
+    format: Format | None = Field(
+        default=None, description="Response format; the Accept header decides when absent, else json."
+    )
+    """`json` (base64 PNGs), `png` (one image or a contact sheet), `npy` (uint8 N,H,W,C) or `zip`."""
+
+    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Columns of the contact sheet; near-square when absent."
+    )
+    """Columns of the contact sheet, 1 to 1000; near-square when absent."""
+
+
+class GeneratedImage(_Answer):
+    """One image of a `json` response (with `png`), or one entry of `images.json` in a `zip` (with `file`)."""
+
+    seed: int | None
+    """The seed this image was drawn from; null when the request carried latents."""
+
+    label: int | None
+    """Class id; null for an unconditional generator."""
+
+    label_name: str | None = None
+    """Class name of `label`; null for an unconditional generator."""
+
+    png: str | None = None
+    """The image as base64 PNG (format `json`)."""
+
+    file: str | None = None
+    """Name of the image's file in the archive (format `zip`)."""
+
+
+class GenerateResponse(_Answer):
+    """Body of a `json` response of `POST /generate`, and `images.json` in a `zip`."""
+
+    model: str
+    """Name of the generator that drew the images."""
+
+    images: list[GeneratedImage]
+    """The images, in the order of the request."""
+
+
+class ModelInfo(_Answer):
+    """What `/models` says of one generator."""
+
+    name: str
+    """Name to put into a request's `model`."""
+
+    image_size: tuple[int, int]
+    """Height and width in pixels."""
+
+    channels: int
+    """1 (grey) or 3 (RGB)."""
+
+    latent_dim: int
+    """Length of one latent vector."""
+
+    latent_distribution: Literal["normal", "uniform"]
+    """What latents are drawn from: N(0, 1), or uniform on [-1, 1]."""
+
+    class_names: list[str] | None
+    """Class names in the order of their ids; null for an unconditional generator."""
+
+    family: str
+    """Architecture family of the generator."""
+
+
+class ModelList(_Answer):
+    """Body of `GET /models`."""
+
+    models: list[ModelInfo]
+    """The generators that are loaded, by name."""
+
+
+class ErrorDetail(_Answer):
+    """What went wrong, in one line."""
+
+    code: str
+    """Stable machine-readable code, e.g. `invalid_request`, `unknown_model`, `queue_full`."""
+
+    message: str
+    """One sentence with the offending value, the allowed range and what to do."""
+
+    param: str | None = None
+    """The request field at fault, if there is one."""
+
+
+class ErrorBody(_Answer):
+    """Body of every response with a status of 400 or above."""
+
+    error: ErrorDetail
+    """What went wrong."""
+
+    request_id: str
+    """The request's X-Request-ID, for the service's log."""

@@ -1,0 +1,135 @@
+"""The whole path in one go: train on the embedded digits, export, serve, sample. `make demo` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "demo-digits"
+RUN, ARTIFACT, SAMPLES = f"runs/{NAME}", f"models/{NAME}", f"samples/{NAME}"  # in ROOT
+LABEL, COUNT = 7, 64
+READY_SECONDS, STOP_SECONDS = 60, 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--once", action="store_true", help="stop the service at the end")
+    parser.add_argument("--minutes", type=float, default=2.0, help="training time")
+    parser.add_argument("--port", type=int, default=3000, help="port of the service; the next free one if taken")
+    options = parser.parse_args()
+    # Ctrl-C goes to the whole terminal group, and `make` sends SIGTERM: either way the service is stopped below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+    say("1/4 train: a class-conditional GAN on the embedded digits")
+    run(f"gan-train --type cgan --data digits --out {RUN} --minutes {options.minutes} --steps 100000 --force")
+    say("2/4 export: ONNX with a certificate")
+    run(f"gan-export {RUN}/ckpt.pt --name {NAME} --out {ARTIFACT} --force")
+    port = free_port(options.port)
+    url = f"http://localhost:{port}"
+    say(f"3/4 serve: bentoml serve --port {port}")
+    with service(port, url):
+        say(f"4/4 sample: {COUNT} images of the digit {LABEL}")
+        run(f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {NAME} --out {SAMPLES} --url {url}")
+        print(f"\ncontact sheet  {SAMPLES}/sheet.png")
+        print(f"export check   {certificate_line()}")
+        print(f"service        {url}")
+        if options.once:
+            return
+        print(f"""
+Try:  curl -X POST {url}/generate -H 'content-type: application/json' \\
+        -d '{{"model":"{NAME}","n":4,"label":7,"format":"png"}}' > sheet.png
+Ctrl-C stops the service.""")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def run(line: str) -> None:
+    """Run one of our commands in ROOT; its failure, already explained on stderr, is ours."""
+    print(f"$ {line}", flush=True)
+    command, *arguments = line.split()
+    done = subprocess.run([BIN / command, *arguments], cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+@contextlib.contextmanager
+def service(port: int, url: str) -> Iterator[None]:
+    """`bentoml serve` with only the demo's artifact, until the block ends; its log is shown if it does not come up."""
+    with tempfile.TemporaryDirectory() as home, (Path(home) / "serve.log").open("w+") as log:
+        environment = os.environ | {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", "GAN_MODELS": ARTIFACT}
+        process = subprocess.Popen(
+            [BIN / "bentoml", "serve", "--port", str(port), "--timeout-graceful-shutdown", "10"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            if not wait_until_ready(process, url):
+                log.seek(0)
+                sys.exit(f"demo: the service did not come up:\n{log.read()}")
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(f"{url}/readyz"):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def free_port(wanted: int) -> int:
+    """`wanted`, or any free port when somebody listens on it."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", wanted))
+        except OSError:
+            probe.bind(("0.0.0.0", 0))
+            print(f"(port {wanted} is in use)")
+        return int(probe.getsockname()[1])
+
+
+def certificate_line() -> str:
+    result = json.loads((ROOT / ARTIFACT / "certificate.json").read_text())["results"][0]
+    errors = result["against_float32"]
+    return (
+        f"{result['images']} images, largest error {errors['max_abs']:.2e}, PSNR {errors['psnr_db']:.0f} dB, "
+        f"{result['uint8_differing_share']:.4%} of uint8 pixels differ, {len(result['gates'])} gates passed "
+        f"({ARTIFACT}/certificate.json)"
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,1 @@
+"""Export a generator to ONNX with a certificate of its numerics."""

@@ -1,0 +1,129 @@
+"""manifest.json: everything that is known of an artifact, as a strict schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from .latents import SAMPLER
+
+MANIFEST_FILE: Final = "manifest.json"
+CERTIFICATE_FILE: Final = "certificate.json"
+PREVIEW_FILE: Final = "preview.png"
+IDENTITY_KEY: Final = "ganworks.manifest_sha256"
+"""Key in an ONNX file's metadata_props under which `Manifest.identity()` stands."""
+
+LATENT_INPUT: Final = "z"
+LABEL_INPUT: Final = "label"
+IMAGE_OUTPUT: Final = "image"
+PIXELS_OUTPUT: Final = "pixels"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TensorSpec(_Strict):
+    """One input or output of the graph; a string among the dimensions is a dynamic one."""
+
+    name: str
+    dtype: Literal["float32", "int64", "uint8"]
+    shape: list[int | str]
+
+
+class LatentSpec(_Strict):
+    """What a seed is turned into."""
+
+    dim: Annotated[int, Field(ge=1)]
+    distribution: Literal["normal", "uniform"]
+    sampler: str
+
+
+class ImageSpec(_Strict):
+    """What comes out."""
+
+    height: Annotated[int, Field(ge=1)]  # pixels
+    width: Annotated[int, Field(ge=1)]  # pixels
+    channels: Literal[1, 3]
+    mode: Literal["L", "RGB"]
+    value_range: tuple[float, float]  # of the output `pixels`
+
+
+class Variant(_Strict):
+    """One graph file with the common signature."""
+
+    name: str
+    file: FileName
+    sha256: Sha256
+    images_per_second: dict[str, float]  # batch size -> rate, measured on the exporting host
+
+
+class Provenance(_Strict):
+    """Where the weights come from."""
+
+    source_sha256: Sha256
+    weights: Literal["ema", "raw"]
+    training: dict[str, Any]  # type, data, steps and the like, as far as the source says
+    packages: dict[str, str]  # versions that made the artifact
+
+
+class Properties(_Strict):
+    """What the certificate found to hold."""
+
+    deterministic: bool
+    batch_invariant: bool
+
+
+class Manifest(_Strict):
+    """Schema version 1 of manifest.json."""
+
+    schema_version: Literal[1] = 1
+    name: ModelName
+    family: str
+    hyperparameters: dict[str, Any]
+    latent: LatentSpec
+    class_names: list[str] | None
+    image: ImageSpec
+    inputs: list[TensorSpec]
+    outputs: list[TensorSpec]
+    provenance: Provenance
+    properties: Properties
+    variants: Annotated[list[Variant], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        wanted = [LATENT_INPUT, LABEL_INPUT] if self.class_names is not None else [LATENT_INPUT]
+        if [tensor.name for tensor in self.inputs] != wanted:
+            raise ValueError(f"inputs must be {wanted}")
+        if [tensor.name for tensor in self.outputs] != [IMAGE_OUTPUT, PIXELS_OUTPUT]:
+            raise ValueError(f"outputs must be {[IMAGE_OUTPUT, PIXELS_OUTPUT]}")
+        if self.latent.sampler != SAMPLER:
+            raise ValueError(f"sampler is {self.latent.sampler!r}; this version knows {SAMPLER!r}")
+        if self.class_names is not None and not self.class_names:
+            raise ValueError("class_names is empty; a generator without classes has null")
+        if (self.image.mode == "L") != (self.image.channels == 1):
+            raise ValueError(f"mode {self.image.mode} does not fit {self.image.channels} channels")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of classes; 0 for an unconditional generator."""
+        return len(self.class_names) if self.class_names is not None else 0
+
+    def identity(self) -> str:
+        """sha256 of the manifest without its variants, which stands in every variant's ONNX metadata.
+
+        The variants are left out because they hold the digests of the very files that carry this one.
+        """
+        content = self.model_dump(mode="json", exclude={"variants"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"

@@ -1,0 +1,78 @@
+"""One way to run an artifact with ONNX Runtime, for the certificate and for serving alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .reading import Artifact, ArtifactError
+
+PROVIDER = "CPUExecutionProvider"
+
+
+def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0) -> ort.InferenceSession:
+    """A session on the variant's file, with the options that serving uses.
+
+    Args:
+        artifact: as `load_artifact` returned it.
+        variant: which graph.
+        threads: threads inside an operator; 0 is one for each core.
+
+    Raises:
+        ArtifactError: the graph can't be loaded, was made for another manifest, or has another signature.
+    """
+    chosen = artifact.variant(variant)
+    path = artifact.path_of(chosen)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
+    except Exception as error:
+        raise ArtifactError(f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}") from error
+    identity = session.get_modelmeta().custom_metadata_map.get(IDENTITY_KEY)
+    if identity != artifact.manifest.identity():
+        raise ArtifactError(
+            f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
+            "(its digest in the graph differs); the manifest was changed or the file swapped: export again"
+        )
+    for kind, declared, found in (
+        ("input", artifact.manifest.inputs, session.get_inputs()),
+        ("output", artifact.manifest.outputs, session.get_outputs()),
+    ):
+        if [tensor.name for tensor in declared] != [tensor.name for tensor in found]:
+            raise ArtifactError(f"{path}: its {kind}s are {[t.name for t in found]}, not those of the manifest")
+    return session
+
+
+def run_session(
+    session: ort.InferenceSession,
+    latents: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    *,
+    pixels: bool = False,
+) -> Any:
+    """Generate images.
+
+    Args:
+        session: from `open_session`.
+        latents: (N, latent_dim).
+        labels: (N,), None for an unconditional generator.
+        pixels: also return the float output.
+
+    Returns:
+        uint8 (N, C, H, W); with `pixels` a pair of that and float32 (N, C, H, W).
+    """
+    feed: dict[str, NDArray[Any]] = {LATENT_INPUT: latents}
+    if labels is not None:
+        feed[LABEL_INPUT] = labels
+    names = [IMAGE_OUTPUT, PIXELS_OUTPUT] if pixels else [IMAGE_OUTPUT]
+    outputs = session.run(names, feed)
+    return tuple(outputs) if pixels else outputs[0]

@@ -1,0 +1,65 @@
+"""What a person looks at first: the preview picture and the model card."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from .artifact import PREVIEW_FILE, Artifact, Manifest, draw, open_session, run_session
+from .artifact.certificate import Certificate
+from .artifact.sheet import contact_sheet
+
+CARD_FILE = "README.md"
+PREVIEW_COLUMNS = 8
+PREVIEW_ROWS = 8  # without classes; with classes a row each
+
+
+def draw_preview(artifact: Artifact) -> Image.Image:
+    """Images of the seeds 0, 1, 2, ... from the final file: a row for each class, or 8 rows."""
+    manifest = artifact.manifest
+    rows = manifest.classes or PREVIEW_ROWS
+    n = rows * PREVIEW_COLUMNS
+    latents = draw(range(n), manifest.latent.dim, manifest.latent.distribution).latents
+    labels = np.repeat(np.arange(rows, dtype=np.int64), PREVIEW_COLUMNS) if manifest.classes else None
+    return contact_sheet(run_session(open_session(artifact), latents, labels), PREVIEW_COLUMNS)
+
+
+def write_card(manifest: Manifest, certificate: Certificate) -> str:
+    """The model card as Markdown."""
+    image, latent, provenance = manifest.image, manifest.latent, manifest.provenance
+    classes = ", ".join(manifest.class_names) if manifest.class_names else "none (unconditional)"
+    lines = [
+        f"# {manifest.name}",
+        "",
+        f"![samples]({PREVIEW_FILE})",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| family | `{manifest.family}` |",
+        f"| images | {image.height}x{image.width}, {'grey' if image.channels == 1 else 'RGB'} |",
+        f"| latents | {latent.dim}, {latent.distribution}, sampler `{latent.sampler}` |",
+        f"| classes | {classes} |",
+        f"| weights | {provenance.weights}, source sha256 `{provenance.source_sha256}` |",
+        *(f"| {key.replace('_', ' ')} | {value} |" for key, value in provenance.training.items()),
+        *(f"| {package} | {version} |" for package, version in provenance.packages.items()),
+        "",
+        "## Certificate",
+        "",
+        f"Reference: {certificate.reference}.",
+        "",
+        "| variant | largest error | mean error | 99.9 % below | PSNR | uint8 pixels that differ | images/s at batch "
+        + ", ".join(manifest.variants[0].images_per_second)
+        + " |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for result, variant in zip(certificate.results, manifest.variants, strict=True):
+        errors = result.against_float32
+        psnr = "no difference" if errors.psnr_db is None else f"{errors.psnr_db:.1f} dB"
+        speeds = ", ".join(f"{rate:,.0f}" for rate in variant.images_per_second.values())
+        lines.append(
+            f"| {result.variant} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
+            f"| {result.uint8_differing_share:.4%} (by {result.uint8_max_difference} at most) | {speeds} |"
+        )
+    lines += ["", "| gate | measured | limit | unit |", "|---|---|---|---|"]
+    lines += [f"| {g.code} | {g.measured:.4g} | {g.limit:g} | {g.unit} |" for r in certificate.results for g in r.gates]
+    return "\n".join(lines) + "\n"

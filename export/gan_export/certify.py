@@ -1,0 +1,351 @@
+"""The certificate: how far the file on disk is from the eager module, and whether it behaves as it promises.
+
+Nothing here needs torch: the reference comes as arrays or as a function.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .artifact import Manifest, draw
+from .artifact.certificate import Certificate, Errors, Gate, VariantCertificate
+from .artifact.runtime import PROVIDER
+
+BATCHES: Final = (1, 2, 3, 7, 64)
+SEEDS: Final = (0, 1_000_003, 2**52)
+TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
+ROUNDING_LIMIT: Final = 1  # uint8 steps: one rounding may fall on the other side
+RANGE_SLACK: Final = 1e-6
+TAIL: Final = 4.0  # standard deviations
+PROBE_SECONDS: Final = 600
+
+Array = NDArray[Any]
+Reference = Callable[[NDArray[np.float32], "NDArray[np.int64] | None"], tuple[Array, Array]]
+"""(latents, labels) -> pixels of the eager module in float32 and in float64."""
+
+
+class CertificationError(RuntimeError):
+    """The candidate could not be run at all; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch that is run through both."""
+
+    z: NDArray[np.float32]  # (N, latent_dim)
+    label: NDArray[np.int64] | None  # (N,)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the candidate made of a case."""
+
+    image: Array  # uint8 (N, C, H, W)
+    pixels: Array  # float32 (N, C, H, W)
+    error: str | None = None
+
+
+def make_cases(manifest: Manifest) -> dict[str, Case]:
+    """The batches that a certificate is about: the declared latents, their tails and zero, every label, every batch."""
+    dim, classes = manifest.latent.dim, manifest.classes
+    cases: dict[str, Case] = {}
+
+    def add(name: str, z: Array, label: Array | None = None) -> None:
+        if classes and label is None:
+            label = np.arange(len(z), dtype=np.int64) % classes
+        cases[name] = Case(np.ascontiguousarray(z, np.float32), label)
+
+    for seed in SEEDS:
+        for batch in BATCHES:
+            z = draw(range(seed, seed + batch), dim, manifest.latent.distribution).latents
+            add(f"seed{seed}_batch{batch}", z)
+    largest = cases[f"seed{SEEDS[0]}_batch{max(BATCHES)}"]
+    add("repeat", largest.z, largest.label)
+    for i in _lone(largest):
+        add(f"alone{i}", largest.z[i : i + 1], None if largest.label is None else largest.label[i : i + 1])
+    signs = np.where(largest.z[:3] >= 0, 1.0, -1.0)
+    extreme = TAIL if manifest.latent.distribution == "normal" else 1.0
+    add("tails", extreme * signs)
+    add("zeros", np.zeros((2, dim)))
+    add("latents", largest.z[:8], np.zeros(8, np.int64) if classes else None)
+    if classes:
+        add("labels", np.repeat(largest.z[:1], classes, 0), np.arange(classes, dtype=np.int64))
+    return cases
+
+
+def run_candidate(directory: Path, variant: str, cases: dict[str, Case]) -> tuple[dict[str, Result], dict[str, float]]:
+    """Run the cases in a fresh process (artifact/probe.py); returns their results and the speeds by batch size.
+
+    Raises:
+        CertificationError: the process failed, with its last line.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "cases.npz", Path(folder) / "results.npz"
+        arrays: dict[str, Array] = {}
+        for name, case in cases.items():
+            arrays[f"{name}.z"] = case.z
+            if case.label is not None:
+                arrays[f"{name}.label"] = case.label
+        np.savez(given, **arrays)  # type: ignore[arg-type]
+        command = [
+            sys.executable,
+            "-m",
+            "gan_export.artifact.probe",
+            str(directory),
+            variant,
+            str(given),
+            str(made),
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise CertificationError(f"the exported graph did not finish within {PROBE_SECONDS} s") from error
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise CertificationError(f"the exported graph can't be run: {last}")
+        with np.load(made, allow_pickle=False) as stored:
+            results = {name: _result(stored, name) for name in cases}
+            speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}
+    return results, speeds
+
+
+def certify_variant(
+    directory: Path, manifest: Manifest, variant: str, reference: Reference
+) -> tuple[VariantCertificate, dict[str, float]]:
+    """Compare one variant on disk with the reference; returns the measurements and the speeds by batch size."""
+    cases = make_cases(manifest)
+    results, speeds = run_candidate(directory, variant, cases)
+    refused = {name: result.error for name, result in results.items() if result.error is not None}
+    gates = [_gate_runs(refused)]
+    if not refused:
+        wanted = {name: reference(case.z, case.label) for name, case in cases.items()}
+        gates += _signature_gates(manifest, cases, results)
+    if all(gate.passed for gate in gates):
+        compared = _Compared(results, wanted)
+        gates += [
+            *_value_gates(manifest, results),
+            *compared.gates(),
+            *_behaviour_gates(manifest, cases, results),
+        ]
+        errors = (compared.against32, compared.against64, compared.own)
+        share, steps = compared.differing_share, compared.max_steps
+    else:
+        nothing = Errors(max_abs=float("inf"), mean_abs=float("inf"), p999_abs=float("inf"), psnr_db=None)
+        errors, share, steps = (nothing, nothing, nothing), 1.0, 255
+    certificate = VariantCertificate(
+        variant=variant,
+        provider=PROVIDER,
+        images=sum(len(case.z) for case in cases.values()),
+        batches=list(BATCHES),
+        seeds=list(SEEDS),
+        against_float32=errors[0],
+        against_float64=errors[1],
+        float32_against_float64=errors[2],
+        uint8_differing_share=share,
+        uint8_max_difference=steps,
+        gates=gates,
+    )
+    return certificate, speeds
+
+
+def certificate_of(manifest: Manifest, results: Sequence[VariantCertificate], reference: str) -> Certificate:
+    """The document that is stored."""
+    return Certificate(manifest_identity=manifest.identity(), reference=reference, results=list(results))
+
+
+class _Compared:
+    """Differences over all cases."""
+
+    def __init__(self, results: dict[str, Result], wanted: dict[str, tuple[Array, Array]]) -> None:
+        candidate = np.concatenate([result.pixels.ravel() for result in results.values()]).astype(np.float64)
+        float32 = np.concatenate([wanted[name][0].ravel() for name in results]).astype(np.float64)
+        float64 = np.concatenate([wanted[name][1].ravel() for name in results]).astype(np.float64)
+        images = np.concatenate([result.image.ravel() for result in results.values()]).astype(np.int16)
+        self.against32 = errors_between(candidate, float32)
+        self.against64 = errors_between(candidate, float64)
+        self.own = errors_between(float32, float64)
+        steps = np.abs(images - to_uint8(float32).astype(np.int16))
+        self.differing_share = float((steps > 0).mean())
+        self.max_steps = int(steps.max())
+        self.worst_case = max(results, key=lambda name: float(np.abs(results[name].pixels - wanted[name][0]).max()))
+
+    def gates(self) -> list[Gate]:
+        return [
+            Gate(
+                code="tolerance",
+                passed=self.against32.max_abs <= TOLERANCE,
+                measured=self.against32.max_abs,
+                limit=TOLERANCE,
+                unit="largest absolute error of pixels on [-1, 1]",
+                what=f"ONNX Runtime gives the pixels of eager PyTorch (worst case: {self.worst_case})",
+                advice="a layer was exported with other parameters, e.g. another eps or a layer left in train mode",
+            ),
+            Gate(
+                code="uint8_rounding",
+                passed=self.max_steps <= ROUNDING_LIMIT,
+                measured=self.max_steps,
+                limit=ROUNDING_LIMIT,
+                unit="largest difference in uint8 steps",
+                what="the uint8 image is the rounded float image of eager PyTorch",
+                advice="the scaling or rounding at the end of the graph is wrong",
+            ),
+        ]
+
+
+def errors_between(candidate: Array, reference: Array) -> Errors:
+    """Maximum, mean and 99.9th percentile of |candidate - reference|, and PSNR for values on [-1, 1]."""
+    difference = np.abs(candidate - reference)
+    mean_square = float(np.square(difference).mean())
+    return Errors(
+        max_abs=float(difference.max()),
+        mean_abs=float(difference.mean()),
+        p999_abs=float(np.quantile(difference, 0.999)),
+        psnr_db=10 * float(np.log10(4.0 / mean_square)) if mean_square else None,
+    )
+
+
+def to_uint8(pixels: Array) -> NDArray[np.uint8]:
+    """[-1, 1] -> 0..255, rounded half to even."""
+    return np.clip(np.rint((pixels + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def _result(stored: Any, name: str) -> Result:
+    if f"{name}.error" in stored:
+        return Result(np.empty(0), np.empty(0), str(stored[f"{name}.error"]))
+    return Result(stored[f"{name}.image"], stored[f"{name}.pixels"])
+
+
+def _lone(case: Case) -> range:
+    """Positions whose image is also generated alone: first, last and some between."""
+    return range(0, len(case.z), 9)
+
+
+def _gate_runs(refused: Mapping[str, str]) -> Gate:
+    first = f": {next(iter(refused))}: {next(iter(refused.values()))}" if refused else ""
+    return Gate(
+        code="dynamic_batch",
+        passed=not refused,
+        measured=len(refused),
+        limit=0,
+        unit="refused batches",
+        what=f"the graph runs at every batch size, latent and label{first}",
+        advice="a batch size or a class count was baked into the graph; use -1 and x.shape[0] in reshapes",
+    )
+
+
+def _signature_gates(manifest: Manifest, cases: dict[str, Case], results: dict[str, Result]) -> list[Gate]:
+    size = (manifest.image.channels, manifest.image.height, manifest.image.width)
+    shapes = [
+        name
+        for name, result in results.items()
+        if result.image.shape != (len(cases[name].z), *size) or result.pixels.shape != result.image.shape
+    ]
+    dtypes = [n for n, r in results.items() if r.image.dtype != np.uint8 or r.pixels.dtype != np.float32]
+    wild = [name for name, result in results.items() if not np.isfinite(result.pixels).all()]
+    return [
+        Gate(
+            code="shape",
+            passed=not shapes,
+            measured=len(shapes),
+            limit=0,
+            unit="batches of another shape",
+            what=f"outputs are (N, {', '.join(map(str, size))})",
+            advice="the generator gives another image size or layout than declared",
+        ),
+        Gate(
+            code="dtype",
+            passed=not dtypes,
+            measured=len(dtypes),
+            limit=0,
+            unit="batches of another type",
+            what="outputs are uint8 and float32",
+            advice="a layer of another precision is in the graph",
+        ),
+        Gate(
+            code="finite",
+            passed=not wild,
+            measured=len(wild),
+            limit=0,
+            unit="batches with NaN or infinity",
+            what="every pixel is a finite number",
+            advice="a weight is NaN or a layer overflows; export an earlier checkpoint",
+        ),
+    ]
+
+
+def _value_gates(manifest: Manifest, results: dict[str, Result]) -> list[Gate]:
+    low, high = manifest.image.value_range
+    smallest = min(float(result.pixels.min()) for result in results.values())
+    largest = max(float(result.pixels.max()) for result in results.values())
+    excess = max(low - smallest, largest - high, 0.0)
+    middle = (low + high) / 2
+    half_used = smallest >= middle or largest <= middle
+    return [
+        Gate(
+            code="value_range",
+            passed=excess <= RANGE_SLACK and not half_used,
+            measured=excess,
+            limit=RANGE_SLACK,
+            unit="excess over the declared range",
+            what=f"pixels are on [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})",
+            advice="the declared output range is wrong, e.g. a sigmoid generator declared as tanh",
+        )
+    ]
+
+
+def _behaviour_gates(manifest: Manifest, cases: dict[str, Case], results: dict[str, Result]) -> list[Gate]:
+    largest_name = f"seed{SEEDS[0]}_batch{max(BATCHES)}"
+    largest = results[largest_name]
+    moved = sum(
+        not (
+            np.array_equal(results[f"alone{i}"].image[0], largest.image[i])
+            and np.array_equal(results[f"alone{i}"].pixels[0], largest.pixels[i])
+        )
+        for i in _lone(cases[largest_name])
+    )
+    changed = int((results["repeat"].pixels != largest.pixels).sum())
+    gates = [
+        Gate(
+            code="deterministic",
+            passed=changed == 0,
+            measured=changed,
+            limit=0,
+            unit="pixels that differ between two runs",
+            what="the same input gives the same image twice",
+            advice="noise is drawn or dropout is on inside the graph; export in eval mode, pass noise as latents",
+        ),
+        Gate(
+            code="batch_invariant",
+            passed=moved == 0,
+            measured=moved,
+            limit=0,
+            unit="images that differ alone and in a batch",
+            what="an image does not depend on its neighbours in the batch",
+            advice="batch statistics are used; export in eval mode, with BatchNorm's running statistics",
+        ),
+        _distinct_gate("latents", "latent", results),
+    ]
+    return [*gates, _distinct_gate("labels", "label", results)] if manifest.classes > 1 else gates
+
+
+def _distinct_gate(case: str, what: str, results: dict[str, Result]) -> Gate:
+    images = results[case].image
+    copies = len(images) - len({image.tobytes() for image in images})
+    return Gate(
+        code=f"{case}_matter",
+        passed=copies == 0,
+        measured=copies,
+        limit=0,
+        unit="images that equal another one",
+        what=f"every {what} gives an image of its own",
+        advice=f"the generator ignores its {case}, or has collapsed; look at the training run's samples",
+    )

@@ -1,0 +1,1 @@
+"""Serve exported generators over HTTP with BentoML. Torch is never imported here."""

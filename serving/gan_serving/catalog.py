@@ -1,0 +1,104 @@
+"""Which generators are loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_client.types import ModelInfo
+from gan_export.artifact import ArtifactError, Manifest, find_artifacts, load_artifact
+
+from .batcher import Batcher
+from .engine import Engine
+from .errors import InvalidRequestError, NotReadyError, UnknownModelError
+from .settings import Settings
+
+logger = logging.getLogger("bentoml.ganworks")
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A generator that is being served."""
+
+    manifest: Manifest
+    batcher: Batcher
+
+    @property
+    def info(self) -> ModelInfo:
+        manifest = self.manifest
+        return ModelInfo(
+            name=manifest.name,
+            image_size=(manifest.image.height, manifest.image.width),
+            channels=manifest.image.channels,
+            latent_dim=manifest.latent.dim,
+            latent_distribution=manifest.latent.distribution,
+            class_names=manifest.class_names,
+            family=manifest.family,
+        )
+
+
+class Catalog:
+    """The generators of this worker, by name."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load everything in the settings' folders; what can't be loaded is logged and left out."""
+        self._settings = settings
+        self._generators: dict[str, Generator] = {}
+        for directory in artifact_directories(settings.model_folders):
+            self._load(directory)
+
+    def _load(self, directory: Path) -> None:
+        try:
+            artifact = load_artifact(directory)
+            if artifact.name in self._generators:
+                raise ArtifactError(
+                    f"{directory}: another artifact is named {artifact.name!r} too; this one is left out"
+                )
+            engine = Engine(artifact, threads=self._settings.session_threads)
+        except ArtifactError as error:
+            logger.error("generator not loaded: %s", error)
+            return
+        self._generators[artifact.name] = Generator(
+            artifact.manifest,
+            Batcher(
+                engine.run,
+                max_batch=self._settings.max_batch,
+                capacity=self._settings.queue_images,
+                executor=ThreadPoolExecutor(1, thread_name_prefix=f"run-{artifact.name}"),
+            ),
+        )
+        logger.info("generator %s loaded from %s", artifact.name, directory)
+
+    def __len__(self) -> int:
+        return len(self._generators)
+
+    def list(self) -> list[ModelInfo]:
+        """All generators, by name."""
+        return [self._generators[name].info for name in sorted(self._generators)]
+
+    def get(self, name: str | None) -> Generator:
+        """The generator of that name; the only one if no name is given.
+
+        Raises:
+            UnknownModelError: there is none of that name.
+            InvalidRequestError: no name, and several generators.
+            NotReadyError: none is loaded.
+        """
+        if not self._generators:
+            raise NotReadyError(f"no generator is loaded from {self._settings.models}; see the service's log")
+        known = ", ".join(sorted(self._generators))
+        if name is None:
+            if len(self._generators) > 1:
+                raise InvalidRequestError(f"model is missing; this service has {known}", "model")
+            return next(iter(self._generators.values()))
+        if name not in self._generators:
+            raise UnknownModelError(f"model {name!r} is unknown; this service has {known}", "model")
+        return self._generators[name]
+
+
+def artifact_directories(folders: Iterable[Path]) -> list[Path]:
+    """All artifact directories in the folders, in their order."""
+    return [directory for folder in folders for directory in find_artifacts(folder)]

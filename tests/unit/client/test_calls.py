@@ -1,0 +1,399 @@
+"""`GanClient` against a real HTTP service that misbehaves on demand."""
+
+import re
+import socket
+import struct
+import time
+import zlib
+
+import httpx
+import numpy as np
+import pytest
+
+import gan_client
+from gan_client import GanClient, errors
+from gan_client.types import SEED_LIMIT, GenerateRequest
+
+NOT_GANWORKS = "does not look like a Ganworks service"
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+def test_images_are_those_of_the_service(client, service):
+    images = client.generate(3, label=7, seed=123)
+    assert [image.png for image in images] == [service.png(seed, 7) for seed in (123, 124, 125)]
+    assert [(image.seed, image.label, image.label_name) for image in images] == [
+        (123, 7, "7"),
+        (124, 7, "7"),
+        (125, 7, "7"),
+    ]
+    assert images.model == "acgan"
+    sent = service.received[0]
+    assert sent.path == "/generate"
+    assert sent.body == {"n": 3, "seed": 123, "label": 7, "format": "zip"}
+    assert re.fullmatch("[0-9a-f]{32}", sent.headers["X-Request-ID"])
+    assert images.request_id == sent.headers["X-Request-ID"]
+
+
+def test_random_seed_is_chosen_here_and_in_range(client, service):
+    first, second = client.generate(5), client.generate()
+    seeds = [sent.body["seed"] for sent in service.received]
+    assert seeds[0] != seeds[1]
+    assert all(0 <= seed < SEED_LIMIT for seed in seeds)
+    assert [image.seed for image in first] == list(range(seeds[0], seeds[0] + 5))
+    assert len(second) == 1
+
+
+def test_every_retry_sends_the_same_seed_and_request_id(client, service):
+    service.script.extend([service.busy(503), service.busy(429)])
+    images = client.generate(4)
+    assert len(service.received) == 3
+    assert len({sent.body["seed"] for sent in service.received}) == 1
+    assert len({sent.headers["X-Request-ID"] for sent in service.received}) == 1
+    assert images == client.generate(4, seed=images[0].seed)
+
+
+def test_broken_connection_is_retried_with_the_same_body(client, service, act):
+    service.script.append(act.DROP)
+    images = client.generate(2, label=[3, 4])
+    assert [image.label for image in images] == [3, 4]
+    assert service.received[0].body == service.received[1].body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"seeds": [5, 5, 9]}, {"n": 3, "seeds": [5, 5, 9]}),
+        ({"seeds": np.array([5, 6]), "label": np.int64(2)}, {"n": 2, "seeds": [5, 6], "label": 2}),
+        ({"latents": np.ones((2, 3), np.float32)}, {"n": 2, "latents": [[1.0] * 3] * 2}),
+        ({"label": ["1", 2], "seed": 0}, {"n": 2, "seed": 0, "label": ["1", 2]}),
+        ({"n": 1, "seed": 1, "truncation": np.float32(0.5)}, {"n": 1, "seed": 1, "truncation": 0.5}),
+        ({"seed": SEED_LIMIT - 1, "model": "acgan"}, {"n": 1, "seed": SEED_LIMIT - 1, "model": "acgan"}),
+    ],
+)
+def test_arguments_on_the_wire(client, service, arguments, sent):
+    client.generate(**arguments)
+    assert service.received[0].body == {**sent, "format": "zip"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, r"n is 0: it must be an integer from 1 to 100000"),
+        ({"n": True}, r"n is True"),
+        ({"n": 2.0}, r"n is 2\.0"),
+        ({"seed": -1}, r"seed is -1: it must be an integer from 0 to 9007199254740991"),
+        ({"seed": SEED_LIMIT}, r"seed is 9007199254740992"),
+        ({"seed": SEED_LIMIT - 1, "n": 2}, r"with n = 2 it must be at most 9007199254740990"),
+        ({"seeds": []}, r"n is 0"),
+        ({"seeds": [1, -2]}, r"seeds is -2"),
+        ({"n": 3, "seeds": [1, 2]}, r"seeds has 2 entries: for n = 3 give 3"),
+        ({"seed": 1, "seeds": [1]}, r"seed and seeds are given: give one"),
+        ({"label": ""}, r"label is ''"),
+        ({"label": -1}, r"label is -1"),
+        ({"n": 2, "label": [1, 2, 3]}, r"label has 3 entries"),
+        ({"latents": [1.0, 2.0]}, r"latents have shape \(2,\)"),
+        ({"latents": [[1.0], [2.0, 3.0]]}, r"latents are not rows of numbers"),
+        ({"latents": [[float("nan")]]}, r"latents hold NaN"),
+        ({"truncation": 0}, r"truncation is 0: it must be a number above 0 and at most 10"),
+        ({"truncation": float("nan")}, r"truncation is nan"),
+        ({"truncation": 10.5}, r"truncation is 10\.5"),
+        ({"model": ""}, r"model is ''"),
+    ],
+)
+def test_wrong_arguments_are_named_and_not_sent(client, service, arguments, message):
+    with pytest.raises(errors.InvalidArgumentError, match=message) as caught:
+        client.generate(**arguments)
+    assert isinstance(caught.value, ValueError)
+    assert service.received == []
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "tries"),
+    [
+        (400, errors.InvalidRequestError, 1),
+        (401, errors.UnauthorizedError, 1),
+        (404, errors.NotFoundError, 1),
+        (409, errors.StatusError, 1),
+        (413, errors.RequestTooLargeError, 1),
+        (429, errors.QueueFullError, 3),
+        (500, errors.InternalServerError, 1),
+        (502, errors.UnavailableError, 3),
+        (503, errors.UnavailableError, 3),
+        (504, errors.ServiceDeadlineError, 3),
+    ],
+)
+def test_error_statuses(client, service, status, kind, tries):
+    service.script.extend([service.error(status, "a_code", "It is so", "label", **{"Retry-After": "0"})] * tries)
+    with pytest.raises(errors.GanError, match=r"^It is so") as caught:
+        client.generate(label=3)
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.code, error.param) == (status, "a_code", "label")
+    assert len(service.received) == tries
+    assert error.request_id == service.received[0].headers["X-Request-ID"]
+    assert str(error).endswith(f"[request id {error.request_id}]")
+    assert kind.advice in str(error)
+
+
+def test_message_of_the_service_is_one_harmless_line(client, service):
+    service.script.append(service.error(400, "x", "bad\n\x1b[31mred\x07 " + "y" * 5000))
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        client.generate()
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 700
+
+
+def test_proxy_in_front_of_a_service_that_is_down(service, reply):
+    service.script.append(reply(502, b"<html>Bad Gateway</html>", HTML))
+    with (
+        GanClient(service.url, max_retries=0) as client,
+        pytest.raises(errors.UnavailableError, match="502 Bad"),
+    ):
+        client.generate()
+
+
+def test_retry_after_beyond_the_deadline_is_not_waited_for(client, service):
+    service.script.append(service.busy(429, "3600"))
+    with pytest.raises(errors.QueueFullError) as caught:
+        client.generate()
+    assert caught.value.retry_after == 3600
+    assert len(service.received) == 1
+
+
+@pytest.mark.parametrize("act_name", ["HOLD", "TRICKLE"])
+def test_deadline_covers_the_whole_answer(service, act, act_name):
+    service.script.append(act[act_name])
+    started = time.monotonic()
+    with (
+        GanClient(service.url, timeout=0.3) as client,
+        pytest.raises(errors.DeadlineExceededError, match=r"within 0\.3 s") as caught,
+    ):
+        client.generate()
+    assert 0.3 <= time.monotonic() - started < 5
+    assert isinstance(caught.value, TimeoutError)
+    assert len(service.received) == 1
+
+
+def test_deadline_is_one_for_all_tries(service, act):
+    service.script.extend([service.busy(503), act.HOLD])
+    started = time.monotonic()
+    with (
+        GanClient(service.url, timeout=0.3, max_retries=5) as client,
+        pytest.raises(errors.DeadlineExceededError),
+    ):
+        client.generate()
+    assert time.monotonic() - started < 5
+    assert len(service.received) == 2
+
+
+def test_nobody_listens():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: the port refuses connections and stays ours
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            GanClient(url, max_retries=0) as client,
+            pytest.raises(errors.ConnectionFailedError, match=rf"{url}.*bentoml serve") as caught,
+        ):
+            client.generate()
+    assert isinstance(caught.value, ConnectionError)
+
+
+@pytest.mark.parametrize("act_name", ["DROP", "CUT", "NOT_HTTP"])
+def test_connection_that_breaks(service, act, act_name):
+    service.script.append(act[act_name])
+    with (
+        GanClient(service.url, max_retries=0) as client,
+        pytest.raises(errors.ConnectionFailedError, match=rf"connection to {service.url} broke"),
+    ):
+        client.generate()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (200, b"<html><title>It works</title></html>", HTML),
+        (200, b'{"hello": "world"}', {"Content-Type": "application/json"}),
+        (200, b"", {}),
+        (200, b"not gzip", {"Content-Encoding": "gzip"}),
+        (204, b"", {}),
+        (302, b"", {"Location": "https://example.org/login"}),
+        (404, b"<html>Not Found</html>", HTML),
+        (400, b'[{"msg": "another shape"}]', {"Content-Type": "application/json"}),
+    ],
+)
+def test_other_servers_are_recognised(client, service, reply, status, body, headers):
+    service.script.append(reply(status, body, headers))
+    with pytest.raises(errors.UnexpectedResponseError, match=f"{service.url}.*{NOT_GANWORKS}"):
+        client.generate()
+    assert len(service.received) == 1
+
+
+def _bomb_png() -> bytes:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n\x00\x00\x00\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def _flip(archive: bytes) -> bytes:
+    """The archive with a byte of its first image changed, so that the CRC is wrong."""
+    at = archive.index(b"00000.png") + len("00000.png") + 10
+    return archive[:at] + bytes([archive[at] ^ 0xFF]) + archive[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("half", "broken zip archive"),
+        ("crc", "broken zip archive"),
+        ("no index", "without 'images.json'"),
+        ("index not json", "wrong images.json"),
+        ("index with a new field", "wrong images.json"),
+        ("index bomb", "inflates to over"),
+        ("image missing", "without '00001.png'"),
+        ("no file names", "without `file`"),
+        ("not a png", "not a PNG"),
+        ("huge png", "60000 x 60000 pixels"),
+        ("two sizes", "several sizes"),
+        ("one image too few", "1 images where 2 were due"),
+        ("other seeds", "other seeds"),
+    ],
+)
+def test_archives_that_are_not_the_contract(client, service, reply, broken_png, wrong, reason):
+    index, pngs = service.draw(GenerateRequest(n=2, seed=10))
+    files = {"00000.png": pngs[0], "00001.png": pngs[1]}
+    good = service.zip(index, files)
+    body = {
+        "half": lambda: good[: len(good) // 2],
+        "crc": lambda: _flip(good),
+        "no index": lambda: service.zip(index, files).replace(b"images.json", b"jmages.json"),
+        "index not json": lambda: service.zip(b"{", files),
+        "index with a new field": lambda: service.zip(b'{"model": "a", "images": [], "x": 1}', files),
+        "index bomb": lambda: service.zip(b" " * (2**26 + 1), files),
+        "image missing": lambda: service.zip(index, {"00000.png": pngs[0]}),
+        "no file names": lambda: service.zip(
+            b'{"model": "a", "images": [{"seed": 10, "label": 1}, {"seed": 11, "label": 1}]}', files
+        ),
+        "not a png": lambda: service.zip(index, {**files, "00001.png": b"GIF89a"}),
+        "huge png": lambda: service.zip(index, {**files, "00001.png": _bomb_png()}),
+        "two sizes": lambda: service.zip(index, {**files, "00001.png": broken_png}),
+        "one image too few": lambda: service.zip(service.draw(GenerateRequest(n=1, seed=10))[0], files),
+        "other seeds": lambda: service.zip(service.draw(GenerateRequest(n=2, seed=11))[0], files),
+    }[wrong]()
+    service.script.append(reply(200, body, {"Content-Type": "application/zip"}))
+    with pytest.raises(errors.UnexpectedResponseError, match=f"{re.escape(reason)}.*{NOT_GANWORKS}"):
+        client.generate(2, seed=10)
+
+
+def test_file_names_of_the_archive_are_only_looked_up(client, service, reply, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    png = service.png(1, 0)
+    index = b'{"model": "m", "images": [{"seed": 1, "label": 0, "label_name": "../x", "file": "../../evil.png"}]}'
+    service.script.append(reply(200, service.zip(index, {"../../evil.png": png}), {}))
+    images = client.generate(seed=1)
+    assert images[0].png == png
+    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in images.save(tmp_path / "out")] == ["0000_seed-1_label-0-x.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_models(client, service, reply):
+    [info] = client.models()
+    assert (info.name, info.image_size, info.class_names) == ("acgan", (6, 4), service.class_names)
+    service.script.append(reply(200, b"<html>", HTML))
+    with pytest.raises(errors.UnexpectedResponseError, match=NOT_GANWORKS):
+        client.models()
+
+
+def test_health(client, service, reply, act):
+    assert client.health()
+    service.script.append(reply(503, b"\n"))
+    health = client.health()
+    assert not health
+    assert health.status == 503
+    service.script.append(act.DROP)
+    with pytest.raises(errors.ConnectionFailedError):
+        client.health()
+    assert len(service.received) == 3  # readiness is about now: every question is asked once
+    service.script.append(reply(200, b"<html>", HTML))
+    with pytest.raises(errors.UnexpectedResponseError, match=NOT_GANWORKS):
+        client.health()
+
+
+def test_url_and_key_from_the_environment(service, monkeypatch):
+    service.api_key = "s3cret"
+    with GanClient(service.url + "/") as client, pytest.raises(errors.UnauthorizedError, match="GAN_API_KEY"):
+        client.generate()
+    monkeypatch.setenv("GAN_URL", service.url)
+    monkeypatch.setenv("GAN_API_KEY", "s3cret\n")
+    with GanClient() as client:
+        assert len(client.generate()) == 1
+    with GanClient(api_key="other") as client, pytest.raises(errors.UnauthorizedError):
+        client.generate()
+    assert [sent.headers.get("Authorization") for sent in service.received] == [
+        None,
+        "Bearer s3cret",
+        "Bearer other",
+    ]
+
+
+def test_path_of_the_url_is_kept(service):
+    with GanClient(f"{service.url}/behind/a/proxy/", max_retries=0) as client:
+        assert client.base_url == f"{service.url}/behind/a/proxy"
+        client.generate()
+    assert service.received[0].path == "/behind/a/proxy/generate"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"base_url": "localhost:3000"}, r"url is 'localhost:3000': it must be http://"),
+        ({"base_url": "ftp://host"}, r"url is 'ftp://host'"),
+        ({"base_url": "http://"}, r"url is 'http://'"),
+        ({"base_url": "http://host:99999"}, r"url is"),
+        ({"base_url": "http://ho st"}, r"url is"),
+        ({"base_url": "http://user:pa55@host"}, r"the url of host holds more"),
+        ({"base_url": "http://host/?a=b"}, r"the url of host holds more"),
+        ({"api_key": "two words"}, r"the API key"),
+        ({"api_key": ""}, r"the API key"),
+        ({"timeout": 0}, r"timeout is 0"),
+        ({"timeout": float("inf")}, r"timeout is inf"),
+        ({"max_retries": -1}, r"max_retries is -1"),
+    ],
+)
+def test_wrong_settings_are_named(arguments, message):
+    with pytest.raises(errors.InvalidArgumentError, match=message) as caught:
+        GanClient(**arguments)
+    assert "pa55" not in str(caught.value)
+    assert "two words" not in str(caught.value)
+
+
+def test_wrong_proxy_in_the_environment_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "gopher://proxy:70")
+    with pytest.raises(errors.InvalidArgumentError, match="proxy"):
+        GanClient("http://localhost:3000")
+
+
+def test_transport_is_injected():
+    def application(environ, start_response):
+        start_response("200 OK" if environ["PATH_INFO"] == "/readyz" else "404 Not Found", [])
+        return [b"\n"]
+
+    with GanClient(transport=httpx.WSGITransport(app=application)) as client:
+        assert client.health()
+
+
+def test_closed_client_has_released_its_connections(service):
+    with GanClient(service.url) as client:
+        client.generate()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.generate()
+
+
+def test_public_names_are_sorted_and_there():
+    assert gan_client.__all__ == sorted(gan_client.__all__)
+    assert all(hasattr(gan_client, name) for name in gan_client.__all__)
+    tree = {
+        name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
+    }
+    assert tree <= set(gan_client.__all__)
+    assert all(name in (errors.__doc__ or "") for name in tree)

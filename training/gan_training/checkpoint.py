@@ -1,0 +1,146 @@
+"""Checkpoints: written atomically, read as data and never as code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from .config import ConfigError, TrainConfig
+from .nets import Critic, Generator
+from .specs import CriticSpec, GeneratorSpec, SpecError
+
+FORMAT: Final = "ganworks.checkpoint"
+VERSION: Final = 1
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of ours, or one that is damaged; the message is one line for the user."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that a run needs to go on, and all that rebuilds its nets."""
+
+    config: TrainConfig
+    generator_spec: GeneratorSpec
+    critic_spec: CriticSpec
+    class_names: tuple[str, ...]  # empty for an unconditional generator
+    trainer: dict[str, Any]  # Trainer.state_dict()
+    batches: dict[str, int]  # EpochBatches.state_dict()
+    seconds: float  # training time so far
+    history: list[dict[str, float]]  # the lines of metrics.jsonl
+
+    @property
+    def step(self) -> int:
+        """Generator updates done."""
+        return int(self.trainer["steps_done"])
+
+    def generator(self, weights: str = "ema") -> Generator:
+        """The generator in eval mode, with its averaged (`ema`) or its own (`raw`) weights."""
+        net = Generator(self.generator_spec)
+        net.load_state_dict(self.trainer["ema" if weights == "ema" else "generator"])
+        return net.eval()
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write to a temporary file beside `path`, fsync, rename: a reader sees the old file or the new one, whole.
+
+    Raises:
+        CheckpointError: the disk is full or the folder can't be written; the previous file is untouched.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": checkpoint.config.to_dict(),
+        "generator_spec": checkpoint.generator_spec.to_dict(),
+        "critic_spec": checkpoint.critic_spec.to_dict(),
+        "class_names": list(checkpoint.class_names),
+        "trainer": checkpoint.trainer,
+        "batches": checkpoint.batches,
+        "seconds": checkpoint.seconds,
+        "history": checkpoint.history,
+    }
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            try:
+                torch.save(content, file)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: can't write the checkpoint: {_first_line(error)}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of this project with `weights_only=True`.
+
+    Raises:
+        CheckpointError: no such file, not a checkpoint of ours, damaged, or of a newer version.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise CheckpointError(f"{path}: is not a checkpoint that can be read safely: {_first_line(error)}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: is not a checkpoint of gan-train (no {FORMAT!r} mark in it)")
+    if content.get("version") != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {content.get('version')!r}; this ganworks reads {VERSION}")
+    try:
+        return _from_content(content)
+    except (KeyError, TypeError, ValueError, RuntimeError, SpecError, ConfigError) as error:
+        raise CheckpointError(f"{path}: the checkpoint is damaged: {_first_line(error)}") from error
+
+
+def _from_content(content: dict[str, Any]) -> Checkpoint:
+    trainer = content["trainer"]
+    if not all(isinstance(v, Tensor) for key in ("generator", "critic", "ema") for v in trainer[key].values()):
+        raise TypeError("a state dict holds something that is no tensor")
+    checkpoint = Checkpoint(
+        config=TrainConfig.from_dict(content["config"]),
+        generator_spec=GeneratorSpec.from_dict(content["generator_spec"]),
+        critic_spec=CriticSpec.from_dict(content["critic_spec"]),
+        class_names=tuple(map(str, content["class_names"])),
+        trainer=trainer,
+        batches=content["batches"],
+        seconds=float(content["seconds"]),
+        history=content["history"],
+    )
+    if len(checkpoint.class_names) != checkpoint.generator_spec.classes:
+        raise ValueError(f"{len(checkpoint.class_names)} class names for {checkpoint.generator_spec.classes} classes")
+    # Building both nets here finds weights that don't fit the specs while the path is still at hand.
+    checkpoint.generator("ema")
+    checkpoint.generator("raw")
+    Critic(checkpoint.critic_spec).load_state_dict(trainer["critic"])
+    return checkpoint
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

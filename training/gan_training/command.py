@@ -1,0 +1,49 @@
+"""How every command of the training and export wings ends: an exit code, and on failure one line on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+
+
+def run_command(
+    app: typer.Typer,
+    name: str,
+    arguments: Sequence[str] | None,
+    failures: Mapping[type[Exception], int],
+    interrupted: str,
+) -> NoReturn:
+    """Run a Typer app and exit: 0, the code of the failure, 2 for bad arguments, 130 for Ctrl-C.
+
+    Args:
+        failures: which exceptions are told to the user in one line, and with which exit code.
+        interrupted: what to say on Ctrl-C.
+    """
+    try:
+        code = app(args=arguments, prog_name=name, standalone_mode=False)
+    except typer.TyperException as error:
+        _exit(name, f"{_describe(error)} (see {name} --help)", error.exit_code)
+    except tuple(failures) as error:
+        _exit(name, str(error), next(code for kind, code in failures.items() if isinstance(error, kind)))
+    except (KeyboardInterrupt, typer.Abort):
+        _exit(name, interrupted, 130)
+    except BrokenPipeError:
+        # The reader of our stdout has gone (`| head`): nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _describe(error: typer.TyperException) -> str:
+    cause = error.__cause__
+    value = f" (got {cause.errors()[0]['input']!r})" if isinstance(cause, ValidationError) else ""
+    return " ".join(error.format_message().split()).rstrip(".") + value
+
+
+def _exit(name: str, message: str, code: int) -> NoReturn:
+    print(f"{name}: {message}", file=sys.stderr)
+    sys.exit(code)

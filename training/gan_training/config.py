@@ -1,0 +1,270 @@
+"""One run's configuration: every hyperparameter with its unit, its default per GAN type, and what is built from it."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Final, Literal, Self, get_args, get_origin
+
+from .loop import LoopSettings
+from .objectives import ACGAN, CGAN, DCGAN, WGAN, Lipschitz, Objective
+from .specs import CriticSpec, GeneratorSpec, LabelHead, Latent, Norm, Upsample
+
+GanType = Literal["dcgan", "cgan", "acgan", "wgan"]
+GAN_TYPES: Final[tuple[GanType, ...]] = get_args(GanType)
+Precision = Literal["auto", "fp32", "bf16"]
+ConditionedBy = Literal["projection", "concat"]
+
+
+class ConfigError(ValueError):
+    """A setting that is unknown or has an impossible value; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All settings of a run. `--set name=value` reaches each of them by its name here."""
+
+    type: GanType
+    data: str  # digits, idx:DIR, folder:DIR or npz:FILE
+    image_size: int | None = None  # pixels; None: the data's own
+    channels: int | None = None  # 1 or 3; None: the data's own
+    steps: int = 4000  # generator updates
+    minutes: float | None = None  # stop after this much wall time, if that comes before `steps`
+    batch_size: int = 64  # images
+    seed: int = 0
+
+    latent_dim: int = 64
+    latent: Latent = "normal"
+    generator_width: int = 64  # channels of the generator's last hidden feature map
+    critic_width: int = 64  # channels of the critic's first feature map
+    max_width: int = 512  # channels of any feature map
+    embed_dim: int = 32  # length of the generator's label embedding
+    upsample: Upsample = "transpose"
+    generator_slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
+    critic_slope: float = 0.2  # LeakyReLU slope
+    critic_norm: Norm = "none"
+    conditional: bool = False  # wgan only: both nets see the label (cgan and acgan always are)
+    conditioned_by: ConditionedBy = "projection"  # how the critic of a cgan or conditional wgan sees the label
+
+    generator_lr: float = 2e-4
+    critic_lr: float = 2e-4
+    beta1: float = 0.5  # Adam
+    beta2: float = 0.999  # Adam
+    ema_decay: float = 0.998  # per step
+    real_target: float = 1.0  # dcgan, cgan, acgan: below 1 is one-sided label smoothing
+    r1_gamma: float = 0.0  # dcgan, cgan, acgan: weight of the gradient penalty on real images
+    r1_every: int = 8  # critic steps between two such penalties
+    auxiliary_weight: float = 1.0  # acgan: weight of the class loss
+    n_critic: int = 5  # wgan: critic steps for each generator step
+    lipschitz: Lipschitz = "gp"  # wgan
+    clip: float = 0.01  # wgan with lipschitz=clip: largest absolute weight
+    gp_weight: float = 10.0  # wgan with lipschitz=gp
+    drift: float = 0.0  # wgan: weight of the mean squared real score
+
+    checkpoint_every: int = 500  # steps
+    sample_every: int = 500  # steps
+    log_every: int = 20  # steps
+    precision: Precision = "auto"  # auto: bf16 where the processor multiplies it natively
+    device: str = "auto"  # cpu, cuda, cuda:1, ...
+
+    RUNTIME: typing.ClassVar[frozenset[str]] = frozenset(
+        {"steps", "minutes", "checkpoint_every", "sample_every", "log_every"}
+    )
+    """Settings that may change on resume: they say how long and how chatty, not what is trained."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_type(field.name, getattr(self, field.name), _HINTS[field.name])
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise ConfigError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+        if self.conditional and self.type == "dcgan":
+            raise ConfigError("dcgan is unconditional; use --type cgan for labels")
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether the nets see labels."""
+        return self.conditional or self.type in ("cgan", "acgan")
+
+    @classmethod
+    def for_type(cls, gan_type: str, data: str, **changes: Any) -> Self:
+        """The type's defaults with `changes` on top."""
+        if gan_type not in GAN_TYPES:
+            raise ConfigError(f"type {gan_type!r} is unknown; use one of {', '.join(GAN_TYPES)}")
+        return cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **changes})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild from `to_dict`; raises ConfigError on names or values that no run can have."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ConfigError(f"unknown settings: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def with_changes(self, changes: dict[str, Any]) -> Self:
+        return replace(self, **changes)
+
+
+TYPE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
+    "dcgan": {"critic_norm": "batch"},
+    "cgan": {"r1_gamma": 1.0, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    "acgan": {"r1_gamma": 1.0, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    "wgan": {"beta2": 0.9},
+}
+"""What a type sets differently from TrainConfig's own defaults."""
+
+_RANGES: Final[dict[str, tuple[float, float]]] = {
+    "steps": (1, 100_000_000),
+    "minutes": (0.001, 1e6),
+    "batch_size": (2, 65536),
+    "seed": (0, 2**53 - 1),
+    "latent_dim": (1, 4096),
+    "generator_width": (1, 2048),
+    "critic_width": (1, 2048),
+    "max_width": (1, 8192),
+    "embed_dim": (1, 4096),
+    "generator_slope": (0, 1),
+    "critic_slope": (0, 1),
+    "generator_lr": (0, 1),
+    "critic_lr": (0, 1),
+    "beta1": (0, 0.9999),
+    "beta2": (0, 0.99999),
+    "ema_decay": (0, 0.999999),
+    "real_target": (0.5, 1),
+    "r1_gamma": (0, 1e6),
+    "r1_every": (1, 1000),
+    "auxiliary_weight": (0, 1000),
+    "n_critic": (1, 100),
+    "clip": (1e-6, 10),
+    "gp_weight": (0, 1e6),
+    "drift": (0, 1e6),
+    "checkpoint_every": (1, 100_000_000),
+    "sample_every": (1, 100_000_000),
+    "log_every": (1, 100_000_000),
+}
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Turn `["r1_gamma=0.5", "upsample=nearest"]` into typed values; raises ConfigError naming what is wrong."""
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        name = name.strip().replace("-", "_")
+        if not separator:
+            raise ConfigError(f"--set {assignment!r} has no '='; write --set name=value")
+        if name not in _HINTS or name in ("type", "data"):
+            known = ", ".join(sorted(set(_HINTS) - {"type", "data"}))
+            raise ConfigError(f"--set {name}: there is no such setting; known are {known}")
+        values[name] = _parse(name, text.strip(), _HINTS[name])
+    return values
+
+
+def build_specs(config: TrainConfig, image_size: int, channels: int, classes: int) -> tuple[GeneratorSpec, CriticSpec]:
+    """Specs of the two nets for data of this shape; `classes` is ignored by unconditional types."""
+    classes = classes if config.is_conditional else 0
+    generator = GeneratorSpec(
+        image_size=image_size,
+        channels=channels,
+        latent_dim=config.latent_dim,
+        latent=config.latent,
+        classes=classes,
+        embed_dim=config.embed_dim,
+        width=config.generator_width,
+        max_width=config.max_width,
+        upsample=config.upsample,
+        slope=config.generator_slope,
+    )
+    head: LabelHead = "none"
+    if config.is_conditional:
+        head = "auxiliary" if config.type == "acgan" else config.conditioned_by
+    critic = CriticSpec(
+        image_size=image_size,
+        channels=channels,
+        classes=classes,
+        label_head=head,
+        width=config.critic_width,
+        max_width=config.max_width,
+        norm=config.critic_norm,
+        slope=config.critic_slope,
+    )
+    return generator, critic
+
+
+def build_objective(config: TrainConfig) -> Objective:
+    """The objective of the configured type."""
+    if config.type == "wgan":
+        return WGAN(
+            critic_steps=config.n_critic,
+            lipschitz=config.lipschitz,
+            clip=config.clip,
+            gp_weight=config.gp_weight,
+            drift=config.drift,
+        )
+    shared = {"real_target": config.real_target, "r1_gamma": config.r1_gamma, "r1_every": config.r1_every}
+    if config.type == "acgan":
+        return ACGAN(**shared, auxiliary_weight=config.auxiliary_weight)  # type: ignore[arg-type]
+    return (CGAN if config.type == "cgan" else DCGAN)(**shared)  # type: ignore[arg-type]
+
+
+def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
+    """Learning rates and the like; whether bf16 is on was decided by the device."""
+    return LoopSettings(
+        generator_lr=config.generator_lr,
+        critic_lr=config.critic_lr,
+        betas=(config.beta1, config.beta2),
+        ema_decay=config.ema_decay,
+        bf16=bf16,
+    )
+
+
+def _allowed(hint: Any) -> tuple[tuple[Any, ...], bool]:
+    """The plain types or literal values of a field's hint, and whether None is one of them."""
+    options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    return tuple(option for option in options if option is not type(None)), type(None) in options
+
+
+def _check_type(name: str, value: object, hint: Any) -> None:
+    (option,), optional = _allowed(hint)
+    if value is None and optional:
+        return
+    if get_origin(option) is Literal:
+        if value not in get_args(option):
+            raise ConfigError(f"{name} is {value!r}; use one of {', '.join(map(str, get_args(option)))}")
+        return
+    accepted = (int, float) if option is float else (option,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and option is not bool):
+        raise ConfigError(f"{name} is {value!r}; it must be {_WORDS[option]}")
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    (option,), optional = _allowed(hint)
+    if optional and text.lower() == "none":
+        return None
+    if option is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{name} is {text!r}; it must be true or false")
+        return text.lower() == "true"
+    if option in (int, float):
+        try:
+            return option(text)
+        except ValueError:
+            raise ConfigError(f"{name} is {text!r}; it must be {_WORDS[option]}") from None
+    return text
+
+
+_WORDS: Final[dict[type, str]] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
+_HINTS: Final[dict[str, Any]] = {
+    name: hint
+    for name, hint in typing.get_type_hints(TrainConfig).items()
+    if name in {field.name for field in fields(TrainConfig)}
+}

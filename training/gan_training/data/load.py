@@ -1,0 +1,124 @@
+"""`load_data`: a source as the user writes it -> images ready to train on."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gan_training.specs import SUPPORTED_SIZES
+
+from . import digits, folder, idx, npz
+from .image_data import DataError, ImageData, breaks_text
+from .pixels import reshape
+from .source import RawImages, Request, Source, check_bytes, describe
+
+SOURCES: dict[str, Source] = {
+    "digits": Source("digits", "digits", digits.load),
+    "idx": Source("idx:DIR or idx:DIR#test", "idx:data/mnist", idx.load),
+    "folder": Source("folder:DIR", "folder:photos/birds", folder.load),
+    "npz": Source("npz:FILE", "npz:cifar.npz", npz.load),
+}
+"""Prefix -> source. A new source is one file with a `load(Request) -> RawImages` and one line here."""
+
+
+def load_data(source: str, image_size: int | None = None, channels: int | None = None) -> ImageData:
+    """All images of `source` in memory, square, of one size, with labels where it has them.
+
+    `source`: one of the forms in `SOURCES`. `image_size`: pixels, one of `SUPPORTED_SIZES`; None keeps the
+    source's own size if that is square and supported (a folder then falls back to 64 x 64, the others ask).
+    `channels`: 1 or 3; None keeps what the source holds. Images of another shape are cropped at the centre
+    and resized; grey becomes RGB by repetition, RGB grey by luma.
+
+    Raises `DataError` with one line for the user: unknown source, missing or damaged files, labels that
+    aren't 0..K-1 with an image each, fewer than 2 images, a size or channel count that isn't supported.
+    """
+    if image_size is not None and image_size not in SUPPORTED_SIZES:
+        raise DataError(f"image size {image_size} isn't supported; choose one of {_sizes()}")
+    if channels not in (None, 1, 3):
+        raise DataError(f"{channels} channels aren't supported; choose 1 (grey) or 3 (RGB)")
+    prefix, colon, argument = source.partition(":")
+    if prefix not in SOURCES or bool(argument) != (":" in SOURCES[prefix].form) or (colon and not argument):
+        known = "; ".join(f"{entry.form} (as in {entry.example})" for entry in SOURCES.values())
+        raise DataError(f"unknown data source {source!r}; the known forms are: {known}")
+    try:
+        raw = SOURCES[prefix].load(Request(argument, image_size, channels))
+        return _finish(source, raw, image_size, channels)
+    except MemoryError as error:
+        raise DataError(f"{source}: doesn't fit in memory ({describe(error)}); use fewer or smaller images") from error
+
+
+def _finish(source: str, raw: RawImages, image_size: int | None, channels: int | None) -> ImageData:
+    """Checks what was read, and brings it to the asked size and channels."""
+    count, height, width, own_channels = raw.pixels.shape
+    if count < 2:
+        raise DataError(f"{source}: holds {count} image(s); at least 2 are needed to train on")
+    if not width or not height:
+        raise DataError(f"{source}: the images are {width} x {height} pixels, which holds nothing")
+    names = _class_names(source, raw)
+    size = image_size or _own_size(source, width, height)
+    channels = channels or own_channels
+    check_bytes(source, (count, size, size, channels))
+    pixels = reshape(raw.pixels, size, channels)
+    images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
+    labels = None if raw.labels is None else torch.from_numpy(raw.labels.astype(np.int64))
+    return ImageData(torch.from_numpy(images), labels, names, source)
+
+
+def _sizes() -> str:
+    return ", ".join(map(str, SUPPORTED_SIZES))
+
+
+def _own_size(source: str, width: int, height: int) -> int:
+    if width != height or width not in SUPPORTED_SIZES:
+        raise DataError(
+            f"{source}: the images are {width} x {height} pixels, which no net here makes; pass --image-size "
+            f"with one of {_sizes()} to have them cropped and resized"
+        )
+    return width
+
+
+def _class_names(source: str, raw: RawImages) -> tuple[str, ...]:
+    """The name of each class, after checking that labels and names describe the same classes."""
+    if raw.labels is None:
+        return ()
+    lowest, highest = int(raw.labels.min()), int(raw.labels.max())
+    if lowest < 0:
+        raise DataError(f"{source}: label {lowest} is negative; labels are class ids 0, 1, 2, ...")
+    names = raw.class_names
+    if names is not None:
+        if highest >= len(names):
+            raise DataError(f"{source}: label {highest} has no name: there are {len(names)} class names")
+        _check_names(source, names)
+    classes = highest + 1 if names is None else len(names)
+    missing = _missing(raw.labels, classes)
+    if missing:
+        listed = ", ".join(str(i) if names is None else f"{i} ({names[i]})" for i in missing[:5])
+        more = "" if len(missing) <= 5 else " and more"
+        raise DataError(
+            f"{source}: no image of class {listed}{more}; labels must be 0..{classes - 1} without gaps: "
+            "renumber them or add images"
+        )
+    return tuple(map(str, range(classes))) if names is None else names
+
+
+def _check_names(source: str, names: tuple[str, ...]) -> None:
+    seen: set[str] = set()
+    for label, name in enumerate(names):
+        if not name.strip() or any(map(breaks_text, name)):
+            raise DataError(f"{source}: class {label} is named {name!r}, which is no text; rename it")
+        if name in seen:
+            raise DataError(f"{source}: two classes are named {name!r}; rename one")
+        seen.add(name)
+
+
+def _missing(labels: NDArray[np.integer], classes: int) -> list[int]:
+    """Up to 6 class ids below `classes` that no label has; quick however far the ids reach."""
+    present = set(np.unique(labels).tolist())
+    missing: list[int] = []
+    for label in range(classes):
+        if label not in present:
+            missing.append(label)
+            if len(missing) == 6:
+                break
+    return missing

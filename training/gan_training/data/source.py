@@ -1,0 +1,66 @@
+"""What a data source is asked for, and what it hands back to `load_data`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .image_data import DataError
+
+MAX_BYTES = 16 * 2**30
+"""Most bytes one array may take. Headers are checked against it before any memory is asked for."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of one source."""
+
+    argument: str
+    """The text after the source's prefix, never empty except for sources that take none."""
+    image_size: int | None
+    """Pixels, one of `SUPPORTED_SIZES`; None: the source's own size."""
+    channels: int | None
+    """1 or 3; None: what the source holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawImages:
+    """A source's content before `load_data` brings it to the asked size and channels."""
+
+    pixels: NDArray[np.uint8]
+    """(N, H, W, C), C in {1, 3}; H and W of any size."""
+    labels: NDArray[np.integer] | None
+    """(N,) of any integer type; not checked yet. None: unlabelled."""
+    class_names: tuple[str, ...] | None
+    """One name per class id; None: the ids are the names."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of the registry of sources."""
+
+    form: str
+    """How it's written, e.g. `folder:DIR`."""
+    example: str
+    """A source string that a user could type."""
+    load: Callable[[Request], RawImages]
+
+
+def check_bytes(what: str, shape: tuple[int, ...], itemsize: int = 1) -> int:
+    """The bytes an array of `shape` takes; `DataError` naming `what` when that is above `MAX_BYTES`."""
+    needed = math.prod(shape) * itemsize
+    if needed > MAX_BYTES:
+        raise DataError(
+            f"{what}: an array of {' x '.join(map(str, shape))} takes {needed / 2**30:.1f} GiB and the limit "
+            f"is {MAX_BYTES // 2**30} GiB; use fewer or smaller images"
+        )
+    return needed
+
+
+def describe(error: Exception) -> str:
+    """An exception of a library in one line: its own words, or its type when it has none."""
+    return str(error) or type(error).__name__

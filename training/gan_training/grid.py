@@ -1,0 +1,68 @@
+"""Sample grids: a generator's images from fixed latents as one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from .nets import draw_latents
+from .specs import GeneratorSpec
+
+MARGIN = 2  # pixels between images
+PER_CLASS = 8
+UNCONDITIONAL = (8, 8)  # rows, columns
+
+
+class FixedSamples:
+    """The same latents (and one row of labels for each class) again and again, so that grids can be compared."""
+
+    def __init__(self, spec: GeneratorSpec, seed: int) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        rows, self.columns = (spec.classes, PER_CLASS) if spec.classes else UNCONDITIONAL
+        # One row's latents serve every class, so that a column shows one style.
+        distinct = self.columns if spec.classes else rows * self.columns
+        z = draw_latents(distinct, spec.latent_dim, spec.latent, rng)
+        self.z = z.repeat(rows, 1) if spec.classes else z  # (rows * columns, latent_dim)
+        self.labels = torch.arange(rows).repeat_interleave(self.columns) if spec.classes else None
+
+    @torch.no_grad()
+    def draw(self, generator: nn.Module, device: torch.device) -> Image.Image:
+        """The grid that `generator` makes of the fixed latents; its mode (train or eval) is put back afterwards."""
+        was_training = generator.training
+        generator.eval()
+        labels = None if self.labels is None else self.labels.to(device)
+        images = generator(self.z.to(device), labels)
+        generator.train(was_training)
+        return grid(to_uint8(images), self.columns)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] float -> 0..255 uint8, rounded half to even as in the exported graph."""
+    return ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def grid(images: Tensor, columns: int) -> Image.Image:
+    """(N, C, H, W) uint8 -> one picture with `columns` images in a row on a white ground."""
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN, channels), 255, np.uint8)
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top = MARGIN + (i // columns) * (height + MARGIN)
+        left = MARGIN + (i % columns) * (width + MARGIN)
+        sheet[top : top + height, left : left + width] = image
+    return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: nobody ever sees half a file."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

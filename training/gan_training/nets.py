@@ -1,0 +1,137 @@
+"""Generator and critic, built from a spec.
+
+DCGAN shapes (Radford, Metz & Chintala, 2015, arXiv:1511.06434): strided and transposed convolutions, no pooling.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from .specs import CriticSpec, GeneratorSpec, Latent, halvings
+
+
+class Verdict(NamedTuple):
+    """What a critic says of a batch."""
+
+    score: Tensor  # (N,) a logit, or an unbounded score for Wasserstein objectives
+    class_logits: Tensor | None = None  # (N, K) with an auxiliary classifier
+
+
+class Generator(nn.Module):
+    """(N, latent_dim) float and, when conditional, (N,) int64 -> (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.base, doublings = halvings(spec.image_size)
+        widths = [min(spec.width * 2**i, spec.max_width) for i in reversed(range(doublings))]
+        inputs = spec.latent_dim + (spec.embed_dim if spec.classes else 0)
+        self.embed = nn.Embedding(spec.classes, spec.embed_dim) if spec.classes else None
+        self.project = nn.Linear(inputs, widths[0] * self.base**2, bias=False)
+        self.project_norm = _batch_norm(widths[0], spec)
+        self.act = _activation(spec.slope)
+        blocks: list[nn.Module] = []
+        for width, narrower in pairwise(widths):
+            blocks += [
+                *_double(width, narrower, spec, bias=False),
+                _batch_norm(narrower, spec),
+                _activation(spec.slope),
+            ]
+        self.blocks = nn.Sequential(*blocks)
+        self.to_image = nn.Sequential(*_double(widths[-1], spec.channels, spec, bias=True), nn.Tanh())
+        self.apply(_init_dcgan)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            if label is None:
+                raise ValueError(f"this generator has {self.spec.classes} classes: pass labels")
+            z = torch.cat([z, self.embed(label)], dim=1)  # (N, z) -> (N, z + embed)
+        x = self.project(z).unflatten(1, (-1, self.base, self.base))  # (N, z) -> (N, W, base, base)
+        x = self.act(self.project_norm(x))
+        image: Tensor = self.to_image(self.blocks(x))  # (N, W, base, base) -> (N, C, H, W)
+        return image
+
+
+class Critic(nn.Module):
+    """(N, C, H, W) in [-1, 1] and, where it sees labels, (N,) int64 -> Verdict.
+
+    `label_head`: `concat` sees the label as one more image plane (Mirza & Osindero, 2014, arXiv:1411.1784);
+    `projection` adds the inner product of features and class embedding (Miyato & Koyama, 2018, arXiv:1802.05637);
+    `auxiliary` ignores the label and classifies instead (Odena et al., 2017, arXiv:1610.09585).
+    """
+
+    def __init__(self, spec: CriticSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        base, doublings = halvings(spec.image_size)
+        widths = [min(spec.width * 2**i, spec.max_width) for i in range(doublings)]
+        planes = spec.channels + (1 if spec.label_head == "concat" else 0)
+        blocks: list[nn.Module] = []
+        for i, (width, wider) in enumerate(pairwise([planes, *widths])):
+            # DCGAN leaves BatchNorm out of the critic's first layer.
+            normed = spec.norm == "batch" and i > 0
+            blocks.append(nn.Conv2d(width, wider, 4, stride=2, padding=1, bias=not normed))
+            blocks += [_batch_norm(wider, spec)] if normed else []
+            blocks.append(_activation(spec.slope))
+        self.blocks = nn.Sequential(*blocks)
+        features = widths[-1] * base**2
+        self.score = nn.Linear(features, 1)
+        head, classes = spec.label_head, spec.classes
+        self.plane = nn.Embedding(classes, spec.image_size**2) if head == "concat" else None
+        self.projection = nn.Embedding(classes, features) if head == "projection" else None
+        self.classify = nn.Linear(features, classes) if head == "auxiliary" else None
+        self.apply(_init_dcgan)
+        if spec.norm == "spectral":
+            for module in list(self.modules()):
+                if isinstance(module, nn.Conv2d | nn.Linear) or module is self.projection:
+                    spectral_norm(module)
+
+    def forward(self, images: Tensor, label: Tensor | None = None) -> Verdict:
+        if self.plane is not None:
+            plane = self.plane(label).view(-1, 1, *images.shape[2:])  # (N, H*W) -> (N, 1, H, W)
+            images = torch.cat([images, plane.to(images.dtype)], dim=1)
+        h = self.blocks(images).flatten(1)  # (N, C, H, W) -> (N, features)
+        score = self.score(h).squeeze(1).float()
+        if self.projection is not None:
+            score = score + (self.projection(label) * h).sum(1).float()
+        return Verdict(score, self.classify(h).float() if self.classify is not None else None)
+
+
+def draw_latents(n: int, dim: int, latent: Latent, rng: torch.Generator) -> Tensor:
+    """(n, dim) float32 from N(0, 1), or uniform on [-1, 1], on the CPU so that every device draws the same."""
+    if latent == "normal":
+        return torch.randn(n, dim, generator=rng)
+    return torch.rand(n, dim, generator=rng).mul_(2).sub_(1)
+
+
+def _double(width: int, out: int, spec: GeneratorSpec, *, bias: bool) -> list[nn.Module]:
+    """Layers that double height and width: (N, width, s, s) -> (N, out, 2s, 2s)."""
+    if spec.upsample == "transpose":
+        return [nn.ConvTranspose2d(width, out, 4, stride=2, padding=1, bias=bias)]
+    return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, out, 3, padding=1, bias=bias)]
+
+
+def _activation(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
+def _batch_norm(width: int, spec: GeneratorSpec | CriticSpec) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(width, eps=spec.norm_eps, momentum=spec.norm_momentum)
+
+
+def _init_dcgan(module: nn.Module) -> None:
+    """Weights from N(0, 0.02), BatchNorm scales from N(1, 0.02), as in the DCGAN paper."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 1.0 / module.embedding_dim**0.5)
+    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+        nn.init.zeros_(module.bias)

@@ -1,0 +1,165 @@
+"""The four objectives. One interface, no loop inside: the loop asks for losses and never for the type.
+
+An objective says what critic and generator minimise, how many critic steps go before one generator step, and what
+keeps the critic in bounds after its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .nets import Verdict
+
+Lipschitz = Literal["clip", "gp"]
+CriticFn: TypeAlias = Callable[[Tensor, Tensor | None], Verdict]
+
+
+class Batch(NamedTuple):
+    """Images, real or generated, with the labels they have or were asked for."""
+
+    images: Tensor  # (N, ...) in [-1, 1]
+    labels: Tensor | None = None  # (N,) int64
+
+
+class Loss(NamedTuple):
+    """What to minimise, and the parts that a person wants to see."""
+
+    total: Tensor  # scalar
+    parts: dict[str, Tensor]  # detached scalars
+
+
+@dataclass(frozen=True)
+class DCGAN:
+    """Non-saturating GAN loss, binary cross-entropy on logits (Goodfellow et al., 2014, arXiv:1406.2661).
+
+    With `r1_gamma` > 0, adds gamma/2 * |dD(x)/dx|^2 on real images (Mescheder et al., 2018, arXiv:1801.04406), every
+    `r1_every` critic steps with its weight scaled accordingly (StyleGAN2's lazy regularisation).
+    """
+
+    critic_steps: int = 1
+    real_target: float = 1.0  # below 1: one-sided label smoothing (Salimans et al., 2016)
+    r1_gamma: float = 0.0
+    r1_every: int = 8
+
+    def critic_loss(self, critic: CriticFn, real: Batch, fake: Batch, step: int) -> Loss:
+        on_real, on_fake = critic(*real), critic(*fake)
+        loss = _bce(on_real.score, self.real_target) + _bce(on_fake.score, 0.0)
+        parts = {
+            "critic_loss": loss.detach(),
+            "real_accuracy": (on_real.score > 0).float().mean(),
+            "fake_accuracy": (on_fake.score < 0).float().mean(),
+        }
+        loss = loss + self._class_term(on_real, real.labels, "real", parts)
+        loss = loss + self._class_term(on_fake, fake.labels, "fake", parts)
+        if self.r1_gamma and step % self.r1_every == 0:
+            penalty = gradient_norms(critic, real).square().mean()
+            parts["r1"] = penalty.detach()
+            loss = loss + 0.5 * self.r1_gamma * self.r1_every * penalty
+        return Loss(loss, parts)
+
+    def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
+        on_fake = critic(*fake)
+        loss = _bce(on_fake.score, 1.0)
+        parts = {"generator_loss": loss.detach()}
+        return Loss(loss + self._class_term(on_fake, fake.labels, "generator", parts), parts)
+
+    def constrain(self, critic: nn.Module) -> None:
+        """Nothing: the critic of this loss needs no bound."""
+
+    def _class_term(
+        self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+    ) -> Tensor | float:
+        """What an auxiliary classifier adds; nothing here."""
+        return 0.0
+
+
+class CGAN(DCGAN):
+    """The same loss where both nets see the label (Mirza & Osindero, 2014, arXiv:1411.1784)."""
+
+
+@dataclass(frozen=True)
+class ACGAN(DCGAN):
+    """The critic also classifies, by cross-entropy on real and on fake (Odena et al., 2017, arXiv:1610.09585)."""
+
+    auxiliary_weight: float = 1.0
+
+    def _class_term(
+        self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+    ) -> Tensor | float:
+        if verdict.class_logits is None or labels is None:
+            raise ValueError("ACGAN needs labels and a critic with an auxiliary classifier")
+        loss = F.cross_entropy(verdict.class_logits, labels)
+        parts[f"{where}_class_loss"] = loss.detach()
+        parts[f"{where}_class_accuracy"] = (verdict.class_logits.argmax(1) == labels).float().mean()
+        return self.auxiliary_weight * loss
+
+
+@dataclass(frozen=True)
+class WGAN:
+    """Wasserstein loss: mean score of fake minus mean score of real (Arjovsky et al., 2017, arXiv:1701.07875).
+
+    The critic is kept Lipschitz by clipping its weights to [-clip, clip], or by a penalty on gradient norms away
+    from 1 between real and fake images (Gulrajani et al., 2017, arXiv:1704.00028).
+    """
+
+    critic_steps: int = 5
+    lipschitz: Lipschitz = "gp"
+    clip: float = 0.01
+    gp_weight: float = 10.0
+    drift: float = 0.0  # weight of the mean squared real score, which keeps scores near zero (ProGAN)
+
+    def critic_loss(self, critic: CriticFn, real: Batch, fake: Batch, step: int) -> Loss:
+        real_score, fake_score = critic(*real).score, critic(*fake).score
+        loss = fake_score.mean() - real_score.mean()
+        parts = {
+            "critic_loss": loss.detach(),
+            "real_score": real_score.mean().detach(),
+            "fake_score": fake_score.mean().detach(),
+        }
+        if self.lipschitz == "gp":
+            penalty = (gradient_norms(critic, interpolate(real, fake)) - 1).square().mean()
+            parts["gradient_penalty"] = penalty.detach()
+            loss = loss + self.gp_weight * penalty
+        if self.drift:
+            loss = loss + self.drift * real_score.square().mean()
+        return Loss(loss, parts)
+
+    def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
+        loss = -critic(*fake).score.mean()
+        return Loss(loss, {"generator_loss": loss.detach()})
+
+    @torch.no_grad()
+    def constrain(self, critic: nn.Module) -> None:
+        """Clip every weight after the critic's step, if this critic is kept Lipschitz by clipping."""
+        if self.lipschitz == "clip":
+            for weight in critic.parameters():
+                weight.clamp_(-self.clip, self.clip)
+
+
+Objective: TypeAlias = DCGAN | WGAN
+
+
+def interpolate(real: Batch, fake: Batch) -> Batch:
+    """A random point on the line between each real image and its fake partner, with the real one's label."""
+    share = torch.rand(len(real.images), *[1] * (real.images.dim() - 1), device=real.images.device)
+    return Batch(torch.lerp(real.images.float(), fake.images.float(), share), real.labels)
+
+
+def gradient_norms(critic: CriticFn, batch: Batch) -> Tensor:
+    """(N,) Euclidean norm of d score / d image for each sample, in float32 whatever the autocast mode."""
+    with torch.autocast(batch.images.device.type, enabled=False):
+        images = batch.images.detach().float().requires_grad_(True)
+        score = critic(images, batch.labels).score
+        (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+        # The square root's own gradient at zero is infinite; a dead critic must not turn into NaN.
+        return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+
+
+def _bce(logits: Tensor, target: float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
