@@ -7,8 +7,8 @@ with GanClient() as client:
     images.grid().save("sevens.png")
 """
 
-from gan_client.client import GanClient
-from gan_client.errors import (
+from .client import GanClient
+from .errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     GanError,
@@ -24,9 +24,9 @@ from gan_client.errors import (
     UnavailableError,
     UnexpectedResponseError,
 )
-from gan_client.exchange import Health
-from gan_client.images import Generation, Image
-from gan_client.types import ModelInfo
+from .exchange import Health
+from .images import Generation, Image
+from .types import ModelInfo
 
 __all__ = [
     "ConnectionFailedError",

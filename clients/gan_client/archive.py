@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
-from gan_client._constants import MAX_IMAGE_PIXELS, MAX_INDEX_BYTES, MAX_RESPONSE_BYTES
-from gan_client.errors import fault, one_line
-from gan_client.types import GenerateResponse
+from ._constants import MAX_IMAGE_PIXELS, MAX_INDEX_BYTES, MAX_RESPONSE_BYTES
+from .errors import fault, one_line
+from .types import GenerateResponse
 
 INDEX_NAME: Final = "images.json"
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from gan_client._constants import MAX_IMAGES, MAX_TRUNCATION
-from gan_client.errors import InvalidArgumentError, fault
-from gan_client.types import SEED_LIMIT, GenerateRequest
+from ._constants import MAX_IMAGES, MAX_TRUNCATION
+from .errors import InvalidArgumentError, fault
+from .types import SEED_LIMIT, GenerateRequest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -17,11 +17,11 @@ from typing import Annotated, Final, TypeVar, cast
 
 import typer
 
-from gan_client import arguments, labels
-from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, MAX_COLUMNS, MAX_RETRIES, MAX_TIMEOUT
-from gan_client.client import GanClient
-from gan_client.errors import GanError, InvalidArgumentError, UnavailableError, one_line
-from gan_client.output import record, refuse_unwritable, summary, write
+from . import arguments, labels
+from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, MAX_COLUMNS, MAX_RETRIES, MAX_TIMEOUT
+from .client import GanClient
+from .errors import GanError, InvalidArgumentError, UnavailableError, one_line
+from .output import record, refuse_unwritable, summary, write
 
 _T = TypeVar("_T")
 

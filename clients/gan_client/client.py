@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from gan_client import exchange as exchanges
-from gan_client import retry
-from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
-from gan_client.arguments import Label, generate_request, integer, key_text, positive, service_url
-from gan_client.errors import GanError
-from gan_client.exchange import Exchange, Health
-from gan_client.images import Generation
-from gan_client.types import ModelInfo
+from . import exchange as exchanges
+from . import retry
+from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
+from .arguments import Label, generate_request, integer, key_text, positive, service_url
+from .errors import GanError
+from .exchange import Exchange, Health
+from .images import Generation
+from .types import ModelInfo
 
 if TYPE_CHECKING:
     import httpx
@@ -62,7 +62,7 @@ class GanClient:
         if key is not None:
             headers["Authorization"] = f"Bearer {key_text(key)}"
         # httpx takes longer to import than all the rest: `gan-client --help` doesn't wait for it.
-        from gan_client.transport import HttpTransport
+        from .transport import HttpTransport
 
         self._transport = HttpTransport(self.base_url, headers, transport)
 

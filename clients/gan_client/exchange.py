@@ -15,12 +15,12 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from gan_client.archive import MalformedAnswerError, read_archive
-from gan_client.arguments import expected_seeds
-from gan_client.errors import StatusError, UnexpectedResponseError, fault, one_line, status_error
-from gan_client.images import Generation, Image
-from gan_client.retry import parse_retry_after
-from gan_client.types import ErrorBody, GenerateRequest, ModelInfo, ModelList
+from .archive import MalformedAnswerError, read_archive
+from .arguments import expected_seeds
+from .errors import StatusError, UnexpectedResponseError, fault, one_line, status_error
+from .images import Generation, Image
+from .retry import parse_retry_after
+from .types import ErrorBody, GenerateRequest, ModelInfo, ModelList
 
 _T = TypeVar("_T")
 

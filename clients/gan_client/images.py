@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from gan_client._constants import GRID_PADDING, MAX_COLUMNS
-from gan_client.arguments import integer
-from gan_client.errors import InvalidArgumentError, UnexpectedResponseError
-from gan_client.files import image_name, write_all
+from ._constants import GRID_PADDING, MAX_COLUMNS
+from .arguments import integer
+from .errors import InvalidArgumentError, UnexpectedResponseError
+from .files import image_name, write_all
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, cycle, islice
 
-from gan_client.arguments import Label, label_of
-from gan_client.errors import InvalidArgumentError
+from .arguments import Label, label_of
+from .errors import InvalidArgumentError
 
 
 def parse_label(text: str) -> Label:

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import Any, Final
 
-from gan_client import labels
-from gan_client.errors import GanError, one_line
-from gan_client.files import write_all
-from gan_client.images import Generation
+from . import labels
+from .errors import GanError, one_line
+from .files import write_all
+from .images import Generation
 
 SHEET: Final = "sheet.png"
 

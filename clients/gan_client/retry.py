@@ -7,8 +7,8 @@ import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from gan_client._constants import BACKOFF_MAX, BACKOFF_MIN, RETRIED_STATUSES, RETRY_AFTER_JITTER
-from gan_client.errors import ConnectionFailedError, GanError
+from ._constants import BACKOFF_MAX, BACKOFF_MIN, RETRIED_STATUSES, RETRY_AFTER_JITTER
+from .errors import ConnectionFailedError, GanError
 
 
 class Deadline:

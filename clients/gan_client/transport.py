@@ -6,16 +6,16 @@ from typing import Any
 
 import httpx
 
-from gan_client._constants import CONNECT_TIMEOUT, MAX_RESPONSE_BYTES
-from gan_client.errors import (
+from ._constants import CONNECT_TIMEOUT, MAX_RESPONSE_BYTES
+from .errors import (
     ConnectionFailedError,
     DeadlineExceededError,
     GanError,
     InvalidArgumentError,
     UnexpectedResponseError,
 )
-from gan_client.exchange import Answer, Exchange
-from gan_client.retry import Deadline
+from .exchange import Answer, Exchange
+from .retry import Deadline
 
 
 def timeouts(deadline: Deadline) -> httpx.Timeout:

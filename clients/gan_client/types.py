@@ -38,21 +38,23 @@ class GenerateRequest(_Body):
     seed: Seed | None = Field(default=None, description="Image i is drawn from seed + i; random when absent.")
     """Seed of the first image, 0 <= seed < 2**53; image i has seed + i. Random when absent."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None, description="One seed for each image, instead of `seed`."
     )
     """One seed for each image, instead of `seed`."""
 
-    label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1)] | None = Field(
-        default=None,
-        description="Class id or name for all images, or a list of n. Drawn from the seed when absent.",
+    label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1, fail_fast=True)] | None = (
+        Field(
+            default=None,
+            description="Class id or name for all images, or a list of n. Drawn from the seed when absent.",
+        )
     )
     """Class id or class name for all images, or one for each; drawn from each image's seed when absent."""
 
     latents: (
         Annotated[
-            list[Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]],
-            Field(min_length=1),
+            list[Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, fail_fast=True)]],
+            Field(min_length=1, fail_fast=True),
         ]
         | None
     ) = Field(default=None, description="n rows of latent_dim finite numbers, used instead of seeds.")

@@ -75,7 +75,7 @@ def capture(generator: nn.Module, latent_dim: int, classes: int) -> onnx.ModelPr
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
     ) as error:
-        raise CaptureError(f"the generator can't be expressed in ONNX: {str(error).strip().splitlines()[0]}") from error
+        raise CaptureError(f"the generator can't be expressed in ONNX: {_reason(error)}") from error
     version = {opset.domain: opset.version for opset in model.opset_import}
     if version != {"": OPSET}:
         raise CaptureError(f"the graph uses operator sets {version}, not opset {OPSET} of the standard domain alone")
@@ -104,6 +104,14 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
         initializer.doc_string = ""
         del initializer.metadata_props[:]
     return model
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the cause; torch.onnx wraps it in advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

@@ -134,7 +134,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ExportError: 1,
     }
     run_command(app, "gan-export", arguments, failures, "stopped; nothing was written")
-
-
-if __name__ == "__main__":
-    main()

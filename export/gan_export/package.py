@@ -31,6 +31,7 @@ from .artifact import (
     Provenance,
     TensorSpec,
     Variant,
+    is_artifact,
     load_artifact,
 )
 from .artifact.certificate import Certificate
@@ -117,7 +118,7 @@ def _write(source: Source, name: str, staging: Path, progress: Callable[[str], N
     (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
     artifact = load_artifact(staging)
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
-    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate))
+    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate), encoding="utf-8")
     return certificate
 
 
@@ -176,7 +177,7 @@ def _with_variant(manifest: Manifest, content: bytes, speeds: dict[str, float]) 
 def _check_target(out: Path, *, force: bool) -> None:
     if not out.exists() and not out.is_symlink():
         return
-    if not (out / MANIFEST_FILE).is_file():
+    if not is_artifact(out):
         raise ExportError(f"{out}: exists and is no artifact; choose another --out")
     if not force:
         raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GenerationError, QueueFullError
+from .errors import GenerationError, NotReadyError, QueueFullError
 
 Latents: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]
@@ -81,13 +81,14 @@ class Batcher:
     capacity: int
     executor: Executor
     _jobs: deque[_Job] = field(default_factory=deque, init=False)
+    _waiting: int = field(default=0, init=False)
     _worker: asyncio.Task[None] | None = field(default=None, init=False)
     _seconds_per_image: float = field(default=0.0, init=False)
 
     @property
     def waiting(self) -> int:
         """Images that are queued and not yet in a batch."""
-        return sum(job.waiting for job in self._jobs if not job.abandoned)
+        return self._waiting
 
     async def submit(self, latents: Latents, labels: Labels | None) -> Images:
         """Generate n images, in order; cancelling the call takes what is not yet computed out of the queue.
@@ -102,6 +103,7 @@ class Batcher:
         Raises:
             QueueFullError: n more images would not fit into the queue.
             GenerationError: the session failed on one of these images.
+            NotReadyError: the worker was cancelled, which happens when the service goes down.
         """
         n, waiting = len(latents), self.waiting
         if waiting and waiting + n > self.capacity:
@@ -111,18 +113,31 @@ class Batcher:
             )
         job = _Job(latents, labels, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
+        self._waiting += n
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
-        return await job.future
+        try:
+            return await job.future
+        finally:
+            self._waiting -= job.waiting
+            job.taken = n
 
     async def _work(self) -> None:
         """Run batches until nothing waits; the first one starts without delay."""
-        while batch := self._take():
-            began = time.perf_counter()
-            await self._compute(batch)
-            measured = (time.perf_counter() - began) / sum(map(len, batch))
-            old = self._seconds_per_image or measured
-            self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * measured
+        batch: list[_Slice] = []
+        try:
+            while batch := self._take():
+                began = time.perf_counter()
+                await self._compute(batch)
+                measured = (time.perf_counter() - began) / sum(map(len, batch))
+                old = self._seconds_per_image or measured
+                self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * measured
+        finally:
+            # Something is left only after a cancellation or a fault of this module; nobody may wait for it for ever.
+            for job in [*(part.job for part in batch), *self._jobs]:
+                if not job.abandoned:
+                    job.future.set_exception(NotReadyError("generation was stopped; try again later"))
+            self._jobs.clear()
 
     def _take(self) -> list[_Slice]:
         """The next batch: as many images from each waiting job as there is room for, in turn."""
@@ -136,6 +151,7 @@ class Batcher:
                 count = min(share, job.waiting, room)
                 batch.append(_Slice(job, job.taken, job.taken + count))
                 job.taken += count
+                self._waiting -= count
                 room -= count
                 if job.waiting:
                     self._jobs.append(job)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from http import HTTPStatus
 from http.client import responses
 from typing import Final
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -23,6 +24,7 @@ logger = logging.getLogger("bentoml.ganworks")
 
 REQUEST_ID_HEADER: Final = "x-request-id"
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_SHOWN_PATH: Final = 200  # characters
 _request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full", 503: "not_ready", 504: "deadline"}
@@ -59,7 +61,7 @@ class Guard:
         try:
             self._check_length(headers)
             async with deadline:
-                await self.app(scope, self._limited(receive), answer)
+                await self.app(scope, self._limited(receive, answer), answer)
         except TimeoutError:
             late = DeadlineError(f"no response within {self.timeout:g} s; ask for fewer images or try again later")
             await answer.fail(scope, receive, error_response(late))
@@ -77,7 +79,7 @@ class Guard:
         if length.isascii() and length.isdigit() and int(length) > self.max_body:
             raise self._too_large(f"the body has {length} bytes")
 
-    def _limited(self, receive: Receive) -> Receive:
+    def _limited(self, receive: Receive, answer: _Answer) -> Receive:
         received = 0
 
         async def limited() -> Message:
@@ -85,7 +87,8 @@ class Guard:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.max_body:
-                raise self._too_large("the body is longer")
+                answer.refusal = self._too_large("the body is longer")
+                raise answer.refusal
             return message
 
         return limited
@@ -98,7 +101,9 @@ class _Answer:
     """The `send` that the application sees: adds the request id, and rewrites errors that are not in our shape."""
 
     def __init__(self, scope: Scope, send: Send, request_id: str, deadline: asyncio.Timeout) -> None:
-        self.scope, self.send, self.request_id, self.deadline = scope, send, request_id, deadline
+        self.scope, self.send, self.request_id = scope, send, request_id
+        self.deadline: asyncio.Timeout | None = deadline  # None once it is no longer running
+        self.refusal: ServiceError | None = None  # the guard's own no, which the application may have caught
         self.began = False
         self.held: Message | None = None  # the start of an error response, until its body is known
         self.body = b""
@@ -119,14 +124,19 @@ class _Answer:
     async def _start(self, message: Message) -> None:
         MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
         self.began = True
-        if not self.deadline.expired() and self.deadline.when() is not None:
+        if self.deadline is not None and not self.deadline.expired():
             self.deadline.reschedule(None)  # a slow reader of a finished response is not late
         await self.send(message)
 
     async def _finish_error(self, start: Message) -> None:
-        if not self.body.startswith(b'{"error":{"code":'):
+        if self.refusal is not None:
+            # BentoML makes a 500 of any exception that comes out of reading the body.
+            replaced = error_response(self.refusal)
+            start = {**start, "status": replaced.status_code, "headers": [*replaced.raw_headers]}
+            self.body = bytes(replaced.body)
+        elif not self.body.startswith(b'{"error":{"code":'):
             status = start["status"]
-            path, method = self.scope["path"], self.scope["method"]
+            path, method = quote(self.scope["path"])[:_SHOWN_PATH], self.scope["method"]
             messages = {404: f"there is no {path}", 405: f"{path} can't be called with {method}"}
             phrase = responses.get(status, "error").lower()
             detail = ErrorDetail(
@@ -142,5 +152,5 @@ class _Answer:
     async def fail(self, scope: Scope, receive: Receive, response: Response) -> None:
         """Send an error of the guard itself, if nothing has been sent yet."""
         if not self.began:
-            self.held, self.body = None, b""
+            self.held, self.body, self.deadline = None, b"", None
             await response(scope, receive, self)

@@ -88,10 +88,12 @@ def _count(request: GenerateRequest, max_n: int) -> int:
         lists["label"] = len(request.label)
     for name, length in lists.items():
         if request.n is not None and request.n != length:
-            raise InvalidRequestError(f"n is {request.n}, but {name} has {length} entries; leave n out", name)
+            raise InvalidRequestError(f"n is {_show(request.n)}, but {name} has {length} entries; leave n out", name)
     n = request.n or next(iter(lists.values()), 1)
     if n > max_n:
-        raise InvalidRequestError(f"n is {n}; it must be from 1 to {max_n}", "n")
+        param = "n" if request.n is not None else next(iter(lists))
+        what = f"n is {_show(n)}" if param == "n" else f"{param} has {n} entries"
+        raise InvalidRequestError(f"{what}; a request is for 1 to {max_n} images", param)
     if isinstance(request.label, list) and len(request.label) != n:
         raise InvalidRequestError(f"label has {len(request.label)} entries for {n} images; give one or {n}", "label")
     return n
@@ -113,7 +115,7 @@ def _given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.fl
             raise InvalidRequestError(f"latents[{i}] has {len(row)} numbers; {manifest.name} needs {dim}", "latents")
     values = np.array(rows, np.float64)
     largest = float(np.abs(values).max())
-    if largest > np.finfo(np.float32).max:
+    if largest > float(np.finfo(np.float32).max):
         raise InvalidRequestError(f"latents hold {largest:g}, which is no finite float32 number", "latents")
     return values.astype(np.float32)
 
@@ -171,7 +173,9 @@ def _explain(error: ValidationError, max_n: int) -> InvalidRequestError:
         return InvalidRequestError(f"the body is {_show(first['input'])}; it must be a JSON object")
     param = str(where[0])
     if kind == "extra_forbidden":
-        return InvalidRequestError(f"{param!r} is no field of this request; known are {', '.join(_RULES)}", param)
+        return InvalidRequestError(
+            f"{_show(param)} is no field of this request; known are {', '.join(_RULES)}", param[:_SHOWN]
+        )
     place = param + "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
     rule = _RULES[param].format(max_n=max_n)
     return InvalidRequestError(f"{place} is {_show(first['input'])}; {param} must be {rule}", param)

@@ -17,7 +17,7 @@ from .manifest import (
     TensorSpec,
     Variant,
 )
-from .reading import Artifact, ArtifactError, find_artifacts, load_artifact
+from .reading import Artifact, ArtifactError, find_artifacts, is_artifact, load_artifact
 from .runtime import open_session, run_session
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "Variant",
     "draw",
     "find_artifacts",
+    "is_artifact",
     "load_artifact",
     "open_session",
     "run_session",

@@ -47,6 +47,33 @@ def load_artifact(directory: Path) -> Artifact:
     Raises:
         ArtifactError: no manifest, not one this version reads, or a file whose sha256 is another.
     """
+    manifest = _read_manifest(directory)
+    artifact = Artifact(directory, manifest)
+    for variant in manifest.variants:
+        _check_digest(artifact.path_of(variant), variant)
+    return artifact
+
+
+def is_artifact(directory: Path) -> bool:
+    """Whether there is a manifest of ours, be the other files damaged or missing."""
+    try:
+        _read_manifest(directory)
+    except ArtifactError:
+        return False
+    return True
+
+
+def find_artifacts(folder: Path) -> list[Path]:
+    """The artifact directories in `folder`, sorted by name; `folder` itself if it is one."""
+    if (folder / MANIFEST_FILE).is_file():
+        return [folder]
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.glob(f"*/{MANIFEST_FILE}") if path.is_file())
+    return sorted(path.parent for path in found if not path.parent.name.startswith("."))
+
+
+def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
@@ -56,24 +83,11 @@ def load_artifact(directory: Path) -> Artifact:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ArtifactError(f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}") from error
     try:
-        manifest = Manifest.model_validate_json(text)
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
-        raise ArtifactError(f"{path}: {where}: {first['msg']}") from error
-    artifact = Artifact(directory, manifest)
-    for variant in manifest.variants:
-        _check_digest(artifact.path_of(variant), variant)
-    return artifact
-
-
-def find_artifacts(folder: Path) -> list[Path]:
-    """The artifact directories in `folder`, sorted by name; `folder` itself if it is one."""
-    if (folder / MANIFEST_FILE).is_file():
-        return [folder]
-    if not folder.is_dir():
-        return []
-    return sorted(path.parent for path in folder.glob(f"*/{MANIFEST_FILE}") if not path.parent.name.startswith("."))
+        raise ArtifactError(f"{path}: {where if where.isprintable() else repr(where)}: {first['msg']}") from error
 
 
 def _check_digest(path: Path, variant: Variant) -> None:

@@ -1,0 +1,51 @@
+"""`bentoml build`: a bento that serves from any directory, with the artifacts inside it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "this is the code of the bento"
+
+
+def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, models: Path, tmp_path: Path) -> None:
+    checkout, home, elsewhere = tmp_path / "checkout", tmp_path / "home", tmp_path / "elsewhere"
+    home.mkdir()
+    elsewhere.mkdir()
+    for part in ("serving", "export", "clients", "bentofile.yaml"):
+        source = ROOT / part
+        if source.is_dir():
+            shutil.copytree(source, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, checkout / part)
+    shutil.copytree(models, checkout / "models")
+    # So that the log tells which copy of the code is running.
+    with (checkout / "serving" / "gan_serving" / "__init__.py").open("a") as module:
+        module.write(f"\nprint({MARK!r}, flush=True)\n")
+    (checkout / "runs").mkdir()
+    (checkout / "runs" / "ckpt.pt").write_bytes(b"not for the bento")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GAN_")}
+    env |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
+    command = [Path(sys.executable).parent / "bentoml", "build", "--version", "test"]
+    built = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+
+    bento = home / "bentos" / "ganworks" / "test" / "src"
+    assert (bento / "models" / "digits" / "generator.onnx").is_file()
+    assert not list(bento.rglob("*.pt"))
+    assert not (bento / "export" / "gan_export" / "capture.py").exists(), "torch's side of the export has no place here"
+    shutil.rmtree(checkout)
+    with serve("ganworks:test", cwd=elsewhere, home=home) as service:
+        names = [model["name"] for model in httpx.get(f"{service.url}/models").json()["models"]]
+        assert names == ["colours", "digits"]
+        answer = httpx.post(f"{service.url}/generate", json={"model": "digits", "format": "png"})
+        assert answer.status_code == 200
+        assert str(bento / "models") in service.log.read_text()
+        assert MARK in service.log.read_text(), "the installed packages were served, not the bento's own"

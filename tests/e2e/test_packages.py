@@ -1,0 +1,142 @@
+"""The house: what is in the wheel, what the base install needs, and who imports whom."""
+
+import ast
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+WINGS = {
+    "gan_training": ROOT / "training" / "gan_training",
+    "gan_export": ROOT / "export" / "gan_export",
+    "gan_serving": ROOT / "serving" / "gan_serving",
+    "gan_client": ROOT / "clients" / "gan_client",
+}
+ARROWS = {
+    "gan_training": (),
+    "gan_export": ("gan_training",),
+    "gan_serving": ("gan_export.artifact", "gan_client.types"),
+    "gan_client": (),
+}
+ARTIFACT_ARROWS = ("gan_export.artifact",)
+HEAVY = ("torch", "bentoml", "onnx", "onnxruntime", "scipy")
+
+
+def is_module(name: str) -> bool:
+    wing, *parts = name.split(".")
+    path = WINGS[wing].joinpath(*parts) if wing in WINGS else None
+    return path is not None and (path.is_dir() or path.with_suffix(".py").is_file())
+
+
+def imported_modules(file: Path, package: str) -> set[str]:
+    """Absolute names of everything a source file imports, relative imports resolved."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from . import digits` names a module, `from .digits import load` what is in one.
+            found |= {f"{module}.{a.name}" if is_module(f"{module}.{a.name}") else module for a in node.names}
+    return found
+
+
+def package_of(file: Path, wing: str) -> str:
+    return ".".join([wing, *file.relative_to(WINGS[wing]).parent.parts])
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_arrows_between_the_wings(wing: str) -> None:
+    files = sorted(WINGS[wing].rglob("*.py"))
+    assert files
+    for file in files:
+        for module in imported_modules(file, package_of(file, wing)):
+            if module.split(".")[0] in WINGS and module.split(".")[0] != wing:
+                allowed = any(module == arrow or module.startswith(f"{arrow}.") for arrow in ARROWS[wing])
+                assert allowed, f"{file.relative_to(ROOT)} imports {module}"
+
+
+def test_the_artifact_package_needs_neither_torch_nor_the_rest_of_the_export() -> None:
+    for file in (WINGS["gan_export"] / "artifact").rglob("*.py"):
+        for module in imported_modules(file, package_of(file, "gan_export")):
+            assert module.split(".")[0] not in ("torch", "onnx", "gan_training"), f"{file.name} imports {module}"
+            inside = module.split(".")[0] != "gan_export" or module.startswith(ARTIFACT_ARROWS)
+            assert inside, f"{file.name} imports {module}"
+
+
+def test_no_two_files_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for wing, folder in WINGS.items():
+        for file in folder.rglob("*.py"):
+            package = package_of(file, wing)
+            name = package if file.stem == "__init__" else f"{package}.{file.stem}"
+            graph[name] = imported_modules(file, package) - {name}
+    for name, imports in graph.items():
+        for other in imports & set(graph):
+            assert name not in graph[other], f"{name} and {other} import each other"
+
+
+def test_the_loop_does_not_know_the_types() -> None:
+    text = (WINGS["gan_training"] / "loop.py").read_text()
+    for word in ("dcgan", "cgan", "acgan", "wgan", ".type =="):
+        assert word not in text.lower().replace("device.type ==", "")
+
+
+def test_the_bento_pins_what_the_checkout_pins() -> None:
+    pins = set((ROOT / "constraints.txt").read_text().split())
+    packages = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
+    assert packages
+    assert set(packages) <= pins
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_exactly_the_four_packages(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == set(WINGS)
+    for wing in WINGS:
+        assert f"{wing}/py.typed" in names
+
+
+@pytest.mark.slow
+def test_the_base_install_is_the_client_alone(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "clean"
+    venv.create(home, with_pip=True)
+    python, constraints = home / "bin" / "python", ROOT / "constraints.txt"
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, wheel]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stderr
+    code = f"""
+import importlib.util, sys
+from gan_client import GanClient
+assert callable(GanClient)
+for name in {HEAVY!r}:
+    assert importlib.util.find_spec(name) is None, name
+    assert name not in sys.modules, name
+"""
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    shown = subprocess.run([home / "bin" / "gan-client", "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    assert "sample" in shown.stdout
+    for command in ("gan-train", "gan-export"):
+        done = subprocess.run([home / "bin" / command, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert "pip install 'ganworks[" in done.stderr
