@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from typing import NoReturn
@@ -26,6 +27,8 @@ def check_before_serving() -> Settings:
         _exit(str(error))
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name == "serve":
+        # The worker processes may have another working directory.
+        os.environ["GAN_MODELS"] = ":".join(str(folder.resolve()) for folder in found.model_folders)
         _check_artifacts(found)
         _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))
     return found
