@@ -57,8 +57,11 @@ def load_source(path: Path, weights: Weights = "ema", class_names: Sequence[str]
 
     try:
         checkpoint = load_checkpoint(path)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except CheckpointError as error:
         raise IntakeError(str(error)) from error
+    except OSError as error:
+        raise IntakeError(f"{path}: can't be read: {error.strerror}") from error
     module = checkpoint.generator(weights)
     bad = [name for name, value in module.state_dict().items() if not value.isfinite().all()]
     if bad:
@@ -84,7 +87,7 @@ def load_source(path: Path, weights: Weights = "ema", class_names: Sequence[str]
             value_range=(-1.0, 1.0),
         ),
         class_names=names or None,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=sha256,
         weights=weights,
         training={
             "type": checkpoint.config.type,

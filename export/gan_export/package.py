@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import importlib.metadata
@@ -77,8 +78,10 @@ def export(
         ExportError: `out` is taken or can't be written, or a gate of the certificate failed.
         CaptureError, CertificationError: the graph could not be made, or not run.
     """
-    _check_target(out, force=force)
+    made: list[Path] = []  # folders that were not there, the deepest first
     try:
+        _check_target(out, force=force)
+        made = [folder for folder in out.parents if not folder.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         staging.chmod(0o755)
@@ -91,6 +94,9 @@ def export(
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # after a success it is not empty
+                folder.rmdir()
     return Exported(load_artifact(out), exported)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from .config import ConfigError, TrainConfig
+from .config import TrainConfig
 from .nets import Critic, Generator
-from .specs import CriticSpec, GeneratorSpec, SpecError
+from .specs import CriticSpec, GeneratorSpec
 
 FORMAT: Final = "ganworks.checkpoint"
 VERSION: Final = 1
@@ -51,11 +50,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write to a temporary file beside `path`, fsync, rename: a reader sees the old file or the new one, whole.
-
-    Raises:
-        CheckpointError: the disk is full or the folder can't be written; the previous file is untouched.
-    """
+    """Write the checkpoint atomically; raises CheckpointError as `write_atomically` does."""
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -68,24 +63,35 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
     }
+    write_atomically(content, path)
+
+
+def write_atomically(content: object, path: Path) -> None:
+    """torch.save to a temporary file beside `path`, fsync, rename: a reader sees the old file or the new one, whole.
+
+    Raises:
+        CheckpointError: the disk is full or the folder can't be written; the previous file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.part")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
+        try:
+            with temporary.open("wb") as file:
                 torch.save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: can't write the checkpoint: {_first_line(error)}") from error
+        # torch's writer hides the disk's complaint behind one of its own.
+        cause = error.__context__ if isinstance(error.__context__, OSError) else error
+        reason = (isinstance(cause, OSError) and cause.strerror) or _first_line(cause)
+        raise CheckpointError(f"{path}: can't be written: {reason}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -96,25 +102,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: is not a checkpoint of gan-train, or is cut off: no zip archive")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise CheckpointError(f"{path}: is not a checkpoint that can be read safely: {_first_line(error)}") from error
+    except pickle.UnpicklingError as error:
+        # Our own words: torch's advise to load the file without the restriction.
+        reason = "it is damaged, or holds more than tensors and plain values"
+        raise CheckpointError(f"{path}: is not a checkpoint that is safe to load: {reason}") from error
+    except Exception as error:  # what an unpickler says of damaged bytes can be of any type
+        raise CheckpointError(f"{path}: is not a checkpoint that can be read: {_first_line(error)}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: is not a checkpoint of gan-train (no {FORMAT!r} mark in it)")
-    if content.get("version") != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {content.get('version')!r}; this ganworks reads {VERSION}")
+    version = content.get("version")
+    if type(version) is not int or version != VERSION:
+        raise CheckpointError(f"{path}: checkpoint version {version!r}; this ganworks reads {VERSION}")
     try:
         return _from_content(content)
-    except (KeyError, TypeError, ValueError, RuntimeError, SpecError, ConfigError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: the checkpoint is damaged: {_first_line(error)}") from error
 
 
@@ -122,6 +127,8 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
     trainer = content["trainer"]
     if not all(isinstance(v, Tensor) for key in ("generator", "critic", "ema") for v in trainer[key].values()):
         raise TypeError("a state dict holds something that is no tensor")
+    if type(trainer["steps_done"]) is not int or not isinstance(content["history"], list):
+        raise TypeError("the number of steps or the history is missing")
     checkpoint = Checkpoint(
         config=TrainConfig.from_dict(content["config"]),
         generator_spec=GeneratorSpec.from_dict(content["generator_spec"]),

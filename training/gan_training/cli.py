@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from .checkpoint import CheckpointError
-from .command import run_command
+from .command import INTERRUPTED, run_command
 from .config import GAN_TYPES, ConfigError, TrainConfig, parse_assignments
-from .data import DataError
+from .data import DataError, UnknownSourceError
 from .run import Progress as RunProgress
-from .run import Run, TrainingDivergedError, describe
+from .run import Run, TrainingDivergedError, TrainingStoppedError, describe
 from .specs import SpecError
 
 EPILOG = """
@@ -89,7 +89,7 @@ def train(
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= parse_assignments(assignments or [])
     run = _open_run(type_, data, out, changes, resume=resume, force=force)
-    Console(stderr=True).print(describe(run), highlight=False)
+    Console(stderr=True).print(describe(run), highlight=False, soft_wrap=True)
     if dry_run:
         for name, value in run.config.to_dict().items():
             print(f"{name} = {value}")
@@ -175,12 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failures: dict[type[Exception], int] = {
         ConfigError: 2,
         SpecError: 2,
+        UnknownSourceError: 2,  # before DataError, which it is one of
         DataError: 1,
         CheckpointError: 1,
         TrainingDivergedError: 1,
+        TrainingStoppedError: INTERRUPTED,
     }
-    run_command(app, "gan-train", arguments, failures, "stopped; the checkpoint is written, go on with --resume")
-
-
-if __name__ == "__main__":
-    main()
+    run_command(app, "gan-train", arguments, failures, "stopped")

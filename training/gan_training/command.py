@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
+
+INTERRUPTED = 130  # exit code of a command that Ctrl-C stopped: 128 + SIGINT
+
+
+def run_module(module: str, name: str, extra: str) -> None:
+    """Import `module` and call its `main`; a missing package is one line that names the extra to install."""
+    try:
+        command = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("gan_"):
+            raise
+        _exit(name, f"needs the package {error.name!r}; install it with: pip install 'ganworks[{extra}]'", 1)
+    command.main()
 
 
 def run_command(
@@ -30,11 +44,13 @@ def run_command(
     except tuple(failures) as error:
         _exit(name, str(error), next(code for kind, code in failures.items() if isinstance(error, kind)))
     except (KeyboardInterrupt, typer.Abort):
-        _exit(name, interrupted, 130)
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of our stdout has gone (`| head`): nobody is left to tell.
         sys.stderr.close()
         sys.exit(1)
+    if code == INTERRUPTED:  # Typer turns a KeyboardInterrupt inside the command into this code
+        _exit(name, interrupted, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
 
 

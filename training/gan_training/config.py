@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, Self, get_args, get_origin
 
 from .loop import LoopSettings
 from .objectives import ACGAN, CGAN, DCGAN, WGAN, Lipschitz, Objective
-from .specs import CriticSpec, GeneratorSpec, LabelHead, Latent, Norm, Upsample
+from .specs import SUPPORTED_SIZES, CriticSpec, GeneratorSpec, LabelHead, Latent, Norm, Upsample
 
 GanType = Literal["dcgan", "cgan", "acgan", "wgan"]
 GAN_TYPES: Final[tuple[GanType, ...]] = get_args(GanType)
@@ -80,8 +80,15 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+        if self.image_size is not None and self.image_size not in SUPPORTED_SIZES:
+            sizes = ", ".join(map(str, SUPPORTED_SIZES))
+            raise ConfigError(f"image_size is {self.image_size}; it must be one of {sizes}")
+        if self.channels not in (None, 1, 3):
+            raise ConfigError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.conditional and self.type == "dcgan":
             raise ConfigError("dcgan is unconditional; use --type cgan for labels")
+        if self.critic_norm == "batch" and self.type == "wgan":
+            raise ConfigError("critic_norm is 'batch', and wgan's critic has no BatchNorm; use none or spectral")
 
     @property
     def is_conditional(self) -> bool:
@@ -111,10 +118,10 @@ class TrainConfig:
 
 
 TYPE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
-    "dcgan": {"critic_norm": "batch"},
-    "cgan": {"r1_gamma": 1.0, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
-    "acgan": {"r1_gamma": 1.0, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
-    "wgan": {"beta2": 0.9},
+    "dcgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    "cgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    "acgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    "wgan": {"generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.9},
 }
 """What a type sets differently from TrainConfig's own defaults."""
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 
@@ -26,7 +31,11 @@ SAMPLES = "samples"
 
 
 class TrainingDivergedError(RuntimeError):
-    """A loss became NaN or infinite; the last good checkpoint is kept."""
+    """A loss or a weight became NaN or infinite; the last good checkpoint is kept."""
+
+
+class TrainingStoppedError(RuntimeError):
+    """Ctrl-C: training stopped between two steps, and the checkpoint holds all of them."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,9 @@ class Run:
         self.samples = FixedSamples(self.generator_spec, config.seed)
         self.history: list[dict[str, float]] = []
         self.seconds = 0.0
+        self.is_resumed = checkpoint is not None
         if checkpoint is not None:
-            if checkpoint.generator_spec != self.generator_spec or checkpoint.class_names != self.class_names:
-                raise DataError(f"{config.data}: is no longer the data that {out} was trained on (size or classes)")
-            self.trainer.load_state_dict(checkpoint.trainer)
-            self.data_batches.load_state_dict(checkpoint.batches)
-            self.history, self.seconds = list(checkpoint.history), checkpoint.seconds
+            self._restore(checkpoint)
 
     @classmethod
     def fresh(cls, config: TrainConfig, out: Path, *, force: bool = False) -> Run:
@@ -113,31 +119,35 @@ class Run:
     def train(self, report: Callable[[Progress], None]) -> Path:
         """Train to the end, report every `log_every` steps; returns the checkpoint's path.
 
+        Ctrl-C (in the main thread) stops after the step that is running; pressed twice, at once and unsaved.
+
         Raises:
-            TrainingDivergedError: a loss is no longer finite; the last good checkpoint stays.
+            TrainingDivergedError: a loss or weight is no longer finite; the last good checkpoint stays.
+            TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
             CheckpointError: the disk is full or the folder can't be written.
-            KeyboardInterrupt: passed on after a checkpoint of the last finished step.
         """
         config = self.config
-        try:
+        with self._writing():
             (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
+            if not self.is_resumed:
+                self._remove_old_run()
             self._rewrite_metrics()
-        except OSError as error:
-            raise CheckpointError(f"{self.out}: can't write there: {error.strerror}") from error
         began, before = time.monotonic(), self.seconds
-        try:
+        with _CtrlC() as ctrl_c:
             for window in self._windows():
-                losses, seconds = self._advance(window)
+                losses, done, seconds = self._advance(window, ctrl_c)
                 self.seconds = before + time.monotonic() - began
-                rate = window * config.batch_size * self.trainer.objective.critic_steps / max(seconds, 1e-9)
+                rate = done * config.batch_size * self.trainer.objective.critic_steps / max(seconds, 1e-9)
                 self._log({"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses})
                 report(Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses))
+                if ctrl_c.pressed:
+                    break
                 self._write_if_due(config)
-        except KeyboardInterrupt:
             self._save()
-            raise
-        self._save()
-        self._draw_samples()
+            if ctrl_c.pressed:
+                kept = self.out / CHECKPOINT
+                raise TrainingStoppedError(f"stopped at step {self.step:,}; {kept} holds it, go on with --resume")
+            self._draw_samples()
         return self.out / CHECKPOINT
 
     @property
@@ -152,25 +162,30 @@ class Run:
             boundaries = (config.log_every, config.checkpoint_every, config.sample_every)
             yield min(config.steps - self.step, *(every - self.step % every for every in boundaries))
 
-    def _advance(self, steps: int) -> tuple[dict[str, float], float]:
-        """Do `steps` steps; returns the mean of each loss and accuracy, and the seconds they took."""
-        began = time.monotonic()
+    def _advance(self, steps: int, ctrl_c: _CtrlC) -> tuple[dict[str, float], int, float]:
+        """Do `steps` steps, or fewer (but one) on Ctrl-C; returns mean losses and accuracies, steps done, seconds."""
+        began, first = time.monotonic(), self.step
         sums: dict[str, torch.Tensor] = {}
         counts: dict[str, int] = {}
         for _ in range(steps):
             for name, value in self.trainer.step().items():
                 sums[name] = sums[name] + value if name in sums else value
                 counts[name] = counts.get(name, 0) + 1
+            if ctrl_c.pressed:
+                break
         means = {name: float(total) / counts[name] for name, total in sums.items()}
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
-            kept = self.out / CHECKPOINT
-            raise TrainingDivergedError(
-                f"{bad[0]} is {means[bad[0]]} before step {self.step}: training has diverged; "
-                + (f"{kept} holds the last good state; " if kept.exists() else "")
-                + "try a lower learning rate, e.g. --set generator_lr=1e-4 --set critic_lr=1e-4"
-            )
-        return means, time.monotonic() - began
+            raise self._diverged(f"{bad[0]} is {means[bad[0]]}")
+        return means, self.step - first, time.monotonic() - began
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        kept = self.out / CHECKPOINT
+        return TrainingDivergedError(
+            f"{what} before step {self.step}: training has diverged; "
+            + (f"{kept} holds the last good state; " if kept.exists() else "")
+            + "try a lower learning rate, e.g. --set generator_lr=1e-4 --set critic_lr=1e-4"
+        )
 
     def _write_if_due(self, config: TrainConfig) -> None:
         if self.step % config.sample_every == 0:
@@ -182,14 +197,34 @@ class Run:
         for images, labels in self.data_batches:
             yield Batch(images, labels if self.config.is_conditional else None)
 
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        changed = f"{self.config.data}: is no longer the data that {self.out} was trained on"
+        if checkpoint.generator_spec != self.generator_spec or checkpoint.class_names != self.class_names:
+            raise DataError(f"{changed} (size or classes)")
+        try:
+            self.data_batches.load_state_dict(checkpoint.batches)
+        except ValueError as error:
+            raise DataError(f"{changed} ({error})") from error
+        try:
+            self.trainer.load_state_dict(checkpoint.trainer)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{self.out / CHECKPOINT}: the checkpoint is damaged: {error!r}") from error
+        self.history, self.seconds = list(checkpoint.history), checkpoint.seconds
+
     def _save(self) -> None:
+        state = self.trainer.state_dict()
+        for net in ("generator", "critic"):
+            # The last step's losses were finite, but what that step did to the weights shows only in the next losses.
+            bad = next((name for name, value in state[net].items() if not value.isfinite().all()), None)
+            if bad:
+                raise self._diverged(f"the {net}'s {bad} is not finite")
         save_checkpoint(
             Checkpoint(
                 config=self.config,
                 generator_spec=self.generator_spec,
                 critic_spec=self.critic_spec,
                 class_names=self.class_names,
-                trainer=self.trainer.state_dict(),
+                trainer=state,
                 batches=self.data_batches.state_dict(),
                 seconds=self.seconds,
                 history=self.history,
@@ -200,18 +235,61 @@ class Run:
     def _draw_samples(self) -> None:
         picture = self.samples.draw(self.trainer.ema, self.device)
         path = self.out / SAMPLES / f"step_{self.step:07d}.png"
-        write_whole(path, lambda part: picture.save(part, format="PNG"))
+        with self._writing():
+            write_whole(path, lambda part: picture.save(part, format="PNG"))
 
     def _log(self, line: dict[str, float]) -> None:
         rounded = {name: round(value, 5) for name, value in line.items()}
         self.history.append(rounded)
-        with (self.out / METRICS).open("a") as file:
+        with self._writing(), (self.out / METRICS).open("a") as file:
             file.write(json.dumps(rounded) + "\n")
+
+    def _remove_old_run(self) -> None:
+        """What --force starts anew: else a run that dies early would be resumed as the one before it."""
+        (self.out / CHECKPOINT).unlink(missing_ok=True)
+        for picture in (self.out / SAMPLES).glob("step_*.png"):
+            picture.unlink()
 
     def _rewrite_metrics(self) -> None:
         """Lines after the checkpoint's step are of steps that will be done again."""
         text = "".join(json.dumps(line) + "\n" for line in self.history)
         write_whole(self.out / METRICS, lambda part: part.write_text(text))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(f"{self.out}: can't write there: {error.strerror}") from error
+
+
+class _CtrlC:
+    """While entered, the first SIGINT is only noted, so that no step is left half done; a second one raises."""
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._previous: Any = None
+
+    def __enter__(self) -> _CtrlC:
+        # Python runs handlers in the main thread alone; SIGINT stays ignored where the parent process wanted that,
+        # and None is a handler that is not Python's and could not be put back.
+        if threading.current_thread() is threading.main_thread():
+            previous = signal.getsignal(signal.SIGINT)
+            if previous not in (signal.SIG_IGN, None):
+                self._previous = previous
+                signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.pressed = True
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
 
 
 def choose_device(name: str) -> torch.device:

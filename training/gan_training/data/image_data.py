@@ -24,6 +24,10 @@ class DataError(ValueError):
         super().__init__("".join(c.encode("unicode_escape").decode("ascii") if breaks_text(c) else c for c in message))
 
 
+class UnknownSourceError(DataError):
+    """Text that is none of the forms of a source: a mistyped argument, and no fault of any file."""
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Square images of one size, held as bytes: a quarter of the memory of float32.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gan_training.specs import SUPPORTED_SIZES
 
 from . import digits, folder, idx, npz
-from .image_data import DataError, ImageData, breaks_text
+from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
 from .pixels import reshape
 from .source import RawImages, Request, Source, check_bytes, describe
 
@@ -40,7 +40,7 @@ def load_data(source: str, image_size: int | None = None, channels: int | None =
     prefix, colon, argument = source.partition(":")
     if prefix not in SOURCES or bool(argument) != (":" in SOURCES[prefix].form) or (colon and not argument):
         known = "; ".join(f"{entry.form} (as in {entry.example})" for entry in SOURCES.values())
-        raise DataError(f"unknown data source {source!r}; the known forms are: {known}")
+        raise UnknownSourceError(f"unknown data source {source!r}; the known forms are: {known}")
     try:
         raw = SOURCES[prefix].load(Request(argument, image_size, channels))
         return _finish(source, raw, image_size, channels)

@@ -1,0 +1,127 @@
+"""Where an artifact may be written, what is replaced, and that a stopped export leaves nothing behind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gan_export.artifact import Artifact, load_artifact
+from gan_export.intake import Source
+from gan_export.package import Exported, ExportError, export
+from gan_training.specs import GeneratorSpec
+
+pytestmark = pytest.mark.slow
+
+MakeSourceFn = Callable[..., Source]
+SnapshotFn = Callable[[Path], dict[str, str]]
+CopyFn = Callable[[Artifact], Path]
+SPEC = GeneratorSpec(image_size=16, channels=1, latent_dim=4, width=2)
+
+
+@pytest.fixture
+def source(make_source: MakeSourceFn) -> Source:
+    return make_source(SPEC)
+
+
+def refused(source: Source, out: Path, *, force: bool) -> str:
+    """Exporting to `out` fails before anything is computed, with one line that names it; returns the line."""
+    progress: list[str] = []
+    with pytest.raises(ExportError) as caught:
+        export(source, "m", out, force=force, progress=progress.append)
+    line = str(caught.value)
+    assert line.startswith(f"{out}: ")
+    assert "\n" not in line
+    assert progress == []
+    return line
+
+
+def test_an_existing_artifact_is_replaced_with_force_alone(
+    source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path
+):
+    out = copy_of(faces.artifact)
+    (out / "generator.onnx").unlink()  # a damaged one can be replaced too
+    before = snapshot(tmp_path)
+    assert "exists already; give --force" in refused(source, out, force=False)
+    assert snapshot(tmp_path) == before
+    progress: list[str] = []
+    exported = export(source, "other", out, force=True, progress=progress.append)
+    assert exported.artifact == load_artifact(out)
+    assert exported.artifact.name == "other"
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]  # nothing of the old one or of the staging
+    assert progress == ["tracing the generator", "comparing the file with PyTorch", "drawing the preview"]
+
+
+def test_a_link_to_an_artifact_is_replaced_and_its_target_kept(
+    source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path
+):
+    target, link = copy_of(faces.artifact), tmp_path / "link"
+    before = snapshot(target)
+    link.symlink_to(target, target_is_directory=True)
+    export(source, "m", link, force=True)
+    assert not link.is_symlink()
+    assert load_artifact(link).name == "m"
+    assert snapshot(target) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "link"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda out: out.write_text("mine"),
+        lambda out: out.mkdir(),
+        lambda out: (out.mkdir(), (out / "thesis.txt").write_text("mine")),
+        lambda out: (out.mkdir(), (out / "manifest.json").write_text('{"name": "a web app", "icons": []}')),
+        lambda out: (out.mkdir(), (out / "manifest.json").write_text("")),
+        lambda out: (out.mkdir(), (out / "manifest.json").mkdir()),
+        lambda out: out.symlink_to("nowhere"),
+    ],
+    ids=["file", "empty folder", "folder", "another program's manifest", "empty manifest", "folder manifest", "link"],
+)
+def test_what_is_no_artifact_is_never_touched(source: Source, snapshot: SnapshotFn, tmp_path: Path, make, force):
+    out = tmp_path / "out"
+    make(out)
+    before = snapshot(tmp_path)
+    assert "exists and is no artifact" in refused(source, out, force=force)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_parent_that_can_not_be_written(source: Source, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    for parent in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/proc/ganworks")):
+        assert "can't write there" in refused(source, parent / "m", force=False)
+
+
+@pytest.mark.parametrize("moment", ["tracing the generator", "comparing the file with PyTorch", "drawing the preview"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_export_that_stops_half_way_leaves_everything_as_it_was(
+    source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path, moment: str, stop
+):
+    out = copy_of(faces.artifact)
+    before = snapshot(tmp_path)
+
+    def interrupt(text: str) -> None:
+        if text == moment:
+            raise stop
+
+    with pytest.raises((KeyboardInterrupt, ExportError)) as caught:
+        export(source, "m", out, force=True, progress=interrupt)
+    if caught.type is ExportError:
+        assert str(caught.value) == f"{out}: can't write there: No space left on device"
+    assert snapshot(tmp_path) == before
+
+
+def test_the_artifact_package_and_its_runtime_need_no_torch(run_python: Callable[[str], str]):
+    code = "import gan_export.artifact, gan_export.artifact.probe, gan_export.artifact.sheet, sys; print(*sys.modules)"
+    modules = set(run_python(code).split())
+    assert "onnxruntime" in modules
+    assert not {name.partition(".")[0] for name in modules} & {"torch", "onnx", "onnxscript", "bentoml", "gan_training"}
+
+
+def test_a_file_of_the_current_folder_does_not_stand_in_for_a_library(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("onnxruntime.py", "pydantic.py"):
+        (tmp_path / name).write_text("raise SystemExit('the wrong file was imported')")
+    monkeypatch.chdir(tmp_path)
+    assert export(source, "m", Path("m")).artifact.directory == Path("m")

@@ -1,0 +1,137 @@
+"""Manifests to plan requests against, and a session for the batcher that tells what it was made to compute."""
+
+import asyncio
+import gc
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
+from gan_serving.batcher import Batcher
+
+PATIENCE = 30.0  # seconds until a test that hangs is ended
+
+MakeManifestFn = Callable[..., Manifest]
+
+
+@pytest.fixture(scope="session")
+def make_manifest() -> MakeManifestFn:
+    def make(class_names: Sequence[str] | None = None, *, dim: int = 3, distribution: str = "normal") -> Manifest:
+        inputs = [TensorSpec(name="z", dtype="float32", shape=["batch", dim])]
+        if class_names is not None:
+            inputs.append(TensorSpec(name="label", dtype="int64", shape=["batch"]))
+        return Manifest(
+            name="toy",
+            family="test/family",
+            hyperparameters={},
+            latent=LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER),
+            class_names=None if class_names is None else list(class_names),
+            image=ImageSpec(height=8, width=8, channels=1, mode="L", value_range=(-1.0, 1.0)),
+            inputs=inputs,
+            outputs=[
+                TensorSpec(name="image", dtype="uint8", shape=["batch", 1, 8, 8]),
+                TensorSpec(name="pixels", dtype="float32", shape=["batch", 1, 8, 8]),
+            ],
+            provenance=Provenance(source_sha256="0" * 64, weights="ema", training={}, packages={}),
+            properties=Properties(deterministic=True, batch_invariant=True),
+            variants=[Variant(name="fp32", file="generator.onnx", sha256="0" * 64, images_per_second={})],
+        )
+
+    return make
+
+
+class Session:
+    """Draws images that tell their latent and label, remembers its batches, and fails where it is told to.
+
+    With `held`, every run waits inside until `let_go` has been called once for it.
+    """
+
+    def __init__(self, *, poison: frozenset[int] = frozenset(), held: bool = False, reason: str = "poisoned") -> None:
+        self.batches: list[list[int]] = []
+        self.poison, self.reason = poison, reason
+        self.inside = 0
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Semaphore(0) if held else None
+
+    def run(self, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        self.inside += 1
+        assert self.inside == 1, "two runs at a time"
+        try:
+            self.batches.append(latents[:, 0].astype(int).tolist())
+            self.entered.release()
+            if self.gate is not None:
+                assert self.gate.acquire(timeout=PATIENCE)
+            if self.poison.intersection(self.batches[-1]):
+                raise RuntimeError(self.reason)
+            return self.draw(latents, labels)
+        finally:
+            self.inside -= 1
+
+    @staticmethod
+    def draw(latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        """(N, 2) and (N,) -> (N, 1, 2, 2): three digits of the latent to the base 256, and the label."""
+        ids = latents[:, 0].astype(np.int64)
+        label = np.zeros_like(ids) if labels is None else labels
+        assert len(label) == len(ids)
+        return np.stack([ids % 256, ids // 256 % 256, ids // 65536, label], 1).astype(np.uint8).reshape(-1, 1, 2, 2)
+
+    @property
+    def computed(self) -> list[int]:
+        """The latents of all runs, in order."""
+        return [i for batch in self.batches for i in batch]
+
+    def let_go(self, runs: int = 10_000) -> None:
+        """Let that many runs finish, present or future."""
+        assert self.gate is not None
+        self.gate.release(runs)
+
+    async def is_running(self) -> None:
+        """Until one more run has begun."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE)
+
+    async def ask(self, batcher: Batcher, start: int, n: int, label: int | None = None) -> None:
+        """One request for the latents start, start + 1, ...; its images must be those of a direct call."""
+        latents = np.stack([np.arange(start, start + n), np.full(n, 0.5)], 1).astype(np.float32)
+        labels = None if label is None else np.full(n, label)
+        images = await batcher.submit(latents, labels)
+        assert images.dtype == np.uint8
+        assert np.array_equal(images, self.draw(latents, labels))
+
+    def drive(
+        self,
+        scenario: Callable[[Batcher], Coroutine[Any, Any, None]],
+        *,
+        max_batch: int = 64,
+        capacity: int = 100_000,
+    ) -> None:
+        """Run a scenario to its end and look that no task, job or unheard exception is left of it."""
+        unheard: list[dict[str, Any]] = []
+
+        async def main(executor: Executor) -> None:
+            asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+            ours = asyncio.all_tasks()
+            batcher = Batcher(self.run, max_batch, capacity, executor)
+            await scenario(batcher)
+            while asyncio.all_tasks() - ours:
+                await asyncio.sleep(0)
+            assert batcher.waiting == 0
+            assert not batcher._jobs
+            gc.collect()
+
+        with ThreadPoolExecutor(1) as executor:
+            try:
+                asyncio.run(asyncio.wait_for(main(executor), PATIENCE))
+            finally:
+                if self.gate is not None:
+                    self.let_go()
+        assert unheard == []
+        assert max(map(len, self.batches), default=0) <= max_batch
+
+
+@pytest.fixture(scope="session")
+def make_session() -> type[Session]:
+    return Session

@@ -1,0 +1,156 @@
+"""The queue's limits, and that nobody waits for ever, whatever the session or its thread does."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from gan_serving.batcher import Batcher
+from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
+
+PATIENCE = 30.0  # seconds
+SECONDS_FOR_2000_LOOKS = 0.5  # at `waiting` with 20,000 jobs in the queue; 10 s if each look went through them
+
+
+def test_the_queue_is_bounded_in_images(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        began = time.perf_counter()
+        session.let_go(1)
+        await session.ask(batcher, 0, 4)
+        seconds = time.perf_counter() - began
+        first = asyncio.create_task(session.ask(batcher, 10, 64))
+        await session.is_running()
+        await session.is_running()
+        second = asyncio.create_task(session.ask(batcher, 100, 90))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError, match=r"90 images are waiting and 11 more would exceed .* 100") as caught:
+            await session.ask(batcher, 500, 11)
+        assert 0 < caught.value.retry_after <= 90 * seconds
+        assert int(caught.value.headers["Retry-After"]) >= 1
+        third = asyncio.create_task(session.ask(batcher, 600, 10))  # exactly full
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError):
+            await session.ask(batcher, 700, 1)
+        second.cancel()  # makes room at once
+        await asyncio.gather(second, return_exceptions=True)
+        fourth = asyncio.create_task(session.ask(batcher, 800, 90))
+        session.let_go()
+        await asyncio.gather(first, third, fourth)
+
+    session.drive(scenario, capacity=100)
+    assert not {500, 700} & set(session.computed)
+
+
+def test_retry_after_follows_the_measured_throughput(make_session):
+    """The estimate is that of the clock: half of the images waiting is half of the time."""
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        waits = []
+        session.let_go(1)
+        await session.ask(batcher, 0, 8)
+        tasks = [asyncio.create_task(session.ask(batcher, 10, 1))]
+        await session.is_running()
+        await session.is_running()
+        for _ in range(2):
+            tasks.append(asyncio.create_task(session.ask(batcher, 1000, 40)))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFullError) as caught:
+                await session.ask(batcher, 500, 100)
+            waits.append(caught.value.retry_after)
+        assert waits[1] == pytest.approx(2 * waits[0])
+        session.let_go()
+        await asyncio.gather(*tasks)
+
+    session.drive(scenario, capacity=100)
+
+
+def test_before_anything_was_measured_the_advice_is_a_second(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = asyncio.create_task(session.ask(batcher, 0, 200))  # more than the capacity, but nothing else waits
+        await session.is_running()
+        with pytest.raises(QueueFullError) as caught:
+            await session.ask(batcher, 500, 1)
+        assert caught.value.headers == {"Retry-After": "1"}
+        session.let_go()
+        await first
+
+    session.drive(scenario, capacity=100)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda images: images[:-1], "the generator gave 0 images for 1 latents"),
+        (lambda images: np.repeat(images, 2, 0), "the generator gave 2 images for 1 latents"),
+        (lambda _: None, "NoneType"),
+    ],
+)
+def test_a_wrong_output_length_is_detected(make_session, spoil, reason):
+    session = make_session()
+    whole = session.run
+    session.run = lambda latents, labels: spoil(whole(latents, labels))
+
+    async def scenario(batcher: Batcher) -> None:
+        results = await asyncio.gather(*(session.ask(batcher, i, 1) for i in range(5)), return_exceptions=True)
+        assert all(isinstance(result, GenerationError) and reason in str(result) for result in results)
+
+    session.drive(scenario)
+
+
+def test_waiting_costs_the_same_with_a_long_queue(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        tasks = [asyncio.create_task(session.ask(batcher, i, 1)) for i in range(20_000)]
+        await session.is_running()
+        began = time.process_time()
+        assert {batcher.waiting for _ in range(2000)} == {20_000 - 64}
+        assert time.process_time() - began < SECONDS_FOR_2000_LOOKS
+        session.let_go()
+        await asyncio.gather(*tasks)
+
+    session.drive(scenario)
+
+
+def test_nobody_waits_for_ever_when_the_executor_goes_away(make_session):
+    session = make_session()
+
+    async def scenario(batcher: Batcher) -> None:
+        blocked, go_on = threading.Event(), threading.Event()
+        batcher.executor.submit(lambda: (blocked.set(), go_on.wait(PATIENCE)))
+        await asyncio.to_thread(blocked.wait, PATIENCE)
+        tasks = [asyncio.create_task(session.ask(batcher, 100 * i, 100)) for i in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the worker has handed its first batch to the executor
+        batcher.executor.shutdown(wait=False, cancel_futures=True)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        go_on.set()
+        assert [type(result) for result in results] == [NotReadyError] * 3
+        with pytest.raises(GenerationError, match="cannot schedule new futures after shutdown"):
+            await session.ask(batcher, 0, 1)
+
+    session.drive(scenario)
+    assert session.batches == []
+
+
+def test_nobody_waits_for_ever_when_the_worker_is_cancelled(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        tasks = [asyncio.create_task(session.ask(batcher, 1000 * i, 100)) for i in range(3)]
+        await session.is_running()
+        assert batcher._worker is not None
+        batcher._worker.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [NotReadyError] * 3
+        session.let_go()
+        await session.ask(batcher, 5000, 3)
+
+    session.drive(scenario)

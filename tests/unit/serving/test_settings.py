@@ -1,0 +1,83 @@
+"""GAN_* variables: what they mean, and one line for each that can't be meant."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gan_serving.settings import Settings, SettingsError, settings
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
+    """The settings of an environment that has these GAN_* variables and no others."""
+    for name in [name for name in os.environ if name.startswith("GAN_")]:
+        monkeypatch.delenv(name)
+
+    def in_environment(**variables: str) -> Settings:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        settings.cache_clear()
+        try:
+            return settings()
+        finally:
+            settings.cache_clear()
+
+    return in_environment
+
+
+def test_defaults(read):
+    found = read()
+    assert found.model_folders == [Path("models")]
+    assert (found.max_n, found.max_batch, found.queue_images) == (4096, 64, 16384)
+    assert (found.workers, found.timeout, found.max_body) == (1, 60.0, 16 * 2**20)
+    assert found.session_threads == len(os.sched_getaffinity(0))
+
+
+def test_every_variable_is_read(read):
+    values = {name: field.default for name, field in Settings.model_fields.items()} | {"models": "a:/b"}
+    changed = {name: value if name == "models" else value + 1 for name, value in values.items()}
+    variables = {f"GAN_{name.upper()}": str(value) for name, value in changed.items()}
+    assert read(**variables, GAN_UNKNOWN="1").model_dump() == changed
+    assert read(GAN_MODELS="/a::~/b:c:").model_folders == [Path("/a"), Path("~/b").expanduser(), Path("c")]
+    assert read(GAN_MODELS="").model_folders == []
+
+
+def test_workers_share_the_cores(read):
+    cores = len(os.sched_getaffinity(0))
+    assert read(GAN_WORKERS="200").session_threads == max(1, cores // 200)
+    assert read(GAN_WORKERS="200", GAN_THREADS="3").session_threads == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GAN_MAX_N", "0"),
+        ("GAN_MAX_N", "many"),
+        ("GAN_MAX_N", "1.5"),
+        ("GAN_MAX_N", ""),
+        ("GAN_MAX_N", "1000001"),
+        ("GAN_MAX_BATCH", "-1"),
+        ("GAN_MAX_BATCH", "4097"),
+        ("GAN_QUEUE_IMAGES", "0"),
+        ("GAN_WORKERS", "0"),
+        ("GAN_WORKERS", "two\nworkers"),
+        ("GAN_THREADS", "-1"),
+        ("GAN_ENCODE_THREADS", "0"),
+        ("GAN_TIMEOUT", "0"),
+        ("GAN_TIMEOUT", "-5"),
+        ("GAN_TIMEOUT", "nan"),
+        ("GAN_TIMEOUT", "inf"),
+        ("GAN_TIMEOUT", "1m"),
+        ("GAN_MAX_BODY", "10"),
+        ("GAN_MAX_BODY", "16MB"),
+    ],
+)
+def test_bad_values_are_one_line_with_name_and_value(read, name: str, value: str):
+    with pytest.raises(SettingsError) as caught:
+        read(**{name: value})
+    line = str(caught.value)
+    assert line.startswith(f"{name} is {value!r}: ")
+    assert "\n" not in line
+    assert read(**{name: "2048" if name == "GAN_MAX_BODY" else "2"})  # an error is not remembered

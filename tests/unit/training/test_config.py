@@ -1,0 +1,196 @@
+"""Settings: defaults, `--set`, ranges, and the nets that follow from them."""
+
+import dataclasses
+import json
+
+import pytest
+
+from gan_training.config import (
+    GAN_TYPES,
+    TYPE_DEFAULTS,
+    ConfigError,
+    TrainConfig,
+    build_loop_settings,
+    build_specs,
+    parse_assignments,
+)
+
+
+@pytest.mark.parametrize("gan_type", GAN_TYPES)
+def test_defaults_of_a_type_and_what_goes_on_top(gan_type):
+    config = TrainConfig.for_type(gan_type, "digits")
+    assert (config.type, config.data) == (gan_type, "digits")
+    assert config.is_conditional == (gan_type in ("cgan", "acgan"))
+    assert (config.latent, config.upsample, config.seed, config.image_size) == ("normal", "transpose", 0, None)
+    for name, value in TYPE_DEFAULTS[gan_type].items():
+        assert getattr(config, name) == value
+        assert value != getattr(TrainConfig(gan_type, "digits"), name), f"{name}: only deltas belong there"
+        changed = TrainConfig.for_type(gan_type, "digits", **{name: getattr(TrainConfig("dcgan", "digits"), name)})
+        assert getattr(changed, name) == getattr(TrainConfig("dcgan", "digits"), name)
+
+
+def test_wgan_defaults_are_its_papers():
+    config = TrainConfig.for_type("wgan", "digits")
+    assert (config.n_critic, config.lipschitz, config.gp_weight, config.clip) == (5, "gp", 10.0, 0.01)
+    assert config.critic_norm == "none"
+
+
+@pytest.mark.parametrize("gan_type", ["", "gan", "DCGAN", "stylegan"])
+def test_unknown_type_lists_the_four(gan_type):
+    with pytest.raises(ConfigError, match=rf"type '{gan_type}' is unknown; use one of dcgan, cgan, acgan, wgan"):
+        TrainConfig.for_type(gan_type, "digits")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "name", "value"),
+    [
+        ("r1_gamma=0.5", "r1_gamma", 0.5),
+        ("generator_lr=1e-4", "generator_lr", 1e-4),
+        ("generator-lr = 3e-4 ", "generator_lr", 3e-4),
+        ("r1_every=16", "r1_every", 16),
+        ("latent_dim=128", "latent_dim", 128),
+        ("upsample=nearest", "upsample", "nearest"),
+        ("conditioned_by=concat", "conditioned_by", "concat"),
+        ("conditional=True", "conditional", True),
+        ("conditional=false", "conditional", False),
+        ("minutes=none", "minutes", None),
+        ("minutes=2.5", "minutes", 2.5),
+        ("image_size=none", "image_size", None),
+        ("image_size=32", "image_size", 32),
+        ("device=cuda:1", "device", "cuda:1"),
+    ],
+)
+def test_set_gives_a_typed_value_that_a_config_takes(assignment, name, value):
+    parsed = parse_assignments([assignment])
+    assert parsed == {name: value}
+    assert type(parsed[name]) is type(value)
+    assert getattr(TrainConfig.for_type("wgan", "digits", **parsed), name) == value
+
+
+def test_set_takes_several_and_the_last_counts():
+    assert parse_assignments(["drift=1", "clip=0.1", "drift=2"]) == {"drift": 2.0, "clip": 0.1}
+    assert parse_assignments([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("generator_lr", "--set 'generator_lr' has no '='; write --set name=value"),
+        ("", "--set '' has no '='"),
+        ("learning_rate=1", "--set learning_rate: there is no such setting; known are auxiliary_weight, batch_size"),
+        ("=3", "--set : there is no such setting"),
+        ("type=wgan", "--set type: there is no such setting"),
+        ("data=digits", "--set data: there is no such setting"),
+        ("RUNTIME=1", "--set RUNTIME: there is no such setting"),
+        ("steps=abc", "steps is 'abc'; it must be a whole number"),
+        ("steps=", "steps is ''; it must be a whole number"),
+        ("steps=1.5", "steps is '1.5'; it must be a whole number"),
+        ("latent_dim=none", "latent_dim is 'none'; it must be a whole number"),
+        ("generator_lr=fast", "generator_lr is 'fast'; it must be a number"),
+        ("conditional=yes", "conditional is 'yes'; it must be true or false"),
+    ],
+)
+def test_bad_assignments_are_refused_in_one_line(assignment, words):
+    with pytest.raises(ConfigError) as caught:
+        parse_assignments([assignment])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"steps": 0}, "steps is 0; it must be from 1 to 1e+08"),
+        ({"seed": -1}, "seed is -1; it must be from 0 to "),
+        ({"seed": 2**53}, "seed is 9007199254740992"),
+        ({"batch_size": 1}, "batch_size is 1; it must be from 2"),
+        ({"n_critic": 0}, "n_critic is 0; it must be from 1 to 100"),
+        ({"generator_lr": -1e-4}, "generator_lr is -0.0001; it must be from 0 to 1"),
+        ({"generator_lr": float("nan")}, "generator_lr is nan"),
+        ({"gp_weight": float("inf")}, "gp_weight is inf"),
+        ({"minutes": 0.0}, "minutes is 0.0; it must be from 0.001"),
+        ({"real_target": 1.1}, "real_target is 1.1; it must be from 0.5 to 1"),
+        ({"clip": 0.0}, "clip is 0.0"),
+        ({"latent": "cauchy"}, "latent is 'cauchy'; use one of normal, uniform"),
+        ({"lipschitz": "none"}, "lipschitz is 'none'; use one of clip, gp"),
+        ({"upsample": "bilinear"}, "upsample is 'bilinear'; use one of transpose, nearest"),
+        ({"precision": "fp16"}, "precision is 'fp16'; use one of auto, fp32, bf16"),
+        ({"image_size": 30}, "image_size is 30; it must be one of 16, 20, 24, 28, 32"),
+        ({"image_size": 0}, "image_size is 0; it must be one of 16"),
+        ({"channels": 2}, "channels is 2; it must be 1 (grey) or 3 (RGB)"),
+        ({"steps": 1.5}, "steps is 1.5; it must be a whole number"),
+        ({"steps": True}, "steps is True; it must be a whole number"),
+        ({"steps": None}, "steps is None; it must be a whole number"),
+        ({"conditional": 1}, "conditional is 1; it must be true or false"),
+        ({"device": 0}, "device is 0; it must be text"),
+        ({"critic_norm": "batch"}, "critic_norm is 'batch', and wgan's critic has no BatchNorm; use none or spectral"),
+    ],
+)
+def test_impossible_settings_are_refused_with_what_is_allowed(setting, words):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.for_type("wgan", "digits", **setting)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_dcgan_takes_no_labels():
+    with pytest.raises(ConfigError, match="dcgan is unconditional; use --type cgan"):
+        TrainConfig.for_type("dcgan", "digits", conditional=True)
+
+
+@pytest.mark.parametrize("gan_type", GAN_TYPES)
+def test_a_config_survives_json_and_refuses_unknown_names(gan_type):
+    config = TrainConfig.for_type(gan_type, "folder:x", minutes=1.5, image_size=32)
+    values = json.loads(json.dumps(config.to_dict()))
+    assert TrainConfig.from_dict(values) == config
+    with pytest.raises(ConfigError, match="unknown settings: colour, sound"):
+        TrainConfig.from_dict(values | {"sound": 1, "colour": 2})
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "settings", "head"),
+    [
+        ("dcgan", {}, "none"),
+        ("cgan", {}, "projection"),
+        ("cgan", {"conditioned_by": "concat"}, "concat"),
+        ("acgan", {}, "auxiliary"),
+        ("acgan", {"conditioned_by": "concat"}, "auxiliary"),
+        ("wgan", {}, "none"),
+        ("wgan", {"conditioned_by": "concat"}, "none"),
+        ("wgan", {"conditional": True}, "projection"),
+        ("wgan", {"conditional": True, "conditioned_by": "concat"}, "concat"),
+    ],
+)
+def test_specs_follow_type_and_settings(gan_type, settings, head):
+    shape = {
+        "latent_dim": 9,
+        "latent": "uniform",
+        "generator_width": 11,
+        "critic_width": 12,
+        "max_width": 99,
+        "embed_dim": 7,
+        "upsample": "nearest",
+        "generator_slope": 0.1,
+        "critic_slope": 0.3,
+        "critic_norm": "spectral",
+    }
+    generator, critic = build_specs(TrainConfig.for_type(gan_type, "x", **(shape | settings)), 32, 3, 24)
+    classes = 0 if head == "none" else 24
+    assert critic.label_head == head
+    assert generator.classes == critic.classes == classes
+    assert (generator.image_size, generator.channels) == (critic.image_size, critic.channels) == (32, 3)
+    assert (generator.latent_dim, generator.latent, generator.embed_dim) == (9, "uniform", 7)
+    assert (generator.width, generator.max_width, generator.upsample, generator.slope) == (11, 99, "nearest", 0.1)
+    assert (critic.width, critic.max_width, critic.norm, critic.slope) == (12, 99, "spectral", 0.3)
+
+
+def test_loop_settings_follow_the_config():
+    config = TrainConfig.for_type("wgan", "x", generator_lr=1e-3, critic_lr=2e-3, beta1=0.1, beta2=0.8, ema_decay=0.7)
+    settings = build_loop_settings(config, bf16=True)
+    assert dataclasses.asdict(settings) == {
+        "generator_lr": 1e-3,
+        "critic_lr": 2e-3,
+        "betas": (0.1, 0.8),
+        "ema_decay": 0.7,
+        "bf16": True,
+    }

@@ -1,0 +1,211 @@
+"""The loop: what one step does to the weights, the average that is sampled from, and starting where it stopped."""
+
+import io
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_training.loop import LoopSettings, Trainer
+from gan_training.nets import Verdict
+from gan_training.objectives import DCGAN, WGAN, Batch
+
+CLOSE = 1e-6  # absolute; weights are below 1, fused and plain Adam round differently
+OBJECTIVES = {
+    "dcgan": ("dcgan", {}),
+    "dcgan-batchnorm": ("dcgan", {"critic_norm": "batch"}),
+    "cgan": ("cgan", {"r1_every": 2, "r1_gamma": 1.0}),
+    "acgan": ("acgan", {"conditioned_by": "concat"}),
+    "wgan-gp": ("wgan", {"n_critic": 2, "conditional": True}),
+    "wgan-clip": ("wgan", {"n_critic": 2, "lipschitz": "clip"}),
+}
+
+
+class Map(nn.Module):
+    """Two linear maps; as a critic it gives a verdict."""
+
+    def __init__(self, *, critic: bool) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1 if critic else 3))
+        self.critic = critic
+
+    def forward(self, x: Tensor, _labels: Tensor | None = None) -> Verdict | Tensor:
+        return Verdict(self.maps(x).squeeze(1)) if self.critic else self.maps(x)
+
+
+def points() -> Iterator[Batch]:
+    rng = torch.Generator().manual_seed(5)
+    while True:
+        yield Batch(torch.randn(16, 3, generator=rng) + 2)
+
+
+def draw(n: int, rng: torch.Generator) -> Tensor:
+    return torch.randn(n, 3, generator=rng)
+
+
+def weights(net: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in net.parameters()])
+
+
+def states_equal(a: object, b: object) -> bool:
+    """Whether two nested states agree to the bit."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(states_equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(states_equal, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("kind", ["dcgan", "wgan"])
+def test_steps_equal_a_loop_written_out(kind):
+    """Critic steps first, each on new data and new latents; then the generator; Adam with the asked settings."""
+    settings = LoopSettings(generator_lr=1e-2, critic_lr=3e-2, betas=(0.5, 0.9))
+    torch.manual_seed(0)
+    nets = Map(critic=False), Map(critic=True)
+    objective = DCGAN() if kind == "dcgan" else WGAN(critic_steps=3, lipschitz="clip", clip=0.2)
+    trainer = Trainer(*nets, objective, points(), draw, settings, seed=9)
+    torch.manual_seed(0)
+    generator, critic = Map(critic=False), Map(critic=True)
+    assert torch.equal(weights(generator), weights(trainer.generator))
+    optimizers = [
+        torch.optim.Adam(net.parameters(), lr=lr, betas=(0.5, 0.9)) for net, lr in ((generator, 1e-2), (critic, 3e-2))
+    ]
+    data, rng, start = points(), torch.Generator().manual_seed(9), weights(generator).clone()
+    softplus = nn.functional.softplus
+    for _ in range(5):
+        trainer.step()
+        for _ in range(3 if kind == "wgan" else 1):
+            real = next(data).images
+            fake = generator(draw(16, rng)).detach()
+            optimizers[1].zero_grad()
+            r, f = critic(real).score, critic(fake).score
+            loss = f.mean() - r.mean() if kind == "wgan" else softplus(-r).mean() + softplus(f).mean()
+            loss.backward()
+            optimizers[1].step()
+            if kind == "wgan":
+                with torch.no_grad():
+                    for p in critic.parameters():
+                        p.clamp_(-0.2, 0.2)
+        optimizers[0].zero_grad()
+        f = critic(generator(draw(16, rng))).score
+        (-f.mean() if kind == "wgan" else softplus(-f).mean()).backward()
+        optimizers[0].step()
+        torch.testing.assert_close(weights(trainer.generator), weights(generator), atol=CLOSE, rtol=0)
+        torch.testing.assert_close(weights(trainer.critic), weights(critic), atol=CLOSE, rtol=0)
+    assert (weights(generator) - start).abs().max() > 100 * CLOSE
+
+
+def test_latents_come_from_the_trainers_seed_alone():
+    made = []
+    for noise in (1, 2):
+        torch.manual_seed(0)
+        nets = Map(critic=False), Map(critic=True)
+        torch.manual_seed(noise)  # the global state may be anything
+        trainer = Trainer(*nets, DCGAN(), points(), draw, LoopSettings(), seed=3)
+        trainer.step()
+        made.append(weights(trainer.generator))
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_same_seed_same_weights(make_run, tmp_path, case, precision):
+    gan_type, settings = OBJECTIVES[case]
+    states = []
+    for seed in (0, 0, 1):
+        run = make_run(gan_type, tmp_path, seed=seed, precision=precision, **settings)
+        for _ in range(3):
+            run.trainer.step()
+        states.append(run.trainer.state_dict())
+    assert states_equal(states[0], states[1])
+    assert not states_equal(states[0]["generator"], states[2]["generator"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_a_state_goes_on_as_if_there_had_been_no_stop(make_run, tmp_path, case, precision):
+    gan_type, settings = OBJECTIVES[case]
+    straight = make_run(gan_type, tmp_path, precision=precision, **settings)
+    for _ in range(6):
+        straight.trainer.step()
+    stopped = make_run(gan_type, tmp_path, precision=precision, **settings)
+    for _ in range(3):
+        stopped.trainer.step()
+    file = io.BytesIO()
+    torch.save((stopped.trainer.state_dict(), stopped.data_batches.state_dict()), file)
+    for _ in range(2):
+        stopped.trainer.step()  # the state is a file by now: going on doesn't reach it
+    resumed = make_run(gan_type, tmp_path, precision=precision, **settings)
+    resumed.trainer.step()
+    torch.manual_seed(12345)
+    file.seek(0)
+    trainer, batches = torch.load(file, weights_only=True)
+    resumed.trainer.load_state_dict(trainer)
+    resumed.data_batches.load_state_dict(batches)
+    for _ in range(3):
+        resumed.trainer.step()
+    assert resumed.trainer.steps_done == 6
+    assert states_equal(straight.trainer.state_dict(), resumed.trainer.state_dict())
+    assert straight.data_batches.state_dict() == resumed.data_batches.state_dict()
+
+
+def test_bf16_is_another_computation_on_float32_weights(make_run, tmp_path):
+    made = {}
+    for precision in ("fp32", "bf16"):
+        run = make_run("dcgan", tmp_path, precision=precision)
+        parts = run.trainer.step()
+        assert all(part.dtype == torch.float32 for name, part in parts.items() if name.endswith("loss"))
+        assert {p.dtype for p in run.trainer.generator.parameters()} == {torch.float32}
+        made[precision] = weights(run.trainer.generator)
+    assert not torch.equal(made["fp32"], made["bf16"])
+    torch.testing.assert_close(made["bf16"], made["fp32"], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.15])
+def test_ema_follows_weights_and_batch_norm_statistics(make_run, tmp_path, decay):
+    trainer = make_run("dcgan", tmp_path, ema_decay=decay).trainer
+    average = {name: value.clone() for name, value in trainer.ema.state_dict().items()}
+    start = {name: value.clone() for name, value in average.items()}
+    for _ in range(3):
+        trainer.step()
+        for name, value in trainer.generator.state_dict().items():
+            average[name] = decay * average[name] + (1 - decay) * value if value.is_floating_point() else value.clone()
+    for name, value in trainer.ema.state_dict().items():
+        torch.testing.assert_close(value, average[name], atol=CLOSE, rtol=CLOSE)
+    moved = {name.rsplit(".")[-1] for name, value in trainer.ema.state_dict().items() if not value.equal(start[name])}
+    assert moved >= {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+    assert not any(p.requires_grad for p in trainer.ema.parameters())
+
+
+def test_a_young_ema_forgets_the_initial_weights(make_run, tmp_path):
+    trainer = make_run("dcgan", tmp_path, ema_decay=0.999).trainer
+    start = weights(trainer.ema).clone()
+    trainer.step()
+    # After n steps at most (1 + n) / (10 + n) of the old average stays.
+    wanted = 2 / 11 * start + 9 / 11 * weights(trainer.generator)
+    torch.testing.assert_close(weights(trainer.ema), wanted, atol=CLOSE, rtol=0)
+
+
+@pytest.mark.parametrize("gan_type", ["dcgan", "wgan"])
+def test_labelled_data_trains_unconditionally(make_run, toy_data, tmp_path, gan_type):
+    states = []
+    for data in (toy_data(classes=5), toy_data(classes=0)):
+        run = make_run(gan_type, tmp_path, data)
+        run.trainer.step()
+        assert run.class_names == ()
+        assert run.generator_spec.classes == run.critic_spec.classes == 0
+        states.append(run.trainer.state_dict())
+    assert states_equal(*states)
+
+
+def test_the_generators_step_leaves_the_critic_alone_and_trainable(make_run, tmp_path):
+    run = make_run("cgan", tmp_path, critic_lr=0.0)
+    before = weights(run.trainer.critic).clone()
+    start = weights(run.trainer.generator).clone()
+    run.trainer.step()
+    assert torch.equal(weights(run.trainer.critic), before)
+    assert not torch.equal(weights(run.trainer.generator), start)
+    assert all(p.requires_grad for p in run.trainer.critic.parameters())

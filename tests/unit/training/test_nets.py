@@ -1,0 +1,194 @@
+"""Generator and critic: shapes, ranges, what the label does, and what the literature says is in them."""
+
+import dataclasses
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from gan_training.config import TrainConfig, build_specs
+from gan_training.nets import Critic, Generator, draw_latents
+from gan_training.specs import CriticSpec, GeneratorSpec, halvings
+
+SIZES = (28, 32, 64)
+N = 3
+EQUAL = 1e-5  # float32 through a few layers
+
+
+def nets(gan_type: str, size: int = 28, channels: int = 1, classes: int = 24, **settings) -> tuple[Generator, Critic]:
+    settings = {"latent_dim": 5, "generator_width": 4, "critic_width": 4, "embed_dim": 3} | settings
+    torch.manual_seed(0)
+    generator, critic = build_specs(TrainConfig.for_type(gan_type, "toy", **settings), size, channels, classes)
+    return Generator(generator), Critic(critic)
+
+
+def images(critic: Critic, n: int = N) -> torch.Tensor:
+    spec = critic.spec
+    shape = (n, spec.channels, spec.image_size, spec.image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+@pytest.mark.parametrize("upsample", ["transpose", "nearest"])
+@pytest.mark.parametrize("classes", [0, 24])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_generator_gives_images_in_tanh_range(size, channels, classes, upsample):
+    torch.manual_seed(0)
+    spec = GeneratorSpec(size, channels, latent_dim=5, classes=classes, embed_dim=3, width=4, upsample=upsample)
+    generator = Generator(spec)
+    labels = torch.tensor([0, 11, 23]) if classes else None
+    for mode in (True, False):
+        # Huge latents drive the last layer far beyond 1 in eval mode, where BatchNorm doesn't scale them back.
+        made = generator.train(mode)(torch.randn(N, 5) * (1 if mode else 1e6), labels)
+        assert made.shape == (N, channels, size, size)
+        assert made.dtype == torch.float32
+        assert made.abs().max() <= 1
+    assert made.abs().max() > 0.999
+    assert made.min() < -0.9
+    assert made.max() > 0.9
+
+
+@pytest.mark.parametrize("head", ["none", "concat", "projection", "auxiliary"])
+@pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_critic_scores_each_image(size, channels, norm, head):
+    classes = 0 if head == "none" else 24
+    critic = Critic(CriticSpec(size, channels, classes=classes, label_head=head, norm=norm, width=4))
+    verdict = critic(images(critic), torch.tensor([0, 11, 23]) if classes else None)
+    assert verdict.score.shape == (N,)
+    assert verdict.score.isfinite().all()
+    if head == "auxiliary":
+        assert verdict.class_logits.shape == (N, 24)
+    else:
+        assert verdict.class_logits is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"lipschitz": "clip"},
+        {"conditional": True},
+        {"conditional": True, "conditioned_by": "concat"},
+        {"critic_norm": "spectral"},
+    ],
+)
+def test_wgan_critic_has_no_batch_norm_and_no_sigmoid(size, settings):
+    _, critic = nets("wgan", size, **settings)
+    for module in critic.modules():
+        assert not isinstance(module, nn.modules.batchnorm._BatchNorm | nn.Sigmoid | nn.LogSigmoid | nn.Tanh)
+    x, labels = images(critic), torch.tensor([1, 2, 3])
+    critic.eval()  # spectral norm's power iteration moves in train mode; without BatchNorm nothing else differs
+    together = critic(x, labels).score
+    alone = torch.cat([critic(x[i : i + 1], labels[i : i + 1]).score for i in range(N)])
+    torch.testing.assert_close(alone, together, atol=EQUAL, rtol=EQUAL)
+    with torch.no_grad():
+        critic.score.bias.add_(1000.0)
+        shifted = critic(x, labels).score
+    torch.testing.assert_close(shifted - together, torch.full((N,), 1000.0), atol=1e-2, rtol=0)  # no squashing
+
+
+def test_batch_norm_stays_out_of_the_first_layer_of_a_dcgan_critic():
+    _, critic = nets("dcgan", 64, critic_norm="batch")
+    kinds = [type(module) for module in critic.blocks]
+    assert kinds[:2] == [nn.Conv2d, nn.LeakyReLU]
+    assert kinds.count(nn.BatchNorm2d) == 3
+
+
+@pytest.mark.parametrize("gan_type", ["dcgan", "cgan", "acgan", "wgan"])
+@pytest.mark.parametrize("size", SIZES)
+def test_nets_are_strided_convolutions_with_leaky_critics(size, gan_type):
+    generator, critic = nets(gan_type, size)
+    doublings = halvings(size)[1]
+    convolutions = [m for m in critic.modules() if isinstance(m, nn.Conv2d)]
+    assert [c.stride for c in convolutions] == [(2, 2)] * doublings
+    assert {m.negative_slope for m in critic.modules() if isinstance(m, nn.LeakyReLU)} == {0.2}
+    for net in (generator, critic):
+        for module in net.modules():
+            assert not isinstance(module, nn.MaxPool2d | nn.AvgPool2d | nn.AdaptiveAvgPool2d)
+    assert isinstance(generator.to_image[-1], nn.Tanh)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_generator_upsamples_as_asked(size):
+    doublings = halvings(size)[1]
+    by = {name: nets("dcgan", size, upsample=name)[0] for name in ("transpose", "nearest")}
+    layers = {name: [m for m in net.modules() if not list(m.children())] for name, net in by.items()}
+    assert sum(isinstance(m, nn.ConvTranspose2d) for m in layers["transpose"]) == doublings
+    assert not any(isinstance(m, nn.Upsample | nn.Conv2d) for m in layers["transpose"])
+    assert not any(isinstance(m, nn.ConvTranspose2d) for m in layers["nearest"])
+    after = [follower for layer, follower in pairwise(layers["nearest"]) if isinstance(layer, nn.Upsample)]
+    assert len(after) == doublings
+    assert all(isinstance(m, nn.Conv2d) and m.stride == (1, 1) for m in after)
+    assert {m.mode for m in layers["nearest"] if isinstance(m, nn.Upsample)} == {"nearest"}
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "settings"),
+    [("cgan", {}), ("acgan", {}), ("wgan", {"conditional": True})],
+)
+def test_every_label_changes_the_generated_image(gan_type, settings):
+    generator, _ = nets(gan_type, **settings)
+    z = torch.randn(1, 5, generator=torch.Generator().manual_seed(3)).repeat(24, 1)
+    made = generator.eval()(z, torch.arange(24)).flatten(1)
+    apart = torch.cdist(made, made) + torch.eye(24)
+    assert apart.min() > 1e-4
+    with pytest.raises(ValueError, match="24 classes: pass labels"):
+        generator(z)
+
+
+@pytest.mark.parametrize("gan_type", ["dcgan", "wgan"])
+def test_unconditional_nets_ignore_classes_in_the_data(gan_type):
+    generator, critic = nets(gan_type, classes=24)
+    assert generator.spec.classes == critic.spec.classes == 0
+    assert generator(torch.randn(N, 5)).shape == (N, 1, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("gan_type", "settings", "sees"),
+    [
+        ("cgan", {"conditioned_by": "projection"}, True),
+        ("cgan", {"conditioned_by": "concat"}, True),
+        ("wgan", {"conditional": True}, True),
+        ("wgan", {"conditional": True, "conditioned_by": "concat"}, True),
+        ("acgan", {}, False),
+    ],
+)
+def test_label_changes_the_score_unless_the_critic_classifies(gan_type, settings, sees):
+    _, critic = nets(gan_type, **settings)
+    x = images(critic, 1).repeat(24, 1, 1, 1)
+    scores = critic.eval()(x, torch.arange(24)).score
+    if sees:
+        assert len(scores.unique()) == 24
+    else:
+        assert len(scores.unique()) == 1
+
+
+@pytest.mark.parametrize("upsample", ["transpose", "nearest"])
+def test_spec_and_weights_are_the_whole_net(upsample):
+    generator, _ = nets("cgan", 32, 3, upsample=upsample, generator_slope=0.1)
+    spec = dataclasses.replace(generator.spec, norm_eps=1e-3)
+    first, second = Generator(spec), Generator(GeneratorSpec.from_dict(spec.to_dict()))
+    z, labels = torch.randn(N, 5), torch.tensor([0, 5, 23])
+    first(z, labels)  # moves BatchNorm's statistics
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.eval()(z, labels), second.eval()(z, labels))
+    assert all(m.eps == 1e-3 for m in first.modules() if isinstance(m, nn.BatchNorm2d))
+    assert {m.negative_slope for m in first.modules() if isinstance(m, nn.LeakyReLU)} == {0.1}
+
+
+def test_latents_have_the_asked_distribution():
+    n = 200_000
+    normal = draw_latents(n, 1, "normal", torch.Generator().manual_seed(0))
+    uniform = draw_latents(n, 1, "uniform", torch.Generator().manual_seed(0))
+    assert normal.dtype == uniform.dtype == torch.float32
+    assert abs(normal.mean()) < 0.01
+    assert abs(normal.std() - 1) < 0.01
+    assert -1 <= uniform.min() < -0.999
+    assert 0.999 < uniform.max() <= 1
+    assert abs(uniform.std() - 3**-0.5) < 0.005
+    again = draw_latents(n, 1, "normal", torch.Generator().manual_seed(0))
+    assert torch.equal(normal, again)

@@ -1,0 +1,289 @@
+"""A run in its folder: what it writes, stops and starts, and what Ctrl-C may not break."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from gan_training.checkpoint import CheckpointError, load_checkpoint
+from gan_training.config import ConfigError, TrainConfig
+from gan_training.data import DataError, ImageData
+from gan_training.objectives import Batch
+from gan_training.run import Progress, Run, TrainingDivergedError, TrainingStoppedError
+
+CASES = {
+    "dcgan": ("dcgan", {"critic_norm": "batch"}),
+    "cgan": ("cgan", {}),
+    "acgan": ("acgan", {"r1_every": 2, "r1_gamma": 1.0}),
+    "wgan": ("wgan", {"n_critic": 3, "conditional": True}),
+}
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    """Python's own handler of SIGINT, also where the test run was started with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def resumed(out: Path, data: ImageData, **changes) -> Run:
+    checkpoint = load_checkpoint(out / "ckpt.pt")
+    return Run(checkpoint.config.with_changes(changes), out, data, checkpoint)
+
+
+def quiet(_: Progress) -> None:
+    """No report."""
+
+
+def weights(out: Path) -> list[torch.Tensor]:
+    """All that the next step depends on, as a flat list of tensors."""
+    content = torch.load(out / "ckpt.pt", weights_only=True)
+    found: list[torch.Tensor] = []
+
+    def collect(value: object) -> None:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, dict):
+            for key in sorted(value, key=str):
+                collect(value[key])
+        elif isinstance(value, int | float):
+            found.append(torch.tensor(value, dtype=torch.float64))
+
+    collect(content["trainer"])
+    collect(content["batches"])
+    return found
+
+
+def assert_same(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    assert len(a) == len(b) > 20
+    assert all(map(torch.equal, a, b))
+
+
+class Signalling:
+    """Batches that raise SIGINT just before they give number `at`: in the middle of a step."""
+
+    def __init__(self, batches: Iterator[Batch], *at: int) -> None:
+        self.batches, self.at, self.given = batches, at, 0
+
+    def __iter__(self) -> "Signalling":
+        return self
+
+    def __next__(self) -> Batch:
+        self.given += 1
+        for _ in range(self.at.count(self.given)):
+            signal.raise_signal(signal.SIGINT)
+        return next(self.batches)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("case", CASES)
+def test_stopping_and_resuming_changes_no_bit(make_run, toy_data, tmp_path, case, precision):
+    gan_type, settings = CASES[case]
+    straight, parts = tmp_path / "straight", tmp_path / "parts"
+    make_run(gan_type, straight, precision=precision, **settings).train(quiet)
+    make_run(gan_type, parts, precision=precision, steps=1, **settings).train(quiet)
+    for steps in (4, 6):
+        torch.manual_seed(777)  # a new process starts with other random states
+        resumed(parts, toy_data(), steps=steps).train(quiet)
+    assert_same(straight, parts)
+    lines = [json.loads(line) for line in (parts / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    straight_lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
+    clock = {"seconds", "images_per_second"}
+    assert [{k: v for k, v in line.items() if k not in clock} for line in lines] == [
+        {k: v for k, v in line.items() if k not in clock} for line in straight_lines
+    ]
+
+
+@pytest.mark.usefixtures("sigint")
+@pytest.mark.parametrize(("at", "steps_done"), [(1, 1), (3, 1), (5, 2), (6, 2), (7, 3)])
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_ctrl_c_in_the_middle_of_a_step_finishes_and_saves_that_step(
+    make_run, toy_data, tmp_path, at, steps_done, log_every
+):
+    gan_type, settings = CASES["wgan"]  # three batches a step
+    make_run(gan_type, tmp_path / "straight", **settings).train(quiet)
+    out = tmp_path / "stopped"
+    run = make_run(gan_type, out, log_every=log_every, **settings)
+    run.trainer.batches = Signalling(run.trainer.batches, at)
+    with pytest.raises(TrainingStoppedError, match=rf"stopped at step {steps_done}; .*ckpt.pt holds it.*--resume"):
+        run.train(quiet)
+    checkpoint = load_checkpoint(out / "ckpt.pt")
+    assert checkpoint.step == steps_done
+    assert checkpoint.history[-1]["step"] == steps_done
+    resumed(out, toy_data()).train(quiet)
+    assert_same(tmp_path / "straight", out)
+
+
+@pytest.mark.usefixtures("sigint")
+def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(make_run, toy_data, tmp_path):
+    gan_type, settings = CASES["wgan"]
+    make_run(gan_type, tmp_path / "straight", **settings).train(quiet)
+    out = tmp_path / "stopped"
+    run = make_run(gan_type, out, checkpoint_every=2, **settings)
+    run.trainer.batches = Signalling(run.trainer.batches, 8, 8)  # twice in step 3
+    with pytest.raises(KeyboardInterrupt):
+        run.train(quiet)
+    assert load_checkpoint(out / "ckpt.pt").step == 2
+    resumed(out, toy_data()).train(quiet)
+    assert_same(tmp_path / "straight", out)
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_while_files_are_written_waits_for_them(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path, checkpoint_every=2, sample_every=2)
+
+    def press(progress: Progress) -> None:
+        if progress.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingStoppedError, match="stopped at step 2"):
+        run.train(press)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 2
+
+
+def test_an_ignored_ctrl_c_stays_ignored(make_run, tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as `nohup` and `command &` of a script leave it
+    try:
+        run = make_run("dcgan", tmp_path)
+        run.trainer.batches = Signalling(run.trainer.batches, 2)
+        run.train(quiet)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 6
+
+
+@pytest.mark.usefixtures("sigint")
+def test_training_works_in_another_thread(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path)
+    thread = threading.Thread(target=run.train, args=(quiet,))
+    thread.start()
+    thread.join(60)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 6
+
+
+@pytest.mark.parametrize("net", ["generator", "critic"])
+@pytest.mark.parametrize("damage", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_run, tmp_path, net, damage):
+    """A step whose losses were finite can leave weights that aren't, and a checkpoint may be due right then."""
+    run = make_run("dcgan", tmp_path, checkpoint_every=2)
+
+    def break_weights(progress: Progress) -> None:
+        if progress.step == 4:
+            with torch.no_grad():
+                next(getattr(run.trainer, net).parameters()).view(-1)[0] = damage
+
+    with pytest.raises(TrainingDivergedError, match=rf"the {net}'s .*weight is not finite.*holds the last good state"):
+        run.train(break_weights)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint_of_it(make_run, tmp_path):
+    run = make_run("wgan", tmp_path)
+    with torch.no_grad():
+        run.trainer.critic.score.bias.fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError) as caught:
+        run.train(quiet)
+    assert "critic_loss is nan before step 1: training has diverged; try a lower learning rate" in str(caught.value)
+    assert not (tmp_path / "ckpt.pt").exists()
+
+
+def test_files_come_when_they_are_due(make_run, tmp_path):
+    steps = []
+    run = make_run("cgan", tmp_path, steps=11, log_every=3, sample_every=4, checkpoint_every=5)
+    path = run.train(lambda progress: steps.append(progress.step))
+    assert path == tmp_path / "ckpt.pt"
+    # A line at each boundary, so that a resumed run's lines average over the same steps.
+    assert steps == [3, 4, 5, 6, 8, 9, 10, 11]
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == steps
+    pictures = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert pictures == ["step_0000004.png", "step_0000008.png", "step_0000011.png"]
+    with Image.open(tmp_path / "samples" / pictures[0]) as picture:
+        assert picture.mode == "L"
+        assert picture.size == (8 * 18 + 2, 5 * 18 + 2)  # 8 columns, a row for each of 5 classes, 2 pixels between
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ckpt.pt", "metrics.jsonl", "samples"]
+
+
+def test_progress_counts_images_and_time(make_run, tmp_path):
+    seen: list[Progress] = []
+    make_run("wgan", tmp_path, n_critic=3, log_every=2).train(seen.append)
+    assert [round(p.share, 3) for p in seen] == [0.333, 0.667, 1.0]
+    assert seen[-1].seconds_left == 0
+    assert all(p.images_per_second > 0 for p in seen)
+    images = 6 * 3 * 8
+    assert images / seen[-1].seconds <= 1.05 * max(p.images_per_second for p in seen)
+
+
+def test_minutes_end_a_run_before_its_steps(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path, steps=100_000_000, minutes=0.002)
+    run.train(quiet)
+    assert 0 < run.step < 100_000_000
+    assert 0.12 <= run.seconds < 30
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == run.step
+
+
+def test_a_forced_start_leaves_nothing_of_the_run_before(make_run, tmp_path):
+    make_run("cgan", tmp_path, sample_every=2).train(quiet)
+    run = make_run("wgan", tmp_path, sample_every=4)
+    with torch.no_grad():
+        run.trainer.critic.score.bias.fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError):
+        run.train(quiet)
+    # The next --resume would have gone on with the other run.
+    assert not (tmp_path / "ckpt.pt").exists()
+    assert list((tmp_path / "samples").iterdir()) == []
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"classes": 4}, "(size or classes)"),
+        ({"size": 20}, "(size or classes)"),
+        ({"channels": 3}, "(size or classes)"),
+        ({"n": 9}, "position 16 doesn't fit 9 images"),
+    ],
+)
+def test_resuming_on_other_data_is_refused(make_run, toy_data, tmp_path, other, words):
+    make_run("cgan", tmp_path, steps=2).train(quiet)
+    with pytest.raises(DataError) as caught:
+        resumed(tmp_path, toy_data(**other))
+    assert "toy: is no longer the data" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_types_that_need_labels_refuse_data_without_classes(make_run, toy_data, tmp_path):
+    for gan_type, settings in (("cgan", {}), ("acgan", {}), ("wgan", {"conditional": True})):
+        with pytest.raises(DataError, match="has no labels"):
+            make_run(gan_type, tmp_path, toy_data(classes=0), **settings)
+        with pytest.raises(DataError, match="has one class"):
+            make_run(gan_type, tmp_path, toy_data(classes=1), **settings)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta?", ""])
+def test_a_device_that_is_not_there_is_refused_in_one_line(make_run, tmp_path, device):
+    with pytest.raises(ConfigError, match=r"can't be used here .*; use auto, cpu or cuda") as caught:
+        make_run("dcgan", tmp_path, device=device)
+    assert "\n" not in str(caught.value)
+
+
+def test_resume_in_a_folder_without_a_checkpoint_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match=r"ckpt.pt: no such file"):
+        Run.resumed(tmp_path, {})
+
+
+def test_an_existing_run_is_not_overwritten(make_run, tmp_path):
+    make_run("dcgan", tmp_path, steps=1).train(quiet)
+    before = (tmp_path / "ckpt.pt").read_bytes()
+    with pytest.raises(ConfigError, match=r"already holds ckpt.pt; give --resume, --force or another --out"):
+        Run.fresh(TrainConfig.for_type("dcgan", "digits"), tmp_path)
+    assert (tmp_path / "ckpt.pt").read_bytes() == before

@@ -1,0 +1,161 @@
+"""Judge images, whoever made them, against real data: every metric by the same ruler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint
+from .data import DataError, ImageData
+from .grid import to_uint8
+from .metrics.agreement import class_agreement, class_shares
+from .metrics.checkerboard import checkerboard_energy
+from .metrics.diversity import relative_diversity
+from .metrics.features import HELD_OUT, Ruler
+from .metrics.frechet import frechet_distance
+from .metrics.manifold import overlap
+from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
+from .nets import draw_latents
+
+MANIFOLD_IMAGES = 5000  # of each set, for precision and recall
+NEIGHBOURS_SHOWN = 16
+_CHUNK = 256  # images generated at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images to be judged."""
+
+    images: Tensor  # uint8 (N, C, S, S)
+    labels: Tensor | None  # (N,) the classes that were asked for; None where nobody asked
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that was measured, with the real data's own values (`real_...`: test against training images) beside it."""
+
+    images: int
+    frechet_distance: float
+    real_frechet_distance: float
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+    real_precision: float
+    real_recall: float
+    class_agreement: float | None  # None where no classes were asked for
+    real_class_agreement: float | None  # the classifier's accuracy on real test images
+    class_shares: list[float] | None  # as the classifier sees them
+    diversity: float  # mean pairwise feature distance over that of real images
+    checkerboard_energy: float
+    real_checkerboard_energy: float
+    memorisation_ratio: float  # nearest training image: median distance over that of real test images
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Real images and the ruler; judges any number of sample sets."""
+
+    train: ImageData
+    test: ImageData
+    ruler: Ruler
+
+    def judge(self, samples: Samples, k: int = 3) -> Evaluation:
+        """Measure everything.
+
+        Args:
+            samples: images of the real data's size and channels.
+            k: neighbours of precision and recall.
+
+        Raises:
+            DataError: another size or number of channels than the real images, or too few images.
+        """
+        images = samples.images
+        if images.shape[1:] != self.train.images.shape[1:]:
+            raise DataError(
+                f"the images are {_shape(images)}, but {self.train.source} has {_shape(self.train.images)}; "
+                "give --image-size and --channels, or other --data"
+            )
+        if len(images) <= k or len(self.test) <= k:
+            raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
+        fake, predicted = self.ruler.measure(images)
+        train, _ = self.ruler.measure(self.train.images[: 2 * MANIFOLD_IMAGES])
+        test, _ = self.ruler.measure(self.test.images)
+        few = slice(None, MANIFOLD_IMAGES)
+        generated, real = overlap(test[few], fake[few], k), overlap(test[few], train[few], k)
+        asked = samples.labels if self.ruler.has_classes else None
+        return Evaluation(
+            images=len(images),
+            frechet_distance=frechet_distance(train, fake),
+            real_frechet_distance=frechet_distance(train, test),
+            precision=generated.precision,
+            recall=generated.recall,
+            density=generated.density,
+            coverage=generated.coverage,
+            real_precision=real.precision,
+            real_recall=real.recall,
+            class_agreement=None if asked is None else class_agreement(predicted, asked),
+            real_class_agreement=self.ruler.accuracy if self.ruler.has_classes else None,
+            class_shares=class_shares(predicted, self.train.classes) if self.ruler.has_classes else None,
+            diversity=relative_diversity(test, fake),
+            checkerboard_energy=checkerboard_energy(images),
+            real_checkerboard_energy=checkerboard_energy(self.test.images),
+            memorisation_ratio=memorisation_ratio(images[:500], self.test.images[:500], self.train.images),
+        )
+
+    def closest(self, samples: Samples, count: int = NEIGHBOURS_SHOWN) -> tuple[Tensor, Nearest]:
+        """The `count` samples that sit closest to training images, with those; for a person to look at."""
+        nearest = nearest_neighbours(samples.images[:500], self.train.images)
+        order = nearest.distances.argsort()[:count]
+        return samples.images[order], Nearest(nearest.distances[order], nearest.indices[order])
+
+
+def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageData]:
+    """Training and held-out images of one source, the same ones each time: a seeded choice within each class."""
+    rng = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(data), generator=rng)
+    held: list[int] = []
+    labels = torch.zeros(len(data), dtype=torch.int64) if data.labels is None else data.labels
+    for label in range(int(labels.max()) + 1):
+        members = order[labels[order] == label]
+        held += members[: max(1, round(len(members) * share))].tolist() if len(members) > 1 else []
+    mask = torch.zeros(len(data), dtype=torch.bool)
+    mask[held] = True
+    return _part(data, ~mask), _part(data, mask)
+
+
+@torch.no_grad()
+def draw_samples(
+    checkpoint: Checkpoint,
+    n: int,
+    *,
+    weights: str = "ema",
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Samples:
+    """n images of a checkpoint's generator; a conditional one is asked for all classes in turn."""
+    spec, generator = checkpoint.generator_spec, checkpoint.generator(weights)
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % spec.classes if spec.classes else None
+    parts = []
+    for start in range(0, n, _CHUNK):
+        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng)
+        parts.append(to_uint8(generator(z, None if labels is None else labels[start : start + _CHUNK])))
+        progress(min(start + _CHUNK, n), n)
+    return Samples(torch.cat(parts), labels)
+
+
+def _part(data: ImageData, mask: Tensor) -> ImageData:
+    labels = None if data.labels is None else data.labels[mask]
+    return ImageData(data.images[mask], labels, data.class_names, data.source)
+
+
+def _shape(images: Tensor) -> str:
+    return f"{images.shape[3]}x{images.shape[2]} with {images.shape[1]} channel{'s' if images.shape[1] > 1 else ''}"

@@ -1,0 +1,143 @@
+"""The ruler: a small classifier, trained on the given data and cached, whose last hidden layer gives the features.
+
+Without labels it learns to tell how far an image was turned (Gidaris et al., 2018, arXiv:1803.07728).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gan_training.checkpoint import write_atomically
+from gan_training.data import EpochBatches, ImageData
+
+FEATURES: Final = 128
+VERSION: Final = 1  # of everything below that changes the weights
+STEPS: Final = 1400
+BATCH: Final = 128  # images
+PEAK_LR: Final = 4e-3
+WEIGHT_DECAY: Final = 1e-2
+DROPOUT: Final = 0.3
+HELD_OUT: Final = 0.1  # share of the data that measures accuracy, if no test data are given
+TURNS: Final = 4
+_CHUNK = 500  # images in a forward pass
+
+
+class FeatureNet(nn.Module):
+    """uint8 (N, C, S, S) -> features (N, 128) and class logits (N, K)."""
+
+    def __init__(self, image_size: int, channels: int, classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width, size = channels, image_size
+        for wider in (32, 64, 128, 128):
+            if size <= 8:
+                break
+            layers += [*_conv(width, wider, 1), *_conv(wider, wider, 2)]
+            width, size = wider, (size + 1) // 2
+        self.convolutions = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT))
+        self.features = nn.Sequential(
+            nn.Linear(width * size**2, FEATURES), nn.BatchNorm1d(FEATURES), nn.ReLU(inplace=True)
+        )
+        self.classify = nn.Linear(FEATURES, classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = images.float() / 127.5 - 1
+        features: Tensor = self.features(self.convolutions(x.contiguous(memory_format=torch.channels_last)))
+        return features, self.classify(features)
+
+
+def _conv(width: int, wider: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(width, wider, 3, stride, padding=1), nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """A trained feature net, and how well it classifies images that it has not seen."""
+
+    net: FeatureNet
+    accuracy: float  # on held-out images; of turns, where there are no labels
+    has_classes: bool  # False where it tells turns
+
+    @torch.no_grad()
+    def measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (N, C, S, S) -> features (N, 128) float32 and predicted classes (N,) int64."""
+        parts = [self.net(chunk) for chunk in torch.split(images, _CHUNK)]
+        return torch.cat([part[0].float() for part in parts]), torch.cat([part[1].argmax(1) for part in parts])
+
+
+def ruler_for(
+    data: ImageData, test: ImageData, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> Ruler:
+    """The ruler of `data`, from the cache or trained now (about a minute on two cores); `test` measures its accuracy.
+
+    Args:
+        data: images to train on, with labels if there are classes.
+        test: other images of the same kind.
+        cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`.
+        progress: told (steps done, steps).
+    """
+    folder = cache or Path(os.environ.get("GAN_CACHE") or Path.home() / ".cache" / "ganworks")
+    path = folder / f"ruler-{_fingerprint(data)}.pt"
+    classes = data.classes or TURNS
+    net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if path.is_file():
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    else:
+        _train(net, data, progress or (lambda *_: None))
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(net.state_dict(), path)
+    ruler = Ruler(net.eval(), float("nan"), bool(data.classes))
+    images, labels = (test.images, test.labels) if test.labels is not None else _turned(test.images)
+    _, predicted = ruler.measure(images)
+    return Ruler(ruler.net, float((predicted == labels).float().mean()), ruler.has_classes)
+
+
+def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net.apply(_reset)
+        batches = EpochBatches(data, min(BATCH, len(data)), seed=0)
+        optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=STEPS)
+        net.train()
+        for step in range(STEPS):
+            images, labels = next(batches)
+            images = (images + 1) * 127.5
+            if labels is None:
+                images, labels = _turned(images)
+            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+                logits = net(images)[1]
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            progress(step + 1, STEPS)
+
+
+def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Image i turned by i mod 4 quarters, and those numbers."""
+    turns = torch.arange(len(images)) % TURNS
+    return torch.stack([image.rot90(int(turn), (1, 2)) for image, turn in zip(images, turns, strict=True)]), turns
+
+
+def _reset(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+        module.reset_parameters()
+
+
+def _fingerprint(data: ImageData) -> str:
+    digest = hashlib.sha256(f"{VERSION} {tuple(data.images.shape)} {data.classes}".encode())
+    digest.update(data.images.numpy().tobytes())
+    if data.labels is not None:
+        digest.update(data.labels.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,38 @@
+"""Nearest neighbours in pixels: what a generator only remembers is closer to training images than new images are."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+_CHUNK = 256  # rows of a distance matrix that are held at once
+
+
+class Nearest(NamedTuple):
+    """For each query image, the closest training image."""
+
+    distances: Tensor  # (N,) mean absolute difference per pixel, on 0..255
+    indices: Tensor  # (N,) int64 into the training images
+
+
+def nearest_neighbours(queries: Tensor, training: Tensor) -> Nearest:
+    """L1 nearest neighbours of uint8 (N, C, H, W) queries in uint8 (M, C, H, W) training images."""
+    flat = training.flatten(1).float()
+    distances, indices = [], []
+    for start in range(0, len(queries), _CHUNK):
+        nearest = torch.cdist(queries[start : start + _CHUNK].flatten(1).float(), flat, p=1).min(dim=1)
+        distances.append(nearest.values / flat.shape[1])
+        indices.append(nearest.indices)
+    return Nearest(torch.cat(distances), torch.cat(indices))
+
+
+def memorisation_ratio(generated: Tensor, held_out: Tensor, training: Tensor) -> float:
+    """Median distance of generated images to the training set over that of held-out real ones.
+
+    About 1: as new as new images. Far below 1: copies of training images.
+    """
+    fake = nearest_neighbours(generated, training).distances.median()
+    real = nearest_neighbours(held_out, training).distances.median()
+    return float(fake / real) if real else float("nan")
