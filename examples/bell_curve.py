@@ -49,9 +49,9 @@ def real_samples(rng: torch.Generator) -> Iterator[Batch]:
 def train(steps: int, seed: int = 0) -> nn.Module:
     """The averaged generator after `steps` steps."""
     torch.manual_seed(seed)
-    settings = LoopSettings(generator_lr=1e-3, critic_lr=2e-3, betas=(0.5, 0.99), ema_decay=0.998)
+    settings = LoopSettings(generator_lr=1e-3, critic_lr=4e-3, betas=(0.5, 0.99), ema_decay=0.999)
     batches = real_samples(torch.Generator().manual_seed(seed + 1))
-    objective = DCGAN(r1_gamma=0.05, r1_every=1)
+    objective = DCGAN(r1_gamma=0.02, r1_every=1)
     draw = lambda n, rng: draw_latents(n, 1, "uniform", rng)  # noqa: E731
     trainer = Trainer(Generator(), Discriminator(), objective, batches, draw, settings, seed=seed)
     for _ in range(steps):

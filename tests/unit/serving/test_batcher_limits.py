@@ -144,8 +144,10 @@ def test_nobody_waits_for_ever_when_the_worker_is_cancelled(make_session):
     session = make_session(held=True)
 
     async def scenario(batcher: Batcher) -> None:
-        tasks = [asyncio.create_task(session.ask(batcher, 1000 * i, 100)) for i in range(3)]
+        tasks = [asyncio.create_task(session.ask(batcher, 0, 5))]
         await session.is_running()
+        tasks += [asyncio.create_task(session.ask(batcher, 1000 * i, 100)) for i in (1, 2)]
+        await asyncio.sleep(0)
         assert batcher._worker is not None
         batcher._worker.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)

@@ -85,6 +85,7 @@ def test_zip(batch: Batch):
         names = [f"{i:0{width}d}.png" for i in range(n)]
         assert archive.namelist() == [*names, "images.json"]
         assert names == sorted(names)
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}  # not today's
         index = archive.read("images.json")
         response = GenerateResponse.model_validate_json(index)
         assert [image.file for image in response.images] == names
