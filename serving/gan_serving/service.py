@@ -43,10 +43,9 @@ class GenerateInput(GenerateRequest, IODescriptor):  # type: ignore[misc]
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Any:  # noqa: ARG003
-        body = await request.body()
         accept = request.headers.get("accept", "")
         try:
-            return _Received(parse_request(body, SETTINGS.max_n), accept)
+            return _Received(parse_request(await request.body(), SETTINGS.max_n), accept)
         except ServiceError as error:
             return _Received(error, accept)
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from gan_export.artifact import load_artifact, open_session, run_session
 from gan_export.artifact.certificate import Certificate
+from gan_export.cli import main
 from gan_training.checkpoint import load_checkpoint
 from gan_training.config import TrainConfig
 from gan_training.run import Run
@@ -188,16 +189,41 @@ def bad_inputs(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Pa
 
 
 @pytest.mark.parametrize("case", FAILURES)
-def test_failures_are_one_line_and_write_nothing(case: str, bad_inputs: Path, checkpoint: Path, gan_export: RunFn):
+def test_failures_are_one_line_and_write_nothing(
+    case: str,
+    bad_inputs: Path,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """In this process, because there are many; `AS_PROCESS` below looks that the command is no different."""
+    arguments, code, reason = FAILURES[case]
+    before = everything_in(bad_inputs)
+    monkeypatch.chdir(bad_inputs)
+    with pytest.raises(SystemExit) as caught:
+        main([str(checkpoint) if argument == "CKPT" else argument for argument in arguments])
+    check_failure(int(caught.value.code or 0), *capsys.readouterr(), code, reason)
+    assert everything_in(bad_inputs) == before
+
+
+AS_PROCESS = ["unknown option", "bad name", "missing file", "truncated", "no artifact"]
+
+
+@pytest.mark.parametrize("case", AS_PROCESS)
+def test_failures_of_the_command(case: str, bad_inputs: Path, checkpoint: Path, gan_export: RunFn):
     arguments, code, reason = FAILURES[case]
     before = everything_in(bad_inputs)
     done = gan_export(bad_inputs, *(checkpoint if argument == "CKPT" else argument for argument in arguments))
-    assert done.returncode == code
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("gan-export: ")
-    assert reason in done.stderr
+    check_failure(done.returncode, done.stdout, done.stderr, code, reason)
     assert everything_in(bad_inputs) == before
+
+
+def check_failure(exit_code: int, stdout: str, stderr: str, expected: int, reason: str) -> None:
+    assert exit_code == expected
+    assert stdout == ""
+    assert stderr.count("\n") == 1, stderr
+    assert stderr.startswith("gan-export: ")
+    assert reason in stderr
 
 
 def test_a_generator_that_fails_its_certificate(tmp_path: Path, checkpoint: Path, gan_export: RunFn):

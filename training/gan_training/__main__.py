@@ -1,4 +1,4 @@
-"""Entry point of `gan-train`, also as `python -m gan_training`; says what to install where torch is missing."""
+"""Entry points of `gan-train` (also `python -m gan_training`) and `gan-eval`: what to install where torch is not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from .command import run_module
 def main() -> None:
     """Run gan-train."""
     run_module("gan_training.cli", "gan-train", "train")
+
+
+def evaluate() -> None:
+    """Run gan-eval."""
+    run_module("gan_training.eval_cli", "gan-eval", "train")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ def run_module(module: str, name: str, extra: str) -> None:
     """Import `module` and call its `main`; a missing package is one line that names the extra to install."""
     try:
         command = importlib.import_module(module)
+    except KeyboardInterrupt:
+        _exit(name, "stopped", INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("gan_"):
             raise

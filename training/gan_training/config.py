@@ -100,6 +100,10 @@ class TrainConfig:
         """The type's defaults with `changes` on top."""
         if gan_type not in GAN_TYPES:
             raise ConfigError(f"type {gan_type!r} is unknown; use one of {', '.join(GAN_TYPES)}")
+        for name in changes:
+            if gan_type not in ONLY_FOR.get(name, GAN_TYPES):
+                types_of = " and ".join(ONLY_FOR[name])
+                raise ConfigError(f"{name} has no meaning for {gan_type}; it is a setting of {types_of}")
         return cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **changes})
 
     @classmethod
@@ -124,6 +128,22 @@ TYPE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "wgan": {"generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.9},
 }
 """What a type sets differently from TrainConfig's own defaults."""
+
+_BCE: Final[tuple[GanType, ...]] = ("dcgan", "cgan", "acgan")
+ONLY_FOR: Final[dict[str, tuple[GanType, ...]]] = {
+    "conditional": ("wgan",),
+    "conditioned_by": ("cgan", "wgan"),
+    "real_target": _BCE,
+    "r1_gamma": _BCE,
+    "r1_every": _BCE,
+    "auxiliary_weight": ("acgan",),
+    "n_critic": ("wgan",),
+    "lipschitz": ("wgan",),
+    "clip": ("wgan",),
+    "gp_weight": ("wgan",),
+    "drift": ("wgan",),
+}
+"""Settings that only some types have; given to another type they are refused, not ignored."""
 
 _RANGES: Final[dict[str, tuple[float, float]]] = {
     "steps": (1, 100_000_000),

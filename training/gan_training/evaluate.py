@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .checkpoint import Checkpoint
 from .data import DataError, ImageData
-from .grid import to_uint8
 from .metrics.agreement import class_agreement, class_shares
 from .metrics.checkerboard import checkerboard_energy
 from .metrics.diversity import relative_diversity
@@ -19,19 +16,10 @@ from .metrics.features import HELD_OUT, Ruler
 from .metrics.frechet import frechet_distance
 from .metrics.manifold import overlap
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
-from .nets import draw_latents
+from .samples import Samples
 
 MANIFOLD_IMAGES = 5000  # of each set, for precision and recall
 NEIGHBOURS_SHOWN = 16
-_CHUNK = 256  # images generated at once
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Images to be judged."""
-
-    images: Tensor  # uint8 (N, C, S, S)
-    labels: Tensor | None  # (N,) the classes that were asked for; None where nobody asked
 
 
 @dataclass(frozen=True)
@@ -129,27 +117,6 @@ def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageDat
     mask = torch.zeros(len(data), dtype=torch.bool)
     mask[held] = True
     return _part(data, ~mask), _part(data, mask)
-
-
-@torch.no_grad()
-def draw_samples(
-    checkpoint: Checkpoint,
-    n: int,
-    *,
-    weights: str = "ema",
-    seed: int = 0,
-    progress: Callable[[int, int], None] = lambda *_: None,
-) -> Samples:
-    """n images of a checkpoint's generator; a conditional one is asked for all classes in turn."""
-    spec, generator = checkpoint.generator_spec, checkpoint.generator(weights)
-    rng = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % spec.classes if spec.classes else None
-    parts = []
-    for start in range(0, n, _CHUNK):
-        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng)
-        parts.append(to_uint8(generator(z, None if labels is None else labels[start : start + _CHUNK])))
-        progress(min(start + _CHUNK, n), n)
-    return Samples(torch.cat(parts), labels)
 
 
 def _part(data: ImageData, mask: Tensor) -> ImageData:

@@ -37,7 +37,7 @@ class Trainer:
         batches: endless batches of real samples.
         draw_latents: `(n, rng) -> (n, latent_dim)` float32 on the CPU.
         settings: learning rates and the like.
-        seed: fixes latents and everything else drawn inside the loop.
+        seed: fixes the latents; what objectives and nets draw comes from torch's global state, which is saved too.
         device: where both nets are.
     """
 

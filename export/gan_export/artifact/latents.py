@@ -23,6 +23,7 @@ Words = NDArray[np.uint64]
 _ROUNDS = 10
 _MULTIPLIERS = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
 _WEYL = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))
+_BELOW_ONE = np.nextafter(1.0, 0.0)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _VECTOR_FROM = 24  # seeds; below, NumPy's own generator measured faster
@@ -61,7 +62,8 @@ def draw(
     if truncation is not None and (distribution != "normal" or not truncation > 0):
         raise ValueError(f"truncation {truncation} needs normal latents and must be above 0")
     words = words_of(seeds, dim + 1 if classes else dim)
-    uniforms = ((words[:, :dim] >> np.uint64(11)) + 0.5) * 2.0**-53  # (n, dim) in (0, 1)
+    uniforms = ((words[:, :dim] >> np.uint64(11)) + 0.5) * 2.0**-53  # (n, dim) in (0, 1]
+    uniforms = np.minimum(uniforms, _BELOW_ONE)  # the largest word rounds to 1, whose normal latent is infinite
     if distribution == "uniform":
         latents = 2.0 * uniforms - 1.0
     elif truncation is None:

@@ -7,6 +7,7 @@ import pytest
 
 from gan_training.config import (
     GAN_TYPES,
+    ONLY_FOR,
     TYPE_DEFAULTS,
     ConfigError,
     TrainConfig,
@@ -64,7 +65,8 @@ def test_set_gives_a_typed_value_that_a_config_takes(assignment, name, value):
     parsed = parse_assignments([assignment])
     assert parsed == {name: value}
     assert type(parsed[name]) is type(value)
-    assert getattr(TrainConfig.for_type("wgan", "digits", **parsed), name) == value
+    gan_type = ONLY_FOR.get(name, ("wgan",))[0]
+    assert getattr(TrainConfig.for_type(gan_type, "digits", **parsed), name) == value
 
 
 def test_set_takes_several_and_the_last_counts():
@@ -128,14 +130,22 @@ def test_bad_assignments_are_refused_in_one_line(assignment, words):
 )
 def test_impossible_settings_are_refused_with_what_is_allowed(setting, words):
     with pytest.raises(ConfigError) as caught:
-        TrainConfig.for_type("wgan", "digits", **setting)
+        TrainConfig.for_type(ONLY_FOR.get(next(iter(setting)), ("wgan",))[0], "digits", **setting)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
+def test_a_setting_of_another_type_is_refused_and_not_ignored():
+    for name, types in ONLY_FOR.items():
+        for gan_type in set(GAN_TYPES) - set(types):
+            default = getattr(TrainConfig("wgan", "digits"), name)
+            with pytest.raises(ConfigError, match=f"{name} has no meaning for {gan_type}; it is a setting of"):
+                TrainConfig.for_type(gan_type, "digits", **{name: default})
+
+
 def test_dcgan_takes_no_labels():
     with pytest.raises(ConfigError, match="dcgan is unconditional; use --type cgan"):
-        TrainConfig.for_type("dcgan", "digits", conditional=True)
+        TrainConfig("dcgan", "digits", conditional=True)
 
 
 @pytest.mark.parametrize("gan_type", GAN_TYPES)
@@ -154,7 +164,6 @@ def test_a_config_survives_json_and_refuses_unknown_names(gan_type):
         ("cgan", {}, "projection"),
         ("cgan", {"conditioned_by": "concat"}, "concat"),
         ("acgan", {}, "auxiliary"),
-        ("acgan", {"conditioned_by": "concat"}, "auxiliary"),
         ("wgan", {}, "none"),
         ("wgan", {"conditioned_by": "concat"}, "none"),
         ("wgan", {"conditional": True}, "projection"),

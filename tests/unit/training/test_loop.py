@@ -16,7 +16,7 @@ OBJECTIVES = {
     "dcgan": ("dcgan", {}),
     "dcgan-batchnorm": ("dcgan", {"critic_norm": "batch"}),
     "cgan": ("cgan", {"r1_every": 2, "r1_gamma": 1.0}),
-    "acgan": ("acgan", {"conditioned_by": "concat"}),
+    "acgan": ("acgan", {"auxiliary_weight": 0.5}),
     "wgan-gp": ("wgan", {"n_critic": 2, "conditional": True}),
     "wgan-clip": ("wgan", {"n_critic": 2, "lipschitz": "clip"}),
 }

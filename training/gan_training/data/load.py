@@ -22,13 +22,16 @@ SOURCES: dict[str, Source] = {
 """Prefix -> source. A new source is one file with a `load(Request) -> RawImages` and one line here."""
 
 
-def load_data(source: str, image_size: int | None = None, channels: int | None = None) -> ImageData:
+def load_data(
+    source: str, image_size: int | None = None, channels: int | None = None, *, all_classes: bool = True
+) -> ImageData:
     """All images of `source` in memory, square, of one size, with labels where it has them.
 
     `source`: one of the forms in `SOURCES`. `image_size`: pixels, one of `SUPPORTED_SIZES`; None keeps the
     source's own size if that is square and supported (a folder then falls back to 64 x 64, the others ask).
     `channels`: 1 or 3; None keeps what the source holds. Images of another shape are cropped at the centre
-    and resized; grey becomes RGB by repetition, RGB grey by luma.
+    and resized; grey becomes RGB by repetition, RGB grey by luma. `all_classes`: every class must have an
+    image, as training needs; images that are only to be judged may lack some.
 
     Raises `DataError` with one line for the user: unknown source, missing or damaged files, labels that
     aren't 0..K-1 with an image each, fewer than 2 images, a size or channel count that isn't supported.
@@ -43,19 +46,21 @@ def load_data(source: str, image_size: int | None = None, channels: int | None =
         raise UnknownSourceError(f"unknown data source {source!r}; the known forms are: {known}")
     try:
         raw = SOURCES[prefix].load(Request(argument, image_size, channels))
-        return _finish(source, raw, image_size, channels)
+        return _finish(source, raw, image_size, channels, all_classes=all_classes)
     except MemoryError as error:
         raise DataError(f"{source}: doesn't fit in memory ({describe(error)}); use fewer or smaller images") from error
 
 
-def _finish(source: str, raw: RawImages, image_size: int | None, channels: int | None) -> ImageData:
+def _finish(
+    source: str, raw: RawImages, image_size: int | None, channels: int | None, *, all_classes: bool
+) -> ImageData:
     """Checks what was read, and brings it to the asked size and channels."""
     count, height, width, own_channels = raw.pixels.shape
     if count < 2:
         raise DataError(f"{source}: holds {count} image(s); at least 2 are needed to train on")
     if not width or not height:
         raise DataError(f"{source}: the images are {width} x {height} pixels, which holds nothing")
-    names = _class_names(source, raw)
+    names = _class_names(source, raw, all_classes=all_classes)
     size = image_size or _own_size(source, width, height)
     channels = channels or own_channels
     check_bytes(source, (count, size, size, channels))
@@ -78,7 +83,7 @@ def _own_size(source: str, width: int, height: int) -> int:
     return width
 
 
-def _class_names(source: str, raw: RawImages) -> tuple[str, ...]:
+def _class_names(source: str, raw: RawImages, *, all_classes: bool) -> tuple[str, ...]:
     """The name of each class, after checking that labels and names describe the same classes."""
     if raw.labels is None:
         return ()
@@ -91,7 +96,7 @@ def _class_names(source: str, raw: RawImages) -> tuple[str, ...]:
             raise DataError(f"{source}: label {highest} has no name: there are {len(names)} class names")
         _check_names(source, names)
     classes = highest + 1 if names is None else len(names)
-    missing = _missing(raw.labels, classes)
+    missing = _missing(raw.labels, classes) if all_classes else []
     if missing:
         listed = ", ".join(str(i) if names is None else f"{i} ({names[i]})" for i in missing[:5])
         more = "" if len(missing) <= 5 else " and more"

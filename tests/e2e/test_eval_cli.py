@@ -1,0 +1,84 @@
+"""gan-eval as a user calls it."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.slow
+
+RunFn = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, run_command: RunFn) -> Path:
+    """Bright and dark discs in two classes, an npz of other such images, one of noise, and a tiny checkpoint."""
+    folder = tmp_path_factory.mktemp("eval")
+    for name, seed, n in (("real", 0, 400), ("others", 1, 200)):
+        images, labels = discs(n, seed)
+        np.savez(folder / f"{name}.npz", images=images, labels=labels)
+    rng = np.random.default_rng(2)
+    np.savez(folder / "noise.npz", images=rng.integers(0, 256, (200, 16, 16), np.uint8), labels=np.zeros(200, np.int64))
+    train = ("gan-train", "--type", "cgan", "--data", "npz:real.npz", "--out", "run", "--steps", 5)
+    done = run_command(*train, "--set", "generator_width=8", "--set", "critic_width=8", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def discs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:16, :16]
+    labels = np.arange(n) % 2
+    centres, radii = rng.uniform(6, 10, (n, 2, 1, 1)), rng.uniform(3, 6, (n, 1, 1))
+    inside = (rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2 < radii**2
+    noise = rng.integers(0, 40, (n, 16, 16))
+    return np.where(inside == labels[:, None, None], 215, 0).astype(np.uint8) + noise.astype(np.uint8), labels
+
+
+def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, run_command: RunFn) -> None:
+    env = {"GAN_CACHE": str(work / "cache")}
+    ask = ("others.npz", "noise.npz", "run/ckpt.pt", "--data", "npz:real.npz", "--n", 200)
+    done = run_command("gan-eval", *ask, "--json", "--page", "page.html", cwd=work, env=env)
+    assert done.returncode == 0, done.stderr
+    others, noise, untrained = json.loads(done.stdout.splitlines()[0])
+    assert others["class_agreement"] > 0.98
+    assert others["real_class_agreement"] > 0.98
+    assert others["precision"] > 0.6
+    assert others["recall"] > 0.6
+    for bad in (noise, untrained):
+        assert bad["frechet_distance"] > 10 * others["frechet_distance"]
+        assert bad["precision"] < 0.2
+    assert noise["class_shares"] == pytest.approx([0.5, 0.5], abs=0.5)
+    assert (work / "page.html").read_text().count("data:image/png;base64,") == 1 + 2 * 3
+    (cached,) = (work / "cache").glob("ruler-*.pt")
+    stamp = cached.stat().st_mtime_ns
+
+    again = run_command("gan-eval", *ask, cwd=work, env=env)
+    assert again.returncode == 0, again.stderr
+    assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
+    for word in ("frechet_distance", "others.npz", "real images"):
+        assert word in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nothing.pt", "--data", "npz:real.npz"), 1, ["nothing.pt", "no such file"]),
+        (("real.npz", "--data", "nonsense"), 2, ["nonsense", "folder:DIR"]),
+        (("run/metrics.jsonl", "--data", "npz:real.npz"), 1, ["metrics.jsonl", "not a checkpoint"]),
+        (("run/ckpt.pt", "--data", "npz:real.npz", "--n", "3"), 2, ["3", "8"]),
+        (("run/ckpt.pt", "--data", "npz:real.npz", "--weights", "best"), 2, ["best", "ema or raw"]),
+        (("run/ckpt.pt",), 2, ["--data"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    work: Path, run_command: RunFn, arguments: tuple[str, ...], code: int, words: list[str]
+) -> None:
+    done = run_command("gan-eval", *arguments, cwd=work, env={"GAN_CACHE": str(work / "cache")})
+    assert done.returncode == code
+    assert len(done.stderr.strip().splitlines()) == 1
+    for word in words:
+        assert word in done.stderr

@@ -1,0 +1,142 @@
+"""Every metric against an independent formula or a case whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import linalg
+
+from gan_training.data import DataError, ImageData
+from gan_training.evaluate import Judge, split
+from gan_training.metrics.agreement import class_agreement, class_shares
+from gan_training.metrics.checkerboard import checkerboard_energy
+from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
+from gan_training.metrics.features import Ruler
+from gan_training.metrics.frechet import frechet_distance
+from gan_training.metrics.manifold import overlap
+from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
+from gan_training.samples import Samples
+
+CLOSE = 1e-6
+
+
+def normal(n: int, d: int, seed: int, mean: float = 0.0, scale: float = 1.0) -> torch.Tensor:
+    return mean + scale * torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def pictures(n: int, seed: int) -> torch.Tensor:
+    return torch.randint(0, 256, (n, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def test_frechet_distance_equals_the_matrix_square_root_formula() -> None:
+    real, fake = normal(500, 6, 0), normal(400, 6, 1, mean=0.5, scale=2.0) @ normal(6, 6, 2)
+    a, b = real.double().numpy(), fake.double().numpy()
+    root = linalg.sqrtm(np.cov(a.T) @ np.cov(b.T)).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root)
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=CLOSE)
+    assert frechet_distance(fake, real) == pytest.approx(expected, rel=CLOSE)
+
+
+def test_frechet_distance_of_a_set_to_itself_and_to_its_shift() -> None:
+    real = normal(300, 4, 0)
+    assert frechet_distance(real, real) == pytest.approx(0, abs=CLOSE)
+    assert frechet_distance(real, real + 2.0) == pytest.approx(4 * 2.0**2, rel=1e-5)
+    with pytest.raises(ValueError, match="can't be compared"):
+        frechet_distance(real, normal(300, 5, 0))
+
+
+def test_overlap_equals_its_definition() -> None:
+    real, fake, k = normal(60, 3, 0), normal(50, 3, 1, mean=0.7), 3
+    radius = {
+        name: [sorted(float((x - y).norm()) for y in rows)[k] for x in rows]
+        for name, rows in (("real", real), ("fake", fake))
+    }
+    distance = [[float((x - y).norm()) for y in fake] for x in real]
+    found = overlap(real, fake, k)
+    inside = [[distance[i][j] <= radius["real"][i] for j in range(50)] for i in range(60)]
+    assert found.precision == pytest.approx(np.any(inside, axis=0).mean())
+    assert found.coverage == pytest.approx(np.any(inside, axis=1).mean())
+    assert found.density == pytest.approx(np.sum(inside) / (k * 50))
+    recalled = [[distance[i][j] <= radius["fake"][j] for j in range(50)] for i in range(60)]
+    assert found.recall == pytest.approx(np.any(recalled, axis=1).mean())
+
+
+def test_overlap_tells_collapse_from_noise() -> None:
+    real = normal(200, 4, 0)
+    collapsed = real[:1] + normal(200, 4, 1, scale=1e-3)
+    assert overlap(real, collapsed).precision == 1
+    assert overlap(real, collapsed).recall < 0.05
+    assert overlap(real, real + 100).precision == 0
+    with pytest.raises(ValueError, match="3 neighbours need more than 3 images"):
+        overlap(real[:3], real)
+
+
+def test_class_agreement_and_shares() -> None:
+    predicted, asked = torch.tensor([0, 1, 1, 3]), torch.tensor([0, 1, 2, 3])
+    assert class_agreement(predicted, asked) == 0.75
+    assert class_shares(predicted, 5) == [0.25, 0.5, 0.0, 0.25, 0.0]
+
+
+def test_diversity_is_the_mean_distance_of_pairs() -> None:
+    points = torch.tensor([[0.0], [1.0], [3.0]])
+    assert mean_pairwise_distance(points) == pytest.approx((1 + 3 + 2) / 3)
+    assert mean_pairwise_distance(points[:1]) == 0
+    assert relative_diversity(points, points / 2) == pytest.approx(0.5)
+
+
+def test_checkerboard_energy_of_known_patterns() -> None:
+    rows, columns = torch.arange(8)[:, None], torch.arange(8)[None, :]
+    board, stripes = (rows + columns) % 2 * 255, (rows + 0 * columns) % 2 * 255
+    for pattern, energy in ((board, 1.0), (stripes, 0.0), (0 * board, 0.0)):
+        assert checkerboard_energy(pattern.to(torch.uint8)[None, None]) == energy
+    # White noise has the same energy in all three directions.
+    assert checkerboard_energy(pictures(200, 0)) == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_nearest_neighbours_and_memorisation() -> None:
+    training, queries = pictures(700, 0), pictures(300, 1)
+    found = nearest_neighbours(queries, training)
+    i = 7
+    by_hand = [(int((queries[i].int() - image.int()).abs().sum()) / 256, j) for j, image in enumerate(training)]
+    assert found.distances[i] == pytest.approx(min(by_hand)[0], rel=1e-5)
+    assert found.indices[i] == min(by_hand)[1]
+    assert memorisation_ratio(training[100:200], queries, training) == 0
+    assert memorisation_ratio(pictures(300, 2), queries, training) == pytest.approx(1, abs=0.05)
+
+
+def test_split_holds_out_the_same_tenth_of_each_class() -> None:
+    labels = torch.arange(100) % 4
+    data = ImageData(pictures(100, 0), labels, ("a", "b", "c", "d"), "toy")
+    train, test = split(data)
+    assert (len(train), len(test)) == (92, 8)
+    assert test.labels is not None
+    assert test.labels.bincount().tolist() == [2, 2, 2, 2]
+    assert torch.equal(split(data)[1].images, test.images)
+    both = torch.cat([train.images, test.images]).flatten(1)
+    assert len(both.unique(dim=0)) == len(data.images.flatten(1).unique(dim=0))
+
+
+class MeanAndSpread(torch.nn.Module):
+    """A ruler whose features are known: mean and spread of an image; the class is whether it is bright."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = images.float().flatten(1)
+        return torch.stack([x.mean(1), x.std(1)], 1), torch.stack([127.5 - x.mean(1), x.mean(1) - 127.5], 1)
+
+
+def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
+    labels = torch.arange(200) % 2
+    images = (pictures(200, 0).float() / 2 + labels[:, None, None, None] * 127).to(torch.uint8)
+    train, test = split(ImageData(images, labels, ("dark", "bright"), "toy"))
+    judge = Judge(train, test, Ruler(MeanAndSpread(), 1.0, True))  # type: ignore[arg-type]
+    copies = judge.judge(Samples(train.images, train.labels))
+    assert copies.class_agreement == 1
+    assert copies.class_shares == [0.5, 0.5]
+    assert copies.frechet_distance == pytest.approx(0, abs=1e-3)
+    assert copies.memorisation_ratio == 0
+    swapped = judge.judge(Samples(train.images, None if train.labels is None else 1 - train.labels))
+    assert swapped.class_agreement == 0
+    assert judge.judge(Samples(train.images, None)).class_agreement is None
+    closest, nearest = judge.closest(Samples(train.images, None), 4)
+    assert torch.equal(closest, train.images[nearest.indices])
+    with pytest.raises(DataError, match=r"32x32 with 1 channel, but toy has 16x16 with 1 channel"):
+        judge.judge(Samples(torch.zeros(20, 1, 32, 32, dtype=torch.uint8), None))

@@ -1,0 +1,147 @@
+"""gan-eval: parse, call, print."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Column, Table
+
+from .checkpoint import CheckpointError
+from .command import run_command
+from .config import ConfigError
+from .data import DataError, ImageData, UnknownSourceError, load_data
+from .eval_page import write_page
+from .evaluate import Evaluation, Judge, split
+from .metrics.features import ruler_for
+from .samples import ReportFn, Samples, load_samples
+
+EPILOG = """
+Examples:
+
+  gan-eval runs/digits/ckpt.pt --data digits
+
+  gan-eval runs/a/ckpt.pt runs/b/ckpt.pt --data idx:mnist --test-data 'idx:mnist#test' --page report.html
+
+  gan-eval samples/ --data folder:photos --json
+"""
+
+WHAT = {
+    "frechet_distance": "Frechet distance to real training images; lower is better",
+    "precision": "share of samples that look real",
+    "recall": "share of real images that samples cover",
+    "density": "samples per real neighbourhood; 1 is as dense as real",
+    "coverage": "share of real neighbourhoods with a sample",
+    "class_agreement": "share of samples of the class that was asked for",
+    "diversity": "mean distance between samples over that of real images",
+    "checkerboard_energy": "share of finest detail in the checkerboard pattern",
+    "memorisation_ratio": "distance to the nearest training image over that of new real images",
+}
+REAL = {
+    "frechet_distance": "real_frechet_distance",
+    "precision": "real_precision",
+    "recall": "real_recall",
+    "class_agreement": "real_class_agreement",
+    "checkerboard_energy": "real_checkerboard_energy",
+}
+
+LOG_WIDTH = 160  # characters, where there is no terminal to ask
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(epilog=EPILOG)
+def evaluate(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="CKPT|IMAGES...", help="ckpt.pt, npz or folder; several are compared.")
+    ],
+    data: Annotated[str, typer.Option(help="Real training images: digits, idx:DIR, folder:DIR or npz:FILE.")],
+    test_data: Annotated[
+        str | None, typer.Option(help="Real images to compare with. Default: a tenth of --data, held out.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=8, max=1_000_000, help="Images to judge.")] = 10_000,
+    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")] = None,
+    channels: Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")] = None,
+    weights: Annotated[str, typer.Option(help="Of a checkpoint: ema or raw.")] = "ema",
+    seed: Annotated[int, typer.Option(min=0, help="Of a checkpoint's latents.")] = 0,
+    page: Annotated[Path | None, typer.Option(help="Write a page with pictures to this HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Judge a checkpoint, or images that anybody generated, against real ones; several side by side."""
+    if weights not in ("ema", "raw"):
+        raise ConfigError(f"weights is {weights!r}; use ema or raw")
+    train, test = _real(data, test_data, image_size, channels)
+    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+        task = bar.add_task("training the classifier that measures", total=None)
+        ruler = ruler_for(train, test, progress=_into(bar, task))
+        judge = Judge(train, test, ruler)
+        judged: list[tuple[Path, Samples, Evaluation]] = []
+        for path in images:
+            task = bar.add_task(f"judging {path}", total=None)
+            samples = load_samples(path, train, n, weights=weights, seed=seed, progress=_into(bar, task))
+            judged.append((path, samples, judge.judge(samples)))
+    if page is not None:
+        write_page(page, judge, judged, WHAT, REAL)
+    if as_json:
+        print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in judged]))
+    else:
+        console = Console()
+        (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(judged))
+    if page is not None:
+        print(page)
+
+
+def _into(bar: Progress, task: TaskID) -> ReportFn:
+    return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _real(
+    data: str, test_data: str | None, image_size: int | None, channels: int | None
+) -> tuple[ImageData, ImageData]:
+    train = load_data(data, image_size, channels)
+    if test_data is None:
+        return split(train)
+    test = load_data(test_data, train.image_size, train.channels, all_classes=False)
+    if test.class_names and not set(test.class_names) <= set(train.class_names):
+        raise DataError(f"{test_data}: has other classes than {data}; compare like with like")
+    return train, test
+
+
+def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
+    table = Table(
+        Column("measure", no_wrap=True),
+        *(str(path) for path, _, _ in judged),
+        "real images",
+        "",
+        box=None,
+        pad_edge=False,
+    )
+    first = judged[0][2].to_dict()
+    for name, what in WHAT.items():
+        values = [result.to_dict()[name] for _, _, result in judged]
+        if any(value is not None for value in values):
+            real = first[REAL[name]] if name in REAL else None
+            table.add_row(name, *map(number, values), number(real), what)
+    table.add_row("images", *(f"{result.images:,}" for _, _, result in judged), "", "")
+    return table
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or nothing for a value that was not measured."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `gan-eval`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    failures: dict[type[Exception], int] = {
+        ConfigError: 2,
+        UnknownSourceError: 2,  # before DataError, which it is one of
+        DataError: 1,
+        CheckpointError: 1,
+    }
+    run_command(app, "gan-eval", arguments, failures, "stopped")

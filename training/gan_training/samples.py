@@ -1,0 +1,86 @@
+"""Images to be judged: from a checkpoint, or from what anybody generated, as a folder or an npz."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint, load_checkpoint
+from .data import DataError, ImageData, load_data
+from .grid import to_uint8
+from .nets import draw_latents
+
+_CHUNK = 256  # images generated at once
+ReportFn = Callable[[int, int], None]
+"""Told (done, total) now and then."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images to be judged."""
+
+    images: Tensor  # uint8 (N, C, S, S)
+    labels: Tensor | None  # (N,) the classes that were asked for; None where nobody asked
+
+
+def load_samples(
+    path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
+) -> Samples:
+    """Up to n images of `path`: a checkpoint generates n, an npz or a folder gives the first n of those it holds.
+
+    Args:
+        path: `ckpt.pt`, an npz with `images` and perhaps `labels`, or a folder, perhaps with a subfolder per class.
+        real: the data to compare with; images are brought to its size and channels.
+        n: number of images.
+        weights: a checkpoint's `ema` or `raw` generator.
+        seed: of a checkpoint's latents.
+        progress: told (images done, n).
+
+    Raises:
+        CheckpointError, DataError: unreadable, or classes that the real data don't have.
+    """
+    if path.is_dir() or path.suffix == ".npz":
+        kind = "folder" if path.is_dir() else "npz"
+        found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
+        return Samples(found.images[:n], _same_classes(found, real, n))
+    checkpoint = load_checkpoint(path)
+    if checkpoint.class_names and checkpoint.class_names != real.class_names:
+        raise DataError(
+            f"{path}: has the classes {', '.join(checkpoint.class_names[:12])}, but {real.source} has "
+            f"{', '.join(real.class_names[:12]) or 'none'}; give the --data that it was trained on"
+        )
+    return draw_samples(checkpoint, n, weights=weights, seed=seed, progress=progress)
+
+
+@torch.no_grad()
+def draw_samples(
+    checkpoint: Checkpoint, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
+) -> Samples:
+    """n images of a checkpoint's generator; a conditional one is asked for all classes in turn."""
+    spec, generator = checkpoint.generator_spec, checkpoint.generator(weights)
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % spec.classes if spec.classes else None
+    parts = []
+    for start in range(0, n, _CHUNK):
+        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng)
+        parts.append(to_uint8(generator(z, None if labels is None else labels[start : start + _CHUNK])))
+        progress(min(start + _CHUNK, n), n)
+    return Samples(torch.cat(parts), labels)
+
+
+def _same_classes(found: ImageData, real: ImageData, n: int) -> Tensor | None:
+    """The samples' labels as class ids of the real data: by name where folders name them, else by id."""
+    if found.labels is None or real.labels is None:
+        return None
+    strange = [name for name in found.class_names if name not in real.class_names]
+    if strange:
+        raise DataError(
+            f"{found.source}: has the class {strange[0]!r}, but {real.source} has "
+            f"{', '.join(real.class_names[:12])}; rename it, or give other --data"
+        )
+    ids = torch.tensor([real.class_names.index(name) for name in found.class_names])
+    return ids[found.labels[:n]]
