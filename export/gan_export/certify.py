@@ -5,118 +5,24 @@ Nothing here needs torch: the reference comes as arrays or as a function.
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .artifact import Manifest, draw
+from .artifact import Manifest
 from .artifact.certificate import Certificate, Errors, Gate, VariantCertificate
 from .artifact.runtime import PROVIDER
+from .candidate import BATCHES, SEEDS, Array, Case, Result, lone_positions, make_cases, run_candidate
 
-BATCHES: Final = (1, 2, 3, 7, 64)
-SEEDS: Final = (0, 1_000_003, 2**52)
 TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
 ROUNDING_LIMIT: Final = 1  # uint8 steps: one rounding may fall on the other side
 RANGE_SLACK: Final = 1e-6
-TAIL: Final = 4.0  # standard deviations
-PROBE_SECONDS: Final = 600
 
-Array = NDArray[Any]
 Reference = Callable[[NDArray[np.float32], "NDArray[np.int64] | None"], tuple[Array, Array]]
 """(latents, labels) -> pixels of the eager module in float32 and in float64."""
-
-
-class CertificationError(RuntimeError):
-    """The candidate could not be run at all; the message is one line."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One batch that is run through both."""
-
-    z: NDArray[np.float32]  # (N, latent_dim)
-    label: NDArray[np.int64] | None  # (N,)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What the candidate made of a case."""
-
-    image: Array  # uint8 (N, C, H, W)
-    pixels: Array  # float32 (N, C, H, W)
-    error: str | None = None
-
-
-def make_cases(manifest: Manifest) -> dict[str, Case]:
-    """The batches that a certificate is about: the declared latents, their tails and zero, every label, every batch."""
-    dim, classes = manifest.latent.dim, manifest.classes
-    cases: dict[str, Case] = {}
-
-    def add(name: str, z: Array, label: Array | None = None) -> None:
-        if classes and label is None:
-            label = np.arange(len(z), dtype=np.int64) % classes
-        cases[name] = Case(np.ascontiguousarray(z, np.float32), label)
-
-    for seed in SEEDS:
-        for batch in BATCHES:
-            z = draw(range(seed, seed + batch), dim, manifest.latent.distribution).latents
-            add(f"seed{seed}_batch{batch}", z)
-    largest = cases[f"seed{SEEDS[0]}_batch{max(BATCHES)}"]
-    add("repeat", largest.z, largest.label)
-    for i in _lone(largest):
-        add(f"alone{i}", largest.z[i : i + 1], None if largest.label is None else largest.label[i : i + 1])
-    signs = np.where(largest.z[:3] >= 0, 1.0, -1.0)
-    extreme = TAIL if manifest.latent.distribution == "normal" else 1.0
-    add("tails", extreme * signs)
-    add("zeros", np.zeros((2, dim)))
-    add("latents", largest.z[:8], np.zeros(8, np.int64) if classes else None)
-    if classes:
-        add("labels", np.repeat(largest.z[:1], classes, 0), np.arange(classes, dtype=np.int64))
-    return cases
-
-
-def run_candidate(directory: Path, variant: str, cases: dict[str, Case]) -> tuple[dict[str, Result], dict[str, float]]:
-    """Run the cases in a fresh process (artifact/probe.py); returns their results and the speeds by batch size.
-
-    Raises:
-        CertificationError: the process failed, with its last line.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "cases.npz", Path(folder) / "results.npz"
-        arrays: dict[str, Array] = {}
-        for name, case in cases.items():
-            arrays[f"{name}.z"] = case.z
-            if case.label is not None:
-                arrays[f"{name}.label"] = case.label
-        np.savez(given, **arrays)  # type: ignore[arg-type]
-        command = [
-            sys.executable,
-            "-P",  # a file of the current folder must not stand in for a library
-            "-m",
-            "gan_export.artifact.probe",
-            str(directory),
-            variant,
-            str(given),
-            str(made),
-        ]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise CertificationError(f"the exported graph did not finish within {PROBE_SECONDS} s") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise CertificationError(f"the exported graph can't be run: {last}")
-        with np.load(made, allow_pickle=False) as stored:
-            results = {name: _result(stored, name) for name in cases}
-            speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}
-    return results, speeds
 
 
 def certify_variant(
@@ -221,17 +127,6 @@ def to_uint8(pixels: Array) -> NDArray[np.uint8]:
     return np.clip(np.rint((pixels + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
-def _result(stored: Any, name: str) -> Result:
-    if f"{name}.error" in stored:
-        return Result(np.empty(0), np.empty(0), str(stored[f"{name}.error"]))
-    return Result(stored[f"{name}.image"], stored[f"{name}.pixels"])
-
-
-def _lone(case: Case) -> range:
-    """Positions whose image is also generated alone: first, last and some between."""
-    return range(0, len(case.z), 9)
-
-
 def _gate_runs(refused: Mapping[str, str]) -> Gate:
     first = f": {next(iter(refused))}: {next(iter(refused.values()))}" if refused else ""
     return Gate(
@@ -314,7 +209,7 @@ def _behaviour_gates(cases: dict[str, Case], results: dict[str, Result]) -> list
             np.array_equal(results[f"alone{i}"].image[0], largest.image[i])
             and np.array_equal(results[f"alone{i}"].pixels[0], largest.pixels[i])
         )
-        for i in _lone(cases[largest_name])
+        for i in lone_positions(cases[largest_name])
     )
     changed = int((results["repeat"].pixels != largest.pixels).sum())
     return [

@@ -18,8 +18,8 @@ from gan_training.command import run_command
 
 from .artifact.certificate import Certificate
 from .artifact.manifest import ModelName
+from .candidate import CertificationError
 from .capture import CaptureError
-from .certify import CertificationError
 from .intake import IntakeError, load_source
 from .package import Exported, ExportError, export
 

@@ -19,7 +19,7 @@ from .data import DataError, ImageData, UnknownSourceError, load_data
 from .eval_page import write_page
 from .evaluate import Evaluation, Judge, split
 from .metrics.features import ruler_for
-from .samples import ReportFn, Samples, load_samples
+from .samples import ReportFn, Samples, labels_as_in, load_samples
 
 EPILOG = """
 Examples:
@@ -107,9 +107,8 @@ def _real(
     if test_data is None:
         return split(train)
     test = load_data(test_data, train.image_size, train.channels, all_classes=False)
-    if test.class_names and not set(test.class_names) <= set(train.class_names):
-        raise DataError(f"{test_data}: has other classes than {data}; compare like with like")
-    return train, test
+    labels = labels_as_in(test, train)
+    return train, ImageData(test.images, labels, () if labels is None else train.class_names, test_data)
 
 
 def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:

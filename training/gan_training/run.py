@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import torch
 
@@ -21,6 +17,7 @@ from .config import ConfigError, TrainConfig, build_loop_settings, build_objecti
 from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
 from .grid import FixedSamples, write_whole
+from .interrupt import CtrlC
 from .loop import Trainer
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
@@ -133,7 +130,7 @@ class Run:
                 self._remove_old_run()
             self._rewrite_metrics()
         began, before = time.monotonic(), self.seconds
-        with _CtrlC() as ctrl_c:
+        with CtrlC() as ctrl_c:
             for window in self._windows():
                 losses, done, seconds = self._advance(window, ctrl_c)
                 self.seconds = before + time.monotonic() - began
@@ -162,7 +159,7 @@ class Run:
             boundaries = (config.log_every, config.checkpoint_every, config.sample_every)
             yield min(config.steps - self.step, *(every - self.step % every for every in boundaries))
 
-    def _advance(self, steps: int, ctrl_c: _CtrlC) -> tuple[dict[str, float], int, float]:
+    def _advance(self, steps: int, ctrl_c: CtrlC) -> tuple[dict[str, float], int, float]:
         """Do `steps` steps, or fewer (but one) on Ctrl-C; returns mean losses and accuracies, steps done, seconds."""
         began, first = time.monotonic(), self.step
         sums: dict[str, torch.Tensor] = {}
@@ -261,35 +258,6 @@ class Run:
             yield
         except OSError as error:
             raise CheckpointError(f"{self.out}: can't write there: {error.strerror}") from error
-
-
-class _CtrlC:
-    """While entered, the first SIGINT is only noted, so that no step is left half done; a second one raises."""
-
-    def __init__(self) -> None:
-        self.pressed = False
-        self._previous: Any = None
-
-    def __enter__(self) -> _CtrlC:
-        # Python runs handlers in the main thread alone; SIGINT stays ignored where the parent process wanted that,
-        # and None is a handler that is not Python's and could not be put back.
-        if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-            if previous not in (signal.SIG_IGN, None):
-                self._previous = previous
-                signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.pressed = True
-        self._restore()
-
-    def _restore(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
 
 
 def choose_device(name: str) -> torch.device:

@@ -46,7 +46,8 @@ def load_samples(
     if path.is_dir() or path.suffix == ".npz":
         kind = "folder" if path.is_dir() else "npz"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
-        return Samples(found.images[:n], _same_classes(found, real, n))
+        labels = labels_as_in(found, real)
+        return Samples(found.images[:n], None if labels is None else labels[:n])
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(
@@ -72,8 +73,12 @@ def draw_samples(
     return Samples(torch.cat(parts), labels)
 
 
-def _same_classes(found: ImageData, real: ImageData, n: int) -> Tensor | None:
-    """The samples' labels as class ids of the real data: by name where folders name them, else by id."""
+def labels_as_in(found: ImageData, real: ImageData) -> Tensor | None:
+    """(N,) labels of `found` as class ids of `real`, matched by class name; None if either has no labels.
+
+    Raises:
+        DataError: a class that `real` doesn't have.
+    """
     if found.labels is None or real.labels is None:
         return None
     strange = [name for name in found.class_names if name not in real.class_names]
@@ -82,5 +87,4 @@ def _same_classes(found: ImageData, real: ImageData, n: int) -> Tensor | None:
             f"{found.source}: has the class {strange[0]!r}, but {real.source} has "
             f"{', '.join(real.class_names[:12])}; rename it, or give other --data"
         )
-    ids = torch.tensor([real.class_names.index(name) for name in found.class_names])
-    return ids[found.labels[:n]]
+    return torch.tensor([real.class_names.index(name) for name in found.class_names])[found.labels]

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from gan_export.artifact import Artifact, run_session
 from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.runtime import open_session
+from gan_export.candidate import BATCHES, make_cases
 from gan_export.capture import CaptureError
-from gan_export.certify import BATCHES, TOLERANCE, errors_between, make_cases
+from gan_export.certify import TOLERANCE, errors_between
 from gan_export.intake import Source
 from gan_export.package import Exported, ExportError, eager_reference, export
 from gan_training.specs import GeneratorSpec
