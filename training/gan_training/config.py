@@ -41,6 +41,7 @@ class TrainConfig:
     max_width: int = 512  # channels of any feature map
     embed_dim: int = 32  # length of the generator's label embedding
     upsample: Upsample = "transpose"
+    dropout: float = 0.0  # share of the generator's hidden values that training zeroes
     generator_slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
     critic_slope: float = 0.2  # LeakyReLU slope
     critic_norm: Norm = "none"
@@ -52,7 +53,12 @@ class TrainConfig:
     beta1: float = 0.5  # Adam
     beta2: float = 0.999  # Adam
     ema_decay: float = 0.998  # per step
+    instance_noise: float = 0.0  # standard deviation of noise on all images the critic sees, at first
+    instance_noise_steps: int = 2000  # steps until that noise has faded to nothing
     real_target: float = 1.0  # dcgan, cgan, acgan: below 1 is one-sided label smoothing
+    soft_labels: float = 0.0  # dcgan, cgan, acgan: width of the range that real and fake targets are drawn from
+    noisy_labels: float = 0.0  # dcgan, cgan, acgan: share of images whose real or fake target is swapped
+    saturating: bool = False  # dcgan, cgan, acgan: the generator minimises log(1 - D), without the usual label flip
     r1_gamma: float = 0.0  # dcgan, cgan, acgan: weight of the gradient penalty on real images
     r1_every: int = 8  # critic steps between two such penalties
     auxiliary_weight: float = 1.0  # acgan: weight of the class loss
@@ -134,6 +140,9 @@ ONLY_FOR: Final[dict[str, tuple[GanType, ...]]] = {
     "conditional": ("wgan",),
     "conditioned_by": ("cgan", "wgan"),
     "real_target": _BCE,
+    "soft_labels": _BCE,
+    "noisy_labels": _BCE,
+    "saturating": _BCE,
     "r1_gamma": _BCE,
     "r1_every": _BCE,
     "auxiliary_weight": ("acgan",),
@@ -162,7 +171,12 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "beta1": (0, 0.9999),
     "beta2": (0, 0.99999),
     "ema_decay": (0, 0.999999),
+    "dropout": (0, 0.9),
+    "instance_noise": (0, 10),
+    "instance_noise_steps": (1, 100_000_000),
     "real_target": (0.5, 1),
+    "soft_labels": (0, 0.5),
+    "noisy_labels": (0, 0.5),
     "r1_gamma": (0, 1e6),
     "r1_every": (1, 1000),
     "auxiliary_weight": (0, 1000),
@@ -205,6 +219,7 @@ def build_specs(config: TrainConfig, image_size: int, channels: int, classes: in
         max_width=config.max_width,
         upsample=config.upsample,
         slope=config.generator_slope,
+        dropout=config.dropout,
     )
     head: LabelHead = "none"
     if config.is_conditional:
@@ -232,10 +247,13 @@ def build_objective(config: TrainConfig) -> Objective:
             gp_weight=config.gp_weight,
             drift=config.drift,
         )
-    shared = {"real_target": config.real_target, "r1_gamma": config.r1_gamma, "r1_every": config.r1_every}
+    shared: dict[str, Any] = {
+        name: getattr(config, name)
+        for name in ("real_target", "soft_labels", "noisy_labels", "saturating", "r1_gamma", "r1_every")
+    }
     if config.type == "acgan":
-        return ACGAN(**shared, auxiliary_weight=config.auxiliary_weight)  # type: ignore[arg-type]
-    return (CGAN if config.type == "cgan" else DCGAN)(**shared)  # type: ignore[arg-type]
+        return ACGAN(**shared, auxiliary_weight=config.auxiliary_weight)
+    return (CGAN if config.type == "cgan" else DCGAN)(**shared)
 
 
 def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
@@ -245,6 +263,8 @@ def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
         critic_lr=config.critic_lr,
         betas=(config.beta1, config.beta2),
         ema_decay=config.ema_decay,
+        instance_noise=config.instance_noise,
+        instance_noise_steps=config.instance_noise_steps,
         bf16=bf16,
     )
 

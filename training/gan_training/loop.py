@@ -24,6 +24,8 @@ class LoopSettings:
     critic_lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)  # Adam
     ema_decay: float = 0.999  # per generator step; 0 leaves the EMA equal to the generator
+    instance_noise: float = 0.0  # standard deviation of what is added to all images that the critic sees, at first
+    instance_noise_steps: int = 2000  # generator steps until it has faded to nothing
     bf16: bool = False  # autocast to bfloat16; losses and penalties stay float32
 
 
@@ -80,9 +82,9 @@ class Trainer:
         return parts
 
     def _critic_step(self, step: int) -> tuple[Parts, Tensor | None]:
-        real = self._to_device(next(self.batches))
+        real = self._blurred(self._to_device(next(self.batches)))
         with torch.no_grad():
-            fake = self._generate(len(real.images), real.labels)
+            fake = self._blurred(self._generate(len(real.images), real.labels))
         self.critic_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self.objective.critic_loss(self.critic, real, fake, step)
@@ -95,7 +97,7 @@ class Trainer:
     def _generator_step(self, labels: Tensor | None) -> Parts:
         # The real batch's labels again: real and fake then have the same class frequencies, whatever the data's are.
         self.critic.requires_grad_(False)
-        fake = self._generate(self._batch_size, labels)
+        fake = self._blurred(self._generate(self._batch_size, labels))
         self.generator_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self.objective.generator_loss(self.critic, fake)
@@ -108,6 +110,14 @@ class Trainer:
         z = self.draw_latents(n, self.rng).to(self.device)
         with self._autocast():
             return Batch(self.generator(z, labels), labels)
+
+    def _blurred(self, batch: Batch) -> Batch:
+        """With instance noise (Sonderby et al., 2016, arXiv:1610.04490), which fades in a straight line."""
+        left = 1 - self.steps_done / self.settings.instance_noise_steps
+        if not self.settings.instance_noise or left <= 0:
+            return batch
+        noise = torch.randn_like(batch.images) * (self.settings.instance_noise * left)
+        return Batch(batch.images + noise, batch.labels)
 
     @torch.no_grad()
     def _update_ema(self) -> None:

@@ -41,6 +41,7 @@ class Generator(nn.Module):
                 *_double(width, narrower, spec, bias=False),
                 _batch_norm(narrower, spec),
                 _activation(spec.slope),
+                *([nn.Dropout(spec.dropout)] if spec.dropout else []),
             ]
         self.blocks = nn.Sequential(*blocks)
         self.to_image = nn.Sequential(*_double(widths[-1], spec.channels, spec, bias=True), nn.Tanh())

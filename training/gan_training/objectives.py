@@ -44,12 +44,16 @@ class DCGAN:
 
     critic_steps: int = 1
     real_target: float = 1.0  # below 1: one-sided label smoothing (Salimans et al., 2016)
+    soft_labels: float = 0.0  # targets are drawn from a range of this width, next to 1 and next to 0
+    noisy_labels: float = 0.0  # share of real and of fake images whose target is the other one's
+    saturating: bool = False  # the generator minimises log(1 - D) instead of -log D
     r1_gamma: float = 0.0
     r1_every: int = 8
 
     def critic_loss(self, critic: CriticFn, real: Batch, fake: Batch, step: int) -> Loss:
         on_real, on_fake = critic(*real), critic(*fake)
-        loss = _bce(on_real.score, self.real_target) + _bce(on_fake.score, 0.0)
+        loss = _bce(on_real.score, self._targets(on_real.score, self.real_target))
+        loss = loss + _bce(on_fake.score, self._targets(on_fake.score, 0.0))
         parts = {
             "critic_loss": loss.detach(),
             "real_accuracy": (on_real.score > 0).float().mean(),
@@ -65,12 +69,23 @@ class DCGAN:
 
     def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
         on_fake = critic(*fake)
-        loss = _bce(on_fake.score, 1.0)
+        # Non-saturating: fake images with the targets of real ones. Saturating: the critic's own loss, turned round.
+        loss = -_bce(on_fake.score, 0.0) if self.saturating else _bce(on_fake.score, 1.0)
         parts = {"generator_loss": loss.detach()}
         return Loss(loss + self._class_term(on_fake, fake.labels, "generator", parts), parts)
 
     def constrain(self, critic: nn.Module) -> None:
         """Nothing: the critic of this loss needs no bound."""
+
+    def _targets(self, scores: Tensor, target: float) -> Tensor:
+        """(N,) what the critic is to say: `target`, softened towards the other side, some of them swapped."""
+        targets = torch.full_like(scores, target)
+        if self.soft_labels:
+            towards = -1.0 if target > 0.5 else 1.0
+            targets = targets + towards * self.soft_labels * torch.rand_like(targets)
+        if self.noisy_labels:
+            targets = torch.where(torch.rand_like(targets) < self.noisy_labels, 1 - targets, targets)
+        return targets
 
     def _class_term(
         self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
@@ -161,5 +176,5 @@ def gradient_norms(critic: CriticFn, batch: Batch) -> Tensor:
         return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
-def _bce(logits: Tensor, target: float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+def _bce(logits: Tensor, target: Tensor | float) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.as_tensor(target).to(logits).expand_as(logits))

@@ -68,6 +68,7 @@ class GeneratorSpec(_Spec):
     max_width: int = 512
     upsample: Upsample = "transpose"
     slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
+    dropout: float = 0.0  # share of hidden values that training zeroes
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
 
@@ -75,6 +76,8 @@ class GeneratorSpec(_Spec):
         _check_image(self.image_size, self.channels, self.classes)
         _check_positive(self, "latent_dim", "embed_dim", "width", "max_width")
         _check_choice("latent", self.latent, get_args(Latent))
+        if not 0 <= self.dropout < 1:
+            raise SpecError(f"dropout is {self.dropout}; use 0 or more, below 1")
         _check_choice("upsample", self.upsample, get_args(Upsample))
 
 

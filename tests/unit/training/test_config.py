@@ -194,12 +194,15 @@ def test_specs_follow_type_and_settings(gan_type, settings, head):
 
 
 def test_loop_settings_follow_the_config():
-    config = TrainConfig.for_type("wgan", "x", generator_lr=1e-3, critic_lr=2e-3, beta1=0.1, beta2=0.8, ema_decay=0.7)
+    changes = {"generator_lr": 1e-3, "critic_lr": 2e-3, "beta1": 0.1, "beta2": 0.8, "ema_decay": 0.7}
+    noise = {"instance_noise": 0.2, "instance_noise_steps": 30}
+    config = TrainConfig.for_type("wgan", "x", **changes, **noise)
     settings = build_loop_settings(config, bf16=True)
     assert dataclasses.asdict(settings) == {
         "generator_lr": 1e-3,
         "critic_lr": 2e-3,
         "betas": (0.1, 0.8),
         "ema_decay": 0.7,
+        **noise,
         "bf16": True,
     }

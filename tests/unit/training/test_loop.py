@@ -17,6 +17,10 @@ OBJECTIVES = {
     "dcgan-batchnorm": ("dcgan", {"critic_norm": "batch"}),
     "cgan": ("cgan", {"r1_every": 2, "r1_gamma": 1.0}),
     "acgan": ("acgan", {"auxiliary_weight": 0.5}),
+    "all tips": (
+        "cgan",
+        {"soft_labels": 0.1, "noisy_labels": 0.05, "saturating": True, "dropout": 0.2, "instance_noise": 0.1},
+    ),
     "wgan-gp": ("wgan", {"n_critic": 2, "conditional": True}),
     "wgan-clip": ("wgan", {"n_critic": 2, "lipschitz": "clip"}),
 }
