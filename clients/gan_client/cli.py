@@ -20,7 +20,7 @@ import typer
 from . import arguments, labels
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, MAX_COLUMNS, MAX_RETRIES, MAX_TIMEOUT
 from .client import GanClient
-from .errors import GanError, InvalidArgumentError, UnavailableError, one_line
+from .errors import GanError, InvalidArgumentError, InvalidRequestError, NotFoundError, UnavailableError, one_line
 from .output import record, refuse_unwritable, summary, write
 
 _T = TypeVar("_T")
@@ -286,7 +286,7 @@ def run(argv: Sequence[str]) -> int:
     except InvalidArgumentError as error:
         return _fail(str(error), 2)
     except GanError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), 2 if _is_wrong_argument(error) else 1)
     except BrokenPipeError:
         # Whoever read stdout has left; the interpreter's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -296,6 +296,12 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _is_wrong_argument(error: GanError) -> bool:
+    """Whether the service refused what the user asked for, not how it was sent."""
+    unknown_model = isinstance(error, NotFoundError) and error.code == "unknown_model"
+    return isinstance(error, InvalidRequestError) or unknown_model
 
 
 def main() -> None:

@@ -11,9 +11,12 @@ from .errors import InvalidArgumentError
 
 
 def parse_label(text: str) -> Label:
-    """`7` is the class id 7, anything that is not a number is a class name. Raises InvalidArgumentError."""
+    """A class name or id as text: the service looks for a class named `7` before it takes the id 7.
+
+    Raises InvalidArgumentError, for a negative number too: that is no name anybody meant.
+    """
     stripped = text.strip()
-    return label_of(int(stripped) if re.fullmatch(r"[+-]?[0-9]{1,18}", stripped) else stripped)
+    return label_of(int(stripped) if re.fullmatch(r"[+-][0-9]{1,18}", stripped) else stripped)
 
 
 def parse_labels(text: str, n: int) -> list[Label]:

@@ -28,7 +28,7 @@ class GenerateRequest(_Body):
     """Body of `POST /generate`. Everything has a default: `{}` asks for one image."""
 
     model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
-    """Name of the generator; may be left out when the service has exactly one."""
+    """Name of the generator; when left out, the service's default one: `default` in /models."""
 
     n: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Number of images; the service's GAN_MAX_N is the upper limit."
@@ -128,6 +128,9 @@ class ModelInfo(_Answer):
 
     family: str
     """Architecture family of the generator."""
+
+    default: bool = False
+    """Whether requests that name no model mean this one."""
 
 
 class ModelList(_Answer):

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gan_client.types import ModelInfo
-from gan_export.artifact import ArtifactError, Manifest, find_artifacts, load_artifact
+from gan_export.artifact import MANIFEST_FILE, ArtifactError, Manifest, find_artifacts, load_artifact
 
 from .batcher import Batcher
 from .engine import Engine
-from .errors import InvalidRequestError, NotReadyError, UnknownModelError
+from .errors import NotReadyError, UnknownModelError
 from .settings import Settings
 
 logger = logging.getLogger("bentoml.ganworks")
@@ -25,9 +25,10 @@ class Generator:
 
     manifest: Manifest
     batcher: Batcher
+    exported_at: float  # seconds since the epoch, of the manifest file
 
-    @property
-    def info(self) -> ModelInfo:
+    def info(self, *, default: bool) -> ModelInfo:
+        """What /models says of it."""
         manifest = self.manifest
         return ModelInfo(
             name=manifest.name,
@@ -37,6 +38,7 @@ class Generator:
             latent_distribution=manifest.latent.distribution,
             class_names=manifest.class_names,
             family=manifest.family,
+            default=default,
         )
 
 
@@ -69,6 +71,7 @@ class Catalog:
                 capacity=self._settings.queue_images,
                 executor=ThreadPoolExecutor(1, thread_name_prefix=f"run-{artifact.name}"),
             ),
+            (directory / MANIFEST_FILE).stat().st_mtime,
         )
         logger.info("generator %s loaded from %s", artifact.name, directory)
 
@@ -77,24 +80,28 @@ class Catalog:
 
     def list(self) -> list[ModelInfo]:
         """All generators, by name."""
-        return [self._generators[name].info for name in sorted(self._generators)]
+        default = self.default_name
+        return [self._generators[name].info(default=name == default) for name in sorted(self._generators)]
+
+    @property
+    def default_name(self) -> str | None:
+        """The generator of requests that name none: GAN_DEFAULT_MODEL, else the newest artifact."""
+        if self._settings.default_model is not None or not self._generators:
+            return self._settings.default_model
+        return max(self._generators, key=lambda name: (self._generators[name].exported_at, name))
 
     def get(self, name: str | None) -> Generator:
-        """The generator of that name; the only one if no name is given.
+        """The generator of that name, or the default one if no name is given.
 
         Raises:
             UnknownModelError: there is none of that name.
-            InvalidRequestError: no name, and several generators.
             NotReadyError: none is loaded.
         """
         if not self._generators:
             raise NotReadyError(f"no generator is loaded from {self._settings.models}; see the service's log")
         known = ", ".join(sorted(self._generators))
-        if name is None:
-            if len(self._generators) > 1:
-                raise InvalidRequestError(f"model is missing; this service has {known}", "model")
-            return next(iter(self._generators.values()))
-        if name not in self._generators:
+        name = self.default_name if name is None else name
+        if name is None or name not in self._generators:
             raise UnknownModelError(f"model {name!r} is unknown; this service has {known}", "model")
         return self._generators[name]
 

@@ -20,6 +20,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GAN_", frozen=True, extra="ignore")
 
     models: str = Field(default="models", description="Folders of artifacts, separated by ':'.")
+    default_model: str | None = Field(
+        default=None, description="Generator of requests that name none; default: the newest artifact."
+    )
     max_n: int = Field(default=4096, ge=1, le=1_000_000, description="Largest number of images in a request.")
     max_batch: int = Field(default=64, ge=1, le=4096, description="Largest number of images in one run of a session.")
     queue_images: int = Field(

@@ -133,6 +133,16 @@ def test_latents_are_used_as_they_are(http: httpx.Client) -> None:
     assert np.array_equal(by_seed, by_latent)
 
 
+def test_a_request_without_a_name_means_the_newest_artifact_or_the_one_set(http, serve, models: Path) -> None:
+    assert http.post("/generate", json={}).json()["model"] == "colours"
+    assert {model["name"]: model["default"] for model in http.get("/models").json()["models"]} == {
+        "colours": True,
+        "digits": False,
+    }
+    with serve(models=models, default_model="digits") as service:
+        assert httpx.post(f"{service.url}/generate", json={}).json()["model"] == "digits"
+
+
 def test_models_are_listed_and_described(http: httpx.Client, models: Path) -> None:
     listed = http.get("/models").json()["models"]
     assert [model["name"] for model in listed] == ["colours", "digits"]
@@ -152,7 +162,6 @@ BAD_REQUESTS = [
     ({"latents": [[0.0, 1.0]]}, 400, "latents", ["2 numbers", "64"]),
     ({"latents": [[1e39] * 64], "label": 1}, 400, "latents", ["1e+39", "finite"]),
     ({"model": "nobody"}, 404, "model", ["'nobody'", "colours, digits"]),
-    ({"model": None}, 400, "model", ["missing", "colours, digits"]),
     ({"format": "bmp"}, 400, "format", ["'bmp'", "json, png, npy, zip"]),
     ({"lable": 7}, 400, "lable", ["'lable'", "label"]),
 ]
@@ -239,7 +248,7 @@ def test_client_command_tells_the_services_errors_in_one_line(service, tmp_path:
     done = run_command(
         "gan-client", "sample", "--label", "seven", "--model", "digits", "--url", service.url, cwd=tmp_path
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "'seven'" in done.stderr
     assert not (tmp_path / "samples").exists()

@@ -104,6 +104,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: is not a checkpoint of gan-train, or is cut off: no zip archive")
+    damaged = _damaged_member(path)
+    if damaged:
+        raise CheckpointError(f"{path}: the checkpoint is damaged: {damaged} does not have its checksum")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -146,6 +149,15 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
     checkpoint.generator("raw")
     Critic(checkpoint.critic_spec).load_state_dict(trainer["critic"])
     return checkpoint
+
+
+def _damaged_member(path: Path) -> str | None:
+    """The first member whose bytes don't fit their CRC, which torch.load would not notice; None if all do."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        return f"the archive ({_first_line(error)})"
 
 
 def _first_line(error: BaseException) -> str:

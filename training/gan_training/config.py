@@ -85,7 +85,7 @@ class TrainConfig:
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; it must be from {low:g} to {high:g}")
+                raise ConfigError(f"{name} is {value}; it must be from {low:g} to {_bound(high)}")
         if self.image_size is not None and self.image_size not in SUPPORTED_SIZES:
             sizes = ", ".join(map(str, SUPPORTED_SIZES))
             raise ConfigError(f"image_size is {self.image_size}; it must be one of {sizes}")
@@ -267,6 +267,11 @@ def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
         instance_noise_steps=config.instance_noise_steps,
         bf16=bf16,
     )
+
+
+def _bound(value: float) -> str:
+    """Short where that loses nothing."""
+    return f"{value:g}" if float(f"{value:g}") == value else str(value)
 
 
 def _allowed(hint: Any) -> tuple[tuple[Any, ...], bool]:

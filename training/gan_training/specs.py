@@ -6,7 +6,7 @@ They stand in every checkpoint and in every exported manifest; a net is a functi
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 Latent = Literal["normal", "uniform"]
 Upsample = Literal["transpose", "nearest"]
@@ -41,6 +41,9 @@ def halvings(image_size: int) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class _Spec:
+    ADDED: ClassVar[frozenset[str]] = frozenset()
+    """Fields that older checkpoints lack; their defaults are what nets did before there was a choice."""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, so that it can stand in a checkpoint and in JSON."""
         return asdict(self)
@@ -49,7 +52,7 @@ class _Spec:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild from `to_dict`; raises SpecError on missing, unknown or impossible values."""
         names = {f.name for f in fields(cls)}
-        if set(values) != names:
+        if not names - cls.ADDED <= set(values) <= names:
             raise SpecError(f"{cls.__name__} has the fields {sorted(names)}, not {sorted(map(str, values))}")
         return cls(**values)
 
@@ -57,6 +60,8 @@ class _Spec:
 @dataclass(frozen=True)
 class GeneratorSpec(_Spec):
     """The convolutional generator of nets.py: latent (and label) -> image in [-1, 1]."""
+
+    ADDED = frozenset({"dropout"})
 
     image_size: int  # pixels
     channels: int  # 1 or 3

@@ -36,8 +36,11 @@ def test_defaults(read):
 
 
 def test_every_variable_is_read(read):
-    values = {name: field.default for name, field in Settings.model_fields.items()} | {"models": "a:/b"}
-    changed = {name: value if name == "models" else value + 1 for name, value in values.items()}
+    values = {name: field.default for name, field in Settings.model_fields.items()} | {
+        "models": "a:/b",
+        "default_model": "a",
+    }
+    changed = {name: value if isinstance(value, str) else value + 1 for name, value in values.items()}
     variables = {f"GAN_{name.upper()}": str(value) for name, value in changed.items()}
     assert read(**variables, GAN_UNKNOWN="1").model_dump() == changed
     assert read(GAN_MODELS="/a::~/b:c:").model_folders == [Path("/a"), Path("~/b").expanduser(), Path("c")]

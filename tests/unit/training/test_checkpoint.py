@@ -277,3 +277,15 @@ def test_a_save_into_a_folder_that_is_gone_says_so(make_run, tmp_path):
     with pytest.raises(CheckpointError, match="can't be written"):
         run._save()
     assert not (tmp_path / "gone").exists()
+
+
+def test_bytes_changed_inside_a_tensor_are_found_by_their_checksum(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path / "run", steps=1)
+    path = run.train(lambda _: None)
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    content = bytearray(path.read_bytes())
+    content[largest.header_offset + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"the checkpoint is damaged: .*/data.* does not have its checksum"):
+        load_checkpoint(path)

@@ -66,6 +66,13 @@ def test_a_dict_with_other_fields_is_no_spec(spec, change):
         type(spec).from_dict(values)
 
 
+def test_specs_of_older_checkpoints_lack_what_was_added_since():
+    values = GeneratorSpec(28, 1).to_dict()
+    for name in GeneratorSpec.ADDED:
+        del values[name]
+    assert GeneratorSpec.from_dict(values) == GeneratorSpec(28, 1)
+
+
 def test_supported_sizes_double_from_an_edge_of_4_to_7():
     assert {16, 28, 32, 64, 128} <= set(SUPPORTED_SIZES)
     for size in SUPPORTED_SIZES:
