@@ -12,7 +12,7 @@ from torch import nn
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint
 
-from .artifact import ImageSpec, LatentSpec
+from .artifact import SAMPLER, ImageSpec, LatentSpec
 
 Weights = Literal["ema", "raw"]
 FAMILY = "ganworks/conv"
@@ -53,8 +53,6 @@ def load_source(path: Path, weights: Weights = "ema", class_names: Sequence[str]
     Raises:
         IntakeError: not a checkpoint, damaged, weights that are not finite, or names that don't fit.
     """
-    from .artifact.latents import SAMPLER
-
     try:
         checkpoint = load_checkpoint(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -51,7 +51,7 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     for bad in (noise, untrained):
         assert bad["frechet_distance"] > 10 * others["frechet_distance"]
         assert bad["precision"] < 0.2
-    assert noise["class_shares"] == pytest.approx([0.5, 0.5], abs=0.5)
+    assert sum(noise["class_shares"]) == pytest.approx(1)
     assert (work / "page.html").read_text().count("data:image/png;base64,") == 1 + 2 * 3
     (cached,) = (work / "cache").glob("ruler-*.pt")
     stamp = cached.stat().st_mtime_ns
