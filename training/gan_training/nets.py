@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from .specs import CriticSpec, GeneratorSpec, Latent, halvings
@@ -69,7 +70,7 @@ class Critic(nn.Module):
     def __init__(self, spec: CriticSpec) -> None:
         super().__init__()
         self.spec = spec
-        base, doublings = halvings(spec.image_size)
+        self.base, doublings = halvings(spec.image_size)
         widths = [min(spec.width * 2**i, spec.max_width) for i in range(doublings)]
         planes = spec.channels + (1 if spec.label_head == "concat" else 0)
         blocks: list[nn.Module] = []
@@ -80,7 +81,10 @@ class Critic(nn.Module):
             blocks += [_batch_norm(wider, spec)] if normed else []
             blocks.append(_activation(spec.slope))
         self.blocks = nn.Sequential(*blocks)
-        features = widths[-1] * base**2
+        features = widths[-1] * self.base**2
+        self.hidden = nn.Linear(features, spec.hidden) if spec.hidden else None
+        self.act = _activation(spec.slope)
+        features = spec.hidden or features
         self.score = nn.Linear(features, 1)
         head, classes = spec.label_head, spec.classes
         self.plane = nn.Embedding(classes, spec.image_size**2) if head == "concat" else None
@@ -96,11 +100,26 @@ class Critic(nn.Module):
         if self.plane is not None:
             plane = self.plane(label).view(-1, 1, *images.shape[2:])  # (N, H*W) -> (N, 1, H, W)
             images = torch.cat([images, plane.to(images.dtype)], dim=1)
-        h = self.blocks(images).flatten(1)  # (N, C, H, W) -> (N, features)
-        score = self.score(h).squeeze(1).float()
+        # Flattened with channels last, as they lie in memory: a gradient in the other order costs a tenth of a step.
+        h = self.blocks(images).permute(0, 2, 3, 1).flatten(1)  # (N, C, H, W) -> (N, H * W * C)
+        order = self._channels_last
+        if self.hidden is not None:
+            h = self.act(F.linear(h, order(self.hidden.weight), self.hidden.bias))  # -> (N, hidden)
+            order = _as_it_is
+        score = F.linear(h, order(self.score.weight), self.score.bias).squeeze(1).float()
         if self.projection is not None:
-            score = score + (self.projection(label) * h).sum(1).float()
-        return Verdict(score, self.classify(h).float() if self.classify is not None else None)
+            score = score + (order(self.projection(label)) * h).sum(1).float()
+        if self.classify is None:
+            return Verdict(score)
+        return Verdict(score, F.linear(h, order(self.classify.weight), self.classify.bias).float())
+
+    def _channels_last(self, weight: Tensor) -> Tensor:
+        """(K, C * H * W), the order of checkpoints -> (K, H * W * C)."""
+        return weight.view(len(weight), -1, self.base, self.base).permute(0, 2, 3, 1).flatten(1)
+
+
+def _as_it_is(weight: Tensor) -> Tensor:
+    return weight
 
 
 def draw_latents(n: int, dim: int, latent: Latent, rng: torch.Generator) -> Tensor:

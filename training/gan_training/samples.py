@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .data import DataError, ImageData, load_data
 from .grid import to_uint8
 from .nets import draw_latents
+from .specs import GeneratorSpec
 
 _CHUNK = 256  # images generated at once
 ReportFn = Callable[[int, int], None]
@@ -57,19 +58,30 @@ def load_samples(
     return draw_samples(checkpoint, n, weights=weights, seed=seed, progress=progress)
 
 
-@torch.no_grad()
 def draw_samples(
     checkpoint: Checkpoint, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
 ) -> Samples:
     """n images of a checkpoint's generator; a conditional one is asked for all classes in turn."""
-    spec, generator = checkpoint.generator_spec, checkpoint.generator(weights)
+    return generate(checkpoint.generator(weights), checkpoint.generator_spec, n, seed=seed, progress=progress)
+
+
+@torch.no_grad()
+def generate(
+    generator: nn.Module, spec: GeneratorSpec, n: int, *, seed: int = 0, progress: ReportFn = lambda *_: None
+) -> Samples:
+    """n images of a generator in eval mode; its own mode is put back afterwards."""
+    device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % spec.classes if spec.classes else None
+    was_training = generator.training
+    generator.eval()
     parts = []
     for start in range(0, n, _CHUNK):
-        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng)
-        parts.append(to_uint8(generator(z, None if labels is None else labels[start : start + _CHUNK])))
+        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng).to(device)
+        asked = None if labels is None else labels[start : start + _CHUNK].to(device)
+        parts.append(to_uint8(generator(z, asked)))
         progress(min(start + _CHUNK, n), n)
+    generator.train(was_training)
     return Samples(torch.cat(parts), labels)
 
 

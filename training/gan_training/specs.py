@@ -90,12 +90,15 @@ class GeneratorSpec(_Spec):
 class CriticSpec(_Spec):
     """The convolutional discriminator (critic) of nets.py: image (and label) -> score."""
 
+    ADDED = frozenset({"hidden"})
+
     image_size: int  # pixels
     channels: int  # 1 or 3
     classes: int = 0  # 0: unconditional
     label_head: LabelHead = "none"
     width: int = 64  # channels of the first feature map; doubles towards the score
     max_width: int = 512
+    hidden: int = 0  # units of a fully connected layer before the heads; 0: none
     norm: Norm = "none"
     slope: float = 0.2  # LeakyReLU slope
     norm_eps: float = 1e-5
@@ -104,6 +107,8 @@ class CriticSpec(_Spec):
     def __post_init__(self) -> None:
         _check_image(self.image_size, self.channels, self.classes)
         _check_positive(self, "width", "max_width")
+        if self.hidden < 0:
+            raise SpecError(f"hidden is {self.hidden!r}; use a whole number, 0 for no such layer")
         _check_choice("norm", self.norm, get_args(Norm))
         _check_choice("label_head", self.label_head, get_args(LabelHead))
         if (self.label_head == "none") != (self.classes == 0):

@@ -21,6 +21,7 @@ TINY = {
     "log_every": 1,
     "checkpoint_every": 1000,
     "sample_every": 1000,
+    "report": False,  # a second for each run
     "precision": "fp32",
     "device": "cpu",
 }

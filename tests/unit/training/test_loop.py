@@ -63,10 +63,11 @@ def states_equal(a: object, b: object) -> bool:
     return a == b
 
 
+@pytest.mark.parametrize("half_life", [0, 2])
 @pytest.mark.parametrize("kind", ["dcgan", "wgan"])
-def test_steps_equal_a_loop_written_out(kind):
+def test_steps_equal_a_loop_written_out(kind, half_life):
     """Critic steps first, each on new data and new latents; then the generator; Adam with the asked settings."""
-    settings = LoopSettings(generator_lr=1e-2, critic_lr=3e-2, betas=(0.5, 0.9))
+    settings = LoopSettings(generator_lr=1e-2, critic_lr=3e-2, betas=(0.5, 0.9), lr_half_life=half_life)
     torch.manual_seed(0)
     nets = Map(critic=False), Map(critic=True)
     objective = DCGAN() if kind == "dcgan" else WGAN(critic_steps=3, lipschitz="clip", clip=0.2)
@@ -79,13 +80,15 @@ def test_steps_equal_a_loop_written_out(kind):
     ]
     data, rng, start = points(), torch.Generator().manual_seed(9), weights(generator).clone()
     softplus = nn.functional.softplus
-    for _ in range(5):
+    for step in range(5):
         trainer.step()
+        for optimizer, lr in zip(optimizers, (1e-2, 3e-2), strict=True):
+            optimizer.param_groups[0]["lr"] = lr / 2 ** (step / half_life) if half_life else lr
         for _ in range(3 if kind == "wgan" else 1):
             real = next(data).images
-            fake = generator(draw(16, rng)).detach()
+            fake = generator(draw(16, rng))
             optimizers[1].zero_grad()
-            r, f = critic(real).score, critic(fake).score
+            r, f = critic(real).score, critic(fake.detach()).score
             loss = f.mean() - r.mean() if kind == "wgan" else softplus(-r).mean() + softplus(f).mean()
             loss.backward()
             optimizers[1].step()
@@ -94,7 +97,7 @@ def test_steps_equal_a_loop_written_out(kind):
                     for p in critic.parameters():
                         p.clamp_(-0.2, 0.2)
         optimizers[0].zero_grad()
-        f = critic(generator(draw(16, rng))).score
+        f = critic(fake).score  # the last fakes, once more
         (-f.mean() if kind == "wgan" else softplus(-f).mean()).backward()
         optimizers[0].step()
         torch.testing.assert_close(weights(trainer.generator), weights(generator), atol=CLOSE, rtol=0)

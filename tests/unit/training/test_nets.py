@@ -192,3 +192,24 @@ def test_latents_have_the_asked_distribution():
     assert abs(uniform.std() - 3**-0.5) < 0.005
     again = draw_latents(n, 1, "normal", torch.Generator().manual_seed(0))
     assert torch.equal(normal, again)
+
+
+@pytest.mark.parametrize("head", ["none", "concat", "projection", "auxiliary"])
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_the_heads_read_feature_maps_in_the_order_of_their_weights(head, hidden):
+    """Channels last is an order in memory: what a critic says is what its weights say of maps in NCHW."""
+    classes = 0 if head == "none" else 3
+    critic = Critic(CriticSpec(16, 1, classes=classes, label_head=head, width=4, hidden=hidden)).eval()
+    images, labels = torch.randn(5, 1, 16, 16), torch.tensor([0, 1, 2, 0, 1]) if classes else None
+    got = critic(images, labels)
+    if critic.plane is not None:
+        images = torch.cat([images, critic.plane(labels).view(5, 1, 16, 16)], 1)
+    h = critic.blocks(images).flatten(1)
+    if hidden:
+        h = nn.functional.leaky_relu(critic.hidden(h), 0.2)
+    score = critic.score(h).squeeze(1)
+    if critic.projection is not None:
+        score = score + (critic.projection(labels) * h).sum(1)
+    torch.testing.assert_close(got.score, score, atol=1e-5, rtol=0)
+    if critic.classify is not None:
+        torch.testing.assert_close(got.class_logits, critic.classify(h), atol=1e-5, rtol=0)

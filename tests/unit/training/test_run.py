@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,3 +288,28 @@ def test_an_existing_run_is_not_overwritten(make_run, tmp_path):
     with pytest.raises(ConfigError, match=r"already holds ckpt.pt; give --resume, --force or another --out"):
         Run.fresh(TrainConfig.for_type("dcgan", "digits"), tmp_path)
     assert (tmp_path / "ckpt.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("images", [2, 3])
+def test_the_fewest_images_are_evaluated_if_they_can_be(make_run, toy_data, tmp_path, monkeypatch, images):
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    run = make_run("dcgan", tmp_path / "run", toy_data(images, classes=0), steps=1, evaluate_every=1)
+    run.train(quiet)
+    assert ("frechet_distance" in run.observer.history[-1]) == (run.out / "best.pt").exists() == (images > 2)
+
+
+def test_without_tensorboard_a_forced_run_deletes_nothing(make_run, tmp_path, monkeypatch):
+    make_run("dcgan", tmp_path, sample_every=2).train(quiet)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as where it is not installed
+    with pytest.raises(ConfigError, match=r"pip install 'ganworks\[tensorboard\]'"):
+        make_run("dcgan", tmp_path).train(quiet, tensorboard=True)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_measures_keep_six_digits_however_small(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path, evaluate_every=0)
+    run.observer.open(None)
+    run.observer.observe({"step": 1_234_567, "frechet_distance": 0.00123456789}, run.trainer)
+    line = run.observer.history[-1]
+    assert (line["step"], line["frechet_distance"]) == (1_234_567, 0.00123457)

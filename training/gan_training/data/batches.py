@@ -20,8 +20,11 @@ class EpochBatches(Iterator[tuple[torch.Tensor, torch.Tensor | None]]):
     set is smaller than a batch, an epoch is one batch that goes round the set until it's full.
     """
 
-    def __init__(self, data: ImageData, batch_size: int, seed: int) -> None:
-        """`batch_size`: images, at least 1. `seed`: at least 0. Raises `ValueError` outside these ranges."""
+    def __init__(self, data: ImageData, batch_size: int, seed: int, rows: slice = slice(None)) -> None:
+        """`batch_size`: images, at least 1. `seed`: at least 0. Raises `ValueError` outside these ranges.
+
+        `rows`: which of a batch to give, where several processes share it; epochs and positions stay those of all.
+        """
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size} must be at least 1")
         if seed < 0:
@@ -34,6 +37,7 @@ class EpochBatches(Iterator[tuple[torch.Tensor, torch.Tensor | None]]):
         self._labels = None if data.labels is None else data.labels.numpy()
         self._batch_size = batch_size
         self._seed = seed
+        self._rows = rows
         self._epoch = 0
         self._position = 0
         self._order = self._shuffled()
@@ -48,7 +52,7 @@ class EpochBatches(Iterator[tuple[torch.Tensor, torch.Tensor | None]]):
         return max(1, len(self._pixels) // self._batch_size)
 
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor | None]:
-        chosen = self._order[self._position : self._position + self._batch_size]
+        chosen = self._order[self._position : self._position + self._batch_size][self._rows]
         images = self._pixels.take(chosen, axis=0).astype(np.float32)  # (B, C, H, W)
         images /= 127.5
         images -= 1.0

@@ -26,7 +26,8 @@ from .paths import directory, regular_file
 from .source import RawImages, Request, check_bytes, describe
 
 _SPELLINGS = ("-{kind}-idx{dims}-ubyte", "-{kind}.idx{dims}-ubyte")
-_SPLITS = {"train": "train", "test": "t10k"}
+SPLITS = {"train": "train", "test": "t10k"}
+"""Split -> how its files' names begin."""
 _UBYTE = 0x08
 _TYPES = {0x09: "int8", 0x0B: "int16", 0x0C: "int32", 0x0D: "float32", 0x0E: "float64"}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -37,12 +38,12 @@ _CHUNK = 2**20
 def load(request: Request) -> RawImages:
     """The images and, where there are any, the labels of one split; `DataError` for any malformed file."""
     argument, split = request.argument, "train"
-    for name in _SPLITS:
+    for name in SPLITS:
         if argument.endswith(f"#{name}"):
             argument, split = argument.removesuffix(f"#{name}"), name
             break
     folder = directory(argument)
-    prefix = _SPLITS[split]
+    prefix = SPLITS[split]
     images_path = _find(folder, prefix, "images", (3, 4))
     if images_path is None:
         raise DataError(
@@ -64,6 +65,12 @@ def load(request: Request) -> RawImages:
             "they must be a pair"
         )
     return RawImages(pixels, labels, class_names=None)
+
+
+def is_complete(folder: Path, split: str) -> bool:
+    """Whether images and labels of `split`, one of `SPLITS`, lie in `folder`, in any spelling."""
+    prefix = SPLITS[split]
+    return _find(folder, prefix, "images", (3, 4)) is not None and _find(folder, prefix, "labels", (1,)) is not None
 
 
 def _find(folder: Path, prefix: str, kind: str, dims: tuple[int, ...]) -> Path | None:

@@ -8,30 +8,40 @@ from numpy.typing import NDArray
 
 from gan_training.specs import SUPPORTED_SIZES
 
-from . import digits, folder, idx, npz
+from . import digits, folder, idx, mnist, npz
 from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
 from .pixels import reshape
-from .source import RawImages, Request, Source, check_bytes, describe
+from .source import ProgressFn, RawImages, Request, Source, check_bytes, describe, keep_silent
 
 SOURCES: dict[str, Source] = {
     "digits": Source("digits", "digits", digits.load),
+    "mnist": Source("mnist or mnist#test", "mnist", mnist.MNIST.load),
+    "fashion-mnist": Source("fashion-mnist or fashion-mnist#test", "fashion-mnist#test", mnist.FASHION_MNIST.load),
     "idx": Source("idx:DIR or idx:DIR#test", "idx:data/mnist", idx.load),
     "folder": Source("folder:DIR", "folder:photos/birds", folder.load),
     "npz": Source("npz:FILE", "npz:cifar.npz", npz.load),
 }
-"""Prefix -> source. A new source is one file with a `load(Request) -> RawImages` and one line here."""
+"""Name -> source. A new source is one file with a `load(Request) -> RawImages` and one line here."""
 
 
 def load_data(
-    source: str, image_size: int | None = None, channels: int | None = None, *, all_classes: bool = True
+    source: str,
+    image_size: int | None = None,
+    channels: int | None = None,
+    *,
+    all_classes: bool = True,
+    progress: ProgressFn = keep_silent,
 ) -> ImageData:
-    """All images of `source` in memory, square, of one size, with labels where it has them.
+    """All images of `source`, square, of one size, with labels where it has them. Don't write into them.
+
+    They are in memory; those of a large folder are mapped into it from the cache folder, and take none.
 
     `source`: one of the forms in `SOURCES`. `image_size`: pixels, one of `SUPPORTED_SIZES`; None keeps the
     source's own size if that is square and supported (a folder then falls back to 64 x 64, the others ask).
     `channels`: 1 or 3; None keeps what the source holds. Images of another shape are cropped at the centre
     and resized; grey becomes RGB by repetition, RGB grey by luma. `all_classes`: every class must have an
-    image, as training needs; images that are only to be judged may lack some.
+    image, as training needs; images that are only to be judged may lack some. `progress`: told (done, total)
+    while a folder's images are decoded (images) or a file is downloaded (bytes); not at all where neither happens.
 
     Raises `DataError` with one line for the user: unknown source, missing or damaged files, labels that
     aren't 0..K-1 with an image each, fewer than 2 images, a size or channel count that isn't supported.
@@ -40,15 +50,26 @@ def load_data(
         raise DataError(f"image size {image_size} isn't supported; choose one of {_sizes()}")
     if channels not in (None, 1, 3):
         raise DataError(f"{channels} channels aren't supported; choose 1 (grey) or 3 (RGB)")
-    prefix, colon, argument = source.partition(":")
-    if prefix not in SOURCES or bool(argument) != (":" in SOURCES[prefix].form) or (colon and not argument):
-        known = "; ".join(f"{entry.form} (as in {entry.example})" for entry in SOURCES.values())
-        raise UnknownSourceError(f"unknown data source {source!r}; the known forms are: {known}")
+    entry, argument = _named(source)
     try:
-        raw = SOURCES[prefix].load(Request(argument, image_size, channels))
+        raw = entry.load(Request(argument, image_size, channels, progress))
         return _finish(source, raw, image_size, channels, all_classes=all_classes)
     except MemoryError as error:
         raise DataError(f"{source}: doesn't fit in memory ({describe(error)}); use fewer or smaller images") from error
+
+
+def _named(source: str) -> tuple[Source, str]:
+    """The source that the user means, and its argument: the text after `:`, or the split after `#`."""
+    for name, entry in SOURCES.items():
+        takes_argument = ":" in entry.form
+        if takes_argument and source.startswith(f"{name}:") and source != f"{name}:":
+            return entry, source.removeprefix(f"{name}:")
+        if not takes_argument and source == name:
+            return entry, ""
+        if not takes_argument and "#" in entry.form and source in (f"{name}#{split}" for split in idx.SPLITS):
+            return entry, source.removeprefix(f"{name}#")
+    known = "; ".join(f"{entry.form} (as in {entry.example})" for entry in SOURCES.values())
+    raise UnknownSourceError(f"unknown data source {source!r}; the known forms are: {known}")
 
 
 def _finish(
@@ -63,7 +84,8 @@ def _finish(
     names = _class_names(source, raw, all_classes=all_classes)
     size = image_size or _own_size(source, width, height)
     channels = channels or own_channels
-    check_bytes(source, (count, size, size, channels))
+    if raw.pixels.shape[1:] != (size, size, channels):
+        check_bytes(source, (count, size, size, channels))
     pixels = reshape(raw.pixels, size, channels)
     images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
     labels = None if raw.labels is None else torch.from_numpy(raw.labels.astype(np.int64))

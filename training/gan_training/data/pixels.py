@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-_PER_TASK = 256  # images; handing over a task costs as much as resizing one small image
+_PER_TASK = 16  # images; handing over a task costs as much as resizing one small image, and some memory
 
 
 def flatten(image: Image.Image) -> Image.Image:
@@ -76,11 +72,10 @@ def reshape(pixels: NDArray[np.uint8], size: int, channels: int) -> NDArray[np.u
     result = np.empty((len(pixels), size, size, channels), np.uint8)
     sources = pixels[:, :, :, 0] if pixels.shape[3] == 1 else pixels  # Pillow's grey has no channel axis
 
-    def place(first: int) -> None:
-        for index in range(first, min(first + _PER_TASK, len(pixels))):
-            result[index] = as_array(square(Image.fromarray(sources[index]), size), channels)
+    def place(index: int) -> None:
+        result[index] = as_array(square(Image.fromarray(sources[index]), size), channels)
 
-    in_threads(place, range(0, len(pixels), _PER_TASK))
+    in_threads(place, len(pixels))
     return result
 
 
@@ -90,13 +85,21 @@ def as_array(image: Image.Image, channels: int) -> NDArray[np.uint8]:
     return array.reshape(image.height, image.width, channels)
 
 
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`work` of each item, in order; the first failing item in that order decides the exception.
+def in_threads(work: Callable[[int], None], count: int, report: Callable[[int], None] | None = None) -> None:
+    """`work(i)` for i in 0..count-1; the smallest i that fails decides the exception.
 
-    Pillow decodes and resizes without the interpreter lock, so threads do run side by side.
+    Pillow decodes and resizes without the interpreter lock, so threads do run side by side. `report` is told, on
+    the calling thread, how many are done.
     """
+
+    def several(first: int) -> None:
+        for index in range(first, min(first + _PER_TASK, count)):
+            work(index)
+
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, items))
+        for number, _ in enumerate(pool.map(several, range(0, count, _PER_TASK)), start=1):
+            if report is not None:
+                report(min(number * _PER_TASK, count))
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:

@@ -15,16 +15,25 @@ MAX_BYTES = 16 * 2**30
 """Most bytes one array may take. Headers are checked against it before any memory is asked for."""
 
 
+ProgressFn = Callable[[int, int], None]
+"""Told (done, total) now and then: images that are being decoded, or bytes that are being downloaded."""
+
+
+def keep_silent(_done: int, _total: int) -> None:
+    """The `ProgressFn` of a caller who doesn't want to know."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What the user asked of one source."""
 
     argument: str
-    """The text after the source's prefix, never empty except for sources that take none."""
+    """The text after `:` or `#`; empty where there was none."""
     image_size: int | None
     """Pixels, one of `SUPPORTED_SIZES`; None: the source's own size."""
     channels: int | None
     """1 or 3; None: what the source holds."""
+    progress: ProgressFn = keep_silent
 
 
 @dataclass(frozen=True, eq=False)

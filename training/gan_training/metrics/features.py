@@ -1,4 +1,8 @@
-"""The ruler: a small classifier, trained on the given data and cached, whose last hidden layer gives the features.
+"""The ruler: a small classifier, trained on the given data and cached, whose last convolutions give the features.
+
+They are averaged over the image, as in the Frechet Inception distance. The classifier's last hidden layer would be the
+other choice, but a well-trained one forgets there how images of a class differ (neural collapse: Papyan, Han & Donoho,
+2020, arXiv:2008.08186), which is what recall is to measure.
 
 Without labels it learns to tell how far an image was turned (Gidaris et al., 2018, arXiv:1803.07728).
 """
@@ -6,7 +10,6 @@ Without labels it learns to tell how far an image was turned (Gidaris et al., 20
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gan_training.cache import cache_folder
 from gan_training.checkpoint import write_atomically
 from gan_training.data import EpochBatches, ImageData
 
-FEATURES: Final = 128
-VERSION: Final = 1  # of everything below that changes the weights
+HIDDEN: Final = 128
+VERSION: Final = 2  # of everything below that changes the weights
 STEPS: Final = 1400
 BATCH: Final = 128  # images
 PEAK_LR: Final = 4e-3
@@ -32,7 +36,7 @@ _CHUNK = 500  # images in a forward pass
 
 
 class FeatureNet(nn.Module):
-    """uint8 (N, C, S, S) -> features (N, 128) and class logits (N, K)."""
+    """uint8 (N, C, S, S) -> features (N, D) and class logits (N, K); D is 64 or 128, by the size of the images."""
 
     def __init__(self, image_size: int, channels: int, classes: int) -> None:
         super().__init__()
@@ -43,16 +47,20 @@ class FeatureNet(nn.Module):
                 break
             layers += [*_conv(width, wider, 1), *_conv(wider, wider, 2)]
             width, size = wider, (size + 1) // 2
-        self.convolutions = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(DROPOUT))
-        self.features = nn.Sequential(
-            nn.Linear(width * size**2, FEATURES), nn.BatchNorm1d(FEATURES), nn.ReLU(inplace=True)
+        self.convolutions = nn.Sequential(*layers)
+        self.classify = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(DROPOUT),
+            nn.Linear(width * size**2, HIDDEN),
+            nn.BatchNorm1d(HIDDEN),
+            nn.ReLU(inplace=True),
+            nn.Linear(HIDDEN, classes),
         )
-        self.classify = nn.Linear(FEATURES, classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = images.float() / 127.5 - 1
-        features: Tensor = self.features(self.convolutions(x.contiguous(memory_format=torch.channels_last)))
-        return features, self.classify(features)
+        maps: Tensor = self.convolutions(x.contiguous(memory_format=torch.channels_last))
+        return maps.mean((2, 3)), self.classify(maps)
 
 
 def _conv(width: int, wider: int, stride: int) -> list[nn.Module]:
@@ -69,7 +77,7 @@ class Ruler:
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, C, S, S) -> features (N, 128) float32 and predicted classes (N,) int64."""
+        """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64."""
         parts = [self.net(chunk) for chunk in torch.split(images, _CHUNK)]
         return torch.cat([part[0].float() for part in parts]), torch.cat([part[1].argmax(1) for part in parts])
 
@@ -85,7 +93,7 @@ def ruler_for(
         cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`.
         progress: told (steps done, steps).
     """
-    folder = cache or Path(os.environ.get("GAN_CACHE") or Path.home() / ".cache" / "ganworks")
+    folder = cache or cache_folder()
     path = folder / f"ruler-{_fingerprint(data)}.pt"
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -105,7 +113,7 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net.apply(_reset)
-        batches = EpochBatches(data, min(BATCH, len(data)), seed=0)
+        batches = EpochBatches(data, max(2, min(BATCH, len(data))), seed=0)  # BatchNorm needs two
         optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=STEPS)
         net.train()
@@ -137,7 +145,7 @@ def _reset(module: nn.Module) -> None:
 
 def _fingerprint(data: ImageData) -> str:
     digest = hashlib.sha256(f"{VERSION} {tuple(data.images.shape)} {data.classes}".encode())
-    digest.update(data.images.numpy().tobytes())
+    digest.update(data.images.numpy().reshape(-1).data)  # no copy: the images may be larger than memory
     if data.labels is not None:
-        digest.update(data.labels.numpy().tobytes())
+        digest.update(data.labels.numpy().data)
     return digest.hexdigest()[:16]

@@ -53,7 +53,7 @@ def overlap(real: Tensor, fake: Tensor, k: int = 3) -> Overlap:
 def neighbour_radii(features: Tensor, k: int) -> Tensor:
     """(N,) distance of each row to its k-th nearest other row."""
     parts = [
-        torch.cdist(features[start : start + _CHUNK], features).kthvalue(k + 1, dim=1).values
+        torch.cdist(features[start : start + _CHUNK], features).topk(k + 1, dim=1, largest=False).values[:, -1]
         for start in range(0, len(features), _CHUNK)
     ]
     return torch.cat(parts)

@@ -1,0 +1,270 @@
+"""How fast and how large is training: ours against a plain PyTorch script with the same nets.
+
+    python bench/training.py              # all cases, about 10 minutes on two cores
+    python bench/training.py --help       # with examples
+
+Both sides train the same nets (specs of gan-train's defaults) with the same objective, batch size and learning rates on
+the same images. Ours is gan-train's own Trainer: bfloat16 autocast where `--precision auto` picks it, channels_last,
+fused Adam, EMA on. The other side is plain_script.py: float32, NCHW, default Adam, DataLoader, `.item()` on every loss,
+no EMA. They take turns in short rounds (A B A B ...), so that other load on the machine hits both; each pair of rounds
+gives one ratio, and the table has the median, smallest and largest. An image counts each time the critic sees it as
+real. "Loading" is our data loading alone. Memory is the largest resident set (on a GPU: the largest allocation) of a
+process of its own that trains one side for a few steps on random images of the same shape (reading `digits` takes more
+memory than training on it); "before" is such a process before anything is built.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import plain_script
+import torch
+
+from gan_training.config import TrainConfig
+from gan_training.data import ImageData, load_data
+from gan_training.data.batches import EpochBatches
+from gan_training.run import Run
+
+RULE = 1.5  # the project's: ours is to be at least this many times as fast
+MEMORY_STEPS = 20
+EPILOG = """examples:
+  python bench/training.py --quick                          half a minute: is it in the right region?
+  python bench/training.py --types dcgan wgan-gp --rounds 9
+  python bench/training.py --threads 1 --json > training.json
+  python bench/training.py --device cuda
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration of gan-train, and what to train it on."""
+
+    type: str
+    settings: dict[str, object]
+    image_size: int = 28
+
+
+CASES = {
+    "dcgan": Case("dcgan", {}),
+    "cgan": Case("cgan", {}),
+    "acgan": Case("acgan", {}),
+    "wgan-gp": Case("wgan", {"lipschitz": "gp"}),
+    "wgan-clip": Case("wgan", {"lipschitz": "clip"}),
+    "dcgan-64": Case("dcgan", {}, image_size=64),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one case: images/s are medians over the rounds, ratios are of each pair of rounds."""
+
+    case: str
+    precision: str
+    ours: float  # images/s
+    plain: float  # images/s
+    ratio: float
+    lowest: float
+    highest: float
+    loading: float  # images/s
+    memory_ours: float  # MiB
+    memory_plain: float  # MiB
+    memory_before: float  # MiB
+
+
+def load(case: Case) -> ImageData:
+    """The embedded digits; for other sizes random images."""
+    return load_data("digits") if case.image_size == 28 else random_images(case)
+
+
+def random_images(case: Case) -> ImageData:
+    """As many as there are digits, with ten classes; RGB but for the digits' own size."""
+    shape = (5000, 1 if case.image_size == 28 else 3, case.image_size, case.image_size)
+    pixels = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    return ImageData(pixels, torch.arange(5000) % 10, tuple(map(str, range(10))), "random")
+
+
+def build_run(case: Case, data: ImageData, device: str) -> Run:
+    """A run that writes nothing as long as only its trainer is used."""
+    return Run(TrainConfig.for_type(case.type, data.source, device=device, **case.settings), Path("unused"), data)
+
+
+def ours(run: Run) -> Iterator[dict[str, float]]:
+    """Each `next` is one step of our trainer; losses are read every `log_every` steps, as gan-train does."""
+    while True:
+        parts = run.trainer.step()
+        is_read = run.trainer.steps_done % run.config.log_every == 0
+        yield {name: float(value) for name, value in parts.items()} if is_read else {}
+
+
+def plain(run: Run) -> Iterator[dict[str, float]]:
+    """The plain script with the same specs, objective and settings."""
+    config = run.config
+    return plain_script.train(
+        run.data,
+        run.generator_spec,
+        run.critic_spec,
+        run.trainer.objective,
+        config.batch_size,
+        config.generator_lr,
+        config.critic_lr,
+        (config.beta1, config.beta2),
+        run.device,
+    )
+
+
+SIDES: dict[str, Callable[[Run], Iterator[dict[str, float]]]] = {"ours": ours, "plain": plain}
+
+
+def images_per_second(steps: Iterator[object], n: int, images_per_step: int, device: torch.device) -> float:
+    synchronize(device)
+    began = time.perf_counter()
+    for _ in range(n):
+        next(steps)
+    synchronize(device)
+    return n * images_per_step / (time.perf_counter() - began)
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(name: str, options: argparse.Namespace) -> Result:
+    """Speeds of both sides in turns, of our loading alone, and memory in processes of their own."""
+    case = CASES[name]
+    data = load(case)
+    run = build_run(case, data, options.device)
+    images = run.config.batch_size * run.trainer.objective.critic_steps
+    sides = {side: start(run) for side, start in SIDES.items()}
+    for steps in sides.values():  # first calls choose kernels and allocate
+        images_per_second(steps, max(3, run.config.r1_every // run.trainer.objective.critic_steps), images, run.device)
+    # As many steps a round for both; a whole number of the penalty's period, so that each round has the same work.
+    speed = images_per_second(sides["ours"], run.config.r1_every, images, run.device)
+    wanted = options.seconds * speed / images
+    n = max(1, round(wanted / run.config.r1_every)) * run.config.r1_every
+    speeds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(options.rounds):
+        for side, steps in sides.items():
+            speeds[side].append(images_per_second(steps, n, images, run.device))
+    ratios = [a / b for a, b in zip(speeds["ours"], speeds["plain"], strict=True)]
+    batches = EpochBatches(data, run.config.batch_size, run.config.seed)
+    memory = {side: peak_memory(name, side, options) for side in (*SIDES, "before")}
+    return Result(
+        case=name,
+        precision="bf16" if run.bf16 else "fp32",
+        ours=statistics.median(speeds["ours"]),
+        plain=statistics.median(speeds["plain"]),
+        ratio=statistics.median(ratios),
+        lowest=min(ratios),
+        highest=max(ratios),
+        loading=images_per_second(batches, 500, run.config.batch_size, torch.device("cpu")),
+        memory_ours=memory["ours"],
+        memory_plain=memory["plain"],
+        memory_before=memory["before"],
+    )
+
+
+def peak_memory(name: str, side: str, options: argparse.Namespace) -> float:
+    """MiB, measured by this program in a new process."""
+    command = [sys.executable, __file__, "--memory-of", side, "--types", name, "--device", options.device]
+    done = subprocess.run([*command, "--threads", str(options.threads)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def print_own_memory(name: str, side: str, device: str) -> None:
+    """Build one side, train it a little, print the largest memory of this process in MiB."""
+    case = CASES[name]
+    data = random_images(case)
+    if side != "before":
+        run = build_run(case, data, device)
+        steps = SIDES[side](run)
+        for _ in range(MEMORY_STEPS):
+            next(steps)
+        if run.device.type == "cuda":
+            print(torch.cuda.max_memory_allocated(run.device) / 2**20)
+            return
+    print(peak_resident())
+
+
+def peak_resident() -> float:
+    """MiB: the largest resident set of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage starts from the parent's size at the time of the fork
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
+
+
+COLUMNS = "{:10} {:5} {:>9} {:>9} {:>7} {:>13}  {:>10} {:>7} {:>7} {:>7}"
+
+
+def print_table(results: list[Result], options: argparse.Namespace) -> None:
+    print(f"torch {torch.__version__}, {options.threads} threads of {cpu_name()}, device {options.device}")
+    print(f"images/s and ratio: median of {options.rounds} rounds; memory: largest, in MiB\n")
+    print(
+        COLUMNS.format("case", "ours", "ours/s", "plain/s", "ratio", "min..max", "loading/s", "ours", "plain", "before")
+    )
+    for r in results:
+        spread = f"{r.lowest:.2f}..{r.highest:.2f}"
+        speeds = [f"{r.ours:,.0f}", f"{r.plain:,.0f}", f"{r.ratio:.2f}x", spread, f"{r.loading:,.0f}"]
+        memory = [f"{r.memory_ours:,.0f}", f"{r.memory_plain:,.0f}", f"{r.memory_before:,.0f}"]
+        print(COLUMNS.format(r.case, r.precision, *speeds, *memory))
+    slow = [r.case for r in results if r.ratio < RULE]
+    print(f"\nat least {RULE}x: " + (f"not {', '.join(slow)}" if slow else "all"))
+    largest = max(r.ours / r.loading for r in results)
+    print(f"loading alone takes at most {largest:.1%} of a step's time")
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="images/s of gan-train against a plain PyTorch script with the same nets, and peak memory",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--types", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--rounds", type=int, help="pairs of rounds (default: 15; 3 with --quick)")
+    parser.add_argument("--seconds", type=float, help="about how long a round of ours takes (default: 1.5; 0.3)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="default: as torch chooses")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--quick", action="store_true", help="few and short rounds")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--memory-of", choices=[*SIDES, "before"], help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (3 if options.quick else 15)
+    options.seconds = options.seconds or (0.3 if options.quick else 1.5)
+    return options
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        print_own_memory(options.types[0], options.memory_of, options.device)
+        return
+    results = []
+    for name in options.types:
+        print(f"{name} ...", file=sys.stderr)
+        results.append(measure(name, options))
+    if options.json:
+        machine = {"torch": torch.__version__, "cpu": cpu_name(), "threads": options.threads, "device": options.device}
+        print(json.dumps({**machine, "rounds": options.rounds, "results": [asdict(r) for r in results]}, indent=2))
+    else:
+        print_table(results, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""The watch on runs that really fail, and on runs that don't."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gan_training.config import TrainConfig, build_specs
+from gan_training.data import ImageData, load_data
+from gan_training.objectives import Batch
+from gan_training.run import Progress, Run, TrainingDivergedError
+from gan_training.watch.copies import CopyCheck
+from gan_training.watch.probe import DiversityProbe
+from gan_training.watch.rules import RULES
+from gan_training.watch.watch import Watch
+
+WITHIN = 500  # steps in which an alarm must ring
+SMALL = {
+    "image_size": 16,
+    "generator_width": 16,
+    "critic_width": 32,
+    "steps": WITHIN,
+    "checkpoint_every": 10_000,
+    "sample_every": 10_000,
+    "evaluate_every": 0,
+    "report": False,
+    "precision": "fp32",
+    "device": "cpu",
+}
+"""A net that learns digits in seconds."""
+
+FOR_TYPE: dict[str, dict[str, Any]] = {
+    # With the defaults, so small an acgan does collapse: the alarm rings, and is right.
+    "acgan": {"embed_dim": 8, "r1_gamma": 1.0},
+    "wgan": {"n_critic": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", 16)
+
+
+@pytest.fixture
+def small_run(digits: ImageData, tmp_path: Path) -> Callable[..., Run]:
+    def make(gan_type: str, **settings: Any) -> Run:
+        settings = SMALL | FOR_TYPE.get(gan_type, {}) | settings
+        return Run(TrainConfig.for_type(gan_type, "digits", **settings), tmp_path / "run", digits)
+
+    return make
+
+
+def quiet(_: Progress) -> None:
+    """No report."""
+
+
+class AlarmRangError(Exception):
+    """An alarm rang: no need to train on."""
+
+
+def alarm_of(run: Run) -> str | None:
+    """Train until the first alarm; its kind, or None if none rings."""
+
+    def listen(progress: Progress) -> None:
+        if progress.alarms:
+            raise AlarmRangError
+
+    with contextlib.suppress(AlarmRangError):
+        run.train(listen)
+    return next((alarm.kind for alarm in run.observer.watch.alarms), None)
+
+
+def only_threes(run: Run, digits: ImageData) -> None:
+    """From now on the critic sees one class only, whatever the labels say."""
+    threes = digits.images[digits.labels == 3].float() / 127.5 - 1
+    rng, before = torch.Generator().manual_seed(0), run.trainer.batches
+
+    def batches():
+        for batch in before:
+            yield Batch(threes[torch.randint(len(threes), (len(batch.images),), generator=rng)], batch.labels)
+
+    run.trainer.batches = batches()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gan_type", ["dcgan", "cgan", "acgan", "wgan"])
+def test_a_healthy_run_rings_no_alarm(small_run, gan_type):
+    run = small_run(gan_type)
+    run.train(quiet)
+    assert run.observer.watch.alarms == []
+    assert run.observer.watch.verdict == "healthy"
+    assert not (run.out / "alarms.jsonl").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gan_type", "latent_dim"), [("dcgan", 1), ("dcgan", 2), ("cgan", 1), ("cgan", 2), ("acgan", 2), ("wgan", 2)]
+)
+def test_a_tiny_latent_rings_the_collapse_alarm(small_run, gan_type, latent_dim):
+    run = small_run(gan_type, latent_dim=latent_dim)
+    assert alarm_of(run) == "collapse"
+    assert run.observer.watch.verdict == "collapse"
+    lines = [json.loads(line) for line in (run.out / "alarms.jsonl").read_text().splitlines()]
+    assert [line["kind"] for line in lines] == [alarm.kind for alarm in run.observer.watch.alarms]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gan_type", ["dcgan", "cgan", "acgan", "wgan"])
+def test_a_critic_that_sees_one_class_rings_the_collapse_alarm(small_run, digits, gan_type):
+    run = small_run(gan_type)
+    only_threes(run, digits)
+    assert alarm_of(run) == "collapse"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gan_type", ["dcgan", "cgan", "acgan", "wgan"])
+def test_learning_rates_50_times_too_high_ring_an_alarm(small_run, gan_type):
+    normal = TrainConfig.for_type(gan_type, "digits")
+    run = small_run(gan_type, generator_lr=50 * normal.generator_lr, critic_lr=50 * normal.critic_lr)
+    try:
+        assert alarm_of(run) in ("collapse", "exploded")
+    except TrainingDivergedError:
+        return  # not a number: stopped at once, which is more than an alarm
+
+
+@pytest.mark.slow
+def test_stop_on_collapse_stops_and_keeps_the_state(small_run):
+    run = small_run("dcgan", latent_dim=1, stop_on_collapse=True)
+    with pytest.raises(TrainingDivergedError, match=r"stopped at step \d+: samples .*mode collapse.*ckpt.pt holds"):
+        run.train(quiet)
+    assert run.step < WITHIN
+    assert (run.out / "ckpt.pt").is_file()
+
+
+def test_looking_changes_no_bit_of_a_run(make_run, tmp_path):
+    """Neither the weights nor a random state know whether anybody looked."""
+    finished = []
+    for name, every in (("looked", 1), ("not", 0)):
+        run = make_run("acgan", tmp_path / name, dropout=0.2, watch_every=every, sample_every=every or 1000)
+        run.train(quiet)
+        finished.append(torch.load(tmp_path / name / "ckpt.pt", weights_only=True))
+    looked, not_looked = finished
+    assert all("diversity" in line for line in looked["history"])
+    assert not any("diversity" in line for line in not_looked["history"])
+    for net in ("generator", "critic", "ema"):
+        for key, value in looked["trainer"][net].items():
+            assert torch.equal(value, not_looked["trainer"][net][key]), key
+    for key in ("rng", "torch_rng"):
+        assert torch.equal(looked["trainer"][key], not_looked["trainer"][key])
+
+
+def test_a_resumed_watch_is_in_the_state_of_one_that_never_stopped():
+    lines = [
+        {"step": 20.0 * i, "real_accuracy": 1.0, "fake_accuracy": 1.0, "generator_loss": 6.0} for i in range(1, 60)
+    ]
+    straight, first, second = Watch(), Watch(), Watch()
+    straight.replay(lines)
+    first.replay(lines[:30])
+    second.replay(lines[:30])
+    second.replay(lines[30:])
+    assert [alarm.kind for alarm in straight.alarms] == ["critic-wins"]
+    assert second.alarms == straight.alarms
+    assert second.verdict == straight.verdict == "critic-wins"
+
+
+def bce(real: float, fake: float, critic: float = 1.2, generator: float = 0.9) -> dict[str, float]:
+    return {"real_accuracy": real, "fake_accuracy": fake, "critic_loss": critic, "generator_loss": generator}
+
+
+def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
+    return {"real_score": 1.0, "fake_score": 1.0 + critic, "critic_loss": critic, "gradient_penalty": penalty}
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        (None, lambda _: bce(0.7, 0.7)),
+        (None, lambda _: bce(0.9, 0.95, 0.6, 2.0)),
+        (None, lambda i: wasserstein(-2.0 + 0.3 * (-1) ** i)),
+        ("critic-wins", lambda _: bce(0.99, 1.0, 0.05, 5.0)),
+        ("critic-lost", lambda _: bce(0.5, 0.52, 1.386, 0.69)),
+        ("critic-lost", lambda _: wasserstein(0.01)),
+        ("exploded", lambda _: bce(0.5, 0.6, 70_000.0, 900.0)),
+        ("exploded", lambda _: wasserstein(-5_000.0)),
+        ("exploded", lambda _: wasserstein(-10.0, penalty=40.0)),
+        ("oscillation", lambda i: bce(0.7, 0.7, 1.2 + 0.6 * (-1) ** (i // 2))),
+        ("oscillation", lambda i: wasserstein(-2.0 + 1.9 * (-1) ** (i // 2))),
+        ("memorisation", lambda _: bce(0.7, 0.7) | {"memorisation_ratio": 0.2}),
+    ],
+)
+def test_each_kind_of_instability_has_its_own_alarm(kind, line):
+    watch = Watch()
+    watch.replay({"step": 20.0 * i} | line(i) for i in range(1, 75))
+    assert {alarm.kind for alarm in watch.alarms} == ({kind} if kind else set())
+    assert watch.verdict == (kind or "healthy")
+
+
+def test_an_alarm_rings_once_and_again_when_the_fault_comes_back():
+    def stretch(first: int, last: int, ratio: float) -> list[dict[str, float]]:
+        return [{"step": float(step), "memorisation_ratio": ratio} for step in range(first, last, 100)]
+
+    watch = Watch()
+    watch.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
+    assert [(alarm.step, alarm.kind) for alarm in watch.alarms] == [(100, "memorisation"), (2000, "memorisation")]
+    assert len({rule.kind for rule in RULES}) == len(RULES)
+
+
+@pytest.fixture(scope="module")
+def probe(digits: ImageData) -> DiversityProbe:
+    spec, _ = build_specs(TrainConfig.for_type("dcgan", "digits"), 16, 1, 0)
+    return DiversityProbe(digits, spec, 0)
+
+
+class TestProbe:
+    """Samples whose diversity is known, because they are real images."""
+
+    def test_other_real_images_are_as_diverse_as_real_ones(self, probe, digits):
+        chosen = torch.randperm(5000, generator=torch.Generator().manual_seed(1))[:500]
+        found = probe.compare(digits.images[chosen].float() / 127.5 - 1)
+        assert found.diversity == pytest.approx(1, abs=0.1)
+        assert found.spacing == pytest.approx(1, abs=0.2)
+        assert found.classes_covered == 1
+        assert found.recall > 0.5
+
+    def test_three_classes_of_ten_are_seen(self, probe, digits):
+        few = digits.images[digits.labels < 3][:500].float() / 127.5 - 1
+        assert probe.compare(few).classes_covered == pytest.approx(0.3, abs=0.11)
+
+    def test_one_image_again_and_again_has_no_diversity(self, probe, digits):
+        found = probe.compare((digits.images[:1].float() / 127.5 - 1).expand(500, -1, -1, -1))
+        assert found.diversity == pytest.approx(0, abs=1e-3)
+        assert found.spacing == pytest.approx(0, abs=1e-3)
+        assert found.classes_covered == pytest.approx(0.1)
+
+    def test_one_image_for_each_class_has_no_class_diversity(self, digits):
+        spec, _ = build_specs(TrainConfig.for_type("cgan", "digits"), 16, 1, 10)
+        probe = DiversityProbe(digits, spec, 0)
+        labels = probe.labels[:500]
+        first = torch.stack([digits.images[digits.labels == c][0] for c in range(10)]).float() / 127.5 - 1
+        found = probe.compare(first[labels], labels)
+        assert found.class_diversity == pytest.approx(0, abs=1e-3)
+        assert found.diversity > 0.8
+        assert found.classes_covered >= 0.9
+
+
+class TestCopies:
+    def test_copies_are_found_with_their_originals(self, digits):
+        ratio, nearest = CopyCheck(digits, 0).check(digits.images[100:164])
+        assert ratio == 0
+        assert nearest.indices.tolist() == list(range(100, 164))
+
+    def test_new_images_of_the_same_kind_are_as_far_as_real_ones(self, digits):
+        old, new = digits.images[::2].contiguous(), digits.images[1::2].contiguous()
+        data = ImageData(old, digits.labels[::2].contiguous(), digits.class_names, "half")
+        ratio, _ = CopyCheck(data, 0).check(new[:64])
+        assert 0.7 < ratio < 1.4
+
+    def test_images_that_are_all_the_same_say_nothing(self):
+        same = torch.full((40, 1, 16, 16), 7, dtype=torch.uint8)
+        ratio, _ = CopyCheck(ImageData(same, None, (), "same"), 0).check(same[:8])
+        assert ratio == 1

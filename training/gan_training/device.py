@@ -1,0 +1,29 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from .config import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU; raises ConfigError on a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"device {name!r} can't be used here ({reason}); use auto, cpu or cuda") from None
+    return device
+
+
+def choose_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to autocast to bfloat16; `auto` does where the hardware multiplies it natively."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,206 @@
+"""What is looked at while a run trains, and the files that its owner sees; training itself depends on none of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+
+from .advice import advise
+from .alarm import Alarm
+from .config import TrainConfig
+from .data import ImageData
+from .files import write_whole, writing
+from .grid import FixedSamples, pairs
+from .loop import Trainer
+from .measures import best_line
+from .specs import GeneratorSpec
+from .tensorboard import EventWriter
+from .watch.copies import CopyCheck
+from .watch.probe import DiversityProbe
+from .watch.watch import Watch
+
+if TYPE_CHECKING:
+    from .validation import Validation
+
+METRICS = "metrics.jsonl"
+ALARMS = "alarms.jsonl"
+SAMPLES = "samples"
+REPORT = "report.html"
+EVENTS = "tensorboard"
+FEWEST = 3  # images that can be evaluated against: one held out, and two for the Frechet distance
+PAIRS = 32  # samples shown beside their nearest training images
+
+TellFn = Callable[[str, int, int], None]
+"""Told what takes long, and (done, total)."""
+
+
+class Observer:
+    """Looks, samples, evaluations, alarms, metrics.jsonl, report.html and TensorBoard events of one run.
+
+    Whatever it draws comes from generators of its own, so that a run is the same to the bit however it is observed.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        out: Path,
+        data: ImageData,
+        spec: GeneratorSpec,
+        device: torch.device,
+        tell: TellFn = lambda *_: None,
+    ) -> None:
+        self.config, self.out, self.data, self.spec, self.device, self.tell = config, out, data, spec, device, tell
+        self.history: list[dict[str, float]] = []
+        self.watch = Watch()
+        self.samples = FixedSamples(spec, config.seed)
+        self.pairs: Image.Image | None = None
+        self.events: EventWriter | None = None
+        # Made when they are first needed: short runs never do.
+        self._probe: DiversityProbe | None = None
+        self._copies: CopyCheck | None = None
+        self._validation: Validation | None = None
+
+    @cached_property
+    def advice(self) -> list[str]:
+        """What to know before the first step; looked for when it is first asked for, by the process that tells it."""
+        return advise(self.data, self.config)
+
+    def restore(self, history: list[dict[str, float]]) -> None:
+        """Go on from the lines of a checkpoint."""
+        self.history = list(history)
+        self.watch.replay(history)
+
+    def open(self, stale: tuple[str, ...] | None, *, tensorboard: bool = False) -> None:
+        """Make the run's folder ready.
+
+        Args:
+            stale: files to delete where a run starts anew; None where it goes on.
+            tensorboard: whether to write events.
+
+        Raises:
+            CheckpointError: the folder can't be written.
+            ConfigError: events are asked for, and the package tensorboard is not installed.
+        """
+        # First, as it may fail: nothing of an earlier run is deleted then.
+        if tensorboard:
+            step = int(self.history[-1]["step"]) if self.history else 0
+            self.events = EventWriter(self.out / EVENTS, resumed_at=None if stale is not None else step)
+            if stale is not None:
+                self.events.config(self.config.to_dict())
+        with writing(self.out):
+            (self.out / SAMPLES).mkdir(parents=True, exist_ok=True)
+            if stale is not None:
+                # Else a run that dies early would be taken for the one before it, and resumed.
+                for name in (*stale, REPORT, ALARMS):
+                    (self.out / name).unlink(missing_ok=True)
+                for picture in (self.out / SAMPLES).glob("step_*.png"):
+                    picture.unlink()
+            # Lines after the checkpoint's step are of steps that will be done again.
+            _write_lines(self.out / METRICS, self.history)
+            self._write_alarms()
+
+    def observe(self, line: dict[str, float], trainer: Trainer) -> list[Alarm]:
+        """Add to this step's line what is due now, write it, and return the alarms that it rings."""
+        step = trainer.steps_done
+        if is_due(step, self.config.watch_every):
+            line |= self._look(trainer)
+        if is_due(step, self.config.evaluate_every) and len(self.data) >= FEWEST:
+            line |= self._validate(trainer)
+        if is_due(step, self.config.sample_every):
+            line |= self.draw_samples(trainer)
+        rounded = {name: value if name == "step" else float(f"{value:.6g}") for name, value in line.items()}
+        self.history.append(rounded)
+        alarms = self.watch.see(rounded)
+        with writing(self.out):
+            with (self.out / METRICS).open("a") as file:
+                file.write(json.dumps(rounded) + "\n")
+            if alarms:
+                self._write_alarms()
+        if self.events is not None:
+            self.events.scalars(step, rounded)
+            for alarm in alarms:
+                self.events.alarm(alarm.step, alarm.kind, alarm.message)
+        return alarms
+
+    def draw_samples(self, trainer: Trainer) -> dict[str, float]:
+        """Write the sample grid of this step, and compare its images with the training set."""
+        step = trainer.steps_done
+        images, picture = self.samples.draw(trainer.ema, self.device)
+        with writing(self.out):
+            write_whole(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
+        if self.events is not None:
+            self.events.picture(step, picture)
+        if self._copies is None:
+            self._copies = CopyCheck(self.data, self.config.seed)
+        ratio, nearest = self._copies.check(images)
+        order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images
+        self.pairs = pairs(images[order], self.data.images[nearest.indices[order]])
+        return {"memorisation_ratio": ratio}
+
+    def is_best(self) -> bool:
+        """Whether the last line was an evaluation, and the best one so far."""
+        return bool(self.history) and best_line(self.history) is self.history[-1]
+
+    def write_report(self, description: str, finished: str) -> None:
+        """Write report.html anew."""
+        from .report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
+
+        last = self.history[-1] if self.history else {"step": 0, "seconds": 0.0}
+        record = RunRecord(
+            config=self.config,
+            description=description,
+            step=int(last["step"]),
+            seconds=last["seconds"],
+            finished=finished,
+            verdict=self.watch.verdict,
+            history=self.history,
+            alarms=self.watch.alarms,
+            advice=self.advice,
+            samples=self.out / SAMPLES,
+            best=best_line(self.history),
+            pairs=self.pairs,
+            versions=versions(self.device),
+        )
+        write_report(self.out / REPORT, record)
+        if self.events is not None:
+            self.events.flush()
+
+    def close(self) -> None:
+        if self.events is not None:
+            self.events.close()
+
+    def _look(self, trainer: Trainer) -> dict[str, float]:
+        if self._probe is None:
+            self._probe = DiversityProbe(self.data, self.spec, self.config.seed)
+        return self._probe.look(trainer.generator, trainer.steps_done).to_dict()
+
+    def _validate(self, trainer: Trainer) -> dict[str, float]:
+        with torch.random.fork_rng(devices=[]):  # a new classifier's weights are drawn from the global generator
+            if self._validation is None:
+                from .validation import Validation  # scipy: half a second
+
+                what = "training the classifier that evaluates (once for these data)"
+                self._validation = Validation(
+                    self.data, self.spec, self.config.seed, lambda done, total: self.tell(what, done, total)
+                )
+            return self._validation.measure(trainer.ema)
+
+    def _write_alarms(self) -> None:
+        if self.watch.alarms or (self.out / ALARMS).exists():
+            _write_lines(self.out / ALARMS, [vars(alarm) for alarm in self.watch.alarms])
+
+
+def is_due(step: int, every: int) -> bool:
+    """Whether what happens every so many steps, or never if that is 0, happens after this step."""
+    return every > 0 and step % every == 0
+
+
+def _write_lines(path: Path, lines: list[dict[str, float]]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write_whole(path, lambda part: part.write_text(text))

@@ -1,0 +1,48 @@
+"""Self-contained HTML pages: a template filled in, pictures inside, written whole."""
+
+from __future__ import annotations
+
+import base64
+import io
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from PIL import Image
+
+from .checkpoint import CheckpointError
+from .files import write_whole
+
+
+def write_html(path: Path, template: str, **values: Any) -> None:
+    """Fill `template`, a file of this package, with autoescaped values and write it to `path`, whole or not at all.
+
+    Raises:
+        CheckpointError: the file can't be written.
+    """
+    environment = Environment(
+        loader=FunctionLoader(lambda name: resources.files(__package__).joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text = environment.get_template(template).render(**values)
+    try:
+        # A name that came from a file name may hold bytes that are no UTF-8.
+        write_whole(path, lambda part: part.write_bytes(text.encode("utf-8", "backslashreplace")))
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def inline(picture: Image.Image) -> str:
+    """The picture as a PNG data URL."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return data_url(buffer.getvalue(), "png")
+
+
+def data_url(content: bytes, kind: str) -> str:
+    """An encoded picture (`kind`: png, jpeg) as a data URL."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,55 @@
+"""Presets: measured settings for a GAN type and an image size, as TOML files that hold only what differs."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .config import GAN_TYPES, ConfigError, TrainConfig
+
+_FOLDER = resources.files(__package__) / "presets"
+
+
+def preset_names() -> list[str]:
+    """The presets in the box."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _FOLDER.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """Settings of a preset in the box, or of a TOML file; `type` is one of them, `data` never.
+
+    Raises:
+        ConfigError: no such preset, or a file that is no TOML or holds unknown settings.
+    """
+    if name.endswith(".toml"):
+        text = _read(Path(name))
+    elif name in preset_names():
+        text = (_FOLDER / f"{name}.toml").read_text("utf-8")
+    else:
+        raise ConfigError(f"preset {name!r} is unknown; use one of {', '.join(preset_names())}, or a .toml file")
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"preset {name}: is no TOML: {error}") from error
+    unknown = sorted(set(values) - {field.name for field in fields(TrainConfig)} | values.keys() & {"data"})
+    if unknown:
+        raise ConfigError(f"preset {name}: {unknown[0]!r} is no setting of a preset; `gan-train --dry-run` lists them")
+    if "type" not in values:
+        raise ConfigError(f"preset {name}: type is missing; use one of {', '.join(GAN_TYPES)}")
+    try:
+        TrainConfig.for_type(data="", gan_type=values["type"], **{k: v for k, v in values.items() if k != "type"})
+    except ConfigError as error:
+        raise ConfigError(f"preset {name}: {error}") from error
+    return values
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"preset {path}: no such file; in the box are {', '.join(preset_names())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"preset {path}: can't be read: {error}") from error

@@ -1,0 +1,84 @@
+"""How a run shows itself on the terminal: advice, a progress bar (or a line now and then), alarms."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from .run import Progress as RunProgress
+
+SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal: a log, CI
+LONG = 2.0  # seconds after which something besides training is worth a line there
+
+
+class Reporter:
+    """Call it with each Progress of a run; `tell` is for what takes long besides. Writes to stderr."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.fields[what]}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.training: TaskID | None = None
+        self.side: TaskID | None = None
+        self.side_what, self.side_began, self.side_told = "", 0.0, False
+        self.last_line = 0.0
+
+    def __enter__(self) -> Reporter:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def line(self, text: str, style: str | None = None) -> None:
+        """A line above the bar that stays."""
+        self.console.print(escape(text), highlight=False, soft_wrap=True, style=style)
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """Something else than training is under way, and may take a minute."""
+        if self.side is None or what != self.side_what:
+            self.side, self.side_what = self.bar.add_task("", total=total, what=what), what
+            self.side_began, self.side_told = time.monotonic(), self.console.is_terminal
+        self.bar.update(self.side, completed=done, total=total)
+        if not self.side_told and done < total and time.monotonic() - self.side_began > LONG:
+            self.side_told = True
+            self.line(f"{what} ...")
+        if done >= total:
+            self.bar.remove_task(self.side)
+            self.side = None
+
+    def __call__(self, progress: RunProgress) -> None:
+        for alarm in progress.alarms:
+            self.line(f"step {alarm.step:,}: {alarm.kind}: {alarm.message}", style="bold yellow")
+        if self.training is None:
+            self.training = self.bar.add_task("", total=1.0, what="training")
+        text = describe_progress(progress)
+        self.bar.update(self.training, completed=progress.share, description=escape(text))
+        due = progress.seconds - self.last_line >= SECONDS_BETWEEN_LINES or progress.share == 1
+        if not self.console.is_terminal and due:
+            self.last_line = progress.seconds
+            self.line(f"{progress.share:4.0%} {text}")
+
+
+def describe_progress(progress: RunProgress) -> str:
+    """`step 500/4,000, 1,652 images/s, ETA 1:43, critic 1.32, generator 0.76, healthy`."""
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    losses = ", ".join(
+        f"{name.removesuffix('_loss')} {progress.losses[name]:.2f}"
+        for name in ("critic_loss", "generator_loss")
+        if name in progress.losses
+    )
+    return (
+        f"step {progress.step:,}/{progress.steps:,}, {progress.images_per_second:,.0f} images/s, "
+        f"ETA {minutes}:{seconds:02d}, {losses}" + (f", {progress.verdict}" if progress.verdict else "")
+    )

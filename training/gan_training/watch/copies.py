@@ -1,0 +1,52 @@
+"""Memorisation: are samples closer to training images than real images are to each other?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gan_training.data import ImageData
+from gan_training.metrics.neighbours import Nearest
+
+QUERIES: Final = 64  # samples, and real images left out
+CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
+EDGE: Final = 8  # pixels of a thumbnail
+_CHUNK: Final = 10_000  # training images at once
+
+
+class CopyCheck:
+    """Compares samples with the training set by L1 distance in pixels.
+
+    What a copy is closer than: the distance of a real image to the others, itself left out, which is what a new
+    image of the same kind would have; so no image has to be kept from training.
+    """
+
+    def __init__(self, data: ImageData, seed: int) -> None:
+        self.images = data.images
+        self.thumbnails = torch.cat([_thumbnails(part) for part in torch.split(data.images, _CHUNK)])
+        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:QUERIES]
+        self.typical = float(self._nearest(data.images[chosen], leave_out=chosen).distances.median())
+
+    def check(self, samples: Tensor) -> tuple[float, Nearest]:
+        """uint8 (N, C, H, W) samples -> ratio of median distances (1: as new as real images), and the neighbours."""
+        nearest = self._nearest(samples)
+        # Where real images are themselves copies of each other, nothing can be said of samples.
+        return float(nearest.distances.median()) / self.typical if self.typical else 1.0, nearest
+
+    def _nearest(self, queries: Tensor, leave_out: Tensor | None = None) -> Nearest:
+        distances = torch.cdist(_thumbnails(queries), self.thumbnails)  # (N, M)
+        if leave_out is not None:
+            distances[torch.arange(len(queries)), leave_out] = torch.inf
+        count = min(CANDIDATES, len(self.images) - (leave_out is not None))
+        candidates = distances.topk(count, largest=False).indices  # (N, count)
+        difference = (self.images[candidates].float() - queries[:, None].float()).abs().flatten(2).mean(2)
+        best = difference.min(1)
+        return Nearest(best.values, candidates.gather(1, best.indices[:, None]).squeeze(1))
+
+
+def _thumbnails(images: Tensor) -> Tensor:
+    """uint8 (N, C, H, W) -> (N, C * 64) float32."""
+    return F.adaptive_avg_pool2d(images.float(), EDGE).flatten(1)
