@@ -46,7 +46,7 @@ class Sign(NamedTuple):
 
 SIGNS: Final = (
     Sign("spacing", 0.2, 300, "samples lie {:.0%} as far apart from their neighbours as real images do"),
-    Sign("class_diversity", 0.35, 400, "samples of one class differ {:.0%} as much as real ones", may_rise=True),
+    Sign("class_diversity", 0.25, 400, "samples of one class differ {:.0%} as much as real ones", may_rise=True),
     Sign("diversity", 0.5, 400, "samples differ {:.0%} as much as real images", may_rise=True),
     Sign("classes_covered", 0.75, 500, "samples cover {:.0%} of the classes", least_diversity=STARTED),
 )
