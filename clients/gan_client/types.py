@@ -105,6 +105,25 @@ class GenerateResponse(_Answer):
     """The images, in the order of the request."""
 
 
+class CertificateSummary(_Answer):
+    """What was measured when a generator was exported, and checked again in short when the service loaded it."""
+
+    reference: str
+    """What its images were compared with."""
+
+    images: int
+    """How many images were compared."""
+
+    max_abs_error: float | None
+    """Largest absolute difference of a pixel on [-1, 1]; null if it was not measured."""
+
+    gates: list[str]
+    """Codes of the gates that it passed."""
+
+    allowed: list[str]
+    """Codes of the gates that it did not pass and that whoever exported it let through; usually empty."""
+
+
 class ModelInfo(_Answer):
     """What `/models` says of one generator."""
 
@@ -128,6 +147,9 @@ class ModelInfo(_Answer):
 
     family: str
     """Architecture family of the generator."""
+
+    certificate: CertificateSummary | None = None
+    """The summary of its certificate."""
 
     default: bool = False
     """Whether requests that name no model mean this one."""

@@ -1,4 +1,4 @@
-"""Entry point of `gan-export`, also as `python -m gan_export`; says what to install where torch or onnx is missing."""
+"""Entry points of `gan-export` (also `python -m gan_export`) and `gan-verify`; they tell what to install."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from gan_training.command import run_module
 def main() -> None:
     """Run gan-export."""
     run_module("gan_export.cli", "gan-export", "export")
+
+
+def verify() -> None:
+    """Run gan-verify, which needs no torch."""
+    run_module("gan_export.verify_cli", "gan-verify", "serve")
 
 
 if __name__ == "__main__":

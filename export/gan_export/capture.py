@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from types import FrameType
+from typing import Any, Final, Literal, cast
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as symbolic_shapes_config
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.nn.utils import parametrize
 
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.manifest import IDENTITY_KEY
+from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
+from .per_sample import PerSampleConvolutions
+from .user_module import place_of
 
-OPSET = 17
-BATCH = "batch"
+BATCH: Final = "batch"
+EXAMPLE_BATCH: Final = 3  # 1 would hide a squeeze, 2 a broadcast
+SPECIALISED: Final = ("Constraints violated", "specialized it to be a constant")
+NOTES: Final = ("doc_string", "metadata_props", "value_info")  # the last: sizes by symbols of this run
+
+Code = Literal["dynamic_batch", "unsupported_operator", "untraceable", "failed"]
+# What torch.export, the exporter, its optimiser and a user's forward have been seen to raise.
+FAULTS: Final = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, ImportError)
 
 
 class CaptureError(RuntimeError):
-    """torch.onnx could not express the generator; the message is one line."""
+    """The generator can't be expressed in ONNX; the message is one line.
+
+    `code`: `dynamic_batch` (made for one batch size), `unsupported_operator`, `untraceable` (Python that depends on
+    the values of tensors) or `failed`.
+    """
+
+    def __init__(self, message: str, code: Code = "failed") -> None:
+        super().__init__(message)
+        self.code: Code = code
 
 
 class _ServingGraph(nn.Module):
@@ -45,40 +68,50 @@ def capture(generator: nn.Module, latent_dim: int, classes: int) -> onnx.ModelPr
         classes: number of classes, 0 for an unconditional generator.
 
     Raises:
-        CaptureError: the exporter could not trace it, or the graph it made is not valid.
+        CaptureError: it can't be traced, or ONNX can't express what it does.
     """
     rng = torch.Generator().manual_seed(0)
-    example = [torch.randn(3, latent_dim, generator=rng)]
-    names = [LATENT_INPUT]
+    example = {LATENT_INPUT: torch.randn(EXAMPLE_BATCH, latent_dim, generator=rng)}
     if classes:
-        example.append(torch.arange(3) % classes)
-        names.append(LABEL_INPUT)
-    batch = torch.export.Dim(BATCH, min=1)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                _ServingGraph(generator).eval(),
-                tuple(example),
+        example[LABEL_INPUT] = torch.arange(EXAMPLE_BATCH) % classes
+    return express(_ServingGraph(_folded(generator)).eval(), example, (IMAGE_OUTPUT, PIXELS_OUTPUT))
+
+
+def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
+    """Any module as a checked ONNX graph of opset 17 whose first dimensions are all the batch.
+
+    Args:
+        module: in eval mode, called with the examples by position; gives as many tensors as `outputs` has names.
+        example: the inputs by name, each (N, ...) with the same N > 1.
+        outputs: names of the outputs.
+
+    Raises:
+        CaptureError: it can't be traced, or ONNX can't express what it does.
+    """
+    with _quiet():
+        program = _trace(module, tuple(example.values()))
+        try:
+            converted = torch.onnx.export(
+                program,
                 dynamo=True,
-                opset_version=OPSET,
-                input_names=names,
-                output_names=[IMAGE_OUTPUT, PIXELS_OUTPUT],
-                dynamic_shapes=tuple({0: batch} for _ in example),
+                opset_version=SOURCE_OPSET,
+                input_names=list(example),
+                output_names=list(outputs),
                 optimize=True,
                 verbose=False,
             )
-        assert program is not None
-        model = _clean(program.model_proto)
+            assert converted is not None
+            model = lower(converted.model_proto)
+        except LoweringError as error:
+            raise CaptureError(f"the generator can't be expressed in ONNX: {error}", "unsupported_operator") from error
+        except FAULTS as error:
+            raise _conversion_error(error) from error
+    _name_batch(model)
+    _clean(model)
+    try:
         onnx.checker.check_model(model, full_check=True)
-    except (
-        torch.onnx.OnnxExporterError,
-        onnx.checker.ValidationError,
-        onnx.shape_inference.InferenceError,
-    ) as error:
-        raise CaptureError(f"the generator can't be expressed in ONNX: {_reason(error)}") from error
-    version = {opset.domain: opset.version for opset in model.opset_import}
-    if version != {"": OPSET}:
-        raise CaptureError(f"the graph uses operator sets {version}, not opset {OPSET} of the standard domain alone")
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise CaptureError(f"the graph that torch.onnx made is not valid: {_first_line(error)}") from error
     return model
 
 
@@ -90,41 +123,152 @@ def seal(model: onnx.ModelProto, identity: str) -> bytes:
     return bytes(sealed.SerializeToString(deterministic=True))
 
 
-def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without stack traces, source paths and exporter notes, which name files of the exporting machine."""
-    model.doc_string = ""
-    model.graph.doc_string = ""
-    model.graph.name = "generator"
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for item in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info):
-        item.doc_string = ""
-        del item.metadata_props[:]
-    for initializer in model.graph.initializer:
-        initializer.doc_string = ""
-        del initializer.metadata_props[:]
-    return model
+def _folded(generator: nn.Module) -> nn.Module:
+    """A copy whose parametrised weights (spectral norm, orthogonal, ...) are plain ones; the same if there are none."""
+    if not any(parametrize.is_parametrized(module) for module in generator.modules()):
+        return generator
+    folded = copy.deepcopy(generator).eval()
+    for module in list(folded.modules()):
+        if parametrize.is_parametrized(module):
+            names = list(cast(nn.ModuleDict, module.parametrizations))
+            weights = {name: getattr(module, name).detach() for name in names}
+            # Not remove_parametrizations: it would take them from the class, which the copy shares with the original.
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+    return folded
 
 
-def _reason(error: BaseException) -> str:
-    """The first line of the cause; torch.onnx wraps it in advice to its own developers."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    """By running it, then by reading its byte code, which also understands `len(x)` and `int(x.shape[0])`.
+
+    Code that asks whether the batch is 1 is traced as for larger ones; the certificate tells whether 1 is the same.
+    """
+    first: Exception | None = None
+    for strict, least in ((False, 1), (False, 2), (True, 1), (True, 2)):
+        batch = torch.export.Dim(BATCH, min=least)
+        shapes = tuple({0: batch} for _ in example)
+        try:
+            # Oblivious: a batch of 1 is no special case.
+            with symbolic_shapes_config.patch(backed_size_oblivious=True), PerSampleConvolutions():  # type: ignore[attr-defined]
+                return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+        except FAULTS as error:
+            first = first or error
+            if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in _chain(error)):
+                break
+    assert first is not None
+    raise _trace_error(first) from first
+
+
+def _trace_error(error: Exception) -> CaptureError:
+    causes = _chain(error)
+    text = " ".join(map(str, causes))
+    where = next((place for cause in reversed(causes) if (place := place_of(cause))), "")
+    at = f" ({where})" if where else ""
+    if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in causes) or "data-dependent" in text.lower():
+        return CaptureError(
+            f"the generator's Python code depends on the values of tensors{at}: a graph can't branch on them; "
+            "use torch.where, or take the branch out of forward",
+            "untraceable",
+        )
+    if any(phrase in text for phrase in SPECIALISED):
+        return CaptureError(
+            f"the generator is made for one batch size{at}: {_specialised(text)}; use -1 and x.shape[0] in reshapes, "
+            "and no tensor whose first dimension is fixed",
+            "dynamic_batch",
+        )
+    return CaptureError(f"the generator can't be traced{at}: {_first_line(causes[-1])}")
+
+
+def _specialised(text: str) -> str:
+    """What torch.export says of the batch, without its advice."""
+    lines = [line.strip(" -") for line in text.splitlines()]
+    return next((line.partition(". ")[0] for line in lines if SPECIALISED[1] in line), "the batch is no free dimension")
+
+
+def _conversion_error(error: Exception) -> CaptureError:
+    causes = _chain(error)
+    node = next((node for cause in reversed(causes) if (node := _node_of(cause)) is not None), None)
+    missing = any(type(cause).__name__ == "DispatchError" for cause in causes)
+    if node is not None:
+        operator = str(node.target).removesuffix(".default")
+        stack = node.meta.get("nn_module_stack") or {}
+        module = next((path for path, _ in reversed(list(stack.values())) if path), "")
+        module = own_name(module) or "forward itself"
+        if missing:
+            return CaptureError(
+                f"torch.onnx has no translation of {operator}, used in {module}; replace it by other operations",
+                "unsupported_operator",
+            )
+        return CaptureError(
+            f"torch.onnx can't translate {operator}, used in {module}: {_first_line(causes[-1])}",
+            "unsupported_operator",
+        )
+    return CaptureError(f"the generator can't be expressed in ONNX: {_first_line(causes[-1])}")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An error and its causes, the root last."""
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    found, step = [], error.__traceback__
+    while step is not None:
+        found.append((step.tb_frame, step.tb_lineno))
+        step = step.tb_next
+    return found
+
+
+def _node_of(error: BaseException) -> torch.fx.Node | None:
+    """The operation that torch.onnx was translating when it failed."""
+    for frame, _ in reversed(_frames(error)):
+        node = frame.f_locals.get("node")
+        if isinstance(node, torch.fx.Node) and node.op == "call_function":
+            return node
+    return None
+
+
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 
+def _name_batch(model: onnx.ModelProto) -> None:
+    """The first dimension of every output is the batch, which the certificate confirms."""
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if value.name in {given.name for given in model.graph.input} and not dims[0].dim_param:
+            raise CaptureError(f"the generator is made for batches of {dims[0].dim_value}", "dynamic_batch")
+        if dims and dims[0].HasField("dim_param"):
+            dims[0].dim_param = BATCH
+
+
+def _clean(message: Any) -> None:
+    """Drop stack traces, source paths and exporter notes, which name files of the exporting machine, at any depth."""
+    if isinstance(message, onnx.ModelProto):
+        message.graph.name = "generator"
+    for note in NOTES:
+        if note in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(note)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for child in value if field.is_repeated else [value]:
+                _clean(child)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.onnx talks about its own internals on three channels; none of it helps a user."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """torch.export and torch.onnx talk about their own internals on four channels; none of it helps a user."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

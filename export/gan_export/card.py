@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
-from .artifact import PREVIEW_FILE, Artifact, Manifest, draw, open_session, run_session
-from .artifact.certificate import Certificate
+from .artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
+from .artifact.certificate import Certificate, VariantCertificate
 from .artifact.sheet import contact_sheet
 
 CARD_FILE = "README.md"
@@ -24,7 +26,7 @@ def draw_preview(artifact: Artifact) -> Image.Image:
     return contact_sheet(run_session(open_session(artifact), latents, labels), PREVIEW_COLUMNS)
 
 
-def write_card(manifest: Manifest, certificate: Certificate) -> str:
+def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str] = ()) -> str:
     """The model card as Markdown."""
     image, latent, provenance = manifest.image, manifest.latent, manifest.provenance
     classes = ", ".join(manifest.class_names) if manifest.class_names else "none (unconditional)"
@@ -43,6 +45,7 @@ def write_card(manifest: Manifest, certificate: Certificate) -> str:
         *(f"| {key.replace('_', ' ')} | {value} |" for key, value in provenance.training.items()),
         *(f"| {package} | {version} |" for package, version in provenance.packages.items()),
         "",
+        *(line for note in notes for line in (note, "")),
         "## Certificate",
         "",
         f"Reference: {certificate.reference}.",
@@ -53,13 +56,25 @@ def write_card(manifest: Manifest, certificate: Certificate) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for result, variant in zip(certificate.results, manifest.variants, strict=True):
-        errors = result.against_float32
-        psnr = "no difference" if errors.psnr_db is None else f"{errors.psnr_db:.1f} dB"
-        speeds = ", ".join(f"{rate:,.0f}" for rate in variant.images_per_second.values())
-        lines.append(
-            f"| {result.variant} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
-            f"| {result.uint8_differing_share:.4%} (by {result.uint8_max_difference} at most) | {speeds} |"
-        )
+        lines.append(_errors_row(result, variant))
+    if certificate.allowed:
+        lines += ["", f"Let through by --allow: {', '.join(certificate.allowed)}."]
     lines += ["", "| gate | measured | limit | unit |", "|---|---|---|---|"]
-    lines += [f"| {g.code} | {g.measured:.4g} | {g.limit:g} | {g.unit} |" for r in certificate.results for g in r.gates]
+    lines += [
+        f"| {g.code}{' (allowed to fail)' if g.allowed else ''} | {g.measured:.4g} | {g.limit:g} | {g.unit} |"
+        for r in certificate.results
+        for g in r.gates
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _errors_row(result: VariantCertificate, variant: Variant) -> str:
+    speeds = ", ".join(f"{rate:,.0f}" for rate in variant.images_per_second.values())
+    errors = result.against_float32
+    if errors is None:
+        return f"| {result.variant} | not measured | | | | | {speeds} |"
+    psnr = "no difference" if errors.psnr_db is None else f"{errors.psnr_db:.1f} dB"
+    return (
+        f"| {result.variant} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
+        f"| {result.uint8_differing_share:.4%} (by {result.uint8_max_difference} at most) | {speeds} |"
+    )

@@ -1,253 +1,141 @@
-"""The certificate: how far the file on disk is from the eager module, and whether it behaves as it promises.
-
-Nothing here needs torch: the reference comes as arrays or as a function.
-"""
+"""The certificate of an export: what the final file gives, beside what the generator gave before it was exported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from .artifact import Manifest
-from .artifact.certificate import Certificate, Errors, Gate, VariantCertificate
-from .artifact.runtime import PROVIDER
-from .candidate import BATCHES, SEEDS, Array, Case, Result, lone_positions, make_cases, run_candidate
+from .artifact import Manifest, run_session
+from .artifact.candidate import CertificationError, run_candidate
+from .artifact.cases import Array, Cases
+from .artifact.certificate import Certificate, Options, VariantCertificate
+from .artifact.evidence import Evidence, Reference
+from .artifact.verify import summarise
 
-TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
-ROUNDING_LIMIT: Final = 1  # uint8 steps: one rounding may fall on the other side
-RANGE_SLACK: Final = 1e-6
+MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
 
-Reference = Callable[[NDArray[np.float32], "NDArray[np.int64] | None"], tuple[Array, Array]]
-"""(latents, labels) -> pixels of the eager module in float32 and in float64."""
+Labels = NDArray[np.int64] | None
+
+
+class Drawer(Protocol):
+    """What a certificate compares with."""
+
+    name: str
+    in_train_mode: tuple[str, ...]  # layers that eval() does not reach
+
+    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
+        """Pixels (N, C, H, W) in float32 and, if there is such a reference, in float64."""
+        ...
+
+
+class EagerDrawer:
+    """The module in eager PyTorch on the CPU, in float32 and in a float64 copy."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module32 = copy.deepcopy(module).float().eval()
+        self._module64: nn.Module | None = copy.deepcopy(module).double().eval()
+        children = self._module32.named_modules()
+        self.in_train_mode = tuple(name or "the module itself" for name, child in children if child.training)
+        self.name = "eager PyTorch on the CPU, eval mode"
+
+    @torch.no_grad()
+    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
+        latents = torch.from_numpy(z)
+        labels = () if label is None else (torch.from_numpy(label),)
+        float32 = self._module32(latents, *labels).float().numpy()
+        if self._module64 is None:
+            return float32, None
+        try:
+            return float32, self._module64(latents.double(), *labels).numpy()
+        except RuntimeError:  # the module makes float32 tensors of its own, which float64 weights can't be used with
+            self._module64 = None
+            self.name += "; it can't run in float64"
+            return float32, None
+
+
+class GraphDrawer:
+    """A graph made elsewhere, run without ONNX Runtime's optimisations: the next best to its author's module."""
+
+    name = "ONNX Runtime without graph optimisations (the graph was made elsewhere: there is no module to compare with)"
+    in_train_mode: tuple[str, ...] = ()
+
+    def __init__(self, content: bytes) -> None:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
+        return run_session(self._session, z, label, pixels=True)[1], None
+
+
+def drawer_of(generator: nn.Module | onnx.ModelProto) -> Drawer:
+    """The best reference there is for a generator."""
+    if isinstance(generator, onnx.ModelProto):
+        return GraphDrawer(generator.SerializeToString())
+    return EagerDrawer(generator)
+
+
+def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], None] = lambda *_: None) -> Reference:
+    """Draw all cases with the reference, and look whether it keeps what the certificate promises.
+
+    Args:
+        progress: told (images so far, images in all).
+
+    Raises:
+        CertificationError: the reference fails on one of them.
+    """
+    float32: dict[str, Array] = {}
+    float64: dict[str, Array] = {}
+    total, done, changed, moved = sum(len(case.z) for case in cases.values()), 0, 0, 0
+    for name, case in cases.items():
+        try:
+            float32[name], exact = drawer.draw(case.z, case.label)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise CertificationError(
+                f"the generator itself fails on {name}, a batch of {len(case.z)}: {reason}", "dynamic_batch"
+            ) from error
+        if exact is not None:
+            float64[name] = exact
+        done += len(case.z)
+        progress(done, total)
+        first = float32.get(case.copy_of)
+        if first is not None:
+            difference = np.abs(float32[name] - first[case.start : case.start + len(case.z)])
+            if len(first) == len(case.z):
+                changed += int((difference > MOVED).sum())
+            else:
+                moved += int((difference.reshape(len(difference), -1).max(axis=1) > MOVED).sum())
+    if len(float64) < len(float32):
+        float64.clear()
+    return Reference(float32, float64, drawer.in_train_mode, changed, moved)
 
 
 def certify_variant(
-    directory: Path, manifest: Manifest, variant: str, reference: Reference
+    directory: Path, manifest: Manifest, variant: str, cases: Cases, reference: Reference, options: Options
 ) -> tuple[VariantCertificate, dict[str, float]]:
-    """Compare one variant on disk with the reference; returns the measurements and the speeds by batch size."""
-    cases = make_cases(manifest)
+    """Compare one variant on disk with the reference; returns the measurements and the speeds by batch size.
+
+    Raises:
+        CertificationError: the file could not be run at all.
+    """
     results, speeds = run_candidate(directory, variant, cases)
-    refused = {name: result.error for name, result in results.items() if result.error is not None}
-    gates = [_gate_runs(refused)]
-    if not refused:
-        wanted = {name: reference(case.z, case.label) for name, case in cases.items()}
-        gates += _signature_gates(manifest, cases, results)
-    if all(gate.passed for gate in gates):
-        compared = _Compared(results, wanted)
-        # The first gate that fails is the one that is told, so causes stand before their effects.
-        gates += [
-            *_behaviour_gates(cases, results),
-            *_value_gates(manifest, results),
-            *compared.gates(),
-            *_distinct_gates(manifest, results),
-        ]
-        errors = (compared.against32, compared.against64, compared.own)
-        share, steps = compared.differing_share, compared.max_steps
-    else:
-        nothing = Errors(max_abs=float("inf"), mean_abs=float("inf"), p999_abs=float("inf"), psnr_db=None)
-        errors, share, steps = (nothing, nothing, nothing), 1.0, 255
-    certificate = VariantCertificate(
-        variant=variant,
-        provider=PROVIDER,
-        images=sum(len(case.z) for case in cases.values()),
-        batches=list(BATCHES),
-        seeds=list(SEEDS),
-        against_float32=errors[0],
-        against_float64=errors[1],
-        float32_against_float64=errors[2],
-        uint8_differing_share=share,
-        uint8_max_difference=steps,
-        gates=gates,
-    )
-    return certificate, speeds
+    evidence = Evidence(manifest, cases, results, reference)
+    return summarise(variant, evidence, options), speeds
 
 
-def certificate_of(manifest: Manifest, results: Sequence[VariantCertificate], reference: str) -> Certificate:
+def certificate_of(
+    manifest: Manifest, results: list[VariantCertificate], reference: str, options: Options
+) -> Certificate:
     """The document that is stored."""
-    return Certificate(manifest_identity=manifest.identity(), reference=reference, results=list(results))
-
-
-class _Compared:
-    """Differences over all cases."""
-
-    def __init__(self, results: dict[str, Result], wanted: dict[str, tuple[Array, Array]]) -> None:
-        candidate = np.concatenate([result.pixels.ravel() for result in results.values()]).astype(np.float64)
-        float32 = np.concatenate([wanted[name][0].ravel() for name in results]).astype(np.float64)
-        float64 = np.concatenate([wanted[name][1].ravel() for name in results]).astype(np.float64)
-        images = np.concatenate([result.image.ravel() for result in results.values()]).astype(np.int16)
-        self.against32 = errors_between(candidate, float32)
-        self.against64 = errors_between(candidate, float64)
-        self.own = errors_between(float32, float64)
-        steps = np.abs(images - to_uint8(float32).astype(np.int16))
-        self.differing_share = float((steps > 0).mean())
-        self.max_steps = int(steps.max())
-        self.worst_case = max(results, key=lambda name: float(np.abs(results[name].pixels - wanted[name][0]).max()))
-
-    def gates(self) -> list[Gate]:
-        return [
-            Gate(
-                code="tolerance",
-                passed=self.against32.max_abs <= TOLERANCE,
-                measured=self.against32.max_abs,
-                limit=TOLERANCE,
-                unit="largest absolute error of pixels on [-1, 1]",
-                what=f"ONNX Runtime gives the pixels of eager PyTorch (worst case: {self.worst_case})",
-                advice="a layer was exported with other parameters, e.g. another eps or a layer left in train mode",
-            ),
-            Gate(
-                code="uint8_rounding",
-                passed=self.max_steps <= ROUNDING_LIMIT,
-                measured=self.max_steps,
-                limit=ROUNDING_LIMIT,
-                unit="largest difference in uint8 steps",
-                what="the uint8 image is the rounded float image of eager PyTorch",
-                advice="the scaling or rounding at the end of the graph is wrong",
-            ),
-        ]
-
-
-def errors_between(candidate: Array, reference: Array) -> Errors:
-    """Maximum, mean and 99.9th percentile of |candidate - reference|, and PSNR for values on [-1, 1]."""
-    difference = np.abs(candidate - reference)
-    mean_square = float(np.square(difference).mean())
-    return Errors(
-        max_abs=float(difference.max()),
-        mean_abs=float(difference.mean()),
-        p999_abs=float(np.quantile(difference, 0.999)),
-        psnr_db=10 * float(np.log10(4.0 / mean_square)) if mean_square else None,
-    )
-
-
-def to_uint8(pixels: Array) -> NDArray[np.uint8]:
-    """[-1, 1] -> 0..255, rounded half to even."""
-    return np.clip(np.rint((pixels + 1.0) * 127.5), 0, 255).astype(np.uint8)
-
-
-def _gate_runs(refused: Mapping[str, str]) -> Gate:
-    first = f": {next(iter(refused))}: {next(iter(refused.values()))}" if refused else ""
-    return Gate(
-        code="dynamic_batch",
-        passed=not refused,
-        measured=len(refused),
-        limit=0,
-        unit="refused batches",
-        what=f"the graph runs at every batch size, latent and label{first}",
-        advice="a batch size or a class count was baked into the graph; use -1 and x.shape[0] in reshapes",
-    )
-
-
-def _signature_gates(manifest: Manifest, cases: dict[str, Case], results: dict[str, Result]) -> list[Gate]:
-    size = (manifest.image.channels, manifest.image.height, manifest.image.width)
-    shapes = [
-        name
-        for name, result in results.items()
-        if result.image.shape != (len(cases[name].z), *size) or result.pixels.shape != result.image.shape
-    ]
-    dtypes = [n for n, r in results.items() if r.image.dtype != np.uint8 or r.pixels.dtype != np.float32]
-    wild = [name for name, result in results.items() if not np.isfinite(result.pixels).all()]
-    return [
-        Gate(
-            code="shape",
-            passed=not shapes,
-            measured=len(shapes),
-            limit=0,
-            unit="batches of another shape",
-            what=f"outputs are (N, {', '.join(map(str, size))})",
-            advice="the generator gives another image size or layout than declared",
-        ),
-        Gate(
-            code="dtype",
-            passed=not dtypes,
-            measured=len(dtypes),
-            limit=0,
-            unit="batches of another type",
-            what="outputs are uint8 and float32",
-            advice="a layer of another precision is in the graph",
-        ),
-        Gate(
-            code="finite",
-            passed=not wild,
-            measured=len(wild),
-            limit=0,
-            unit="batches with NaN or infinity",
-            what="every pixel is a finite number",
-            advice="a weight is NaN or a layer overflows; export an earlier checkpoint",
-        ),
-    ]
-
-
-def _value_gates(manifest: Manifest, results: dict[str, Result]) -> list[Gate]:
-    low, high = manifest.image.value_range
-    smallest = min(float(result.pixels.min()) for result in results.values())
-    largest = max(float(result.pixels.max()) for result in results.values())
-    excess = max(low - smallest, largest - high, 0.0)
-    middle = (low + high) / 2
-    if smallest >= middle or largest <= middle:
-        excess = max(excess, smallest - low, high - largest)
-    return [
-        Gate(
-            code="value_range",
-            passed=excess <= RANGE_SLACK,
-            measured=excess,
-            limit=RANGE_SLACK,
-            unit="outside the declared range, or unused of it",
-            what=f"pixels are on [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})",
-            advice="the declared output range is wrong, e.g. a sigmoid generator declared as tanh",
-        )
-    ]
-
-
-def _behaviour_gates(cases: dict[str, Case], results: dict[str, Result]) -> list[Gate]:
-    largest_name = f"seed{SEEDS[0]}_batch{max(BATCHES)}"
-    largest = results[largest_name]
-    moved = sum(
-        not (
-            np.array_equal(results[f"alone{i}"].image[0], largest.image[i])
-            and np.array_equal(results[f"alone{i}"].pixels[0], largest.pixels[i])
-        )
-        for i in lone_positions(cases[largest_name])
-    )
-    changed = int((results["repeat"].pixels != largest.pixels).sum())
-    return [
-        Gate(
-            code="deterministic",
-            passed=changed == 0,
-            measured=changed,
-            limit=0,
-            unit="pixels that differ between two runs",
-            what="the same input gives the same image twice",
-            advice="noise is drawn or dropout is on inside the graph; export in eval mode, pass noise as latents",
-        ),
-        Gate(
-            code="batch_invariant",
-            passed=moved == 0,
-            measured=moved,
-            limit=0,
-            unit="images that differ alone and in a batch",
-            what="an image does not depend on its neighbours in the batch",
-            advice="batch statistics are used; export in eval mode, with BatchNorm's running statistics",
-        ),
-    ]
-
-
-def _distinct_gates(manifest: Manifest, results: dict[str, Result]) -> list[Gate]:
-    gates = [_distinct_gate("latents", "latent", results)]
-    return [*gates, _distinct_gate("labels", "label", results)] if manifest.classes > 1 else gates
-
-
-def _distinct_gate(case: str, what: str, results: dict[str, Result]) -> Gate:
-    images = results[case].image
-    copies = len(images) - len({image.tobytes() for image in images})
-    return Gate(
-        code=f"{case}_matter",
-        passed=copies == 0,
-        measured=copies,
-        limit=0,
-        unit="images that equal another one",
-        what=f"every {what} gives an image of its own",
-        advice=f"the generator ignores its {case}, or has collapsed; look at the training run's samples",
-    )
+    return Certificate(manifest_identity=manifest.identity(), reference=reference, options=options, results=results)

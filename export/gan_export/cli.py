@@ -7,21 +7,26 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
-from rich.table import Table
 
 from gan_training.command import run_command
 
-from .artifact.certificate import Certificate
+from .adapter import ImageShape, Range
+from .artifact.candidate import CertificationError
+from .artifact.certificate import TOLERANCE, Options
+from .artifact.gates import ALLOWABLE
 from .artifact.manifest import ModelName
-from .candidate import CertificationError
 from .capture import CaptureError
-from .intake import IntakeError, load_source
 from .package import Exported, ExportError, export
+from .refusal import IntakeError
+from .show import show_certificate
+from .sources import load_source
+from .store import put_into_store
+from .wishes import Wishes
 
 EPILOG = """
 Examples:
@@ -30,7 +35,15 @@ Examples:
 
   gan-export runs/digits/ckpt.pt --name digits --out models/digits --force
 
-Then: bentoml serve
+  gan-export netG.pth                                        names the families that fit
+
+  gan-export netG.pth --family pytorch-examples/dcgan
+
+  gan-export G.pth --module model.py:Generator --init nz=100 --latent 100 --classes 10
+
+  gan-export generator.onnx --latent-input noise
+
+Then: bentoml serve. Exit codes: 0, 1 (refused or failed, nothing was written), 2 (bad arguments), 130 (Ctrl-C).
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -43,21 +56,122 @@ class WeightsOption(StrEnum):
     RAW = "raw"
 
 
+class DistributionOption(StrEnum):
+    """What latents are drawn from."""
+
+    NORMAL = "normal"
+    UNIFORM = "uniform"
+
+
+class LatentShapeOption(StrEnum):
+    """(N, D) or (N, D, 1, 1)."""
+
+    FLAT = "flat"
+    MAP = "map"
+
+
+class LabelOption(StrEnum):
+    """How a module wants its labels."""
+
+    IDS = "ids"
+    ONE_HOT = "one-hot"
+    NONE = "none"
+
+
+class OrderOption(StrEnum):
+    """Of a module's arguments."""
+
+    LATENT_FIRST = "latent-first"
+    LABEL_FIRST = "label-first"
+
+
+FOREIGN = "Somebody else's generator"
+MODULE = "With --module"
+GRAPH = "Of an ONNX file"
+
+
 @app.command(epilog=EPILOG)
 def export_command(
-    weights_file: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="ckpt.pt of gan-train.")],
+    weights_file: Annotated[
+        Path,
+        typer.Argument(metavar="WEIGHTS", help="ckpt.pt of gan-train, a .pt, .pth or .safetensors file, or .onnx."),
+    ],
     out: Annotated[Path | None, typer.Option(help="Artifact folder. Default: models/NAME.")] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name that clients will use. Default: the run's folder name.")
+        str | None, typer.Option(help="Name that clients will use. Default: the run's folder name, or the file's.")
     ] = None,
     weights: Annotated[
-        WeightsOption, typer.Option(help="ema: averaged over training; raw: the last step's.")
+        WeightsOption, typer.Option(help="ema: averaged over training, if there are any; raw: the last step's.")
     ] = WeightsOption.EMA,
     class_names: Annotated[
         Path | None, typer.Option(help="Text file with a class name on each line, in the order of the ids.")
     ] = None,
+    tolerance: Annotated[
+        float, typer.Option(help="Largest absolute error of pixels on [-1, 1].", min=1e-9, max=2.0)
+    ] = TOLERANCE,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CODE", help=f"Let this gate fail; can be repeated. One of {', '.join(ALLOWABLE)}."),
+    ] = None,
+    store: Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
+    family: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Public repository the weights are from.", rich_help_panel=FOREIGN),
+    ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:CLASS", help="Your own file and class. This runs your file.", rich_help_panel=FOREIGN
+        ),
+    ] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Constructor argument, or a family's answer; repeated.", rich_help_panel=FOREIGN
+        ),
+    ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Where in the file the weights are, e.g. generator.", rich_help_panel=FOREIGN),
+    ] = None,
+    latent: Annotated[
+        int | None,
+        typer.Option(metavar="D", help="Length of a latent vector.", min=1, max=65536, rich_help_panel=FOREIGN),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Number of classes; 0 or absent: none.", min=0, rich_help_panel=FOREIGN),
+    ] = None,
+    distribution: Annotated[
+        DistributionOption | None,
+        typer.Option(help="What latents are drawn from. Default: normal.", rich_help_panel=FOREIGN),
+    ] = None,
+    image_shape: Annotated[
+        str | None,
+        typer.Option(metavar="C,H,W", help="Where the output does not tell it.", rich_help_panel=FOREIGN),
+    ] = None,
+    output_range: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="-1,1 (tanh) or 0,1 (sigmoid).", rich_help_panel=FOREIGN),
+    ] = None,
+    latent_shape: Annotated[
+        LatentShapeOption | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)
+    ] = None,
+    label_as: Annotated[LabelOption | None, typer.Option(help="How labels are passed.", rich_help_panel=MODULE)] = None,
+    argument_order: Annotated[
+        OrderOption | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)
+    ] = None,
+    latent_input: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Input that takes latents.", rich_help_panel=GRAPH)
+    ] = None,
+    label_input: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Input that takes labels.", rich_help_panel=GRAPH)
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Output that gives images.", rich_help_panel=GRAPH)
+    ] = None,
 ) -> None:
     """Export a generator to ONNX and certify the file; on failure there is no artifact and the reason is told."""
     console = Console(stderr=True)
@@ -69,45 +183,55 @@ def export_command(
             f"{chosen!r}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
             param_hint="--name",
         ) from None
-    names = None if class_names is None else _read_names(class_names)
-    with console.status("reading the checkpoint") as status:
-        source = load_source(weights_file, weights.value, names)
+    unknown = [code for code in allow or () if code not in ALLOWABLE]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")
+    wishes = Wishes(
+        weights=weights.value,
+        weights_key=weights_key,
+        family=family,
+        module=module,
+        init=_assignments(init or []),
+        latent_dim=latent,
+        classes=classes,
+        class_names=None if class_names is None else _read_names(class_names),
+        distribution=None if distribution is None else distribution.value,
+        latent_shape=None if latent_shape is None else latent_shape.value,
+        label_as=None if label_as is None else _underscored(label_as),
+        order=None if argument_order is None else _underscored(argument_order),
+        image_shape=None if image_shape is None else _image_shape(image_shape),
+        output_range=None if output_range is None else _output_range(output_range),
+        latent_input=latent_input,
+        label_input=label_input,
+        output=output,
+    )
+    with console.status("reading the file") as status:
         exported = export(
-            source,
+            load_source(weights_file, wishes, status.update),
             chosen,
             out or Path("models") / chosen,
+            options=Options(tolerance=tolerance, allowed=tuple(sorted(set(allow or ())))),
             force=force,
-            progress=lambda text: status.update(text),
+            progress=status.update,
         )
+        tag = put_into_store(exported.artifact) if store else None
     if as_json:
         print(json.dumps(exported.certificate.model_dump(mode="json")))
     else:
-        _show(exported)
+        _show(exported, tag)
 
 
-def _show(exported: Exported) -> None:
+def _show(exported: Exported, tag: str | None) -> None:
     artifact, console = exported.artifact, Console()
-    console.print(_gate_table(exported.certificate))
-    for result, variant in zip(exported.certificate.results, artifact.manifest.variants, strict=True):
+    for note in exported.notes:
+        console.print(note, highlight=False, soft_wrap=True)
+    show_certificate(exported.certificate, console)
+    for variant in artifact.manifest.variants:
         speeds = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in variant.images_per_second.items())
-        console.print(
-            f"{result.variant}: {result.images} images differ from eager PyTorch by "
-            f"{result.against_float32.max_abs:.2e} at most ({result.against_float32.mean_abs:.2e} in the mean), "
-            f"{result.uint8_differing_share:.4%} of uint8 pixels by {result.uint8_max_difference} at most; "
-            f"images/s: {speeds}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"{variant.name}: images/s: {speeds}", highlight=False, soft_wrap=True)
+    if tag is not None:
+        console.print(f"in BentoML's model store as {tag}", highlight=False, soft_wrap=True)
     console.print(f"{artifact.directory}; next: bentoml serve", highlight=False, soft_wrap=True)
-
-
-def _gate_table(certificate: Certificate) -> Table:
-    table = Table("variant", "gate", "", "measured", "limit", "unit", box=None, pad_edge=False)
-    for result in certificate.results:
-        for gate in result.gates:
-            verdict = "ok" if gate.passed else "FAILED"
-            table.add_row(result.variant, gate.code, verdict, f"{gate.measured:.3g}", f"{gate.limit:g}", gate.unit)
-    return table
 
 
 def _name_of(weights_file: Path) -> str:
@@ -117,9 +241,38 @@ def _name_of(weights_file: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
 
 
-def _read_names(path: Path) -> list[str]:
+def _assignments(texts: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{name!r}: write it as KEY=VALUE", param_hint="--init")
+    return {name.strip(): value for name, _, value in pairs}
+
+
+def _image_shape(text: str) -> ImageShape:
+    sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
+    if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in (1, 3) or not all(0 < size <= 4096 for size in sizes):
+        raise typer.BadParameter(
+            f"{text!r}: write channels (1 or 3), height and width, e.g. 3,64,64", param_hint="--image-shape"
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _output_range(text: str) -> Range:
+    known: dict[str, Range] = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
+    found = known.get(text.replace(" ", ""))
+    if found is None:
+        raise typer.BadParameter(f"{text!r}: use one of {', '.join(known)}", param_hint="--output-range")
+    return found
+
+
+def _underscored(option: StrEnum) -> Any:
+    return option.value.replace("-", "_")
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise IntakeError(f"{path}: class names can't be read: {reason}") from error

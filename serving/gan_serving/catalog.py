@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from gan_client.types import ModelInfo
+from gan_client.types import CertificateSummary, ModelInfo
 from gan_export.artifact import MANIFEST_FILE, ArtifactError, Manifest, find_artifacts, load_artifact
+from gan_export.artifact.certificate import Certificate
+from gan_export.artifact.reading import read_certificate
 
 from .batcher import Batcher
 from .engine import Engine
@@ -24,6 +26,7 @@ class Generator:
     """A generator that is being served."""
 
     manifest: Manifest
+    certificate: Certificate
     batcher: Batcher
     exported_at: float  # seconds since the epoch, of the manifest file
 
@@ -38,6 +41,7 @@ class Generator:
             latent_distribution=manifest.latent.distribution,
             class_names=manifest.class_names,
             family=manifest.family,
+            certificate=summary_of(self.certificate),
             default=default,
         )
 
@@ -57,14 +61,16 @@ class Catalog:
             artifact = load_artifact(directory)
             if artifact.name in self._generators:
                 raise ArtifactError(
-                    f"{directory}: another artifact is named {artifact.name!r} too; this one is left out"
+                    "name_taken", f"{directory}: another artifact is named {artifact.name!r} too; this one is left out"
                 )
+            certificate = read_certificate(artifact)
             engine = Engine(artifact, threads=self._settings.session_threads)
         except ArtifactError as error:
-            logger.error("generator not loaded: %s", error)
+            logger.error("generator not loaded: [%s] %s", error.code, error)
             return
         self._generators[artifact.name] = Generator(
             artifact.manifest,
+            certificate,
             Batcher(
                 engine.run,
                 max_batch=self._settings.max_batch,
@@ -104,6 +110,18 @@ class Catalog:
         if name is None or name not in self._generators:
             raise UnknownModelError(f"model {name!r} is unknown; this service has {known}", "model")
         return self._generators[name]
+
+
+def summary_of(certificate: Certificate) -> CertificateSummary:
+    """The certificate of the first variant, in short."""
+    result = certificate.results[0]
+    return CertificateSummary(
+        reference=certificate.reference,
+        images=result.compared,
+        max_abs_error=result.against_float32.max_abs if result.against_float32 else None,
+        gates=[gate.code for gate in result.gates if gate.passed],
+        allowed=[gate.code for gate in result.gates if gate.allowed],
+    )
 
 
 def artifact_directories(folders: Iterable[Path]) -> list[Path]:

@@ -11,7 +11,7 @@ import bentoml
 from _bentoml_sdk.io_models import IODescriptor
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gan_client.types import GenerateRequest, GenerateResponse, ModelList
@@ -57,13 +57,14 @@ async def list_models(request: Request) -> Response:
 
 
 async def show_model(request: Request) -> Response:
-    """GET /models/{name}: the whole manifest."""
+    """GET /models/{name}: the whole manifest, and `certificate`, the whole certificate."""
     catalog: Catalog = request.app.state.catalog
     try:
         generator = catalog.get(request.path_params["name"])
     except UnknownModelError as error:
         return error_response(error)
-    return Response(generator.manifest.to_json(), media_type="application/json")
+    content = generator.manifest.model_dump(mode="json")
+    return JSONResponse(content | {"certificate": generator.certificate.model_dump(mode="json")})
 
 
 pages = Starlette(routes=[Route("/models", list_models), Route("/models/{name}", show_model)])

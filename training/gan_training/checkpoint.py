@@ -115,15 +115,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: is not a checkpoint that is safe to load: {reason}") from error
     except Exception as error:  # what an unpickler says of damaged bytes can be of any type
         raise CheckpointError(f"{path}: is not a checkpoint that can be read: {_first_line(error)}") from error
+    try:
+        return parse_checkpoint(content)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def parse_checkpoint(content: object) -> Checkpoint:
+    """What a checkpoint file holds, as plain values and tensors, made into a Checkpoint.
+
+    Raises:
+        CheckpointError: it is not of gan-train, of a newer version, or lacks something.
+    """
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: is not a checkpoint of gan-train (no {FORMAT!r} mark in it)")
+        raise CheckpointError(f"is not a checkpoint of gan-train (no {FORMAT!r} mark in it)")
     version = content.get("version")
     if type(version) is not int or version != VERSION:
-        raise CheckpointError(f"{path}: checkpoint version {version!r}; this ganworks reads {VERSION}")
+        raise CheckpointError(f"checkpoint version {version!r}; this ganworks reads {VERSION}")
     try:
         return _from_content(content)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: the checkpoint is damaged: {_first_line(error)}") from error
+        raise CheckpointError(f"the checkpoint is damaged: {_first_line(error)}") from error
 
 
 def _from_content(content: dict[str, Any]) -> Checkpoint:

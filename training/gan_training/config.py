@@ -145,7 +145,8 @@ class TrainConfig:
 
 TYPE_DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "dcgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
-    "cgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
+    # One seed, 1,000 steps on digits: Frechet distance 0.039 (0.049 with 0.3 and 32), recall 0.58 (0.53).
+    "cgan": {"r1_gamma": 1.0, "embed_dim": 8, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
     "acgan": {"r1_gamma": 0.3, "generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.99},
     "wgan": {"generator_lr": 5e-4, "critic_lr": 5e-4, "beta2": 0.9},
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
 
 
 class _Strict(BaseModel):
@@ -17,11 +19,23 @@ class Gate(_Strict):
 
     code: str
     passed: bool
+    allowed: bool = False  # it did not pass, and whoever exported said that it need not
     measured: float
     limit: float
     unit: str
     what: str  # one sentence: what was checked
     advice: str  # what is likely wrong when it fails, and what to do
+
+    @property
+    def failed(self) -> bool:
+        return not self.passed and not self.allowed
+
+    def complaint(self) -> str:
+        """Why it failed, in one line."""
+        return (
+            f"failed the gate {self.code!r}: {self.what}; measured {self.measured:.6g} {self.unit}, "
+            f"the limit is {self.limit:g}. Likely cause: {self.advice}"
+        )
 
 
 class Errors(_Strict):
@@ -33,20 +47,28 @@ class Errors(_Strict):
     psnr_db: float | None  # None: no difference at all
 
 
+class Options(_Strict):
+    """What whoever exported chose."""
+
+    tolerance: Annotated[float, Field(gt=0, le=2)] = TOLERANCE
+    allowed: tuple[str, ...] = ()  # codes of gates that need not pass
+
+
 class VariantCertificate(_Strict):
     """Measurements of one variant with one provider."""
 
     variant: str
     provider: str
-    images: int  # how many were compared
+    images: int  # how many were drawn
+    compared: int  # how many of them were compared with the reference
     batches: list[int]
     seeds: list[int]
-    against_float32: Errors  # candidate - eager PyTorch in float32
-    against_float64: Errors  # candidate - eager PyTorch in float64
-    float32_against_float64: Errors  # eager PyTorch's own rounding, to compare with
-    uint8_differing_share: float  # of all uint8 pixels
-    uint8_max_difference: int
-    gates: list[Gate]
+    against_float32: Errors | None  # candidate - reference in float32; None: it did not come so far
+    against_float64: Errors | None  # candidate - reference in float64; None: there is none
+    float32_against_float64: Errors | None  # the reference's own rounding, to compare with
+    uint8_differing_share: float | None  # of all uint8 pixels
+    uint8_max_difference: int | None
+    gates: list[Gate]  # in their order, up to the first that failed
 
 
 class Certificate(_Strict):
@@ -55,12 +77,18 @@ class Certificate(_Strict):
     schema_version: Literal[1] = 1
     manifest_identity: str
     reference: str
+    options: Options
     results: list[VariantCertificate]
 
     @property
-    def failures(self) -> list[Gate]:
-        """The gates that did not pass, of all variants."""
-        return [gate for result in self.results for gate in result.gates if not gate.passed]
+    def failures(self) -> list[tuple[str, Gate]]:
+        """Variant and gate, for all gates that failed."""
+        return [(result.variant, gate) for result in self.results for gate in result.gates if gate.failed]
+
+    @property
+    def allowed(self) -> list[str]:
+        """Codes of the gates that did not pass and were let through."""
+        return sorted({gate.code for result in self.results for gate in result.gates if gate.allowed})
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"

@@ -65,6 +65,14 @@ class Variant(_Strict):
     images_per_second: dict[str, float]  # batch size -> rate, measured on the exporting host
 
 
+class Golden(_Strict):
+    """Stored inputs and the reference's own pixels for them."""
+
+    file: FileName
+    sha256: Sha256
+    images: Annotated[int, Field(ge=1)]
+
+
 class Provenance(_Strict):
     """Where the weights come from."""
 
@@ -95,6 +103,7 @@ class Manifest(_Strict):
     outputs: list[TensorSpec]
     provenance: Provenance
     properties: Properties
+    golden: Golden
     variants: Annotated[list[Variant], Field(min_length=1)]
 
     @model_validator(mode="after")

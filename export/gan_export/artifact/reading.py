@@ -7,15 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from .manifest import MANIFEST_FILE, Manifest, Variant
+from .cases import Case
+from .certificate import Certificate
+from .golden import unpack_golden
+from .manifest import CERTIFICATE_FILE, MANIFEST_FILE, Manifest, Variant
 
 MAX_MANIFEST_BYTES: Final = 8 * 2**20
+MAX_FILE_BYTES: Final = 2**31  # of an ONNX file without external data
 
 
 class ArtifactError(ValueError):
-    """A directory that is no artifact, or a damaged one; the message is one line."""
+    """A directory that is no artifact, or a damaged one; the message is one line.
+
+    `code` is stable: manifest, digest, identity, signature, unloadable, golden, certificate, name_taken, or a gate's.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -35,7 +48,7 @@ class Artifact:
             if variant.name == name:
                 return variant
         known = ", ".join(variant.name for variant in self.manifest.variants)
-        raise ArtifactError(f"{self.directory}: has no variant {name!r}; it has {known}")
+        raise ArtifactError("manifest", f"{self.directory}: has no variant {name!r}; it has {known}")
 
     def path_of(self, variant: Variant) -> Path:
         return self.directory / variant.file
@@ -50,7 +63,7 @@ def load_artifact(directory: Path) -> Artifact:
     manifest = _read_manifest(directory)
     artifact = Artifact(directory, manifest)
     for variant in manifest.variants:
-        _check_digest(artifact.path_of(variant), variant)
+        read_graph(artifact, variant)
     return artifact
 
 
@@ -77,27 +90,78 @@ def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes")
+            raise ArtifactError("manifest", f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ArtifactError(f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}") from error
+        raise ArtifactError(
+            "manifest", f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}"
+        ) from error
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
-        raise ArtifactError(f"{path}: {where if where.isprintable() else repr(where)}: {first['msg']}") from error
-
-
-def _check_digest(path: Path, variant: Variant) -> None:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"{path}: can't be read: {error.strerror}") from error
-    if digest != variant.sha256:
         raise ArtifactError(
-            f"{path}: has sha256 {digest[:12]}..., but the manifest says {variant.sha256[:12]}...; "
-            "the file was changed after its export: export again"
+            "manifest", f"{path}: {where if where.isprintable() else repr(where)}: {first['msg']}"
+        ) from error
+
+
+def read_golden(artifact: Artifact) -> tuple[Case, NDArray[np.float32]]:
+    """The stored inputs, and the reference's pixels (N, C, H, W) for them.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or has another digest than the manifest names.
+    """
+    golden = artifact.manifest.golden
+    path = artifact.directory / golden.file
+    content = _read_checked(path, golden.sha256)
+    try:
+        return unpack_golden(content, artifact.manifest)
+    except ValueError as error:
+        raise ArtifactError("golden", f"{path}: {error}; export again") from error
+
+
+def read_certificate(artifact: Artifact) -> Certificate:
+    """certificate.json, if it is this artifact's own.
+
+    Raises:
+        ArtifactError: it is missing, unreadable, or was written for another manifest.
+    """
+    path = artifact.directory / CERTIFICATE_FILE
+    try:
+        certificate = Certificate.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArtifactError("certificate", f"{path}: can't be read: {error.strerror}; export again") from error
+    except ValueError as error:
+        raise ArtifactError("certificate", f"{path}: is no certificate of this version; export again") from error
+    if certificate.manifest_identity != artifact.manifest.identity():
+        raise ArtifactError(
+            "identity",
+            f"{path}: was written for another {MANIFEST_FILE}; the manifest was changed or the certificate swapped: "
+            "export again",
         )
+    return certificate
+
+
+def read_graph(artifact: Artifact, variant: Variant) -> bytes:
+    """The ONNX file, as the manifest knows it; raises ArtifactError if it was changed."""
+    return _read_checked(artifact.path_of(variant), variant.sha256)
+
+
+def _read_checked(path: Path, sha256: str) -> bytes:
+    """The very bytes whose digest was checked: a file that changes afterwards is never used."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ArtifactError("digest", f"{path}: is larger than {MAX_FILE_BYTES} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError("digest", f"{path}: can't be read: {error.strerror}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise ArtifactError(
+            "digest",
+            f"{path}: has sha256 {digest[:12]}..., but the manifest says {sha256[:12]}...; "
+            "the file was changed after its export: export again",
+        )
+    return content

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
-from .reading import Artifact, ArtifactError
+from .reading import Artifact, ArtifactError, read_graph
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -26,7 +26,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
         ArtifactError: the graph can't be loaded, was made for another manifest, or has another signature.
     """
     chosen = artifact.variant(variant)
-    path = artifact.path_of(chosen)
+    path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.intra_op_num_threads = threads
@@ -34,21 +34,25 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
     options.use_deterministic_compute = True
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
+        session = ort.InferenceSession(content, options, providers=[PROVIDER])
     except Exception as error:
-        raise ArtifactError(f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}") from error
+        raise ArtifactError(
+            "unloadable", f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}"
+        ) from error
     identity = session.get_modelmeta().custom_metadata_map.get(IDENTITY_KEY)
     if identity != artifact.manifest.identity():
         raise ArtifactError(
+            "identity",
             f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
-            "(its digest in the graph differs); the manifest was changed or the file swapped: export again"
+            "(its digest in the graph differs); the manifest was changed or the file swapped: export again",
         )
     for kind, declared, found in (
         ("input", artifact.manifest.inputs, session.get_inputs()),
         ("output", artifact.manifest.outputs, session.get_outputs()),
     ):
         if [tensor.name for tensor in declared] != [tensor.name for tensor in found]:
-            raise ArtifactError(f"{path}: its {kind}s are {[t.name for t in found]}, not those of the manifest")
+            names = ", ".join(tensor.name for tensor in found)
+            raise ArtifactError("signature", f"{path}: its {kind}s are {names}, not those of the manifest")
     return session
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from gan_export.artifact import SAMPLER, Artifact, ImageSpec, LatentSpec
-from gan_export.intake import Source
 from gan_export.package import Exported, export
+from gan_export.source import Source
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 
@@ -52,7 +52,7 @@ def make_source(make_net: Callable[[GeneratorSpec], nn.Module]) -> MakeSourceFn:
 
     def make(spec: GeneratorSpec, module: nn.Module | None = None, names: list[str] | None = None) -> Source:
         return Source(
-            module=module or make_net(spec),
+            generator=module or make_net(spec),
             family="test/family",
             hyperparameters=spec.to_dict(),
             latent=LatentSpec(dim=spec.latent_dim, distribution=spec.latent, sampler=SAMPLER),

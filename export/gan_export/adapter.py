@@ -1,0 +1,239 @@
+"""Whatever a generator's own forward wants and gives, called as module(z[, label]) -> (N, C, H, W) on [-1, 1]."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .artifact import draw
+from .refusal import IntakeError
+
+LatentShape = Literal["flat", "map"]
+LabelInput = Literal["ids", "one_hot", "one_hot_map", "none", "null"]
+Order = Literal["latent_first", "label_first"]
+Layout = Literal["nchw", "nhwc", "nhw", "flat"]
+ImageShape: TypeAlias = tuple[int, int, int]  # (C, H, W)
+Range: TypeAlias = tuple[float, float]
+
+TANH: Final[Range] = (-1.0, 1.0)
+SIGMOID: Final[Range] = (0.0, 1.0)
+CHANNELS: Final = (1, 3)
+
+_LATENT_WORDS: Final = {"flat": "(N, {z})", "map": "(N, {z}, 1, 1)"}
+_LABEL_WORDS: Final = {
+    "ids": "labels as ids (N,)",
+    "one_hot": "one-hot labels (N, {k})",
+    "one_hot_map": "one-hot labels (N, {k}, 1, 1)",
+    "none": "no labels",
+    "null": "None for the label",
+}
+RANGE_IMAGES: Final = 64
+RANGE_SLACK: Final = 1e-5
+NEGATIVE: Final = -0.05  # a tanh generator goes below this, a sigmoid one can't
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How a generator wants to be called and what its output means."""
+
+    latent_dim: int
+    classes: int
+    latent_shape: LatentShape
+    label: LabelInput
+    order: Order
+    layout: Layout
+    image_shape: ImageShape
+    output: tuple[int | str, ...] = ()
+    """Where the image is in what forward returns: indices, keys or attributes; () if it is returned itself."""
+    label_name: str | None = None
+    """Pass the label by this name; None: by position."""
+    value_range: Range = TANH
+    """Range of the module's own output."""
+
+    @property
+    def label_dtype(self) -> torch.dtype | None:
+        """Type of the label argument; None without one."""
+        return {"ids": torch.int64, "one_hot": torch.float32, "one_hot_map": torch.float32}.get(self.label)
+
+    def describe(self) -> str:
+        """In words, on one line."""
+        latent = f"latents {_LATENT_WORDS[self.latent_shape].format(z=self.latent_dim)}"
+        label = _LABEL_WORDS[self.label].format(k=self.classes)
+        arguments = [latent] if self.label == "none" else [latent, label]
+        if self.order == "label_first":
+            arguments.reverse()
+        shape = "N, {}, {}, {}".format(*self.image_shape)
+        if self.layout != "nchw":
+            shape += f" from {self.layout.upper()}"
+        where = f" at {_path_words(self.output)}" if self.output else ""
+        low, high = self.value_range
+        return f"{' then '.join(arguments)} -> images ({shape}) on [{low:g}, {high:g}]{where}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest's hyperparameters: plain values."""
+        return dataclasses.asdict(self) | {
+            "image_shape": list(self.image_shape),
+            "output": list(self.output),
+            "value_range": list(self.value_range),
+        }
+
+
+class Adapted(nn.Module):
+    """A generator behind its convention: z (N, latent_dim) float32[, label (N,) int64] -> (N, C, H, W) on [-1, 1]."""
+
+    def __init__(self, generator: nn.Module, convention: Convention) -> None:
+        super().__init__()
+        self.generator = generator
+        self.convention = convention
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        convention = self.convention
+        image = pick(call(self.generator, convention, z, label), convention.output)
+        pixels = to_nchw(image, convention.layout, convention.image_shape)
+        return pixels * 2.0 - 1.0 if convention.value_range == SIGMOID else pixels
+
+
+@dataclass(frozen=True)
+class RangeFinding:
+    """Smallest and largest output over some images, and what range that speaks for."""
+
+    low: float
+    high: float
+    suggested: Range | None
+    """None: neither [-1, 1] nor [0, 1] is likelier."""
+    certain: bool
+    """Whether it may be taken without asking."""
+
+    def describe(self) -> str:
+        """In words, for a refusal or the terminal."""
+        found = f"its output is between {self.low:.4g} and {self.high:.4g} on {RANGE_IMAGES} images"
+        return found if self.certain else f"{found}, which can be either range: give --output-range -1,1 or 0,1"
+
+
+def call(generator: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+    """What the generator's own forward returns for the convention's arguments."""
+    latent = z.reshape(*z.shape, 1, 1) if convention.latent_shape == "map" else z
+    if convention.label == "none":
+        return generator(latent)
+    given = None if label is None else encode(label, convention, z.dtype)
+    if convention.label_name is not None:
+        return generator(latent, **{convention.label_name: given})
+    return generator(latent, given) if convention.order == "latent_first" else generator(given, latent)
+
+
+def encode(label: Tensor, convention: Convention, dtype: torch.dtype) -> Tensor:
+    """Ids (N,) as the generator wants them; one-hot labels are of the latents' type."""
+    if convention.label == "ids":
+        return label
+    hot = F.one_hot(label, convention.classes).to(dtype)
+    return hot.reshape(*hot.shape, 1, 1) if convention.label == "one_hot_map" else hot
+
+
+def pick(output: Any, path: Sequence[int | str]) -> Any:
+    """The element of a nested output at `path`."""
+    for step in path:
+        named = isinstance(step, str) and not isinstance(output, Mapping)
+        output = getattr(output, str(step)) if named else output[step]
+    return output
+
+
+def to_nchw(image: Tensor, layout: Layout, shape: ImageShape) -> Tensor:
+    """Any layout -> (N, C, H, W)"""
+    if layout == "nhwc":
+        return image.permute(0, 3, 1, 2)
+    return image if layout == "nchw" else image.reshape(-1, *shape)
+
+
+def tensors_in(output: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], Tensor]]:
+    """Tensors of a nested output with their places, in order."""
+    if isinstance(output, Tensor):
+        yield path, output
+        return
+    steps: Sequence[tuple[int | str, Any]] = ()
+    if isinstance(output, Mapping):
+        steps = [(key, value) for key, value in output.items() if isinstance(key, str)]
+    elif isinstance(output, tuple | list):
+        steps = list(enumerate(output))
+    elif dataclasses.is_dataclass(output):
+        steps = [(field.name, getattr(output, field.name)) for field in dataclasses.fields(output)]
+    for step, value in steps:
+        yield from tensors_in(value, (*path, step))
+
+
+def read_layout(shape: Sequence[int], wanted: ImageShape | None) -> tuple[Layout, ImageShape] | None:
+    """How an output of `shape` (N, ...) holds images; None if it does not, or if only `--image-shape` can tell.
+
+    Args:
+        shape: of the output, N included.
+        wanted: (C, H, W) if it was given.
+    """
+    rest = tuple(shape[1:])
+    if wanted is not None:
+        channels, height, width = wanted
+        layouts: dict[Layout, tuple[int, ...]] = {
+            "nchw": (channels, height, width),
+            "nhwc": (height, width, channels),
+            "flat": (channels * height * width,),
+        }
+        if channels == 1:
+            layouts["nhw"] = (height, width)
+        return next(((layout, wanted) for layout, expected in layouts.items() if rest == expected), None)
+    readings: list[tuple[Layout, ImageShape]] = []
+    if len(rest) == 3:
+        readings = [("nchw", (rest[0], rest[1], rest[2])), ("nhwc", (rest[2], rest[0], rest[1]))]
+    elif len(rest) == 2:
+        readings = [("nhw", (1, rest[0], rest[1]))]
+    return next(((way, image) for way, image in readings if image[0] in CHANNELS and min(image[1:]) > 1), None)
+
+
+def measure_range(
+    module: nn.Module, convention: Convention, distribution: Literal["normal", "uniform"] = "normal"
+) -> RangeFinding:
+    """The range of a generator's own output over 64 seeded latents and all labels in turn.
+
+    Raises:
+        IntakeError: values outside [-1, 1]: no range that pixels can be made of.
+    """
+    adapted = Adapted(module, replace(convention, value_range=TANH)).eval()
+    z = torch.from_numpy(draw(range(RANGE_IMAGES), convention.latent_dim, distribution).latents)
+    label = torch.arange(RANGE_IMAGES) % convention.classes if convention.classes else None
+    with torch.no_grad(), user_code():
+        parts = [
+            adapted(z[i : i + 16], None if label is None else label[i : i + 16]) for i in range(0, RANGE_IMAGES, 16)
+        ]
+    pixels = torch.cat(parts)
+    finite = pixels[pixels.isfinite()]  # anything else is for the certificate to tell
+    if not finite.numel():
+        return RangeFinding(math.nan, math.nan, None, certain=False)
+    low, high = float(finite.min()), float(finite.max())
+    if low < -1 - RANGE_SLACK or high > 1 + RANGE_SLACK:
+        raise IntakeError(
+            f"unbounded output, found {low:.4g} to {high:.4g}: images must be on [-1, 1] or [0, 1]; "
+            "end forward with tanh or sigmoid, or divide by the range"
+        )
+    if low < NEGATIVE:
+        return RangeFinding(low, high, TANH, certain=True)
+    if low < 0:
+        return RangeFinding(low, high, None, certain=False)
+    # A tanh generator that never leaves the upper half in so many images, but reaches both ends of it, is no generator.
+    return RangeFinding(low, high, SIGMOID, certain=low < 0.25 and high > 0.75)
+
+
+@contextlib.contextmanager
+def user_code() -> Iterator[None]:
+    """What it prints must not get between the lines of --json."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def _path_words(path: Sequence[int | str]) -> str:
+    return "output" + "".join(f"[{step!r}]" for step in path)

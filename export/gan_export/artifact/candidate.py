@@ -1,0 +1,79 @@
+"""The candidate of a certificate: the file on disk, run in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from .cases import Array, Cases
+
+PROBE_SECONDS: Final = 600
+
+
+class CertificationError(RuntimeError):
+    """The candidate, or what it is compared with, could not be run at all; the message is one line, `code` stable."""
+
+    def __init__(self, message: str, code: str = "unloadable") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the candidate made of a case."""
+
+    image: Array  # uint8 (N, C, H, W)
+    pixels: Array  # float32 (N, C, H, W)
+    error: str | None = None
+
+
+Results: TypeAlias = dict[str, Result]
+
+
+def run_candidate(directory: Path, variant: str, cases: Cases) -> tuple[Results, dict[str, float]]:
+    """Run the cases in a fresh process (probe.py); returns their results and the speeds by batch size.
+
+    Raises:
+        CertificationError: the process failed, with its last line.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder) / "cases.npz", Path(folder) / "results.npz"
+        arrays: dict[str, Array] = {}
+        for name, case in cases.items():
+            arrays[f"{name}.z"] = case.z
+            if case.label is not None:
+                arrays[f"{name}.label"] = case.label
+        np.savez(given, **arrays)  # type: ignore[arg-type]
+        command = [
+            sys.executable,
+            "-P",  # a file of the current folder must not stand in for a library
+            "-m",
+            "gan_export.artifact.probe",
+            str(directory),
+            variant,
+            str(given),
+            str(made),
+        ]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise CertificationError(f"the exported graph did not finish within {PROBE_SECONDS} s") from error
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise CertificationError(f"the exported graph can't be run: {last}")
+        with np.load(made, allow_pickle=False) as stored:
+            results = {name: _result(stored, name) for name in cases}
+            speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}
+    return results, speeds
+
+
+def _result(stored: Any, name: str) -> Result:
+    if f"{name}.error" in stored:
+        return Result(np.empty(0), np.empty(0), str(stored[f"{name}.error"]))
+    return Result(stored[f"{name}.image"], stored[f"{name}.pixels"])

@@ -1,0 +1,75 @@
+"""The batches that a certificate is about, and what is known of their images before they are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .latents import draw
+from .manifest import LatentSpec
+
+BATCHES: Final = (1, 2, 3, 7, 64)
+SEEDS: Final = (0, 1_000_003, 2**52)
+TAIL: Final = 4.0  # standard deviations
+ALONE_EVERY: Final = 9  # positions of a large batch between two images that are also generated alone
+LABELS_AT_ONCE: Final = 64
+
+Array: TypeAlias = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch of inputs."""
+
+    z: NDArray[np.float32]  # (N, latent_dim)
+    label: NDArray[np.int64] | None  # (N,)
+    copy_of: str = ""  # the case that has the same inputs from position `start` on: the images must be the same
+    start: int = 0
+    distinct: str = ""  # "latents" or "labels": only these differ, and so must the images
+
+
+Cases: TypeAlias = dict[str, Case]
+
+
+def make_cases(latent: LatentSpec, classes: int) -> Cases:
+    """The declared latents, their tails and zero, every label, every batch size; images again, alone and in a batch."""
+    cases: Cases = {}
+
+    def add(name: str, z: Array, label: Array | None = None, **known: Any) -> None:
+        if classes and label is None:
+            label = np.arange(len(z), dtype=np.int64) % classes
+        cases[name] = Case(np.ascontiguousarray(z, np.float32), label, **known)
+
+    for seed in SEEDS:
+        largest = f"seed{seed}_batch{max(BATCHES)}"
+        for batch in sorted(BATCHES, reverse=True):
+            name = f"seed{seed}_batch{batch}"
+            z = draw(range(seed, seed + batch), latent.dim, latent.distribution).latents
+            add(name, z, copy_of="" if name == largest else largest)
+    largest = f"seed{SEEDS[0]}_batch{max(BATCHES)}"
+    again = cases[largest]
+    add("repeat", again.z, again.label, copy_of=largest)
+    for i in range(0, len(again.z), ALONE_EVERY):
+        label = None if again.label is None else again.label[i : i + 1]
+        add(f"alone{i}", again.z[i : i + 1], label, copy_of=largest, start=i)
+    signs = np.where(again.z[:3] >= 0, 1.0, -1.0)
+    add("tails", signs * (TAIL if latent.distribution == "normal" else 1.0))
+    add("zeros", np.zeros((2, latent.dim)))
+    add("latents", again.z[:8], np.zeros(8, np.int64) if classes else None, distinct="latents")
+    for first in range(0, classes, LABELS_AT_ONCE):
+        label = np.arange(first, min(first + LABELS_AT_ONCE, classes), dtype=np.int64)
+        add(f"labels{first}", np.repeat(again.z[:1], len(label), 0), label, distinct="labels")
+    return cases
+
+
+def short_cases(golden: Case) -> Cases:
+    """What a service has time for when it starts: the golden batch twice, and its first image alone."""
+    label = None if golden.label is None else golden.label[:1]
+    return {
+        "golden": golden,
+        "repeat": Case(golden.z, golden.label, copy_of="golden"),
+        "alone0": Case(golden.z[:1], label, copy_of="golden"),
+    }

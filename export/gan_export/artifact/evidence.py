@@ -1,0 +1,89 @@
+"""What the gates look at: the cases, what the candidate made of them, and what it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .candidate import Results
+from .cases import Array, Cases
+from .certificate import Errors
+from .manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a certificate compares with: pixels of float32 and, where it can be had, float64, for some of the cases."""
+
+    float32: dict[str, Array]
+    float64: dict[str, Array] = field(default_factory=dict)
+    in_train_mode: tuple[str, ...] = ()  # children of the module that eval() does not reach
+    changed: int = 0  # pixels of the reference itself that differ between two runs
+    moved: int = 0  # images of the reference itself that differ alone and in a batch
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the gates look at."""
+
+    manifest: Manifest
+    cases: Cases
+    results: Results
+    reference: Reference
+
+    @cached_property
+    def differences(self) -> dict[str, Array]:
+        """|candidate - reference| in float32, by case."""
+        return {
+            name: np.abs(self.results[name].pixels.astype(np.float64) - pixels)
+            for name, pixels in self.reference.float32.items()
+        }
+
+    def copies(self, *, whole: bool) -> Iterator[tuple[str, int]]:
+        """Cases that must equal another, and how many pixels differ; not `whole`: equal a part, images that differ."""
+        for name, case in self.cases.items():
+            if not case.copy_of or whole != (len(case.z) == len(self.cases[case.copy_of].z)):
+                continue
+            first, again = self.results[case.copy_of], self.results[name]
+            rows = slice(case.start, case.start + len(case.z))
+            differs = (first.pixels[rows] != again.pixels) | (first.image[rows] != again.image)
+            yield name, int(differs.sum() if whole else differs.any(axis=(1, 2, 3)).sum())
+
+    def joined(self, name: str) -> Array:
+        """Pixels of all compared cases, of "candidate", "float32" or "float64", flat."""
+        names = list(self.reference.float32)
+        if name == "candidate":
+            return np.concatenate([self.results[case].pixels.ravel() for case in names]).astype(np.float64)
+        source = self.reference.float32 if name == "float32" else self.reference.float64
+        return np.concatenate([source[case].ravel() for case in names]).astype(np.float64)
+
+    def uint8_difference(self) -> tuple[float, int]:
+        """Share of uint8 pixels that differ from the reference's rounded ones, and by how many steps at most."""
+        steps = np.concatenate(
+            [
+                np.abs(self.results[name].image.astype(int) - to_uint8(pixels)).ravel()
+                for name, pixels in self.reference.float32.items()
+            ]
+        )
+        return float((steps > 0).mean()), int(steps.max())
+
+
+def errors_between(candidate: Array, reference: Array) -> Errors:
+    """Maximum, mean and 99.9th percentile of |candidate - reference|, and PSNR for values on [-1, 1]."""
+    difference = np.abs(candidate - reference)
+    mean_square = float(np.square(difference).mean())
+    return Errors(
+        max_abs=float(difference.max()),
+        mean_abs=float(difference.mean()),
+        p999_abs=float(np.quantile(difference, 0.999)),
+        psnr_db=10 * float(np.log10(4.0 / mean_square)) if mean_square else None,
+    )
+
+
+def to_uint8(pixels: Array) -> NDArray[np.uint8]:
+    """[-1, 1] -> 0..255, rounded half to even."""
+    return np.clip(np.rint((pixels + 1.0) * 127.5), 0, 255).astype(np.uint8)

@@ -1,0 +1,107 @@
+"""The certificate again, from the artifact alone: what `gan-verify` does, and in short form a service at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime as ort
+
+from .candidate import Result, Results, run_candidate
+from .cases import BATCHES, SEEDS, Cases, make_cases, short_cases
+from .certificate import Certificate, Options, VariantCertificate
+from .evidence import Evidence, Reference, errors_between
+from .gates import judge
+from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
+from .runtime import PROVIDER, run_session
+
+
+def verify(
+    directory: Path, tolerance: float | None = None, progress: Callable[[str], None] = lambda _: None
+) -> tuple[Certificate, Certificate]:
+    """Measure an artifact on this host, against the golden images that are stored in it.
+
+    Args:
+        directory: the artifact.
+        tolerance: largest absolute error of pixels; None: the one it was exported with.
+        progress: told in a few words what is being done.
+
+    Returns:
+        What was found here, and the certificate that the artifact carries.
+
+    Raises:
+        ArtifactError, CertificationError: the artifact is damaged, or can't be run at all.
+    """
+    progress("reading the artifact")
+    artifact = load_artifact(directory)
+    stored = read_certificate(artifact)
+    golden, pixels = read_golden(artifact)
+    cases = {"golden": golden} | make_cases(artifact.manifest.latent, artifact.manifest.classes)
+    options = stored.options if tolerance is None else stored.options.model_copy(update={"tolerance": tolerance})
+    results = []
+    for variant in artifact.manifest.variants:
+        progress(f"drawing {sum(len(case.z) for case in cases.values())} images with {variant.name}")
+        made, _ = run_candidate(directory, variant.name, cases)
+        evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}))
+        results.append(summarise(variant.name, evidence, options))
+    found = Certificate(
+        manifest_identity=artifact.manifest.identity(),
+        reference=f"{len(pixels)} golden images, stored at export ({stored.reference})",
+        options=options,
+        results=results,
+    )
+    return found, stored
+
+
+def check_session(artifact: Artifact, session: ort.InferenceSession) -> None:
+    """The short form, on a session that is open already: golden images, twice, and one of them alone.
+
+    Raises:
+        ArtifactError: a gate failed; its code is the error's.
+    """
+    stored = read_certificate(artifact)
+    golden, pixels = read_golden(artifact)
+    cases = short_cases(golden)
+    evidence = Evidence(artifact.manifest, cases, _run_all(session, cases), Reference({"golden": pixels}))
+    for gate in judge(evidence, stored.options):
+        if gate.failed:
+            raise ArtifactError(gate.code, f"{artifact.directory}: {gate.complaint()}")
+
+
+def summarise(variant: str, evidence: Evidence, options: Options) -> VariantCertificate:
+    """Judge one variant's evidence, and state the errors where it got far enough to have any."""
+    gates = judge(evidence, options)
+    cases, reference = evidence.cases, evidence.reference
+    against32 = against64 = own = share = steps = None
+    if any(gate.code == "finite" and gate.passed for gate in gates):
+        candidate, float32 = evidence.joined("candidate"), evidence.joined("float32")
+        against32 = errors_between(candidate, float32)
+        if reference.float64:
+            float64 = evidence.joined("float64")
+            against64, own = errors_between(candidate, float64), errors_between(float32, float64)
+        share, steps = evidence.uint8_difference()
+    return VariantCertificate(
+        variant=variant,
+        provider=PROVIDER,
+        images=sum(len(case.z) for case in cases.values()),
+        compared=sum(len(cases[name].z) for name in reference.float32),
+        batches=list(BATCHES),
+        seeds=list(SEEDS),
+        against_float32=against32,
+        against_float64=against64,
+        float32_against_float64=own,
+        uint8_differing_share=share,
+        uint8_max_difference=steps,
+        gates=gates,
+    )
+
+
+def _run_all(session: ort.InferenceSession, cases: Cases) -> Results:
+    results: Results = {}
+    for name, case in cases.items():
+        try:
+            results[name] = Result(*run_session(session, case.z, case.label, pixels=True))
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
+            nothing = case.z[:0]
+            results[name] = Result(nothing, nothing, str(error).splitlines()[0])
+    return results

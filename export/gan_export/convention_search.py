@@ -1,0 +1,262 @@
+"""How a generator wants to be called, found out by calling it."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from .adapter import (
+    Convention,
+    ImageShape,
+    LabelInput,
+    LatentShape,
+    Order,
+    call,
+    pick,
+    read_layout,
+    tensors_in,
+    to_nchw,
+    user_code,
+)
+from .refusal import IntakeError
+from .user_module import told
+
+LATENT_NAMES: Final = {"z", "noise", "latent", "latents", "latent_code", "input", "inputs", "x", "noise_vector"}
+LABEL_NAMES: Final = {
+    *("y", "label", "labels", "gen_labels", "c", "cls", "class_label", "class_labels", "class_id", "class_ids"),
+    *("class_vector", "classes", "target", "targets", "one_hot", "onehot", "cond", "condition"),
+}
+BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
+ABSENT: Final = ("none", "null")
+OPTIONS: Final = {
+    "latent_shape": "--latent-shape flat|map",
+    "label": "--label-as ids|one-hot|none",
+    "order": "--argument-order latent-first|label-first",
+    "image_shape": "--image-shape C,H,W",
+}
+SAME: Final = 1e-5  # relative to the largest value of an image
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user has said already; None is to be found out."""
+
+    latent_shape: LatentShape | None = None
+    label: Literal["ids", "one_hot", "none"] | None = None
+    order: Order | None = None
+    image_shape: ImageShape | None = None
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    convention: Convention
+    image: Tensor  # (N, C, H, W)
+    merits: int
+
+
+@dataclass(frozen=True)
+class _Failure:
+    words: str
+    reason: str
+    depth: int  # submodules that had finished
+
+
+def find_convention(module: nn.Module, latent_dim: int, classes: int, asked: Asked = Asked()) -> Convention:
+    """The one way to call a generator.
+
+    Args:
+        module: in eval mode, weights loaded.
+        latent_dim: length of a latent vector.
+        classes: 0 for an unconditional generator.
+        asked: what needs no finding out.
+
+    Raises:
+        IntakeError: none works, or several that give different images.
+    """
+    found = find_conventions(module, latent_dim, classes, asked)
+    if len(found) == 1:
+        return found[0]
+    differ = [option for name, option in OPTIONS.items() if len({getattr(one, name) for one in found}) > 1]
+    ways = "; or ".join(one.describe() for one in found)
+    raise IntakeError(
+        f"forward can be called in {len(found)} ways that give different images: {ways}. Say which: {' '.join(differ)}"
+    )
+
+
+def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: Asked = Asked()) -> list[Convention]:
+    """All ways to call a generator that give different images and are equally good; the plainest first.
+
+    Better is what heeds labels, heeds latents and keeps the images of a batch apart.
+
+    Raises:
+        IntakeError: no way runs and gives images.
+    """
+    dims = {latent_dim, classes, *(asked.image_shape or ())}
+    batch = next((size for size in BATCHES if size not in dims), BATCHES[-1])
+    attempts: list[_Attempt] = []
+    failures: list[_Failure] = []
+    for draft in _drafts(module, latent_dim, classes, asked):
+        made = _attempt(module, draft, batch, asked.image_shape)
+        if isinstance(made, _Failure):
+            failures.append(made)
+        elif not any(_alike(made.image, other.image) for other in attempts):
+            attempts.append(made)
+    if not attempts:
+        raise IntakeError(_nothing_works(module, classes, failures))
+    best = max(attempt.merits for attempt in attempts)
+    return [attempt.convention for attempt in attempts if attempt.merits == best]
+
+
+def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> Iterator[Convention]:
+    """Conventions that the signature leaves possible; layout and shape are not known yet."""
+    order, label_name, takes_label = _hints(module)
+    latents: Sequence[LatentShape] = [asked.latent_shape] if asked.latent_shape else ["flat", "map"]
+    labels: Sequence[LabelInput] = ["ids", "one_hot", "one_hot_map"] if classes and takes_label else []
+    if not classes:
+        labels = ["none", "null"] if takes_label else ["none"]
+    if asked.label is not None:
+        labels = ["none", "null"] if asked.label == "none" else [way for way in labels if way.startswith(asked.label)]
+    orders: Sequence[Order] = ["latent_first", "label_first"]
+    if asked.order or order:
+        orders = [way for way in orders if way == (asked.order or order)]
+    for latent, label, way in itertools.product(latents, labels, orders):
+        if label in ABSENT and way != orders[0]:
+            continue
+        yield Convention(
+            latent_dim,
+            classes,
+            latent,
+            label,
+            "latent_first" if label == "none" else way,
+            layout="nchw",
+            image_shape=(0, 0, 0),
+            label_name=label_name,
+        )
+
+
+def _hints(module: nn.Module) -> tuple[Order | None, str | None, bool]:
+    """What the names of forward's arguments tell: the order, the label's keyword, whether a label can be given."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    by_position = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    names = [one.name.lower() for one in by_position[:2]]
+    later = [one for one in parameters if one not in by_position[:2] and one.name.lower() in LABEL_NAMES]
+    if any(one.kind is one.VAR_POSITIONAL for one in parameters):
+        return None, None, True
+    if later and not set(names) & LABEL_NAMES:
+        return "latent_first", later[0].name, True
+    if len(by_position) < 2:
+        return "latent_first", None, False
+    if names[1] in LABEL_NAMES and names[0] not in LABEL_NAMES:
+        return "latent_first", None, True
+    if names[0] in LABEL_NAMES and names[1] not in LABEL_NAMES:
+        return "label_first", None, True
+    if names[0] in LATENT_NAMES and names[1] not in LATENT_NAMES:
+        # (z, truncation=1.0) takes no label, (z, extra=None) may.
+        return "latent_first", None, by_position[1].default in (inspect.Parameter.empty, None)
+    return None, None, by_position[1].default in (inspect.Parameter.empty, None)
+
+
+def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShape | None) -> _Attempt | _Failure:
+    generator = torch.Generator().manual_seed(batch)
+    z = torch.randn(batch, draft.latent_dim, generator=generator)
+    label = torch.arange(batch) % draft.classes if draft.classes and draft.label not in ABSENT else None
+    words = _call_words(draft)
+    done = 0
+
+    def count(*_: Any) -> None:
+        nonlocal done
+        done += 1
+
+    hook = register_module_forward_hook(count)
+    try:
+        output = _run(module, draft, z, label)
+    except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
+        return _Failure(words, told(error), done)
+    finally:
+        hook.remove()
+    convention = _with_image(draft, output, batch, wanted)
+    if convention is None:
+        return _Failure(words, _no_image(output, wanted), 1_000_000)
+    image = _image(output, convention)
+    try:
+        merits = _merits(module, convention, z, label, image)
+    except Exception:  # noqa: BLE001 - it ran once, so it is a convention, though a poor one
+        merits = 0
+    return _Attempt(convention, image, merits)
+
+
+def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None, image: Tensor) -> int:
+    """How many of the three hold: images keep apart, latents matter, labels matter."""
+    flipped = _image(_run(module, convention, z.flip(0), None if label is None else label.flip(0)), convention)
+    apart = _alike(flipped.flip(0), image)
+    same = None if label is None else torch.zeros_like(label)
+    latents = _differ(_image(_run(module, convention, z, same), convention))
+    labels = True
+    if label is not None and convention.classes > 1:
+        labels = _differ(_image(_run(module, convention, z[:1].expand_as(z).contiguous(), label), convention))
+    return apart + latents + labels
+
+
+def _run(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
+        torch.manual_seed(0)  # noise inside must not look like an effect of the inputs
+        return call(module, convention, z, label)
+
+
+def _image(output: Any, convention: Convention) -> Tensor:
+    return to_nchw(pick(output, convention.output), convention.layout, convention.image_shape).float()
+
+
+def _with_image(draft: Convention, output: Any, batch: int, wanted: ImageShape | None) -> Convention | None:
+    """The convention with the place, layout and shape of the first images in the output."""
+    for path, tensor in tensors_in(output):
+        if tensor.is_floating_point() and tensor.ndim > 1 and len(tensor) == batch:
+            reading = read_layout(tensor.shape, wanted)
+            if reading is not None:
+                return replace(draft, layout=reading[0], image_shape=reading[1], output=path)
+    return None
+
+
+def _no_image(output: Any, wanted: ImageShape | None) -> str:
+    shapes = [tuple(tensor.shape) for _, tensor in tensors_in(output)]
+    if not shapes:
+        return f"it gives {type(output).__name__}, no tensor"
+    given = ", ".join("(" + ", ".join(["N", *map(str, shape[1:])]) + ")" for shape in shapes)
+    if wanted is not None:
+        return f"it gives {given}, not images of --image-shape {','.join(map(str, wanted))}"
+    if any(len(shape) == 2 for shape in shapes):
+        return f"it gives {given}: say how that is an image with --image-shape C,H,W"
+    return f"it gives {given}, no images of 1 or 3 channels; --image-shape C,H,W says which shape they have"
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    scale = max(1e-3, float(first.abs().max()))
+    return first.shape == second.shape and bool(((first - second).abs() <= SAME * scale).all())
+
+
+def _differ(images: Tensor) -> bool:
+    return not _alike(images[:1].expand_as(images), images)
+
+
+def _nothing_works(module: nn.Module, classes: int, failures: Sequence[_Failure]) -> str:
+    signature = "forward(" + ", ".join(inspect.signature(module.forward).parameters) + ")"
+    _, _, takes_label = _hints(module)
+    if classes and not takes_label:
+        return f"{signature} takes no label: leave out --classes"
+    if not failures:
+        return f"{signature} takes no such arguments: leave out --label-as and --argument-order"
+    best = max(failures, key=lambda failure: failure.depth)
+    tried = "; ".join(dict.fromkeys(failure.words for failure in failures))
+    hint = ". It seems to take labels: give --classes K" if takes_label and not classes else ""
+    return f"{signature} gives no images with {best.words}: {best.reason}{hint}. Tried: {tried}"
+
+
+def _call_words(draft: Convention) -> str:
+    return draft.describe().partition(" -> ")[0]

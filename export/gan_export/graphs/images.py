@@ -1,0 +1,102 @@
+"""What a graph's output means as images: layout, size and range, seen on images that it gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gan_export.refusal import IntakeError
+
+from .signature import GraphWishes, ImageShape, Port, Range
+
+Layout = Literal["nchw", "nhwc", "nhw", "flat"]
+
+TANH: Final[Range] = (-1.0, 1.0)
+SIGMOID: Final[Range] = (0.0, 1.0)
+BYTES: Final[Range] = (0.0, 255.0)
+RANGES: Final = (TANH, SIGMOID, BYTES)
+CHANNELS: Final = (1, 3)
+SLACK: Final = 1e-5
+NEGATIVE: Final = -0.05  # a tanh generator goes below this, a sigmoid one can't
+BEYOND_ONE: Final = 1.5  # neither goes above this
+
+
+@dataclass(frozen=True)
+class Images:
+    """How an output holds images."""
+
+    layout: Layout
+    shape: ImageShape
+    value_range: Range
+
+    def pixels(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """The output as images (N, C, H, W) on [-1, 1]."""
+        images = raw.astype(np.float64)
+        images = images.transpose(0, 3, 1, 2) if self.layout == "nhwc" else images.reshape(-1, *self.shape)
+        low, high = self.value_range
+        return (images - low) * 2 / (high - low) - 1
+
+
+def read_images(raw: NDArray[Any], output: Port, wishes: GraphWishes) -> Images:
+    """What is seen on some images.
+
+    Args:
+        raw: of the output, as it is.
+        output: where they come from.
+        wishes: what need not be found out.
+
+    Raises:
+        IntakeError: no images, or a range that only the user can know.
+    """
+    layout, shape = _read_layout(raw.shape, output, wishes)
+    return Images(layout, shape, _read_range(raw, wishes))
+
+
+def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> tuple[Layout, ImageShape]:
+    rest, wanted = shape[1:], wishes.image_shape
+    readings: list[tuple[Layout, tuple[int, ...], ImageShape]] = []
+    if wanted is not None:
+        c, h, w = wanted
+        readings = [("nchw", (c, h, w), wanted), ("nhwc", (h, w, c), wanted), ("flat", (c * h * w,), wanted)]
+        readings += [("nhw", (h, w), wanted)] if c == 1 else []
+    elif len(rest) == 3:
+        readings = [("nchw", rest, (rest[0], rest[1], rest[2])), ("nhwc", rest, (rest[2], rest[0], rest[1]))]
+    elif len(rest) == 2:
+        readings = [("nhw", rest, (1, rest[0], rest[1]))]
+    for layout, expected, image in readings:
+        if rest == expected and image[0] in CHANNELS and min(image) > 0:
+            return layout, image
+    found = f"its output {output.describe()} gives {'x'.join(map(str, rest)) or 'no'} values an image"
+    if wanted is not None:
+        raise IntakeError(f"--image-shape {','.join(map(str, wanted))}: {found}; channels must be 1 or 3")
+    if len(rest) == 1:
+        raise IntakeError(f"{found}, in a row: give --image-shape C,H,W")
+    raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME or --image-shape C,H,W")
+
+
+def _read_range(raw: NDArray[Any], wishes: GraphWishes) -> Range:
+    asked = wishes.output_range
+    if asked is not None and asked not in RANGES:
+        low, high = asked
+        raise IntakeError(f"--output-range {low:g},{high:g}: use one of -1,1 or 0,1 or 0,255")
+    if raw.dtype == np.uint8:
+        if asked not in (None, BYTES):
+            raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
+        return BYTES
+    if asked is not None:
+        return asked
+    finite = raw[np.isfinite(raw)]
+    if not finite.size:
+        raise IntakeError("its output is NaN or infinite everywhere; export an earlier checkpoint")
+    low, high = float(finite.min()), float(finite.max())
+    found = f"its output is between {low:.4g} and {high:.4g} on {len(raw)} images"
+    if high > BEYOND_ONE and low >= -SLACK and high <= BYTES[1] + SLACK:
+        return BYTES
+    if low < -1 - SLACK or high > 1 + SLACK:
+        raise IntakeError(f"{found}: images must be on [-1, 1], [0, 1] or [0, 255]; end it with tanh or sigmoid")
+    if low < NEGATIVE:
+        return TANH
+    raise IntakeError(f"{found}, which can be either range: give --output-range -1,1 or 0,1")

@@ -1,0 +1,234 @@
+"""The process that reads an untrusted ONNX file, under limits of memory and time, and runs it for the first time.
+
+    python -P -m gan_export.graphs.probe SOURCE TARGET MEMORY_BYTES FILE_BYTES SECONDS WISHES
+
+writes the graph with serving's signature to TARGET. On stdout: a line for each stage, then one line of JSON that holds
+what was found, or `refused`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import ModelProto, inliner
+
+from gan_export.artifact import LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, draw
+from gan_export.artifact.certificate import TOLERANCE
+from gan_export.lowering import OPSET
+from gan_export.refusal import IntakeError
+
+from .audit import audit, opset_of, parse, shown
+from .images import Images, read_images
+from .serving import INNER, plain, serve
+from .signature import GraphWishes, Signature, find_signature
+
+IMAGES: Final = 64
+BATCHES: Final = (4, 1)  # a second one for graphs that only run image by image, which the certificate refuses by name
+GROWTH: Final = (
+    8  # bytes of memory for each byte of the file: parsed, converted, checked and loaded it exists in copies
+)
+MIB: Final = 1024 * 1024
+INVALID: Final = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError)
+
+Array = NDArray[Any]
+
+
+def limit(memory_bytes: int, file_bytes: int, seconds: int) -> None:
+    """Bound what this process may take from here on, beyond the libraries that it has loaded; memory on Linux only."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+        pages = Path("/proc/self/statm")
+        if pages.exists():
+            used = int(pages.read_text().split()[0]) * resource.getpagesize()
+            resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """The file's content, read once; raises IntakeError if it is no file or larger than `most` bytes."""
+    # A pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntakeError("is not a file")
+        content = file.read(most + 1) if status.st_size <= most else b""
+    if status.st_size > most or len(content) > most:
+        raise IntakeError(f"is larger than {most // MIB:,} MiB; export it with float16 weights or a smaller generator")
+    return content
+
+
+def examine(content: bytes, wishes: GraphWishes) -> tuple[ModelProto, dict[str, Any]]:
+    """From the bytes of a file to the graph that is served, and what is to be told of it.
+
+    Raises:
+        IntakeError: it is not what it should be, or does not tell enough.
+    """
+    model = parse(content)
+    audit(model)
+    told = {"opset": opset_of(model), "producer": model.producer_name}
+    _stage("checked")
+    model = _inlined(model)
+    signature = find_signature(model.graph, wishes)
+    original = plain(model, signature)
+    del model
+    _check(original)
+    _stage("run")
+    z, label = _sample(signature, wishes)
+    feed = {INNER + name: value for name, value in signature.feed(z, label).items()}
+    raw = _run(original, feed, INNER + signature.output.name)
+    images = read_images(raw, signature.output, wishes)
+    served = serve(original, signature, images)
+    _check(served)
+    own = {LATENT_INPUT: z} | ({LABEL_INPUT: label} if signature.classes else {})
+    if not _agree(_run(served, own, PIXELS_OUTPUT), images.pixels(raw)):
+        again = _run(original, feed, INNER + signature.output.name)
+        if _agree(images.pixels(again), images.pixels(raw)):  # if not, the certificate will say that it is random
+            raise IntakeError(f"gives other images in opset {OPSET} than in its own {told['opset']}; export it with 17")
+    first = {name: value[:1] for name, value in own.items()}
+    _run(served, first, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)  # it may fold what was never run
+    return served, told | _facts(signature, images)
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    if not model.functions:
+        return model
+    try:
+        model = inliner.inline_local_functions(model, convert_version=True)
+    except INVALID as error:
+        raise IntakeError(f"has functions that can't be unfolded: {_line(error)}") from error
+    if model.functions:
+        names = sorted({function.name for function in model.functions})
+        raise IntakeError(f"has a function {shown(names[0])} that can't be unfolded; export it without functions")
+    audit(model)
+    return model
+
+
+def _check(model: ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except INVALID as error:
+        raise IntakeError(f"is no valid ONNX graph: {_line(error)}") from error
+
+
+def _sample(signature: Signature, wishes: GraphWishes) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    z = draw(range(IMAGES), signature.latent_dim, wishes.latent).latents
+    return z, np.arange(IMAGES, dtype=np.int64) % max(signature.classes, 1)
+
+
+def _run(
+    model: ModelProto,
+    feed: Mapping[str, Array],
+    output: str,
+    level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+) -> Array:
+    """All images, a few at a time."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    options.log_severity_level = 4
+    reason = ""
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a dozen unrelated types
+        _raise_if_memory(error)
+        raise IntakeError(f"ONNX Runtime can't load it: {_line(error)}") from error
+    total = len(next(iter(feed.values())))
+    for batch in BATCHES:
+        try:
+            return _in_batches(session, feed, output, total, batch)
+        except Exception as error:  # noqa: BLE001 - as above
+            _raise_if_memory(error)
+            reason = reason or _line(error)
+    raise IntakeError(
+        f"ONNX Runtime can't run it with {BATCHES[0]} images, nor with one: {reason}; "
+        "a batch size may be built in: export it with a dynamic first dimension"
+    )
+
+
+def _in_batches(session: ort.InferenceSession, feed: Mapping[str, Array], output: str, total: int, batch: int) -> Array:
+    parts = []
+    for start in range(0, total, batch):
+        part = {name: value[start : start + batch] for name, value in feed.items()}
+        made = session.run([output], part)[0]
+        wanted = len(next(iter(part.values())))
+        if not made.ndim or len(made) != wanted:
+            raise IntakeError(f"gives {shown(made.shape)} for {wanted} latents")
+        parts.append(made)
+    return np.concatenate(parts)
+
+
+def _agree(found: Array, wanted: Array) -> bool:
+    """Whether two are the same images, where both are numbers."""
+    return found.shape == wanted.shape and bool(np.nanmax(np.abs(found - wanted), initial=0.0) <= TOLERANCE)
+
+
+def _facts(signature: Signature, images: Images) -> dict[str, Any]:
+    label, output = signature.label, signature.output
+    return {
+        "latent_input": signature.latent.name,
+        "label_input": None if label is None else label.name,
+        "output": output.name,
+        "latent_dim": signature.latent_dim,
+        "latent_shape": signature.latent_shape,
+        "label": signature.label_kind,
+        "classes": signature.classes,
+        "layout": images.layout,
+        "image_shape": images.shape,
+        "value_range": images.value_range,
+    }
+
+
+def _raise_if_memory(error: Exception) -> None:
+    if re.search(r"bad.?alloc|allocate memory|MemoryError", f"{type(error).__name__} {error}", re.IGNORECASE):
+        raise MemoryError from error
+
+
+def _line(error: Exception) -> str:
+    """The first line that says something, in plain characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(/\S*/)?", "", lines[0] if lines else type(error).__name__)
+    return line.encode("unicode_escape").decode("ascii")[:200].replace(INNER, "")
+
+
+def _stage(name: str) -> None:
+    print(name, flush=True)
+
+
+def main(source: str, target: str, memory: str, most: str, seconds: str, wishes: str) -> None:
+    """Read, write and tell; any other exception ends the process, and its reader says what that means."""
+    said = json.loads(wishes)
+    said |= {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
+    _stage("read")
+    try:
+        size = min(Path(source).stat().st_size, int(most))
+        limit(int(memory) + GROWTH * size, 2 * size + MIB, int(seconds))
+        content = read_bytes(Path(source), int(most))
+        served, told = examine(content, GraphWishes(**said))
+        Path(target).write_bytes(served.SerializeToString(deterministic=True))
+        told["sha256"] = hashlib.sha256(content).hexdigest()
+    except IntakeError as error:
+        told = {"refused": str(error)}
+    except OSError as error:
+        told = {"refused": f"can't be read: {error.strerror or error}"}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,164 @@
+"""From a file that nobody vouches for to plain tensors, or a clear refusal; nothing in the file is ever run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from gan_export.refusal import IntakeError
+
+from .audit import audit
+from .kinds import Format
+from .limits import MIB, Limits
+from .symbols import TensorRef, shown, size_text
+from .tree import Tree
+
+__all__ = ["Contents", "Format", "Limits", "check_finite", "read_contents"]
+
+# The reader's environment. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD and the like are not in it.
+_KEPT: Final = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
+)
+_OUT_OF_MEMORY: Final = ("MemoryError", "annot allocate memory", "an't allocate memory")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds."""
+
+    tree: dict[str, Any]  # dicts with text keys, lists, CPU tensors, int, float, str, bool and None
+    sha256: str  # of the file
+    format: Format
+
+
+def read_contents(path: Path, limits: Limits | None = None) -> Contents:
+    """Read a checkpoint or a state dict that somebody else wrote.
+
+    A private copy is audited as bytes, and only what passes is loaded, in a process of its own. What the two find must
+    agree. Tensors stay mapped from a file that has no name any more.
+
+    Args:
+        path: a file of torch.save, in its present format or the one before 1.6, or a safetensors file.
+        limits: how much it may ask for.
+
+    Raises:
+        IntakeError: missing, of another kind, damaged, too large, or it would run code; one line with the path.
+    """
+    limits = limits or Limits()
+    try:
+        with _private_copy(path, limits) as (copy, sha256):
+            with copy.open("rb") as file:
+                form, tree = audit(file, path, limits)
+            if form == "safetensors":
+                found = load_file(copy)
+                tensors = [found.get(name) for name in tree.content]
+            else:
+                tensors = _unpickle(copy, limits, mapped=form == "zip")
+            return Contents(_filled(tree, tensors), sha256, form)
+    except OSError as error:
+        raise IntakeError(f"{path}: can't be read: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise IntakeError(f"{path}: is damaged: {shown(error)}") from error
+    except IntakeError as error:
+        raise IntakeError(f"{path}: {error}") from error
+
+
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Raises IntakeError that names the first tensor with NaN or infinite values."""
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise IntakeError(f"{shown(name)} holds NaN or infinite values; export an earlier checkpoint")
+
+
+@contextmanager
+def _private_copy(path: Path, limits: Limits) -> Iterator[tuple[Path, str]]:
+    """A copy that nobody else changes between the audit and the reading, and its sha256; gone on leaving."""
+    with tempfile.TemporaryDirectory(prefix="gan-export-") as folder:
+        copy, digest, size = Path(folder, "weights"), hashlib.sha256(), 0
+        with open(path, "rb", opener=_open_at_once) as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                raise IntakeError("is not a file")
+            with copy.open("wb") as target:
+                while chunk := source.read(MIB):
+                    size += len(chunk)
+                    if size > limits.max_file_bytes:
+                        raise IntakeError(f"is larger than {size_text(limits.max_file_bytes)}; save the weights alone")
+                    digest.update(chunk)
+                    target.write(chunk)
+        yield copy, digest.hexdigest()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the writer of a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _unpickle(copy: Path, limits: Limits, *, mapped: bool) -> list[Tensor | None]:
+    """The tensors that torch.load finds, in order, by way of a file of plain bytes."""
+    target = copy.with_name("tensors")
+    memory = limits.memory_bytes + (copy.stat().st_size if mapped else 0)
+    bounds = (memory, limits.max_tensor_bytes, limits.seconds)
+    command = [sys.executable, "-P", "-m", "gan_export.intake.reader", str(copy), str(target), *map(str, bounds)]
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limits.seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise IntakeError(f"could not be read within {limits.seconds} s") from error
+    if done.returncode:
+        raise IntakeError(_reason(done, limits))
+    found = load_file(target)
+    return [found.get(str(i)) for i in range(len(found))]
+
+
+def _reason(done: subprocess.CompletedProcess[str], limits: Limits) -> str:
+    """Why the reader failed, in our own words: torch's advise to load the file without the restriction."""
+    if not done.stdout:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return f"can't be read: the reading process did not start: {shown(last)}"
+    if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
+        return f"takes more than {size_text(limits.memory_bytes)} of memory to read; save the generator's weights alone"
+    if done.returncode < 0:
+        return f"is damaged: the process that read it was ended by signal {-done.returncode}"
+    return "is damaged: torch.load refuses it with weights_only=True"
+
+
+def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any]:
+    """The audited tree with its tensors; raises IntakeError if they are not the ones that were audited."""
+    declared = [(getattr(torch, ref.dtype), ref.size) for ref in tree.tensors]
+    if declared != [tensor is not None and (tensor.dtype, tuple(tensor.shape)) for tensor in tensors]:
+        raise IntakeError("is damaged: torch.load finds other tensors than the file declares")
+    found = dict(zip(map(id, tree.tensors), tensors, strict=True))
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, TensorRef):
+            return found[id(value)]
+        if isinstance(value, dict):
+            return {key: fill(item) for key, item in value.items()}
+        return [fill(item) for item in value] if isinstance(value, list) else value
+
+    filled: dict[str, Any] = fill(tree.content)
+    return filled

@@ -1,0 +1,42 @@
+"""A certificate on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+from .artifact.certificate import Certificate, Gate, VariantCertificate
+from .artifact.gates import RULES
+
+
+def show_certificate(certificate: Certificate, console: Console) -> None:
+    """All gates of all variants, and the errors in a sentence each."""
+    table = Table("variant", "gate", "", "measured", "limit", "unit", box=None, pad_edge=False)
+    for result in certificate.results:
+        for gate in result.gates:
+            measured = f"{gate.measured:.3g}"
+            table.add_row(result.variant, gate.code, _verdict(gate), measured, f"{gate.limit:g}", gate.unit)
+        judged = {gate.code for gate in result.gates}
+        if any(gate.failed for gate in result.gates):
+            for rule in RULES:
+                if rule.code not in judged:
+                    table.add_row(result.variant, rule.code, "not judged", "", "", rule.unit, style="dim")
+    console.print(table)
+    for result in certificate.results:
+        console.print(sentence(result, certificate.reference), highlight=False, soft_wrap=True)
+
+
+def sentence(result: VariantCertificate, reference: str) -> str:
+    """How far a variant is from its reference."""
+    errors = result.against_float32
+    if errors is None:
+        return f"{result.variant}: {result.images} images drawn with {result.provider}; their errors can't be measured"
+    return (
+        f"{result.variant}: {result.compared} images differ from {reference} by {errors.max_abs:.2e} at most "
+        f"({errors.mean_abs:.2e} in the mean), {result.uint8_differing_share:.4%} of uint8 pixels by "
+        f"{result.uint8_max_difference} at most"
+    )
+
+
+def _verdict(gate: Gate) -> str:
+    return "ok" if gate.passed else "allowed" if gate.allowed else "FAILED"

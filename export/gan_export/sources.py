@@ -1,0 +1,181 @@
+"""Which kind of file it is, and the generator in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
+from gan_training.specs import Latent
+
+from .adapter import SIGMOID, TANH, Adapted, Convention, measure_range
+from .artifact import SAMPLER, LatentSpec
+from .convention_search import Asked, find_convention
+from .families import explain, find_family, fitting, nearest
+from .families.family import Built
+from .intake import Contents, check_finite, read_contents
+from .refusal import IntakeError
+from .source import Source, image_spec
+from .state import State, choose_state, clean_state, fold_norms, is_averaged, load_exactly, unwrap
+from .user_module import load_module
+from .wishes import Weights, Wishes, names_of
+
+OWN_FAMILY = "ganworks/conv"
+ProgressFn = Callable[[str], None]
+
+
+def load_source(path: Path, wishes: Wishes | None = None, progress: ProgressFn = lambda _: None) -> Source:
+    """Read a generator.
+
+    Args:
+        path: `ckpt.pt` of gan-train, somebody else's weights, or an ONNX file.
+        wishes: what the file does not tell.
+        progress: told in a few words what is being done.
+
+    Raises:
+        IntakeError: it can't be read, is not safe to read, or does not tell enough; one line that says what to give.
+    """
+    wishes = wishes or Wishes()
+    if path.suffix.lower() == ".onnx":
+        return _from_graph(path, wishes, progress)
+    progress("reading the weights")
+    contents = read_contents(path)
+    try:
+        if contents.tree.get("format") == FORMAT:
+            return _from_checkpoint(contents, wishes)
+        key, state = choose_state(contents.tree, wishes.weights_key, wishes.weights)
+        state = clean_state(state)
+        check_finite(state)
+        weights: Weights = "ema" if is_averaged(key) else "raw"
+        if wishes.module is not None:
+            progress("calling the generator")
+            return _from_module(state, weights, contents, wishes)
+        return _from_family(fold_norms(state), weights, contents, wishes)
+    except IntakeError as error:
+        raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
+
+
+def _from_checkpoint(contents: Contents, wishes: Wishes) -> Source:
+    wishes.refuse_all_but(set(), "a checkpoint of gan-train, which tells it itself")
+    try:
+        checkpoint = parse_checkpoint(contents.tree)
+    except CheckpointError as error:
+        raise IntakeError(str(error)) from error
+    module = checkpoint.generator(wishes.weights)
+    check_finite(module.state_dict())
+    spec, config = checkpoint.generator_spec, checkpoint.config
+    return Source(
+        generator=module,
+        family=OWN_FAMILY,
+        hyperparameters=spec.to_dict(),
+        latent=LatentSpec(dim=spec.latent_dim, distribution=spec.latent, sampler=SAMPLER),
+        image=image_spec(spec.channels, spec.image_size, spec.image_size),
+        class_names=names_of(spec.classes, wishes.class_names, checkpoint.class_names),
+        sha256=contents.sha256,
+        weights=wishes.weights,
+        training={
+            "type": config.type,
+            "data": config.data.partition(":")[0],
+            "steps": checkpoint.step,
+            "batch_size": config.batch_size,
+            "seed": config.seed,
+        },
+    )
+
+
+def _from_family(state: State, weights: Weights, contents: Contents, wishes: Wishes) -> Source:
+    known = {"weights_key", "family", "init", "latent_dim", "classes", "image_shape", "distribution"}
+    wishes.refuse_all_but(known, "weights of a known family; it is for --module")
+    if wishes.family is None:
+        fits = fitting(state)
+        raise IntakeError(explain(fits).replace("\n", "; ") if fits else nearest(state))
+    answers = dict(wishes.init)
+    stated = {"latent_dim": wishes.latent_dim, "classes": wishes.classes}
+    answers |= {name: str(value) for name, value in stated.items() if value is not None}
+    if wishes.image_shape is not None:
+        answers["image_shape"] = ",".join(map(str, wishes.image_shape))
+    family = find_family(wishes.family)
+    built = family.build(state, answers)
+    return Source(
+        generator=_on_tanh_range(built),
+        family=family.name,
+        hyperparameters=built.hyperparameters,
+        latent=_latent(built.latent_dim, wishes.distribution or built.distribution),
+        image=image_spec(built.channels, built.height, built.width),
+        class_names=names_of(built.classes, wishes.class_names),
+        sha256=contents.sha256,
+        weights=weights,
+        training={},
+        notes=(built.caveat,),
+    )
+
+
+def _on_tanh_range(built: Built) -> nn.Module:
+    """A family's net gives plain (N, C, H, W) for z and label; what ends in a sigmoid is stretched to [-1, 1]."""
+    if built.value_range == TANH:
+        return built.module
+    shape = (built.channels, built.height, built.width)
+    label = "ids" if built.classes else "none"
+    plain = Convention(built.latent_dim, built.classes, "flat", label, "latent_first", "nchw", shape)  # type: ignore[arg-type]
+    return Adapted(built.module, dataclasses.replace(plain, value_range=built.value_range)).eval()
+
+
+def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wishes) -> Source:
+    assert wishes.module is not None
+    not_known = {"family", "latent_input", "label_input", "output"}
+    wishes.refuse_all_but({one.name for one in dataclasses.fields(wishes)} - not_known, "--module")
+    if wishes.latent_dim is None:
+        raise IntakeError("--module needs the length of a latent vector: give --latent D")
+    module = load_module(wishes.module, wishes.init).float()
+    _load(module, state)
+    module.eval().requires_grad_(False)
+    classes = wishes.classes or 0
+    asked = Asked(wishes.latent_shape, wishes.label_as, wishes.order, wishes.image_shape)
+    convention = find_convention(module, wishes.latent_dim, classes, asked)
+    distribution = wishes.distribution or "normal"
+    convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, wishes))
+    return Source(
+        generator=Adapted(module, convention).eval(),
+        family=f"module:{wishes.module.rpartition(':')[2]}",
+        hyperparameters={"init": dict(wishes.init), "convention": convention.to_dict()},
+        latent=_latent(wishes.latent_dim, distribution),
+        image=image_spec(*convention.image_shape),
+        class_names=names_of(classes, wishes.class_names),
+        sha256=contents.sha256,
+        weights=weights,
+        training={},
+        notes=(f"Exported from a module of its author's own code, called with {convention.describe()}.",),
+    )
+
+
+def _load(module: nn.Module, state: State) -> None:
+    """As they are, or with spectral and weight norm multiplied in where the module has none."""
+    plain: dict[str, Tensor] = unwrap(state, module.state_dict().keys())
+    try:
+        load_exactly(module, plain)
+    except IntakeError:
+        folded = unwrap(fold_norms(state), module.state_dict().keys())
+        if folded.keys() == plain.keys():
+            raise
+        load_exactly(module, folded)
+
+
+def _range(module: nn.Module, convention: Convention, distribution: Latent, wishes: Wishes) -> tuple[float, float]:
+    """What was said, or else measured."""
+    if wishes.output_range is not None:
+        return wishes.output_range
+    found = measure_range(module, convention, distribution)
+    if not found.certain or found.suggested is None:
+        raise IntakeError(found.describe())
+    return SIGMOID if found.suggested == SIGMOID else TANH
+
+
+def _latent(dim: int, distribution: Latent) -> LatentSpec:
+    return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)
+
+
+def _from_graph(path: Path, wishes: Wishes, progress: ProgressFn) -> Source:
+    raise NotImplementedError(path, wishes, progress)

@@ -1,0 +1,328 @@
+"""From what a weights file holds to the state dict of one generator, in plain weights."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .refusal import IntakeError
+
+State = dict[str, Tensor]
+Shapes = Mapping[str, Sequence[int]]
+
+MAX_DEPTH = 16  # levels of nesting that are searched
+MAX_NAMED = 8  # keys that a message lists
+MAX_KEY = 80  # characters of a key that a message shows
+SINGULAR = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
+
+_WORDS: Final = re.compile(r"\d+[A-Za-z]*|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+_GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "online"})
+_AVERAGED: Final = frozenset({"ema", "gs", "avg", "averaged", "average", "shadow", "swa"})
+_OTHERS: Final = frozenset(
+    {"d", "dis", "disc", "discriminator", "critic", "netd", "dnet", "classifier", "encoder"}
+    | {
+        "opt",
+        "optim",
+        "optimizer",
+        "optimizers",
+        "optimiser",
+        "optimisers",
+        "adam",
+        "sched",
+        "scheduler",
+        "scaler",
+        "rng",
+    }
+)
+_PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict", "params", "parameters", "weights"})
+_OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
+_STATISTICS: Final = " (averaged weights are often saved without BatchNorm's statistics: use those that have them)"
+_ROOT: Final = "(the file itself)"
+
+
+def find_states(tree: Any) -> dict[str, State]:
+    """Every nested dict that looks like a state dict, by its dotted path; "" is the tree itself.
+
+    A state dict maps strings to tensors alone, and one of them at least is of floats with two dimensions or more.
+    What an optimizer keeps is left out.
+    """
+    return {path: dict(node) for path, node in _dicts(tree) if _is_state(node)}
+
+
+def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> tuple[str, State]:
+    """The generator's state dict, and the dotted path where it was found.
+
+    Args:
+        tree: what the file holds.
+        key: the path to take (`--weights-key`), or None to go by the names.
+        weights: prefer averaged weights (`ema`) or the generator's own (`raw`).
+
+    Raises:
+        IntakeError: there is none, or the names don't tell which it is.
+    """
+    states = find_states(tree)
+    if key is not None:
+        return key, _named(states, key)
+    if not states:
+        raise IntakeError(_nothing(tree))
+    nets = _split(states)
+    ranks = {path: _rank(path, weights) for path in nets if not _OTHERS & _words(path)}
+    if not ranks:
+        raise IntakeError(
+            f"only weights of other nets than a generator: {_list(nets)}; if one of them is it, give --weights-key"
+        )
+    chosen = [path for path, rank in ranks.items() if rank == min(ranks.values())]
+    if len(chosen) > 1:
+        raise IntakeError(
+            f"{len(chosen)} state dicts could be the generator: {_list(chosen)}; choose with --weights-key"
+        )
+    if weights == "ema" and not is_averaged(chosen[0]):
+        _refuse_nameless_average(tree)
+    return chosen[0], nets[chosen[0]]
+
+
+def is_averaged(path: str) -> bool:
+    """Whether a path that `choose_state` returned names averaged weights."""
+    return bool(_AVERAGED & _words(path))
+
+
+def clean_state(state: Mapping[str, Tensor]) -> State:
+    """Without what wrappers add to the keys: DataParallel, torch.compile and AveragedModel."""
+    cleaned = {key.replace("_orig_mod.", ""): value for key, value in state.items()}
+    inner = [key for key in cleaned if key != "n_averaged"]
+    while inner and all(key.startswith("module.") for key in inner):
+        cleaned = {key.removeprefix("module."): cleaned[key] for key in inner}
+        inner = list(cleaned)
+    return cleaned
+
+
+def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
+    """Without the names that stand before every key, where that makes more of the keys expected ones.
+
+    Args:
+        state: of a generator that was saved as a part of something, `generator.main.0.weight` and so on.
+        expected: the keys of the net that it is for.
+    """
+    best = current = dict(state)
+    while len(heads := {key.partition(".")[0] for key in current}) == 1 and all("." in key for key in current):
+        prefix = f"{heads.pop()}."
+        current = {key.removeprefix(prefix): value for key, value in current.items()}
+        if len(current.keys() & set(expected)) > len(best.keys() & set(expected)):
+            best = current
+    return best
+
+
+def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) -> State:
+    """Spectral and weight norm, of `nn.utils` and of its `parametrizations`, multiplied into the plain weight.
+
+    Args:
+        state: keys without wrappers' prefixes.
+        transposed: names of the weights of transposed convolutions (`net.0.weight`). A spectral norm runs along their
+            second dimension; where both dimensions are of one size and this does not tell, `u` and `v` do.
+
+    Raises:
+        IntakeError: a norm of another kind, or one that can't be told from its tensors.
+    """
+    folded = dict(state)
+    for key in state:
+        for head, tails, fold in _NORMS:
+            stem = key.removesuffix(head)
+            at, _, name = stem.rpartition("parametrizations.")
+            parts = [f"{stem}{tail}" for tail in tails]
+            if stem == key or not name.rpartition(".")[2].startswith("weight") or not set(parts) <= folded.keys():
+                continue
+            weight = at + name
+            tensors = [folded.pop(part) for part in (key, *parts)]
+            if not all(tensor.is_floating_point() for tensor in tensors):
+                raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
+            folded[weight] = fold(shown(weight), weight in transposed, *(tensor.float() for tensor in tensors))
+            if not folded[weight].isfinite().all():
+                raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
+    left = [key for key in folded if "parametrizations" in key.split(".")]
+    left += [key for key in folded if key.endswith("_orig") and f"{key.removesuffix('_orig')}_u" in folded]
+    if left:
+        raise IntakeError(f"{shown(left[0])} belongs to a norm that can't be folded; save the net without it")
+    return folded
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a state dict of which nothing is missing, left over or of another shape.
+
+    Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them.
+
+    Raises:
+        IntakeError: one line with the first key of each kind that does not fit.
+    """
+    expected = module.state_dict()
+    difference = differences({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in state.items()})
+    if difference:
+        raise IntakeError(f"the weights don't fit {type(module).__name__}: {'; '.join(difference)}")
+    module.load_state_dict(expected | dict(state))
+
+
+def differences(expected: Shapes, found: Shapes) -> list[str]:
+    """What is missing, unexpected and of another shape: a phrase for each kind that occurs; empty if all fits."""
+    missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
+    extra = [key for key in found if key not in expected]
+    wrong = [key for key in expected if key in found and tuple(expected[key]) != tuple(found[key])]
+    phrases = []
+    if missing:
+        phrases.append(f"{shown(missing[0])}{_more(missing)} missing{_STATISTICS * all(map(_is_statistic, missing))}")
+    if extra:
+        phrases.append(f"{shown(extra[0])}{_more(extra)} not expected")
+    if wrong:
+        shapes = f"has shape {tuple(found[wrong[0]])}, not {tuple(expected[wrong[0]])}"
+        phrases.append(
+            f"{shown(wrong[0])} {shapes}" + (f", and {len(wrong) - 1} more of another shape" * (len(wrong) > 1))
+        )
+    return phrases
+
+
+def shown(key: str) -> str:
+    """A key of a file, fit for a message of one line."""
+    return repr(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...")
+
+
+def _dicts(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """All dicts of a tree with their paths; what is met again is not searched again (a pickle may hold itself)."""
+    seen: set[int] = set()
+    pending: deque[tuple[tuple[str, ...], Any]] = deque([((), tree)])
+    while pending:
+        path, node = pending.popleft()
+        if isinstance(node, Mapping):
+            if _OPTIMIZER & node.keys():
+                continue
+            yield ".".join(path), node
+        if id(node) in seen or len(path) == MAX_DEPTH:
+            continue
+        seen.add(id(node))
+        items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+        pending += [((*path, str(key)), value) for key, value in items if isinstance(value, Mapping | list | tuple)]
+
+
+def _is_state(node: Mapping[Any, Any]) -> bool:
+    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in node.items()) and any(
+        value.is_floating_point() and value.ndim >= 2 for value in node.values()
+    )
+
+
+def _words(path: str) -> frozenset[str]:
+    """Of `netG_ema.state_dict`: net, g, ema, state, dict."""
+    return frozenset(word.lower() for word in _WORDS.findall(path))
+
+
+def _rank(path: str, weights: str) -> tuple[bool, bool, bool]:
+    """The lower, the likelier that it is what is wanted."""
+    words = _words(path)
+    return is_averaged(path) != (weights == "ema"), not _GENERATOR & words, not (_PLAIN | _AVERAGED) & words
+
+
+def _split(states: Mapping[str, State]) -> dict[str, State]:
+    """State dicts of two nets, `generator.x` and `discriminator.x`, taken apart by the first name."""
+    nets: dict[str, State] = {}
+    for path, state in states.items():
+        cleaned = clean_state(state)
+        heads = dict.fromkeys(key.partition(".")[0] for key in cleaned if "." in key)
+        wanted = [head for head in heads if (_GENERATOR | _AVERAGED) & _words(head) and not _OTHERS & _words(head)]
+        others = [head for head in heads if _OTHERS & _words(head)]
+        if not wanted or len(wanted) + len(others) < 2:
+            nets[path] = state
+            continue
+        for head in wanted:
+            nets[f"{path}.{head}".lstrip(".")] = _below(cleaned, head)
+    return nets
+
+
+def _below(state: Mapping[str, Tensor], head: str) -> State:
+    return {key.removeprefix(f"{head}."): value for key, value in state.items() if key.startswith(f"{head}.")}
+
+
+def _named(states: Mapping[str, State], key: str) -> State:
+    """The state dict at `key`, the only one below it, or the keys of a state dict that begin with it."""
+    if key in states:
+        return states[key]
+    below = [state for path, state in states.items() if path.startswith(f"{key}.")]
+    for path, state in states.items():
+        if path == "" or key.startswith(f"{path}."):
+            below.append(_below(state, key[len(path) :].lstrip(".")))
+    below = [state for state in below if state]
+    if len(below) != 1:
+        raise IntakeError(f"--weights-key {shown(key)}: no state dict is there; there are: {_list(_split(states))}")
+    return below[0]
+
+
+def _nothing(tree: Any) -> str:
+    _refuse_nameless_average(tree)
+    if not isinstance(tree, Mapping):
+        return f"the file holds a {type(tree).__name__}, not a state dict; save generator.state_dict()"
+    if "param_groups" in tree:
+        return "the file holds the state of an optimizer and no weights; save generator.state_dict()"
+    return f"no state dict in the file, only: {_list([str(key) for key in tree])}; save generator.state_dict()"
+
+
+def _refuse_nameless_average(tree: Any) -> None:
+    """Some libraries keep the average as a list of tensors in the order of `parameters()`, without names or buffers."""
+    for path, node in _dicts(tree):
+        for key in ("shadow_params", "shadow"):
+            if isinstance(node.get(key), list | tuple):
+                raise IntakeError(
+                    f"the averaged weights at {shown(f'{path}.{key}'.lstrip('.'))} are a list without names; save the "
+                    "generator's state_dict() with the average copied into it, or give --weights raw"
+                )
+
+
+def _list(paths: Collection[str]) -> str:
+    names = [shown(path) if path else _ROOT for path in paths]
+    return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+
+
+def _is_statistic(key: str) -> bool:
+    return key.endswith(("running_mean", "running_var"))
+
+
+def _more(keys: Sequence[str]) -> str:
+    return f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"
+
+
+def _spectral(name: str, transposed: bool, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """weight / sigma with sigma = u . (W v), W being the weight as a matrix (Miyato et al., 2018, arXiv:1802.05957)."""
+    dims = range(1, 2) if transposed else range(2 if weight.ndim > 2 else 1)
+    matrices = [weight.transpose(0, dim).flatten(1) for dim in dims if weight.ndim > 1]
+    matrices = [matrix for matrix in matrices if matrix.shape == (*u.shape, *v.shape)]
+    if not matrices:
+        raise IntakeError(f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values: not its sizes")
+    agreements = [_agreement(matrix, u, v) for matrix in matrices]
+    best = max(agreements)
+    if len(matrices) > 1 and (best < SINGULAR or min(agreements) > 0.8 * best):
+        raise IntakeError(f"{name}: its spectral norm may run along either dimension; save the net without the norm")
+    return weight / torch.dot(u, torch.mv(matrices[agreements.index(best)], v))
+
+
+def _agreement(matrix: Tensor, u: Tensor, v: Tensor) -> float:
+    """How well u and v are singular vectors of the matrix: 1 for exact ones, near 0 for a matrix that isn't theirs."""
+    left = torch.cosine_similarity(torch.mv(matrix, v), u, dim=0)
+    right = torch.cosine_similarity(torch.mv(matrix.T, u), v, dim=0)
+    return float(torch.minimum(left, right))
+
+
+def _weight_norm(name: str, _: bool, g: Tensor, v: Tensor) -> Tensor:
+    """g * v / |v|, the norm over all dimensions but that of g (Salimans & Kingma, 2016, arXiv:1602.07868)."""
+    kept = [dim for dim, size in enumerate(g.shape) if size > 1]
+    alike = g.ndim == v.ndim > 1 and len(kept) <= 1 and all(g.shape[dim] == v.shape[dim] for dim in kept)
+    if g.ndim and not alike:
+        raise IntakeError(f"{name}: its weight norm has shape {tuple(g.shape)}, which does not fit {tuple(v.shape)}")
+    norms: Tensor = torch.linalg.vector_norm(v, dim=[dim for dim in range(v.ndim) if dim not in kept], keepdim=True)
+    return v * (g / norms)
+
+
+_NORMS: Final[Sequence[tuple[str, Sequence[str], Callable[..., Tensor]]]] = (
+    ("_orig", ("_u", "_v"), _spectral),
+    (".original", (".0._u", ".0._v"), _spectral),
+    ("_g", ("_v",), _weight_norm),
+    (".original0", (".original1",), _weight_norm),
+)

@@ -1,0 +1,72 @@
+"""gan-verify: parse, call, print. Free of torch, so that it runs on the host that serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from gan_training.command import run_command
+
+from .artifact.candidate import CertificationError
+from .artifact.reading import ArtifactError
+from .artifact.verify import verify
+from .show import show_certificate
+
+EPILOG = """
+Examples:
+
+  gan-verify models/digits
+
+  gan-verify models/digits --json | jq .passed
+
+Exit codes: 0 all gates passed here, 1 one failed or the artifact is damaged, 2 bad arguments.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command(epilog=EPILOG)
+def verify_command(
+    directory: Annotated[Path, typer.Argument(metavar="ARTIFACT_DIR", help="What gan-export has made.")],
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest absolute error of pixels on [-1, 1]. Default: the one of the export.", min=1e-9, max=2.0
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
+) -> None:
+    """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
+    with Console(stderr=True).status("reading the artifact") as status:
+        try:
+            found, stored = verify(directory, tolerance, progress=status.update)
+        except (ArtifactError, CertificationError) as error:
+            if as_json:
+                print(json.dumps({"passed": False, "code": error.code, "message": str(error), "certificate": None}))
+            raise
+    failure = found.failures[0] if found.failures else None
+    if as_json:
+        passed = {"passed": failure is None, "code": failure[1].code if failure else None}
+        message = {"message": failure[1].complaint() if failure else None}
+        print(json.dumps(passed | message | {"certificate": found.model_dump(mode="json")}))
+    else:
+        console = Console()
+        show_certificate(found, console)
+        if stored.allowed:
+            console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
+    if failure is not None:
+        variant, gate = failure
+        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}")
+    if not as_json:
+        Console().print(f"{directory}: verified on this host", highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `gan-verify`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    failures: dict[type[Exception], int] = {ArtifactError: 1, CertificationError: 1}
+    run_command(app, "gan-verify", arguments, failures, "stopped")

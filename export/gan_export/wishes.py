@@ -1,0 +1,57 @@
+"""What whoever exports has said about a generator, beside the file itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from gan_training.specs import Latent
+
+from .adapter import ImageShape, Range
+from .refusal import IntakeError
+
+Weights = Literal["ema", "raw"]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Options of `gan-export`; None is to be found out, or has no meaning for this kind of file."""
+
+    weights: Weights = "ema"
+    weights_key: str | None = None
+    family: str | None = None
+    module: str | None = None  # FILE.py:NAME
+    init: Mapping[str, str] = field(default_factory=dict)
+    latent_dim: int | None = None
+    classes: int | None = None
+    class_names: tuple[str, ...] | None = None
+    distribution: Latent | None = None
+    latent_shape: Literal["flat", "map"] | None = None
+    label_as: Literal["ids", "one_hot", "none"] | None = None
+    order: Literal["latent_first", "label_first"] | None = None
+    image_shape: ImageShape | None = None
+    output_range: Range | None = None
+    latent_input: str | None = None  # names in an ONNX file
+    label_input: str | None = None
+    output: str | None = None
+
+    def refuse_all_but(self, known: set[str], kind: str) -> None:
+        """Raises IntakeError that names an option which has no meaning for this kind of file."""
+        for one in fields(self):
+            if one.name not in known | {"weights", "class_names"} and getattr(self, one.name) not in (None, {}):
+                raise IntakeError(f"--{one.name.replace('_', '-')} has no meaning for {kind}: leave it out")
+
+
+def names_of(classes: int, wished: tuple[str, ...] | None, found: tuple[str, ...] = ()) -> list[str] | None:
+    """The class names of a generator: those that were wished for, else its own, else its ids; None without classes.
+
+    Raises:
+        IntakeError: another number of names than classes, or two that are alike.
+    """
+    names = list(wished or found or map(str, range(classes)))
+    if wished is not None and len(wished) != classes:
+        raise IntakeError(f"{len(wished)} class names were given, but the generator has {classes} classes")
+    if len(set(names)) != len(names):
+        raise IntakeError(f"class names must differ from each other: {', '.join(names)}")
+    return names if classes else None

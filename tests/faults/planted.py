@@ -1,0 +1,208 @@
+"""Generators with one planted fault each, and the code of the gate that must catch it; for tests and benchmarks."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LATENT_DIM = 8
+CLASSES = 3
+SIZE = 16
+
+
+class Good(nn.Module):
+    """(N, 8) and (N,) -> (N, 1, 16, 16) on [-1, 1]. Every class below breaks it in one way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Embedding(CLASSES, 4)
+        self.project = nn.Linear(LATENT_DIM + 4, 512)
+        self.norm: nn.Module = nn.BatchNorm2d(8)
+        nn.init.uniform_(self.norm.running_mean, -0.3, 0.3)
+        nn.init.uniform_(self.norm.running_var, 0.1, 0.5)
+        self.to_image = nn.ConvTranspose2d(8, 1, 4, stride=2, padding=1)
+
+    def draw(self, z: Tensor, label: Tensor) -> Tensor:
+        h = self.project(torch.cat([z, self.embed(label)], 1)).unflatten(1, (8, 8, 8))
+        return 2 * self.to_image(torch.relu(self.norm(h)))
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return torch.tanh(self.draw(z, label))
+
+
+class NanWeight(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.constant_(self.to_image.bias, float("nan"))
+
+
+class Float16Overflow(Good):
+    """Attention weights by hand, in half precision: exp overflows above 11."""
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        powers = (20 * self.draw(z, label).abs()).half().exp()
+        share = powers / powers.sum((2, 3), keepdim=True)
+        return torch.tanh(share.to(z.dtype) * SIZE - 1)
+
+
+class DeafNorm(nn.BatchNorm2d):
+    """In train mode whatever it is told, as BatchNorm layers with an overridden train() are."""
+
+    def train(self, mode: bool = True) -> DeafNorm:  # noqa: ARG002 - that is its fault
+        return super().train(True)
+
+
+class ChildInTrainMode(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = DeafNorm(8)
+
+
+class HiddenChildInTrainMode(Good):
+    """In a plain list, where neither eval() nor the state dict can see it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.BatchNorm2d(8)]
+
+    def draw(self, z: Tensor, label: Tensor) -> Tensor:
+        h = self.project(torch.cat([z, self.embed(label)], 1)).unflatten(1, (8, 8, 8))
+        return 2 * self.to_image(torch.relu(self.layers[0].to(h.dtype)(h)))
+
+
+class NoRunningStatistics(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(8, track_running_stats=False)
+
+
+class NeighboursMatter(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        pixels = self.draw(z, label)
+        return torch.tanh(pixels - 0.1 * pixels.amax(0, keepdim=True))
+
+
+class DropoutStaysOn(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(F.dropout(z, 0.5, training=True), label)
+
+
+class NoiseBesideLatents(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z + 0.1 * torch.randn_like(z), label)
+
+
+class NoiseInsteadOfLatents(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(torch.randn(z.shape, dtype=z.dtype), label)
+
+
+class NoiseFrozenByTheExport(Good):
+    """Noise drawn outside of torch: the graph holds one draw for ever, and gives the same image twice."""
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        noise = torch.tensor([random.random() for _ in range(LATENT_DIM)], dtype=z.dtype)
+        return super().forward(z + noise, label)
+
+
+class BatchBakedIn(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label).reshape(3, 1, SIZE, SIZE)
+
+
+class FewerClasses(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(2, 4)
+
+
+class WrongEps(Good):
+    """Exported with an eps that it never had."""
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        self.norm.eps = 0.1 if torch.compiler.is_exporting() else 1e-5
+        return super().forward(z, label)
+
+
+class Transposed(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        pixels = super().forward(z, label)
+        return pixels.transpose(2, 3) if torch.compiler.is_exporting() else pixels
+
+
+class ChannelsLast(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label).permute(0, 2, 3, 1)
+
+
+class TwiceTheSize(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return F.interpolate(super().forward(z, label), scale_factor=2)
+
+
+class SigmoidLast(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return torch.sigmoid(self.draw(z, label))
+
+
+class NothingLast(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return 10 * self.draw(z, label)
+
+
+class LabelIgnored(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, torch.zeros_like(label))
+
+
+class LabelModulo(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label % 2)
+
+
+class LatentsIgnored(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z * 0, label)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A broken generator, the code of the gate that catches it, and words that the message must have."""
+
+    net: type[Good]
+    code: str
+    says: str
+
+    @property
+    def name(self) -> str:
+        return self.net.__name__
+
+
+FAULTS = (
+    Fault(ChildInTrainMode, "evaluation_mode", "norm"),
+    Fault(BatchBakedIn, "dynamic_batch", "batch"),
+    Fault(FewerClasses, "dynamic_batch", "index"),
+    Fault(ChannelsLast, "shape", r"\(N, 1, 16, 16\), found \(\d+, 16, 16, 1\)"),
+    Fault(TwiceTheSize, "shape", r"\(N, 1, 16, 16\), found \(\d+, 1, 32, 32\)"),
+    Fault(NanWeight, "finite", "NaN"),
+    Fault(Float16Overflow, "finite", "overflows"),
+    Fault(DropoutStaysOn, "deterministic", "dropout"),
+    Fault(NoiseBesideLatents, "deterministic", "noise is drawn"),
+    Fault(NoiseInsteadOfLatents, "deterministic", "noise is drawn"),
+    Fault(NoiseFrozenByTheExport, "deterministic", "it does not in the module itself"),
+    Fault(HiddenChildInTrainMode, "batch_invariant", "batch statistics"),
+    Fault(NoRunningStatistics, "batch_invariant", "batch statistics"),
+    Fault(NeighboursMatter, "batch_invariant", r"measured \d+ images"),
+    Fault(SigmoidLast, "value_range", r"found \S+ to [01].*sigmoid"),
+    Fault(NothingLast, "value_range", r"found -\d+"),
+    Fault(WrongEps, "tolerance", r"measured 0\.\d+.*limit is 0\.0001.*eps"),
+    Fault(Transposed, "tolerance", "layout"),
+    Fault(LatentsIgnored, "latents_matter", "ignores its latents"),
+    Fault(LabelIgnored, "labels_matter", "0 and 1 are equal"),
+    Fault(LabelModulo, "labels_matter", "0 and 2 are equal"),
+)

@@ -1,0 +1,194 @@
+"""gan-verify on another host's behalf: a good artifact passes, whatever was done to one is named by its code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from gan_export.artifact import ArtifactError, load_artifact, open_session
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.certificate import Certificate
+from gan_export.artifact.verify import check_session, verify
+from gan_export.capture import seal
+from gan_export.package import Exported
+
+pytestmark = pytest.mark.slow
+
+COMMAND = Path(sys.executable).with_name("gan-verify")
+
+
+def change(directory: Path, edit: Callable[[onnx.ModelProto], object]) -> None:
+    """Somebody who knows how artifacts are sealed changes the graph: digests and identity are right again."""
+    manifest = load_artifact(directory).manifest
+    graph = onnx.load(directory / "generator.onnx")
+    edit(graph)
+    content = seal(graph, manifest.identity())
+    (directory / "generator.onnx").write_bytes(content)
+    edit_json(directory / "manifest.json", lambda m: m["variants"][0].update(sha256=digest_of(content)))
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def edit_json(path: Path, edit: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def scale_a_weight(graph: onnx.ModelProto) -> None:
+    weight = max(graph.graph.initializer, key=lambda tensor: numpy_helper.to_array(tensor).size)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+
+
+def nan_weight(graph: onnx.ModelProto) -> None:
+    weight = max(graph.graph.initializer, key=lambda tensor: numpy_helper.to_array(tensor).size)
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32("nan"), weight.name))
+
+
+def drop_rounding(graph: onnx.ModelProto) -> None:
+    (node,) = (node for node in graph.graph.node if node.op_type == "Round")
+    for other in graph.graph.node:
+        other.input[:] = [node.input[0] if name == node.output[0] else name for name in other.input]
+    graph.graph.node.remove(node)
+
+
+def other_eps(graph: onnx.ModelProto) -> None:
+    (node,) = (node for node in graph.graph.node if node.op_type == "BatchNormalization")
+    (epsilon,) = (attribute for attribute in node.attribute if attribute.name == "epsilon")
+    epsilon.f = 0.1
+
+
+def other_golden(directory: Path) -> None:
+    """Golden images of another generator, with the digest in the manifest put right: the graph's own seal tells."""
+    with np.load(directory / "golden.npz") as stored:
+        arrays = dict(stored)
+    arrays["pixels"] = -arrays["pixels"]
+    np.savez(directory / "golden.npz", **arrays)
+    sha256 = digest_of((directory / "golden.npz").read_bytes())
+    edit_json(directory / "manifest.json", lambda m: m["golden"].update(sha256=sha256))
+
+
+TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
+    ("one byte of the graph", "digest", lambda d: flip_byte(d / "generator.onnx")),
+    ("one byte of the golden images", "digest", lambda d: flip_byte(d / "golden.npz")),
+    ("no graph", "digest", lambda d: (d / "generator.onnx").unlink()),
+    ("no golden images", "digest", lambda d: (d / "golden.npz").unlink()),
+    ("no certificate", "certificate", lambda d: (d / "certificate.json").unlink()),
+    ("a certificate of nothing", "certificate", lambda d: (d / "certificate.json").write_text("{}")),
+    (
+        "another's certificate",
+        "identity",
+        lambda d: edit_json(d / "certificate.json", lambda c: c.update(manifest_identity="0" * 64)),
+    ),
+    ("no manifest", "manifest", lambda d: (d / "manifest.json").unlink()),
+    ("a manifest with a field too many", "manifest", lambda d: edit_json(d / "manifest.json", lambda m: m.update(x=1))),
+    ("other class names", "identity", lambda d: edit_json(d / "manifest.json", lambda m: m["class_names"].reverse())),
+    ("other golden images", "identity", other_golden),
+    ("another weight, sealed again", "tolerance", lambda d: change(d, scale_a_weight)),
+    ("another eps, sealed again", "tolerance", lambda d: change(d, other_eps)),
+    ("a NaN weight, sealed again", "finite", lambda d: change(d, nan_weight)),
+    ("no rounding, sealed again", "uint8_rounding", lambda d: change(d, drop_rounding)),
+]
+
+
+def complaint(directory: Path) -> tuple[str, str]:
+    """Code and message of what gan-verify finds."""
+    try:
+        found, _ = verify(directory)
+    except (ArtifactError, CertificationError) as error:
+        return error.code, str(error)
+    ((_, gate),) = found.failures
+    return gate.code, gate.complaint()
+
+
+def load_and_check(directory: Path) -> None:
+    """As a service does."""
+    artifact = load_artifact(directory)
+    check_session(artifact, open_session(artifact))
+
+
+@pytest.fixture
+def copied(good: Exported, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(good.artifact.directory, tmp_path / "copied"))
+
+
+def test_a_good_artifact_is_verified_without_torch(good: Exported, tmp_path: Path):
+    code = "import sys, gan_export.verify_cli as v; v.main(sys.argv[1:])"
+    guard = "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
+    directory = good.artifact.directory
+    done = subprocess.run(
+        [sys.executable, "-c", guard + code, str(directory), "--json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["passed"], told["code"], told["message"]) == (True, None, None)
+    found = Certificate.model_validate(told["certificate"])
+    assert found.results[0].against_float32.max_abs < 1e-5
+    assert found.results[0].compared == good.artifact.manifest.golden.images == 15
+    assert [gate.code for gate in found.results[0].gates] == [gate.code for gate in good.certificate.results[0].gates]
+
+
+@pytest.mark.parametrize(("what", "code", "tamper"), TAMPERED, ids=[what for what, _, _ in TAMPERED])
+def test_what_was_done_to_an_artifact_is_named(copied: Path, what: str, code: str, tamper):  # noqa: ARG001
+    tamper(copied)
+    found, message = complaint(copied)
+    assert found == code, message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("what", "code", "tamper"), TAMPERED, ids=[what for what, _, _ in TAMPERED])
+def test_a_service_would_refuse_it_for_the_same_reason(copied: Path, what: str, code: str, tamper):  # noqa: ARG001
+    tamper(copied)
+    with pytest.raises(ArtifactError) as caught:
+        load_and_check(copied)
+    assert caught.value.code == code, caught.value
+
+
+def test_the_command_says_which_gate_failed_and_what_to_do(copied: Path):
+    change(copied, other_eps)
+    done = subprocess.run([COMMAND, copied], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"gan-verify: {copied}: fp32 failed the gate 'tolerance': ")
+    assert "another eps" in line
+    assert "FAILED" in done.stdout
+    assert "not judged" in done.stdout
+    told = subprocess.run([COMMAND, copied, "--json"], capture_output=True, text=True, check=False)
+    assert told.returncode == 1
+    assert json.loads(told.stdout)["code"] == "tolerance"
+    wide = subprocess.run([COMMAND, copied, "--tolerance", "2"], capture_output=True, text=True, check=False)
+    assert wide.returncode == 0, wide.stderr
+
+
+def test_bad_arguments(tmp_path: Path):
+    for arguments, code, words in (
+        ([tmp_path / "nothing"], 1, "can't be read: No such file"),
+        ([tmp_path, "--tolerance", "0"], 2, "--tolerance"),
+        ([], 2, "ARTIFACT_DIR"),
+    ):
+        done = subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert words in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,126 @@
+"""Files of torch.save made by hand, so that they can declare what torch itself would never write."""
+
+import io
+import pickle
+import tempfile
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan_export.intake import read_contents
+from gan_export.intake.legacy import MAGIC
+from gan_export.refusal import IntakeError
+
+SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+class Call:
+    """Pickled as a call of the function with the arguments."""
+
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.parts = (function, arguments)
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self.parts
+
+    def __call__(self) -> None:
+        """Only so that the result of one call can be called by another."""
+
+
+class Stored:
+    """Pickled as a reference to a storage."""
+
+    def __init__(self, *identity: object) -> None:
+        self.identity = identity
+
+
+class _Pickler(pickle.Pickler):
+    def persistent_id(self, value: object) -> object:
+        return value.identity if isinstance(value, Stored) else None
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., Call]:
+    return Call
+
+
+@pytest.fixture(scope="session")
+def declare() -> Callable[..., Call]:
+    """A tensor with any size, stride and storage."""
+
+    def make(size, stride, numel=1, offset=0, key="0", kind=torch.FloatStorage, location="cpu", legacy=False):
+        identity = ("storage", kind, key, location, numel, *([None] if legacy else []))
+        arguments = (Stored(*identity), offset, size, stride, False, OrderedDict())
+        return Call(torch._utils._rebuild_tensor_v2, *arguments)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def pickled() -> Callable[[object], bytes]:
+    def dump(value: object, protocol: int = 2) -> bytes:
+        stream = io.BytesIO()
+        _Pickler(stream, protocol).dump(value)
+        return stream.getvalue()
+
+    return dump
+
+
+@pytest.fixture
+def write_zip(tmp_path: Path) -> Callable[..., Path]:
+    """An archive with a pickle and storages, as torch.save would lay it out."""
+
+    def write(data: bytes, storages: dict[str, bytes] | None = None, name: str = "weights.pt") -> Path:
+        path = tmp_path / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+            archive.writestr("archive/byteorder", "little")
+            for key, content in ({"0": bytes(4)} if storages is None else storages).items():
+                archive.writestr(f"archive/data/{key}", content)
+            archive.writestr("archive/version", "3\n")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def write_legacy(tmp_path: Path) -> Callable[..., Path]:
+    """The format before 1.6: a pickle, the keys of the storages, their lengths and bytes."""
+
+    def write(data: bytes, keys: tuple[str, ...] = ("0",), storages: bytes = bytes([1, *[0] * 11])) -> Path:
+        path = tmp_path / "weights.pt"
+        parts = (MAGIC, pickle.dumps(1001, 2), pickle.dumps(SYSTEM, 2), data, pickle.dumps(list(keys), 2), storages)
+        path.write_bytes(b"".join(parts))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, for this process and for those that it starts."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def refusal(scratch: Path) -> Callable[..., str]:
+    """What is said of a file that is refused: one line, and no file is left."""
+
+    def refuse(path: Path, *limits: object) -> str:
+        with pytest.raises(IntakeError) as caught:
+            read_contents(path, *limits)
+        message = str(caught.value)
+        assert message.startswith(f"{path}: ")
+        assert message.isprintable(), "one line"
+        assert len(message) < len(str(path)) + 400
+        assert not [*scratch.iterdir()], "temporary files are left"
+        return message
+
+    return refuse

@@ -1,0 +1,56 @@
+"""The process that unpickles: its limits, its end, and what it does with a file that no audit has seen."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gan_export.intake import Limits
+
+
+def test_the_process_runs_no_code_even_of_a_file_that_nobody_audited(write_zip, pickled, call, tmp_path):
+    marker = tmp_path / "ran"
+    path = write_zip(pickled({"w": call(os.system, f"touch {marker}")}))
+    target = tmp_path / "tensors"
+    command = [sys.executable, "-P", "-m", "gan_export.intake.reader", path, target, *("100000000", "100", "60")]
+    environment = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "UnpicklingError" in done.stderr
+    assert not marker.exists()
+    assert not target.exists()
+    os.system(f"touch {marker}")
+    assert marker.exists(), "the call would have left its mark"
+
+
+def test_a_process_that_takes_too_long_or_too_much_is_ended(tmp_path, refusal):
+    path = tmp_path / "weights.pt"
+    torch.save({"w": torch.ones(4096, 4096).t()}, path)
+    assert "within 1 s" in refusal(path, Limits(seconds=1))
+    assert "takes more than 16 MiB of memory" in refusal(path, Limits(memory_bytes=16 * 2**20))
+
+
+def test_ctrl_c_leaves_no_files_and_no_process(tmp_path, scratch):
+    path = tmp_path / "weights.pt"
+    torch.save({"w": torch.ones(8)}, path)
+    code = f"from pathlib import Path; from gan_export.intake import read_contents; read_contents(Path({str(path)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, start_new_session=True)
+    deadline = time.monotonic() + 60
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    child = ""
+    while not child and process.poll() is None and time.monotonic() < deadline:
+        child = children.read_text().strip()
+        time.sleep(0.01)
+    assert child, "the reading process was never seen"
+    assert [*scratch.iterdir()], "the private copy was never seen"
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert b"KeyboardInterrupt" in errors
+    assert not [*scratch.iterdir()]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(child), 0)

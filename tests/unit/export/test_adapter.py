@@ -1,0 +1,352 @@
+"""How generators want to be called, found out by calling them, and the one signature that all of them get."""
+
+import re
+from dataclasses import dataclass, replace
+
+import onnxruntime as ort
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_export.adapter import Adapted, Convention, measure_range
+from gan_export.capture import capture
+from gan_export.convention_search import Asked, find_convention, find_conventions
+from gan_export.refusal import IntakeError
+
+Z, K, SIZE = 8, 4, 6
+PIXELS = SIZE * SIZE
+
+
+class Net(nn.Module):
+    """Layers that the variants below use."""
+
+    def __init__(self, inputs: int = Z, outputs: int = PIXELS) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc = nn.Linear(inputs, outputs)
+        self.embedding = nn.Embedding(K, Z)
+        self.up = nn.ConvTranspose2d(inputs, 1, SIZE)
+
+    def draw(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.fc(x)).view(-1, 1, SIZE, SIZE)
+
+
+class Flat(Net):
+    def forward(self, z):
+        return self.draw(z)
+
+
+class Map(Net):
+    def forward(self, input):
+        return torch.tanh(self.up(input))
+
+
+class Either(Net):
+    def forward(self, z):
+        return self.draw(z.view(z.size(0), -1))
+
+
+class Ids(Net):
+    def forward(self, noise, labels):
+        return self.draw(noise * self.embedding(labels))
+
+
+class IdsFirst(Net):
+    def forward(self, labels, noise):
+        return self.draw(noise * self.embedding(labels))
+
+
+class NamelessIdsFirst(Net):
+    def forward(self, a, b):
+        return self.draw(b * self.embedding(a))
+
+
+class OneHot(Net):
+    def __init__(self):
+        super().__init__(Z + K)
+
+    def forward(self, z, y):
+        return self.draw(torch.cat([z, y], 1))
+
+
+class NamelessOneHot(OneHot):
+    def forward(self, a, b):
+        return self.draw(torch.cat([a, b], 1))
+
+
+class OneHotMap(Net):
+    def __init__(self):
+        super().__init__(Z + K)
+
+    def forward(self, input, label):
+        return torch.tanh(self.up(torch.cat([input, label], 1)))
+
+
+class MixedMap(OneHotMap):
+    def forward(self, z, label):
+        return torch.tanh(self.up(torch.cat([z[:, :, None, None], label[:, :, None, None]], 1)))
+
+
+class Keyword(Net):
+    def forward(self, z, truncation=1.0, *, class_labels=None):
+        return self.draw(z * truncation * self.embedding(class_labels))
+
+
+class LabelMayBeNone(Net):
+    def forward(self, z, c, truncation_psi=1):
+        return self.draw(z * truncation_psi if c is None else z * self.embedding(c))
+
+
+class Truncated(Net):
+    def forward(self, z, truncation_psi=1.0):
+        return self.draw(z * truncation_psi)
+
+
+class Deaf(Net):
+    def forward(self, z, label):  # noqa: ARG002
+        return self.draw(z)
+
+
+class BothWays(Net):
+    """Takes ids as numbers and one-hot labels alike, with different images."""
+
+    def forward(self, z, label):
+        hint = label.float() if label.ndim == 2 else F.one_hot(label, K).flip(1).float()
+        return self.draw(z + torch.cat([hint, hint * 2], 1))
+
+
+class Squeezing(Net):
+    def forward(self, z):
+        return torch.tanh(self.fc(z.squeeze())).view(-1, 1, SIZE, SIZE)
+
+
+@dataclass
+class Sample:
+    logits: Tensor
+    image: Tensor
+
+
+class AsDataclass(Flat):
+    def forward(self, z):
+        return Sample(z, super().forward(z))
+
+
+class AsTuple(Flat):
+    def forward(self, z):
+        return z.mean(), [z, super().forward(z)]
+
+
+class AsDict(Flat):
+    def forward(self, z):
+        return {"w": z, "sample": super().forward(z)}
+
+
+class AsList(Net):
+    def forward(self, z):
+        return [self.draw(z)]
+
+
+class Grey(Flat):
+    def forward(self, z):
+        return super().forward(z)[:, 0]
+
+
+class Row(Net):
+    def forward(self, z):
+        return torch.tanh(self.fc(z))
+
+
+class Last(Net):
+    def __init__(self):
+        super().__init__(Z, 3 * PIXELS)
+
+    def forward(self, z):
+        return torch.tanh(self.fc(z)).view(-1, SIZE, SIZE, 3)
+
+
+def called(net: nn.Module, classes: int, **asked: object) -> Convention:
+    return find_convention(net.eval(), Z, classes, Asked(**asked))
+
+
+@pytest.mark.parametrize(
+    ("make", "classes", "latent_shape", "label", "order"),
+    [
+        (Flat, 0, "flat", "none", "latent_first"),
+        (Map, 0, "map", "none", "latent_first"),
+        (Either, 0, "flat", "none", "latent_first"),
+        (Squeezing, 0, "flat", "none", "latent_first"),
+        (Truncated, 0, "flat", "none", "latent_first"),
+        (LabelMayBeNone, 0, "flat", "null", "latent_first"),
+        (LabelMayBeNone, K, "flat", "ids", "latent_first"),
+        (Ids, K, "flat", "ids", "latent_first"),
+        (IdsFirst, K, "flat", "ids", "label_first"),
+        (NamelessIdsFirst, K, "flat", "ids", "label_first"),
+        (OneHot, K, "flat", "one_hot", "latent_first"),
+        (OneHotMap, K, "map", "one_hot_map", "latent_first"),
+        (MixedMap, K, "flat", "one_hot", "latent_first"),
+        (Keyword, K, "flat", "ids", "latent_first"),
+        (Deaf, K, "flat", "ids", "latent_first"),
+    ],
+)
+def test_the_one_convention_is_found(make, classes: int, latent_shape: str, label: str, order: str):
+    net = make()
+    found = called(net, classes)
+    assert (found.latent_shape, found.label, found.order) == (latent_shape, label, order)
+    assert (found.layout, found.image_shape) == ("nchw", (1, SIZE, SIZE))
+    adapted = Adapted(net, found).eval()
+    z, ids = torch.randn(5, Z), torch.arange(5) % K
+    arguments = (z, ids) if classes else (z,)
+    assert adapted(*arguments).shape == (5, 1, SIZE, SIZE)
+    assert adapted.double()(z.double(), *arguments[1:]).dtype == torch.float64
+
+
+def test_the_arguments_arrive_where_they_belong():
+    """The adapted signature against each module called by hand."""
+    z, ids = torch.randn(3, Z), torch.tensor([1, 0, 3])
+    hot = F.one_hot(ids, K).float()
+    by_hand = [
+        (Ids(), lambda net: net(z, ids)),
+        (IdsFirst(), lambda net: net(ids, z)),
+        (OneHot(), lambda net: net(z, hot)),
+        (OneHotMap(), lambda net: net(z[..., None, None], hot[..., None, None])),
+        (Keyword(), lambda net: net(z, class_labels=ids)),
+    ]
+    for net, call in by_hand:
+        assert torch.equal(Adapted(net, called(net, K))(z, ids), call(net)), type(net).__name__
+
+
+@pytest.mark.parametrize(
+    ("make", "output", "layout"),
+    [
+        (AsDataclass, ("image",), "nchw"),
+        (AsTuple, (1, 1), "nchw"),
+        (AsDict, ("sample",), "nchw"),
+        (AsList, (0,), "nchw"),
+        (Grey, (), "nhw"),
+        (Last, (), "nhwc"),
+    ],
+)
+def test_where_the_image_is_and_how_it_lies(make, output: tuple[int | str, ...], layout: str):
+    net = make()
+    found = called(net, 0)
+    assert (found.output, found.layout) == (output, layout)
+    z = torch.randn(2, Z)
+    pixels = Adapted(net, found)(z)
+    assert pixels.shape == (2, *found.image_shape)
+    if layout == "nhwc":
+        assert torch.equal(pixels[1, 2], net(z)[1, :, :, 2])
+
+
+def test_flat_output_needs_its_shape():
+    net = Row()
+    with pytest.raises(IntakeError, match=rf"gives \(N, {PIXELS}\): say how that is an image with --image-shape C,H,W"):
+        called(net, 0)
+    found = called(net, 0, image_shape=(1, 4, 9))
+    z = torch.randn(2, Z)
+    assert torch.equal(Adapted(net, found)(z), net(z).view(2, 1, 4, 9))
+    with pytest.raises(IntakeError, match="not images of --image-shape 1,5,5"):
+        called(net, 0, image_shape=(1, 5, 5))
+
+
+def test_one_hot_and_ids_that_both_run_must_be_asked_for():
+    net = BothWays().eval()
+    with pytest.raises(IntakeError, match=r"2 ways .* Say which: --label-as ids\|one-hot\|none$") as caught:
+        called(net, K)
+    assert "\n" not in str(caught.value)
+    assert [found.label for found in find_conventions(net, Z, K)] == ["ids", "one_hot"]
+    assert called(net, K, label="one_hot").label == "one_hot"
+
+
+def test_an_order_that_nothing_tells_must_be_asked_for():
+    net = NamelessOneHot()
+    with pytest.raises(IntakeError, match=r"Say which: --argument-order latent-first\|label-first$"):
+        called(net, K)
+    assert called(net, K, order="label_first").order == "label_first"
+
+
+@pytest.mark.parametrize(
+    ("make", "classes", "reason"),
+    [
+        (Flat, K, r"forward\(z\) takes no label: leave out --classes"),
+        (Ids, 0, r"forward\(noise, labels\) .* It seems to take labels: give --classes K"),
+    ],
+)
+def test_a_label_too_many_or_too_few(make, classes: int, reason: str):
+    with pytest.raises(IntakeError, match=reason):
+        called(make(), classes)
+
+
+def test_nothing_works():
+    net = nn.Sequential(nn.Linear(9, 4))
+    with pytest.raises(
+        IntakeError, match=r"forward\(input\) gives no images with latents \(N, 8\): RuntimeError: "
+    ) as caught:
+        called(net, 0)
+    assert re.search(r"Tried: latents \(N, 8\); latents \(N, 8, 1, 1\)$", str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+class Scaled(Net):
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, z):
+        return self.low + (self.high - self.low) * torch.sigmoid(3 * self.fc(z)).view(-1, 1, SIZE, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "suggested", "certain"),
+    [
+        (-1, 1, (-1.0, 1.0), True),
+        (0, 1, (0.0, 1.0), True),
+        (0.4, 0.6, (0.0, 1.0), False),
+        (-0.04, 0.9, None, False),
+    ],
+)
+def test_the_range_is_measured(low: float, high: float, suggested: tuple[float, float] | None, certain: bool):
+    net = Scaled(low, high).eval()
+    found = measure_range(net, called(net, 0))
+    assert (found.suggested, found.certain) == (suggested, certain)
+    assert low <= found.low < found.high <= high
+    assert ("--output-range" in found.describe()) != certain
+
+
+def test_an_unbounded_output_is_refused_with_its_numbers():
+    net = Scaled(-3, 4).eval()
+    with pytest.raises(IntakeError, match=r"unbounded output, found -2\.\d+ to 3\.\d+"):
+        measure_range(net, called(net, 0))
+
+
+def test_a_sigmoid_generator_is_brought_to_the_range_of_pixels():
+    net = Scaled(0, 1).eval()
+    convention = Convention(Z, 0, "flat", "none", "latent_first", "nchw", (1, SIZE, SIZE), value_range=(0.0, 1.0))
+    z = torch.randn(3, Z)
+    assert torch.equal(Adapted(net, convention)(z), 2 * net(z) - 1)
+
+
+def test_words_and_record():
+    found = called(OneHotMap(), K)
+    assert found.describe() == (
+        "latents (N, 8, 1, 1) then one-hot labels (N, 4, 1, 1) -> images (N, 1, 6, 6) on [-1, 1]"
+    )
+    assert found.to_dict()["label"] == "one_hot_map"
+    assert found.to_dict()["image_shape"] == [1, 6, 6]
+    assert called(AsTuple(), 0).describe().endswith("at output[1][1]")
+    assert called(IdsFirst(), K).describe().startswith("labels as ids (N,) then latents (N, 8)")
+
+
+@pytest.mark.slow
+def test_an_adapted_generator_is_exported():
+    """One-hot maps and a sigmoid's range in the graph, against the module called by hand."""
+    net = OneHotMap().eval()
+    convention = replace(called(net, K), value_range=(0.0, 1.0))
+    model = capture(Adapted(net, convention).eval(), Z, K)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for n in (1, 5):
+        z, ids = torch.randn(n, Z), torch.arange(n) % K
+        with torch.no_grad():
+            wanted = 2 * net(z[..., None, None], F.one_hot(ids, K)[..., None, None].float()) - 1
+        (pixels,) = session.run(["pixels"], {"z": z.numpy(), "label": ids.numpy()})
+        assert abs(pixels - wanted.numpy()).max() < 1e-5

@@ -1,0 +1,353 @@
+"""From what a weights file holds to the generator's plain weights: found, chosen, unwrapped, folded, loaded."""
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from gan_export.refusal import IntakeError
+from gan_export.state import (
+    choose_state,
+    clean_state,
+    find_states,
+    fold_norms,
+    is_averaged,
+    load_exactly,
+    unwrap,
+)
+
+State = dict[str, Tensor]
+TOLERANCE = 1e-6
+
+
+def small_net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def weights(value: float = 0.0) -> State:
+    return {"0.weight": torch.full((2, 2), float(value)), "0.bias": torch.zeros(2)}
+
+
+def value_of(state: State) -> float:
+    return float(next(iter(state.values())).flatten()[0])
+
+
+def optimizer_state() -> dict[str, Any]:
+    net = small_net()
+    optimizer = torch.optim.Adam(net.parameters())
+    net(torch.randn(5, 3)).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+class TestFinding:
+    def test_every_state_dict_by_its_path(self):
+        tree = {
+            "epoch": 3,
+            "nets": {"G": weights(1), "D": OrderedDict(weights(2))},
+            "rest": [weights(3), "text"],
+            "noise": torch.zeros(4, 4),
+        }
+        states = find_states(tree)
+        assert {path: value_of(state) for path, state in states.items()} == {"nets.G": 1, "nets.D": 2, "rest.0": 3}
+        assert list(find_states(weights())) == [""]
+
+    def test_what_is_no_state_dict(self):
+        assert find_states({"vector": torch.zeros(3), "steps": torch.tensor(3)}) == {}
+        assert find_states({"ids": torch.zeros(2, 2, dtype=torch.int64)}) == {}
+        assert find_states({"w": torch.zeros(2, 2), "lr": 0.1}) == {}
+        assert find_states({1: torch.zeros(2, 2)}) == {}
+        assert find_states([1, "x", None]) == {}
+
+    def test_optimizers_are_left_out(self):
+        state = optimizer_state()
+        assert find_states({"optim": state, "all": [state], "inside": state["state"], "G": weights()}).keys() == {"G"}
+
+    def test_a_tree_that_holds_itself(self):
+        tree: dict[str, Any] = {"G": weights()}
+        tree["again"] = tree
+        tree["list"] = [tree, tree["G"]]
+        assert find_states(tree).keys() == {"G", "list.1"}
+
+
+class TestChoosing:
+    @pytest.mark.parametrize(
+        ("tree", "mode", "path"),
+        [
+            (weights(), "ema", ""),
+            ({"params": weights()}, "raw", "params"),
+            ({"anything": weights()}, "ema", "anything"),
+            ({"G": weights(), "D": weights(), "G_ema": weights()}, "ema", "G_ema"),
+            ({"G": weights(), "D": weights(), "G_ema": weights()}, "raw", "G"),
+            ({"g_ema": weights(), "g": weights(), "d": weights(), "g_optim": optimizer_state()}, "ema", "g_ema"),
+            ({"ema": weights(), "model": weights()}, "ema", "ema"),
+            ({"ema": weights(), "model": weights()}, "raw", "model"),
+            ({"ema": {"G": weights(), "D": weights()}, "G": weights()}, "ema", "ema.G"),
+            ({"netG": weights(), "netD": weights()}, "ema", "netG"),
+            ({"net_G": weights(), "net_D": weights()}, "raw", "net_G"),
+            ({"generator": weights(), "critic": weights(), "epoch": 9}, "ema", "generator"),
+            ({"generator_state_dict": weights(), "discriminator_state_dict": weights()}, "ema", "generator_state_dict"),
+            ({"modelG": {"state_dict": weights()}, "modelD": {"state_dict": weights()}}, "ema", "modelG.state_dict"),
+            ({"model_state_dict": weights(), "optimizer_state_dict": optimizer_state()}, "ema", "model_state_dict"),
+            ({"model": weights(), "embeddings": weights()}, "ema", "model"),
+            ({"generator_2d": weights(), "other": weights()}, "ema", "generator_2d"),
+            ({"G_ema": weights()}, "raw", "G_ema"),
+        ],
+    )
+    def test_by_well_known_names(self, tree: Any, mode: Any, path: str):
+        assert choose_state(tree, None, mode)[0] == path
+
+    def test_whether_they_are_averaged_is_told_by_the_path(self):
+        assert [is_averaged(path) for path in ("G_ema", "EMA.model", "netGEma", "Gs", "schema.G", "G")] == (
+            [True] * 4 + [False] * 2
+        )
+
+    def test_two_nets_in_one_state_dict(self):
+        flat = {f"{net}.{key}": value for net in ("netG", "netD") for key, value in weights().items()}
+        path, state = choose_state({"state_dict": flat, "epoch": 3}, None, "ema")
+        assert (path, state.keys()) == ("state_dict.netG", weights().keys())
+        path, state = choose_state({f"module.{key}": value for key, value in flat.items()}, None, "ema")
+        assert (path, state.keys()) == ("netG", weights().keys())
+        averaged = {"initted": torch.tensor(True), "step": torch.tensor(9)}
+        for i, net in enumerate(("online_model", "ema_model")):
+            averaged |= {f"{net}.{key}": value for key, value in weights(i).items()}
+        for mode, expected in (("ema", "ema_model"), ("raw", "online_model")):
+            path, state = choose_state(averaged, None, mode)
+            assert (path, state.keys()) == (expected, weights().keys())
+
+    def test_a_generator_with_a_part_of_that_name_stays_whole(self):
+        state = {"gen.weight": torch.zeros(2, 2), "embed.weight": torch.zeros(2, 2)}
+        assert choose_state(state, None, "ema") == ("", state)
+
+    def test_the_key_that_was_asked_for(self):
+        tree = {"a": weights(1), "b": {"c": {"state_dict": weights(2)}}, "D": weights(3)}
+        tree["flat"] = {"gen.0.weight": torch.full((2, 2), 4.0), "other.0.weight": torch.full((2, 2), 5.0)}
+        for key, value in (("a", 1), ("b.c.state_dict", 2), ("b", 2), ("b.c", 2), ("D", 3), ("flat.gen", 4)):
+            path, state = choose_state(tree, key, "ema")
+            assert (path, value_of(state)) == (key, value)
+        assert choose_state(tree, "flat.gen", "ema")[1].keys() == {"0.weight"}
+        with pytest.raises(
+            IntakeError, match=r"^--weights-key 'x': no state dict is there; there are: 'a', 'D', 'flat',"
+        ):
+            choose_state(tree, "x", "ema")
+
+    @pytest.mark.parametrize(
+        ("tree", "message"),
+        [
+            (
+                {"netG_A": weights(), "netG_B": weights()},
+                r"2 state .* generator: 'netG_A', 'netG_B'; choose .*weights-key",
+            ),
+            (
+                {"x": weights(), "y": weights()},
+                r"2 state dicts could be the generator: 'x', 'y'; choose with --weights-key",
+            ),
+            ({"netD": weights()}, r"only weights of other nets than a generator: 'netD'; if .* give --weights-key"),
+            (
+                {"epoch": 3, "name": "x"},
+                r"no state dict in the file, only: 'epoch', 'name'; save generator.state_dict\(\)",
+            ),
+            (optimizer_state(), "the state of an optimizer and no weights"),
+            (torch.zeros(3), "the file holds a Tensor, not a state dict"),
+            ({"shadow_params": [torch.zeros(2, 2)], "decay": 0.9}, "'shadow_params' are a list without names"),
+            (
+                {"G": weights(), "ema": {"shadow": [torch.zeros(2, 2)]}},
+                r"'ema.shadow' are a list .* or give --weights raw",
+            ),
+            ({f"{i}\n{'x' * 200}": weights() for i in range(20)}, r"20 state dicts .* and 12 more; choose"),
+        ],
+    )
+    def test_what_can_t_be_chosen(self, tree: Any, message: str):
+        with pytest.raises(IntakeError, match=message) as refusal:
+            choose_state(tree, None, "ema")
+        assert "\n" not in str(refusal.value)
+        assert len(str(refusal.value)) < 1200
+
+    def test_an_average_without_names_does_not_matter_for_raw_weights(self):
+        tree = {"G": weights(), "ema": {"shadow_params": [torch.zeros(2, 2)]}}
+        assert choose_state(tree, None, "raw")[0] == "G"
+
+
+class TestUnwrapping:
+    def test_wrappers_of_torch(self):
+        net = small_net()
+        expected = net.state_dict()
+        averaged = torch.optim.swa_utils.AveragedModel(net)
+        parallel = nn.DataParallel(net)
+        for wrapped in (
+            net,
+            averaged,
+            parallel,
+            torch.compile(net),
+            torch.compile(parallel),
+            nn.DataParallel(averaged),
+        ):
+            state = clean_state(wrapped.state_dict())
+            if isinstance(wrapped, nn.DataParallel) and wrapped.module is averaged:
+                state = clean_state(state)
+            assert state.keys() == expected.keys()
+            assert all(torch.equal(state[key], expected[key]) for key in expected)
+        inner = nn.Sequential(torch.compile(net))
+        assert clean_state(inner.state_dict()).keys() == nn.Sequential(net).state_dict().keys()
+
+    def test_a_part_called_module_is_no_wrapper(self):
+        state = {"module.weight": torch.zeros(2, 2), "head.weight": torch.zeros(2, 2)}
+        assert clean_state(state) == state
+
+    def test_prefixes_go_where_the_net_s_own_keys_appear(self):
+        net = small_net()
+        expected = net.state_dict().keys()
+        inside = nn.ModuleDict({"gan": nn.ModuleDict({"generator": net})}).state_dict()
+        assert unwrap(inside, expected).keys() == expected
+        assert unwrap(net.state_dict(), expected).keys() == expected
+        assert unwrap(inside, inside.keys()).keys() == inside.keys()
+        assert unwrap(inside, {"something", "else"}).keys() == inside.keys()
+
+
+def trained(layer: nn.Module, inputs: Tensor) -> nn.Module:
+    """After some steps of training, which leave u and v a step behind the weight."""
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        (layer(inputs) - 1).square().mean().backward()
+        optimizer.step()
+    return layer.eval()
+
+
+def old_weight_norm(layer: nn.Module, **options: Any) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return nn.utils.weight_norm(layer, **options)
+
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(6, 5), (4, 6)),
+    "square linear": (lambda: nn.Linear(6, 6), (4, 6)),
+    "convolution": (lambda: nn.Conv2d(3, 5, 3), (2, 3, 6, 6)),
+    "square convolution": (lambda: nn.Conv2d(8, 8, 3), (2, 8, 6, 6)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 5, 4), (2, 3, 4, 4)),
+    "square transposed": (lambda: nn.ConvTranspose2d(8, 8, 4), (2, 8, 4, 4)),
+    "convolution to one": (lambda: nn.Conv2d(4, 1, 3), (2, 4, 6, 6)),
+}
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "spectral, old": nn.utils.spectral_norm,
+    "spectral": parametrizations.spectral_norm,
+    "weight, old": old_weight_norm,
+    "weight": parametrizations.weight_norm,
+}
+
+
+class TestFolding:
+    @pytest.mark.parametrize("layer", LAYERS)
+    @pytest.mark.parametrize("norm", NORMS)
+    @torch.random.fork_rng(devices=[])
+    def test_a_folded_layer_computes_the_same(self, norm: str, layer: str):
+        torch.manual_seed(5)
+        make, shape = LAYERS[layer]
+        inputs = torch.randn(shape)
+        normed = nn.Sequential(OrderedDict(first=trained(NORMS[norm](make()), inputs))).eval()
+        plain = nn.Sequential(OrderedDict(first=make())).eval()
+        load_exactly(plain, fold_norms(normed.state_dict()))
+        with torch.no_grad():
+            assert (plain(inputs) - normed(inputs)).abs().max() < TOLERANCE
+            assert normed(inputs).abs().max() > 0.1
+
+    @pytest.mark.parametrize("norm", ["weight, old", "weight"])
+    @pytest.mark.parametrize("dim", [None, 0, 1])
+    def test_weight_norm_over_any_dimension(self, norm: str, dim: int | None):
+        layer = NORMS[norm](nn.Conv2d(3, 5, 3), dim=dim).eval()
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                if name.endswith(("_g", "original0")):
+                    parameter.uniform_(0.5, 2.0)
+            layer(torch.zeros(1, 3, 4, 4))
+        folded = fold_norms(layer.state_dict())
+        assert folded.keys() == {"weight", "bias"}
+        assert (folded["weight"] - layer.weight).abs().max() < TOLERANCE
+
+    def test_the_rest_stays_as_it_is(self):
+        state = small_net().state_dict()
+        folded = fold_norms(state)
+        assert folded.keys() == state.keys()
+        assert all(folded[key] is state[key] for key in state)
+        lone = {"attention.weight_v": torch.zeros(2, 2), "conv_g": torch.zeros(2), "conv_v": torch.zeros(2)}
+        assert fold_norms(lone).keys() == lone.keys()
+
+    def test_a_square_layer_that_was_never_trained(self):
+        torch.manual_seed(0)
+        layer = nn.utils.spectral_norm(nn.ConvTranspose2d(8, 8, 4)).eval()
+        with pytest.raises(
+            IntakeError, match=r"^'weight': its spectral norm may run along either dimension; save the net"
+        ):
+            fold_norms(layer.state_dict())
+        folded = fold_norms(layer.state_dict(), transposed={"weight"})
+        with torch.no_grad():
+            layer(torch.zeros(1, 8, 2, 2))
+        assert (folded["weight"] - layer.weight).abs().max() < TOLERANCE
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"weight_u": torch.zeros(7)}, "'weight': its spectral norm has vectors of 7 and 6 values: not its sizes"),
+            ({"weight_u": torch.tensor(1.0)}, "has vectors of 1 and 6 values"),
+            ({"weight_u": torch.zeros(5)}, "gives NaN or infinite values"),
+            ({"weight_u": torch.zeros(5, dtype=torch.int64)}, "the tensors of its norm are not floats"),
+            ({"weight_v": None}, "'weight_orig' belongs to a norm that can't be folded; save the net without it"),
+        ],
+    )
+    def test_a_broken_norm(self, change: dict[str, Tensor | None], message: str):
+        state = nn.utils.spectral_norm(nn.Linear(6, 5)).state_dict() | change
+        with pytest.raises(IntakeError, match=message):
+            fold_norms({key: value for key, value in state.items() if value is not None})
+
+    def test_norms_that_can_t_be_folded(self):
+        orthogonal = parametrizations.orthogonal(nn.Linear(4, 4)).state_dict()
+        with pytest.raises(
+            IntakeError, match=r"'parametrizations\.weight\.\S+' belongs to a norm that can't be folded"
+        ):
+            fold_norms(orthogonal)
+        twice = parametrizations.spectral_norm(parametrizations.weight_norm(nn.Linear(4, 4))).state_dict()
+        with pytest.raises(IntakeError, match="belongs to a norm that can't be folded"):
+            fold_norms(twice)
+        with pytest.raises(IntakeError, match=r"its weight norm has shape \(3, 2\), which does not fit \(3, 2\)"):
+            fold_norms({"weight_g": torch.ones(3, 2), "weight_v": torch.ones(3, 2)})
+
+
+class TestLoading:
+    def test_all_keys_or_none(self):
+        net, source = small_net(), small_net()
+        load_exactly(net, source.state_dict())
+        assert all(torch.equal(value, source.state_dict()[key]) for key, value in net.state_dict().items())
+
+    def test_counters_may_be_missing_and_halves_are_widened(self):
+        net, source = small_net(), small_net().half().state_dict()
+        del source["1.num_batches_tracked"]
+        load_exactly(net, source)
+        assert net[0].weight.dtype == torch.float32
+        assert torch.equal(net[0].weight, source["0.weight"].float())
+
+    def test_the_refusal_is_one_line_with_the_first_of_each_kind(self):
+        state = small_net().state_dict()
+        del state["0.bias"], state["2.weight"]
+        state |= {"extra\nkey": torch.zeros(1), "1.bias": torch.zeros(9), "1.weight": torch.zeros(1, 4)}
+        net = small_net()
+        before = {key: value.clone() for key, value in net.state_dict().items()}
+        with pytest.raises(IntakeError) as refusal:
+            load_exactly(net, state)
+        assert str(refusal.value) == (
+            r"the weights don't fit Sequential: '0.bias' and 1 more are missing; 'extra\nkey' is not expected; "
+            "'1.weight' has shape (1, 4), not (4,), and 1 more of another shape"
+        )
+        assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+    def test_averaged_weights_without_statistics(self):
+        net = small_net()
+        with pytest.raises(
+            IntakeError, match=r"'1.running_mean' and 1 more are missing .averaged weights are often saved"
+        ):
+            load_exactly(net, dict(net.named_parameters()))

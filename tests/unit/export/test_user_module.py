@@ -1,0 +1,239 @@
+"""Generators in users' own files: found, constructed, and every mistake told in one line."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from gan_export.refusal import IntakeError
+from gan_export.user_module import load_module, parse_value
+
+WriteFn = Callable[..., str]
+
+GENERATOR = """
+import torch
+from torch import nn
+
+print("loading the model file")
+
+class Generator(nn.Module):
+    def __init__(self, nz: int, ngf=64, act="relu", sizes=(4, 8), bias=True, **kwargs):
+        super().__init__()
+        self.given = dict(nz=nz, ngf=ngf, act=act, sizes=sizes, bias=bias, **kwargs)
+        self.main = nn.Linear(nz, ngf)
+
+class Critic(nn.Module):
+    pass
+
+def make(nz=3):
+    return Generator(nz)
+
+class models:
+    class Small(nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.width = width
+
+finished = Generator(2)
+number = 7
+def text(): return "no module"
+def positional(nz, /): return Generator(nz)
+def strict(nz, ngf=64): return Generator(nz, ngf)
+def fails(nz):
+    raise RuntimeError("first line\\nsecond line")
+def leaves():
+    raise SystemExit(3)
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> WriteFn:
+    """Write files into one folder; returns the first one's path."""
+
+    def save(**files: str) -> str:
+        for name, text in files.items():
+            path = tmp_path / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return str(tmp_path / (next(iter(files)).replace("__", "/") + ".py"))
+
+    return save
+
+
+def test_a_class_with_arguments(write: WriteFn, capsys: pytest.CaptureFixture[str]):
+    init = {
+        "nz": "5",
+        "act": "lrelu",
+        "sizes": "(1, 2)",
+        "bias": "False",
+        "extra": "'7'",
+        "scale": "1e-3",
+        "none": "None",
+    }
+    module = load_module(write(model=GENERATOR) + ":Generator", init)
+    assert isinstance(module, nn.Module)
+    assert module.given == {
+        **{"nz": 5, "ngf": 64, "act": "lrelu", "sizes": (1, 2), "bias": False},
+        **{"extra": "7", "scale": 1e-3, "none": None},
+    }
+    assert capsys.readouterr() == ("", "loading the model file\n")
+
+
+@pytest.mark.parametrize(("name", "init"), [("make", {}), ("models.Small", {"width": "3"}), ("strict", {"nz": "1"})])
+def test_functions_and_nested_classes(write: WriteFn, name: str, init: dict[str, str]):
+    assert isinstance(load_module(f"{write(model=GENERATOR)}:{name}", init), nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("name", "init", "reason"),
+    [
+        ("Gen", {}, "model.py has no Gen; its module classes: Critic, Generator"),
+        ("models.Big", {}, "model.py has no models.Big"),
+        ("finished", {}, "finished module; name its class Generator"),
+        ("number", {}, "number is a int, not a class"),
+        ("text", {}, "gives str, not a torch.nn.Module"),
+        (
+            "Generator",
+            {},
+            r"needs nz: give --init nz=VALUE; its signature is Generator\(nz, ngf=64, act='relu'",
+        ),
+        ("strict", {"nz": "1", "nfg": "2"}, r"--init nfg: no such argument; its signature is strict\(nz, ngf=64\)"),
+        ("positional", {"nz": "1"}, "by position only"),
+        ("fails", {"nz": "1"}, r"fails can't be constructed: RuntimeError: first line \(model.py:\d+\)"),
+        ("Generator", {"nz": "text"}, r"TypeError: .* \(model.py:\d+\); its signature"),
+        ("leaves", {}, r"ends the program \(exit code 3\)"),
+        ("make", {"nz": "1", "nz.a": "2"}, "--init nz.a=2: nz was given a value of its own"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(write: WriteFn, name: str, init: dict[str, str], reason: str):
+    with pytest.raises(IntakeError, match=reason) as caught:
+        load_module(f"{write(model=GENERATOR)}:{name}", init)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("import torch\nx = 1 +\n", r"model.py can't be imported: SyntaxError: invalid syntax \(model.py:2\)"),
+        ("import nothing_like_this\n", r"ModuleNotFoundError: No module named 'nothing_like_this' \(model.py:1\)"),
+        ("\n\nraise ValueError('bad day')\n", r"ValueError: bad day \(model.py:3\)"),
+        ("import sys\nsys.exit(0)\n", r"ends the program \(exit code 0\).*__main__"),
+        ("class A: pass\n", "model.py has no Generator; it defines no torch.nn.Module class"),
+    ],
+)
+def test_files_that_can_not_be_imported(write: WriteFn, text: str, reason: str):
+    with pytest.raises(IntakeError, match=reason) as caught:
+        load_module(write(model=text) + ":Generator", {})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", ["model.py", "model.py:", "model:Generator", "model.txt:Generator", ":Generator"])
+def test_a_wrong_spec(spec: str):
+    with pytest.raises(IntakeError, match=r"write the file and the class, such as path/model\.py:Generator"):
+        load_module(spec, {})
+
+
+def test_a_missing_file(tmp_path: Path):
+    with pytest.raises(IntakeError, match="no such file"):
+        load_module(f"{tmp_path}/model.py:Generator", {})
+
+
+SCRIPT = """
+import argparse, sys
+from torch import nn
+parser = argparse.ArgumentParser()
+parser.add_argument("--nz", type=int, default=12)
+opt = parser.parse_args()
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.nz, self.arguments = opt.nz, list(sys.argv)
+"""
+
+
+def test_a_script_with_a_global_opt_gets_its_defaults(write: WriteFn):
+    path = write(script=SCRIPT)
+    before = list(sys.argv)
+    module = load_module(path + ":Generator", {})
+    assert module.nz == 12
+    assert module.arguments == [path]
+    assert sys.argv == before
+
+
+OPTIONS = """
+from torch import nn
+class Generator(nn.Module):
+    def __init__(self, opt):
+        super().__init__()
+        self.nz, self.name = opt.nz, opt.name
+"""
+
+
+def test_a_namespace_of_options(write: WriteFn):
+    path = write(model=OPTIONS) + ":Generator"
+    module = load_module(path, {"opt.nz": "4", "opt.name": "x"})
+    assert (module.nz, module.name) == (4, "x")
+    with pytest.raises(IntakeError, match=r"AttributeError: 'Namespace' object has no attribute 'name' \(model.py:6\)"):
+        load_module(path, {"opt.nz": "4"})
+
+
+NEEDS_OPS = "from torch import nn\nfrom ops import *\nclass Generator(nn.Module):\n    width = WIDTH\n"
+RELATIVE = "from torch import nn\nfrom .ops import WIDTH\nfrom ..shared import DEPTH\n"
+RELATIVE += "import above\nclass Generator(nn.Module):\n    width = WIDTH, DEPTH, above.X\n"
+
+
+def test_neighbours_of_the_file(write: WriteFn, tmp_path: Path):
+    before = list(sys.path)
+    one = load_module(write(a__model=NEEDS_OPS, a__ops="WIDTH = 1") + ":Generator", {})
+    two = load_module(write(b__model=NEEDS_OPS, b__ops="WIDTH = 2") + ":Generator", {})
+    assert (one.width, two.width) == (1, 2)
+    assert sys.path == before
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_relative_imports(write: WriteFn, tmp_path: Path):
+    path = write(p__q__model=RELATIVE, p__q__ops="WIDTH = 3", p__shared="DEPTH = 4", above="X = 5")
+    for folder in ("p", "p/q"):
+        (tmp_path / folder / "__init__.py").write_text("raise RuntimeError('nobody named this')")
+    assert load_module(path + ":Generator", {}).width == (3, 4, 5)
+
+
+def test_neighbours_never_stand_in_for_the_standard_library(write: WriteFn):
+    text = "import colorsys, csv\nfrom torch import nn\nclass Generator(nn.Module):\n    reader = csv.reader\n"
+    sys.modules.pop("colorsys", None)
+    module = load_module(write(model=text, colorsys="raise RuntimeError", csv="reader = 1") + ":Generator", {})
+    assert module.reader != 1
+
+
+def test_a_folder_never_stands_in_for_an_installed_package(
+    write: WriteFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(site__dependency__x="")
+    (tmp_path / "site" / "dependency" / "__init__.py").write_text("X = 6")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    text = (
+        "import sys\nsys.path.append('gone')\nfrom torch import nn\nfrom dependency import X\nclass G(nn.Module): x = X"
+    )
+    path = write(own__model=text, own__dependency__readme="")
+    assert load_module(path + ":G", {}).x == 6
+    assert "gone" not in sys.path
+
+
+def test_only_what_the_file_imports_is_imported(write: WriteFn):
+    path = write(model="import torch\nclass Generator(torch.nn.Module): pass", other="raise RuntimeError('not named')")
+    assert isinstance(load_module(path + ":Generator", {}), torch.nn.Module)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("1", 1), ("-1.5", -1.5), ("True", True), ("None", None), ("'1'", "1"), ("[1, 2]", [1, 2]), ("(3,)", (3,))],
+        *[("relu", "relu"), ("a b", "a b"), ("", ""), ("__import__('os')", "__import__('os')")],
+    ],
+)
+def test_values(text: str, value: object):
+    assert parse_value(text) == value
