@@ -2,8 +2,10 @@
 
 import base64
 import concurrent.futures
+import hashlib
 import io
 import json
+import shutil
 import socket
 import subprocess
 import zipfile
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
 from gan_export.artifact import draw, load_artifact, open_session, run_session
@@ -146,7 +150,15 @@ def test_models_are_listed_and_described(http: httpx.Client, models: Path) -> No
     assert [model["name"] for model in listed] == ["colours", "digits"]
     assert listed[1]["class_names"] == [str(i) for i in range(10)]
     assert listed[0]["class_names"] is None
-    assert http.get("/models/digits").json() == json.loads((models / "digits" / "manifest.json").read_text())
+    manifest, certificate = (
+        json.loads((models / "digits" / name).read_text()) for name in ("manifest.json", "certificate.json")
+    )
+    assert http.get("/models/digits").json() == manifest | {"certificate": certificate}
+    summary = listed[1]["certificate"]
+    (result,) = certificate["results"]
+    assert summary["max_abs_error"] == result["against_float32"]["max_abs"] < 1e-4
+    assert summary["gates"] == [gate["code"] for gate in result["gates"]]
+    assert (summary["allowed"], summary["images"]) == ([], result["compared"])
 
 
 BAD_REQUESTS = [
@@ -279,15 +291,29 @@ def test_bad_settings_are_one_line(tmp_path: Path, run_command: RunFn, env: dict
         assert word in done.stderr
 
 
-def test_a_damaged_artifact_is_left_out_and_the_others_go_on(serve, models: Path, tmp_path: Path) -> None:
+def test_artifacts_that_are_not_what_they_were_are_left_out_and_the_others_go_on(
+    serve, models: Path, tmp_path: Path
+) -> None:
+    """One with a changed byte, and one whose weights were changed and sealed again: only its golden images tell."""
     folder = tmp_path / "models"
-    subprocess.run(["cp", "-r", models, folder], check=True)
-    graph = folder / "colours" / "generator.onnx"
+    shutil.copytree(models, folder)
+    shutil.copytree(models / "digits", folder / "broken")
+    graph = folder / "broken" / "generator.onnx"
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
+    forged = onnx.load(folder / "colours" / "generator.onnx")
+    weight = max(forged.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.5), weight.name))
+    (folder / "colours" / "generator.onnx").write_bytes(forged.SerializeToString())
+    digest = hashlib.sha256((folder / "colours" / "generator.onnx").read_bytes()).hexdigest()
+    manifest = json.loads((folder / "colours" / "manifest.json").read_text())
+    manifest["variants"][0]["sha256"] = digest
+    (folder / "colours" / "manifest.json").write_text(json.dumps(manifest))
     with serve(models=folder) as service:
         assert [model["name"] for model in httpx.get(f"{service.url}/models").json()["models"]] == ["digits"]
         # With one generator left, a request needs no name.
         assert httpx.post(f"{service.url}/generate", json={"n": 1}).status_code == 200
-        assert "sha256" in service.log.read_text()
+        log = service.log.read_text()
+        assert f"[digest] {graph}: has sha256" in log
+        assert f"[tolerance] {folder / 'colours'}: failed the gate 'tolerance'" in log

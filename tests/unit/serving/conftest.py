@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
+from gan_export.artifact.manifest import Golden
 from gan_serving.batcher import Batcher
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
@@ -38,6 +39,7 @@ def make_manifest() -> MakeManifestFn:
             ],
             provenance=Provenance(source_sha256="0" * 64, weights="ema", training={}, packages={}),
             properties=Properties(deterministic=True, batch_invariant=True),
+            golden=Golden(file="golden.npz", sha256="0" * 64, images=1),
             variants=[Variant(name="fp32", file="generator.onnx", sha256="0" * 64, images_per_second={})],
         )
 
