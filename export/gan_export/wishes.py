@@ -9,6 +9,7 @@ from typing import Literal
 from gan_training.specs import Latent
 
 from .adapter import ImageShape, Range
+from .artifact.manifest import check_class_names
 from .refusal import IntakeError
 
 Weights = Literal["ema", "raw"]
@@ -47,11 +48,15 @@ def names_of(classes: int, wished: tuple[str, ...] | None, found: tuple[str, ...
     """The class names of a generator: those that were wished for, else its own, else its ids; None without classes.
 
     Raises:
-        IntakeError: another number of names than classes, or two that are alike.
+        IntakeError: another number of names than classes, or names that can't be told apart or sent.
     """
     names = list(wished or found or map(str, range(classes)))
     if wished is not None and len(wished) != classes:
         raise IntakeError(f"{len(wished)} class names were given, but the generator has {classes} classes")
-    if len(set(names)) != len(names):
-        raise IntakeError(f"class names must differ from each other: {', '.join(names)}")
-    return names if classes else None
+    if not classes:
+        return None
+    try:
+        check_class_names(names)
+    except ValueError as error:
+        raise IntakeError(str(error)) from error
+    return names

@@ -76,6 +76,14 @@ def other_eps(graph: onnx.ModelProto) -> None:
     epsilon.f = 0.1
 
 
+def swap_graph(directory: Path) -> None:
+    """A graph that was sealed for another manifest, with its digest in this one."""
+    graph = onnx.load(directory / "generator.onnx")
+    content = seal(graph, "0" * 64)
+    (directory / "generator.onnx").write_bytes(content)
+    edit_json(directory / "manifest.json", lambda m: m["variants"][0].update(sha256=digest_of(content)))
+
+
 def other_golden(directory: Path) -> None:
     """Golden images of another generator, with the digest in the manifest put right: the graph's own seal tells."""
     with np.load(directory / "golden.npz") as stored:
@@ -102,6 +110,7 @@ TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("a manifest with a field too many", "manifest", lambda d: edit_json(d / "manifest.json", lambda m: m.update(x=1))),
     ("other class names", "identity", lambda d: edit_json(d / "manifest.json", lambda m: m["class_names"].reverse())),
     ("other golden images", "identity", other_golden),
+    ("another's graph, digest corrected", "identity", swap_graph),
     ("another weight, sealed again", "tolerance", lambda d: change(d, scale_a_weight)),
     ("another eps, sealed again", "tolerance", lambda d: change(d, other_eps)),
     ("a NaN weight, sealed again", "finite", lambda d: change(d, nan_weight)),

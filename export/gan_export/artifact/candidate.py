@@ -66,7 +66,8 @@ def run_candidate(directory: Path, variant: str, cases: Cases) -> tuple[Results,
             raise CertificationError(f"the exported graph did not finish within {PROBE_SECONDS} s") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            raise CertificationError(f"the exported graph can't be run: {last}")
+            code, tab, reason = last.rpartition("\t")  # the probe's own errors have a code
+            raise CertificationError(f"the exported graph can't be run: {reason}", code if tab else "unloadable")
         with np.load(made, allow_pickle=False) as stored:
             results = {name: _result(stored, name) for name in cases}
             speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -13,6 +14,7 @@ from .latents import SAMPLER
 MANIFEST_FILE: Final = "manifest.json"
 CERTIFICATE_FILE: Final = "certificate.json"
 PREVIEW_FILE: Final = "preview.png"
+MAX_CLASS_NAME: Final = 200  # characters
 IDENTITY_KEY: Final = "ganworks.manifest_sha256"
 """Key in an ONNX file's metadata_props under which `Manifest.identity()` stands."""
 
@@ -89,6 +91,22 @@ class Properties(_Strict):
     batch_invariant: bool
 
 
+def check_class_names(names: Sequence[str]) -> None:
+    """Names that a request can carry and that tell classes apart.
+
+    Raises:
+        ValueError: none, two that are alike, or one that is empty, too long or not printable.
+    """
+    if not names:
+        raise ValueError("class_names is empty; a generator without classes has null")
+    for name in names:
+        if not 0 < len(name) <= MAX_CLASS_NAME or not name.isprintable():
+            raise ValueError(f"class name {name[:60]!r}: use 1 to {MAX_CLASS_NAME} printable characters")
+    if len(set(names)) != len(names):
+        double = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"class names must differ from each other: {double!r} stands for two")
+
+
 class Manifest(_Strict):
     """Schema version 1 of manifest.json."""
 
@@ -115,8 +133,8 @@ class Manifest(_Strict):
             raise ValueError(f"outputs must be {[IMAGE_OUTPUT, PIXELS_OUTPUT]}")
         if self.latent.sampler != SAMPLER:
             raise ValueError(f"sampler is {self.latent.sampler!r}; this version knows {SAMPLER!r}")
-        if self.class_names is not None and not self.class_names:
-            raise ValueError("class_names is empty; a generator without classes has null")
+        if self.class_names is not None:
+            check_class_names(self.class_names)
         if (self.image.mode == "L") != (self.image.channels == 1):
             raise ValueError(f"mode {self.image.mode} does not fit {self.image.channels} channels")
         return self

@@ -62,5 +62,5 @@ if __name__ == "__main__":
     try:
         probe(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     except ArtifactError as problem:
-        print(problem, file=sys.stderr)
+        print(f"{problem.code}\t{problem}", file=sys.stderr)  # what candidate.py reads
         sys.exit(1)

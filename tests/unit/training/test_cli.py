@@ -68,7 +68,7 @@ BAD = [
     ("--preset cgan-28 --type wgan --data digits --out out", 2, "--type is wgan, but preset cgan-28 is one for cgan"),
     (f"{BASE} --set watch_every=-1", 2, "watch_every is -1; it must be from 0"),
     ("--resume", 2, "--resume needs --out"),
-    ("--resume --out nowhere", 1, "nowhere/ckpt.pt: no such file"),
+    ("--resume --out nowhere", 1, "nowhere/ckpt.pt: no such file; there is no run to go on with, leave out --resume"),
     ("--resume --out notes", 1, "notes/ckpt.pt: is not a checkpoint"),
 ]
 
