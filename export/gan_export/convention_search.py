@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from .adapter import (
+    CHANNELS,
     Convention,
     ImageShape,
     LabelInput,
@@ -41,6 +43,9 @@ OPTIONS: Final = {
     "order": "--argument-order latent-first|label-first",
     "image_shape": "--image-shape C,H,W",
 }
+_GIVEN_ALONE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_SUBCLASS: Final = "write a subclass whose forward(self, z, label) takes ids and does the rest, and name it in --module"
+_NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 SAME: Final = 1e-5  # relative to the largest value of an image
 
 
@@ -183,7 +188,7 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
         hook.remove()
     convention = _with_image(draft, output, batch, wanted)
     if convention is None:
-        return _Failure(words, _no_image(output, wanted), 1_000_000)
+        return _Failure(words, _no_image(output, wanted), _NO_IMAGE)
     image = _image(output, convention)
     try:
         merits = _merits(module, convention, z, label, image)
@@ -231,9 +236,16 @@ def _no_image(output: Any, wanted: ImageShape | None) -> str:
     given = ", ".join("(" + ", ".join(["N", *map(str, shape[1:])]) + ")" for shape in shapes)
     if wanted is not None:
         return f"it gives {given}, not images of --image-shape {','.join(map(str, wanted))}"
-    if any(len(shape) == 2 for shape in shapes):
-        return f"it gives {given}: say how that is an image with --image-shape C,H,W"
+    if flat := [shape[1] for shape in shapes if len(shape) == 2]:
+        return f"it gives {given}: say how that is an image with --image-shape C,H,W{_squares(flat[0])}"
     return f"it gives {given}, no images of 1 or 3 channels; --image-shape C,H,W says which shape they have"
+
+
+def _squares(values: int) -> str:
+    """Square images of so many values, as examples."""
+    sides = {channels: math.isqrt(values // channels) for channels in CHANNELS}
+    fits = [f"{channels},{side},{side}" for channels, side in sides.items() if channels * side**2 == values]
+    return f" (the square one is {' or '.join(fits)})" if fits else ""
 
 
 def _alike(first: Tensor, second: Tensor) -> bool:
@@ -246,16 +258,34 @@ def _differ(images: Tensor) -> bool:
 
 
 def _nothing_works(module: nn.Module, classes: int, failures: Sequence[_Failure]) -> str:
-    signature = "forward(" + ", ".join(inspect.signature(module.forward).parameters) + ")"
+    parameters = inspect.signature(module.forward).parameters
+    signature = f"forward({', '.join(parameters)})"
     _, _, takes_label = _hints(module)
     if classes and not takes_label:
-        return f"{signature} takes no label: leave out --classes"
+        return (
+            f"{signature} takes no label: leave out --classes, or, if latents and labels are joined before it is "
+            f"called, {_SUBCLASS}"
+        )
     if not failures:
         return f"{signature} takes no such arguments: leave out --label-as and --argument-order"
     best = max(failures, key=lambda failure: failure.depth)
-    tried = "; ".join(dict.fromkeys(failure.words for failure in failures))
-    hint = ". It seems to take labels: give --classes K" if takes_label and not classes else ""
-    return f"{signature} gives no images with {best.words}: {best.reason}{hint}. Tried: {tried}"
+    tried = "; ".join(dict.fromkeys(part for failure in failures for part in failure.words.split(" then ")))
+    reason = f"{signature} gives no images with {best.words}: {best.reason}"
+    return f"{reason}. {_advice(parameters, classes, takes_label, best)}Tried: {tried}"
+
+
+def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_label: bool, best: _Failure) -> str:
+    """What to do about a forward that ran in no way; nothing if the reason says it."""
+    needed = [one for one in parameters.values() if one.default is one.empty and one.kind in _GIVEN_ALONE]
+    if len(needed) > 2:
+        return f"It needs {len(needed)} arguments, where there are latents and labels alone: {_SUBCLASS}. "
+    if best.depth == _NO_IMAGE:
+        return ""
+    if takes_label and not classes:
+        return "It seems to take labels: give --classes K. "
+    if takes_label:
+        return f"Look at --latent and --classes; if its labels are neither ids nor one-hot, {_SUBCLASS}. "
+    return "Look at --latent. "
 
 
 def _call_words(draft: Convention) -> str:

@@ -16,11 +16,12 @@ from .artifact import SAMPLER, LatentSpec
 from .convention_search import Asked, find_convention
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
+from .graph_source import GraphWishes, load_graph
 from .intake import Contents, check_finite, read_contents
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .state import State, choose_state, clean_state, fold_norms, is_averaged, load_exactly, unwrap
-from .user_module import load_module
+from .user_module import load_module, signature_of
 from .wishes import Weights, Wishes, names_of
 
 OWN_FAMILY = "ganworks/conv"
@@ -40,7 +41,8 @@ def load_source(path: Path, wishes: Wishes | None = None, progress: ProgressFn =
     """
     wishes = wishes or Wishes()
     if path.suffix.lower() == ".onnx":
-        return _from_graph(path, wishes, progress)
+        progress("reading the graph")
+        return _from_graph(path, wishes)
     progress("reading the weights")
     contents = read_contents(path)
     try:
@@ -158,9 +160,10 @@ def _load(module: nn.Module, state: State) -> None:
         load_exactly(module, plain)
     except IntakeError:
         folded = unwrap(fold_norms(state), module.state_dict().keys())
-        if folded.keys() == plain.keys():
-            raise
-        load_exactly(module, folded)
+        try:
+            load_exactly(module, folded)
+        except IntakeError as error:
+            raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
 
 
 def _range(module: nn.Module, convention: Convention, distribution: Latent, wishes: Wishes) -> tuple[float, float]:
@@ -177,5 +180,24 @@ def _latent(dim: int, distribution: Latent) -> LatentSpec:
     return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)
 
 
-def _from_graph(path: Path, wishes: Wishes, progress: ProgressFn) -> Source:
-    raise NotImplementedError(path, wishes, progress)
+def _from_graph(path: Path, wishes: Wishes) -> Source:
+    known = {"latent_input", "label_input", "output", "latent_dim", "classes", "image_shape", "output_range"}
+    wishes.refuse_all_but(known | {"label_as", "distribution"}, "an ONNX file")
+    label_as = wishes.label_as
+    if label_as == "none":
+        raise IntakeError(f"{path}: --label-as none is for modules; leave it out, and --label-input too")
+    return load_graph(
+        path,
+        GraphWishes(
+            latent_input=wishes.latent_input,
+            label_input=wishes.label_input,
+            output=wishes.output,
+            latent_dim=wishes.latent_dim,
+            classes=wishes.classes,
+            image_shape=wishes.image_shape,
+            output_range=wishes.output_range,
+            label_as=label_as,
+            latent=wishes.distribution or "normal",
+            class_names=wishes.class_names,
+        ),
+    )

@@ -22,7 +22,9 @@ SINGULAR = 0.9  # cosine from which u and v belong to a matrix; a training step 
 
 _WORDS: Final = re.compile(r"\d+[A-Za-z]*|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "online"})
-_AVERAGED: Final = frozenset({"ema", "gs", "avg", "averaged", "average", "shadow", "swa"})
+_AVERAGED: Final = frozenset(
+    {"ema", "gs", "ge", "avg", "averaged", "average", "shadow", "swa", "running", "smooth", "smoothed"}
+)
 _OTHERS: Final = frozenset(
     {"d", "dis", "disc", "discriminator", "critic", "netd", "dnet", "classifier", "encoder"}
     | {

@@ -20,6 +20,7 @@ from torch import nn
 from .refusal import IntakeError
 
 PACKAGE: Final = "_ganworks_user"
+OPTIONS: Final = ("opt", "opts", "args", "config", "cfg", "options", "params", "hparams", "hps", "hp", "flags")
 EXAMPLE: Final = "path/model.py:Generator"
 
 
@@ -43,7 +44,7 @@ def load_module(spec: str, init: Mapping[str, str]) -> nn.Module:
         module = _import(path)
         factory = _find(module, name, path)
         arguments = _arguments(factory, init, name)
-        with _told(f"{name} can't be constructed", hint=_signature_hint(factory, name)):
+        with _told(f"{name} can't be constructed", hint=_signature_hint(factory, name)), _missing_options(arguments):
             made = factory(**arguments)
     if not isinstance(made, nn.Module):
         raise IntakeError(f"{spec}: gives {type(made).__name__}, not a torch.nn.Module; {_choices(module)}")
@@ -141,6 +142,8 @@ def _told(what: str, hint: str = "") -> Iterator[None]:
             f"{what}: it ends the program (exit code {error.code}) as it is imported or constructed; "
             'put what a script does under `if __name__ == "__main__":`'
         ) from error
+    except IntakeError as error:
+        raise IntakeError(f"{what}: {error}{after}") from error
     except Exception as error:
         raise IntakeError(f"{what}: {told(error)}{after}") from error
 
@@ -224,8 +227,26 @@ def _arguments(factory: Callable[..., Any], init: Mapping[str, str], name: str) 
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and one.name not in values
     ]
     if missing:
-        raise IntakeError(f"{name} needs {', '.join(missing)}: give --init {missing[0]}=VALUE; {signature}")
+        way = f"{missing[0]}.NAME=VALUE for each option in it" if missing[0] in OPTIONS else f"{missing[0]}=VALUE"
+        raise IntakeError(f"{name} needs {', '.join(missing)}: give --init {way}; {signature}")
     return values
+
+
+@contextlib.contextmanager
+def _missing_options(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Name the option that a namespace of options lacks."""
+    try:
+        yield
+    except AttributeError as error:
+        for name, value in arguments.items():
+            if value is error.obj and isinstance(value, argparse.Namespace):
+                raise IntakeError(f"{told(error)}; give --init {name}.{error.name}=VALUE") from error
+        raise
+
+
+def signature_of(module: nn.Module) -> str:
+    """How a module is constructed, for a message."""
+    return _signature_hint(type(module), type(module).__name__)
 
 
 def _signature_hint(factory: Callable[..., Any], name: str) -> str:

@@ -125,7 +125,9 @@ class Run:
     ) -> Run:
         """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's."""
         if not (out / CHECKPOINT).exists():
-            raise CheckpointError(f"{out / CHECKPOINT}: no such file; there is no run to go on with, leave out --resume")
+            raise CheckpointError(
+                f"{out / CHECKPOINT}: no such file; there is no run to go on with, leave out --resume"
+            )
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         stored = checkpoint.config.to_dict()

@@ -70,12 +70,12 @@ def nearest(state: State) -> str:
     """Of weights that no family fits: which comes nearest and why it does not fit, in a phrase."""
     family = max(FAMILIES, key=lambda family: _likeness(family, state))
     if not _likeness(family, state):
-        key = next(iter(state), "")
-        return f"no known family has keys like {shown(key)}; give --module FILE.py:CLASS"
+        key = next((key for key, value in state.items() if value.ndim > 1), next(iter(state), ""))
+        return f"no known family has keys like {shown(key)}; give --module FILE.py:CLASS --latent D"
     try:
         family.examine(state)
     except MismatchError as reason:
-        return f"the nearest known family is {family.name}, but {reason}; give --module FILE.py:CLASS"
+        return f"the nearest known family is {family.name}, but {reason}; give --module FILE.py:CLASS --latent D"
     return f"{family.name} fits"
 
 

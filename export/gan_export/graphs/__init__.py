@@ -1,1 +1,1 @@
-"""ONNX files that nobody vouches for, down to a graph of serving's signature. Free of torch: it runs in a small process."""
+"""From an ONNX file that nobody vouches for to a graph of serving's signature; free of torch, for a small process."""

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import (
     AttributeProto,
     FunctionProto,
@@ -56,7 +56,7 @@ _FLOATS: Final = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, Te
 _BEGINNINGS: Final = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"),
     (rb"\s*<(!doctype|html|\?xml|head)", "a web page, not the file itself; download it again"),
-    (rb"PK[\x03\x05]\x0[46]", "a zip archive, not an ONNX model; unpack it first, or give a .pth file its own name"),
+    (rb"PK[\x03\x05][\x04\x06]", "a zip archive, not an ONNX model; unpack it first, or give a .pth file its own name"),
     (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "a compressed file; unpack it first"),
     (rb"\x80[\x02-\x05]", "a pickle, not an ONNX model"),
     (rb"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5), not an ONNX model"),
@@ -98,13 +98,10 @@ def audit(model: ModelProto) -> None:
         IntakeError: external data, operators that are not ONNX's own, loops, tensors of another size than they
             declare, NaN weights, too many nodes, names used twice or before they are made.
     """
-    try:
-        _check_messages(model)
-        _check_opset(model)
-        _check_functions(model)
-        _check_scope(model.graph, frozenset(), 0)
-    except UnicodeDecodeError as error:
-        raise IntakeError("is damaged: a name in it is no UTF-8 text") from error
+    _check_messages(model)
+    _check_opset(model)
+    _check_functions(model)
+    _check_scope(model.graph, frozenset(), 0)
 
 
 def opset_of(model: ModelProto) -> int:
@@ -232,10 +229,10 @@ def _check_scope(graph: GraphProto, outer: frozenset[str], depth: int) -> None:
     made: set[str] = set()
     inputs = [value.name for value in graph.input]
     constants = [tensor.name for tensor in graph.initializer]
-    for name in (*inputs, *(name for name in constants if name not in set(inputs))):
-        _make(name, made)
     if len(set(constants)) < len(constants):
         raise IntakeError("is damaged: two of its weights have the same name")
+    for name in (*inputs, *(name for name in constants if name not in set(inputs))):
+        _make(name, made)
     for node in graph.node:
         _check_attributes(node)
         for name in node.input:

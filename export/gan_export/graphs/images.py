@@ -40,19 +40,29 @@ class Images:
         return (images - low) * 2 / (high - low) - 1
 
 
-def read_images(raw: NDArray[Any], output: Port, wishes: GraphWishes) -> Images:
-    """What is seen on some images.
+@dataclass(frozen=True)
+class Seen:
+    """An output on some inputs."""
+
+    first: NDArray[Any]  # of the first images, as it is
+    low: float  # of all images: the least and the greatest finite value; NaN without any
+    high: float
+    count: int
+
+
+def read_images(seen: Seen, output: Port, wishes: GraphWishes) -> Images:
+    """How an output holds images.
 
     Args:
-        raw: of the output, as it is.
-        output: where they come from.
+        seen: what it gave.
+        output: its name, type and declared shape.
         wishes: what need not be found out.
 
     Raises:
         IntakeError: no images, or a range that only the user can know.
     """
-    layout, shape = _read_layout(raw.shape, output, wishes)
-    return Images(layout, shape, _read_range(raw, wishes))
+    layout, shape = _read_layout(seen.first.shape, output, wishes)
+    return Images(layout, shape, _read_range(seen, wishes))
 
 
 def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> tuple[Layout, ImageShape]:
@@ -77,22 +87,21 @@ def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> t
     raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME or --image-shape C,H,W")
 
 
-def _read_range(raw: NDArray[Any], wishes: GraphWishes) -> Range:
+def _read_range(seen: Seen, wishes: GraphWishes) -> Range:
     asked = wishes.output_range
     if asked is not None and asked not in RANGES:
         low, high = asked
         raise IntakeError(f"--output-range {low:g},{high:g}: use one of -1,1 or 0,1 or 0,255")
-    if raw.dtype == np.uint8:
+    if seen.first.dtype == np.uint8:
         if asked not in (None, BYTES):
             raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
         return BYTES
     if asked is not None:
         return asked
-    finite = raw[np.isfinite(raw)]
-    if not finite.size:
+    low, high = seen.low, seen.high
+    if np.isnan(low):
         raise IntakeError("its output is NaN or infinite everywhere; export an earlier checkpoint")
-    low, high = float(finite.min()), float(finite.max())
-    found = f"its output is between {low:.4g} and {high:.4g} on {len(raw)} images"
+    found = f"its output is between {low:.4g} and {high:.4g} on {seen.count} images"
     if high > BEYOND_ONE and low >= -SLACK and high <= BYTES[1] + SLACK:
         return BYTES
     if low < -1 - SLACK or high > 1 + SLACK:

@@ -52,7 +52,7 @@ def serve(model: ModelProto, signature: Signature, images: Images) -> ModelProto
     graph.input.append(helper.make_tensor_value_info(LATENT_INPUT, TensorProto.FLOAT, [BATCH, signature.latent_dim]))
     if signature.classes:
         graph.input.append(helper.make_tensor_value_info(LABEL_INPUT, TensorProto.INT64, [BATCH]))
-    shape = [BATCH, *images.shape]
+    shape: list[str | int | None] = [BATCH, *images.shape]
     graph.output.append(helper.make_tensor_value_info(IMAGE_OUTPUT, TensorProto.UINT8, shape))
     graph.output.append(helper.make_tensor_value_info(PIXELS_OUTPUT, TensorProto.FLOAT, shape))
     graph.name = "generator"

@@ -66,7 +66,7 @@ class Port:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return helper.tensor_dtype_to_np_dtype(self.type)  # type: ignore[no-any-return]
+        return helper.tensor_dtype_to_np_dtype(self.type)
 
     def fixed(self, axis: int) -> int | None:
         """Length of an axis; None if it is not fixed."""

@@ -1,0 +1,84 @@
+"""An ONNX file made elsewhere as the source of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from .artifact import SAMPLER, LatentSpec
+from .graph_intake import GraphLimits, read_graph
+from .graphs.signature import GraphWishes
+from .refusal import IntakeError
+from .source import Source, image_spec
+from .wishes import names_of
+
+__all__ = ["FAMILY", "GraphWishes", "load_graph"]
+
+FAMILY: Final = "onnx"
+MAX_NAME: Final = 64
+NO_MODULE: Final = (
+    "There is no module to compare with: the graph was made elsewhere, and was only compared with itself, "
+    "run without optimisations."
+)
+_LABEL_WORDS: Final = {
+    "none": "",
+    "ids": " and labels as ids",
+    "one_hot": " and one-hot labels (N, {classes})",
+    "one_hot_map": " and one-hot labels (N, {classes}, 1, 1)",
+}
+_LATENT_WORDS: Final = {"flat": "(N, {latent_dim})", "map": "(N, {latent_dim}, 1, 1)"}
+
+
+def load_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = None) -> Source:
+    """Read a generator from an ONNX file that somebody else made.
+
+    Args:
+        path: of the file.
+        wishes: what the file does not tell.
+        limits: how much it may ask for.
+
+    Raises:
+        IntakeError: it can't be read, is not safe, or does not tell enough; one line that says what to give.
+    """
+    contents = read_graph(path, wishes, limits)
+    told = contents.told
+    names = None if wishes.class_names is None else tuple(wishes.class_names)
+    try:
+        class_names = names_of(told["classes"], names)
+    except IntakeError as error:
+        raise IntakeError(f"{path}: {error}") from error
+    return Source(
+        generator=contents.model,
+        family=FAMILY,
+        hyperparameters=_hyperparameters(told),
+        latent=LatentSpec(dim=told["latent_dim"], distribution=wishes.latent, sampler=SAMPLER),
+        image=image_spec(*told["image_shape"]),
+        class_names=class_names,
+        sha256=told["sha256"],
+        weights="raw",
+        training={},
+        notes=(NO_MODULE, _conventions(told)),
+    )
+
+
+def _hyperparameters(told: Mapping[str, Any]) -> dict[str, Any]:
+    names = {key: _plain(told[key]) for key in ("producer", "latent_input", "label_input", "output")}
+    convention = ("latent_dim", "latent_shape", "label", "classes", "layout", "image_shape", "value_range")
+    return {"opset": told["opset"], **names, "convention": {key: told[key] for key in convention}}
+
+
+def _conventions(told: Mapping[str, Any]) -> str:
+    """How the file's own graph is called, in words."""
+    latent = _LATENT_WORDS[told["latent_shape"]].format(**told)
+    label = _LABEL_WORDS[told["label"]].format(**told)
+    low, high = told["value_range"]
+    return (
+        f"Its own graph takes latents {latent}{label} and gives images as {told['layout'].upper()} "
+        f"on [{low:g}, {high:g}]."
+    )
+
+
+def _plain(name: str | None) -> str | None:
+    """A name of the file, fit for a manifest."""
+    return None if name is None else "".join(one for one in name if one.isprintable())[:MAX_NAME]
