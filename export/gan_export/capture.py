@@ -12,7 +12,10 @@ from types import FrameType
 from typing import Any, Final, Literal, cast
 
 import onnx
+import onnx_ir
 import torch
+from onnx_ir.passes import common as passes
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 from torch.fx.experimental import _config as symbolic_shapes_config
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
@@ -22,6 +25,7 @@ from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.manifest import IDENTITY_KEY
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
+from .rewrite import channel_sums
 from .user_module import place_of
 
 BATCH: Final = "batch"
@@ -97,11 +101,12 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
                 opset_version=SOURCE_OPSET,
                 input_names=list(example),
                 output_names=list(outputs),
-                optimize=True,
+                optimize=False,
                 verbose=False,
             )
             assert converted is not None
-            model = lower(converted.model_proto)
+            _simplify(converted.model)
+            model = channel_sums(lower(converted.model_proto))
         except LoweringError as error:
             raise CaptureError(f"the generator can't be expressed in ONNX: {error}", "unsupported_operator") from error
         except FAULTS as error:
@@ -113,6 +118,28 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise CaptureError(f"the graph that torch.onnx made is not valid: {_first_line(error)}") from error
     return model
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Fold constants, drop what is not used.
+
+    Not with torch.onnx's optimize=True: its rules take x + 1e-8 for x, x * 1.00001 for x, and a PixelNorm of zeros,
+    x / sqrt(mean(x^2) + 1e-8), would be NaN.
+    """
+    passes.InlinePass()(model)
+    fold_constants(model, onnx_shape_inference=True)
+    for step in (
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    ):
+        step(model)
 
 
 def seal(model: onnx.ModelProto, identity: str) -> bytes:

@@ -188,7 +188,7 @@ STRANGER = {
         lambda net, z, _: net(maps(z), 1.0, 2),
         lightning,
         # ONNX Runtime's mean over channels rounds otherwise for a single image.
-        "--latent 16 --init z_dim=16 --init in_channels=8 --allow batch_invariant",
+        "--latent 16 --init z_dim=16 --init in_channels=8",
         init={"z_dim": 16, "in_channels": 8},
     ),
     "style-based": Stranger(
