@@ -61,6 +61,14 @@ class Evidence:
         source = self.reference.float32 if name == "float32" else self.reference.float64
         return np.concatenate([source[case].ravel() for case in names]).astype(np.float64)
 
+    def own_rounding(self) -> float | None:
+        """Largest difference of the reference in float32 from itself in float64; None if there is no float64."""
+        if not self.reference.float64:
+            return None
+        return max(
+            float(np.abs(self.reference.float32[name] - exact).max()) for name, exact in self.reference.float64.items()
+        )
+
     def uint8_difference(self) -> tuple[float, int]:
         """Share of uint8 pixels that differ from the reference's rounded ones, and by how many steps at most."""
         steps = np.concatenate(

@@ -127,7 +127,9 @@ def _tolerance(evidence: Evidence) -> Measured | None:
     if not worst:
         return None
     name = max(worst, key=lambda case: worst[case])
-    return Measured(worst[name], f" (worst case: {name})")
+    own = evidence.own_rounding()
+    rounding = "" if own is None else f"; the reference's own float32 rounding is {own:.1e}"
+    return Measured(worst[name], f" (worst case: {name}{rounding})")
 
 
 def _uint8_rounding(evidence: Evidence) -> Measured:
@@ -228,7 +230,8 @@ RULES: Final = (
         _tolerance,
         "largest absolute error of pixels on [-1, 1]",
         "ONNX Runtime gives the pixels of the reference",
-        "a layer was exported with other parameters, e.g. another eps or another layout",
+        "a layer was exported with other parameters, e.g. another eps or another layout; if the reference's own rounding is as "
+        "large, the net amplifies rounding: give a larger --tolerance",
         limit=TOLERANCE,
     ),
     Rule(
