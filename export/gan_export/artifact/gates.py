@@ -230,8 +230,8 @@ RULES: Final = (
         _tolerance,
         "largest absolute error of pixels on [-1, 1]",
         "ONNX Runtime gives the pixels of the reference",
-        "a layer was exported with other parameters, e.g. another eps or another layout; if the reference's own rounding is as "
-        "large, the net amplifies rounding: give a larger --tolerance",
+        "a layer was exported with other parameters, e.g. another eps or another layout; if the reference's own "
+        "rounding is as large, the net amplifies rounding: give a larger --tolerance",
         limit=TOLERANCE,
     ),
     Rule(
