@@ -1,76 +1,66 @@
-"""The BentoML service: parses, asks the catalog, encodes. Everything else is in the modules beside it."""
+"""The BentoML service: names the API, opens the desk, and puts the front before BentoML's application."""
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import bentoml
+from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IODescriptor
-from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from gan_client.types import GenerateRequest, GenerateResponse, ModelList
+from gan_client.types import GenerateRequest, GenerateResponse
 
+from . import generate, pages
 from .catalog import Catalog
-from .encode import Batch, choose_format, encode
-from .errors import ServiceError, UnknownModelError
+from .desk import Desk
+from .errors import ServiceError
+from .front import Front
 from .guard import Guard, error_response
-from .plan import make_plan, parse_request
 from .preflight import check_before_serving
 
 SETTINGS = check_before_serving()
+FRONT = Front([*generate.ROUTES, *pages.ROUTES])
 
 
 @dataclass(frozen=True)
 class _Received:
-    """What BentoML hands to the API method: its one argument, which is a request or what is wrong with it."""
+    """What BentoML hands to the API method: its arguments, as they came."""
 
-    request: GenerateRequest | ServiceError
+    body: bytes
     accept: str
-    model_fields: ClassVar[tuple[str, ...]] = ("request", "accept")
+    model_fields: ClassVar[tuple[str, ...]] = ("body", "accept")
 
 
 class GenerateInput(GenerateRequest, IODescriptor):  # type: ignore[misc]
-    """The request's schema for BentoML's OpenAPI page and its own client.
-
-    Parsing is ours: an error that BentoML's parser finds would be answered in another shape than all others.
-    """
+    """The request's schema for BentoML's own client. Parsing is ours, so that all errors have one shape."""
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Any:  # noqa: ARG003
-        accept = request.headers.get("accept", "")
-        try:
-            return _Received(parse_request(await request.body(), SETTINGS.max_n), accept)
-        except ServiceError as error:
-            return _Received(error, accept)
+        return _Received(await request.body(), request.headers.get("accept", ""))
 
 
-async def list_models(request: Request) -> Response:
-    """GET /models."""
-    catalog: Catalog = request.app.state.catalog
-    return Response(ModelList(models=catalog.list()).model_dump_json(), media_type="application/json")
+class FrontedService(Service[Any]):  # type: ignore[misc]
+    """A BentoML service whose workers meet requests at our front."""
+
+    __slots__ = ()
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """The worker's application."""
+        inner = FRONT.before(super().to_asgi(is_main))
+        return Guard(inner, max_body=SETTINGS.max_body, timeout=SETTINGS.timeout)
 
 
-async def show_model(request: Request) -> Response:
-    """GET /models/{name}: the whole manifest, and `certificate`, the whole certificate."""
-    catalog: Catalog = request.app.state.catalog
-    try:
-        generator = catalog.get(request.path_params["name"])
-    except UnknownModelError as error:
-        return error_response(error)
-    content = generator.manifest.model_dump(mode="json")
-    return JSONResponse(content | {"certificate": generator.certificate.model_dump(mode="json")})
+def fronted(service: Any) -> Any:
+    """The same BentoML service, whose workers meet requests at our front."""
+    service.__class__ = FrontedService
+    return service
 
 
-pages = Starlette(routes=[Route("/models", list_models), Route("/models/{name}", show_model)])
-
-
-@bentoml.asgi_app(pages)
+@fronted
 @bentoml.service(
     name="ganworks",
     workers=SETTINGS.workers,
@@ -81,41 +71,12 @@ class GanService:
     """Images from certified GAN generators: one seed, one image, to the byte."""
 
     def __init__(self) -> None:
-        self.catalog = Catalog(SETTINGS)
-        self.encoders = ThreadPoolExecutor(SETTINGS.encode_threads, thread_name_prefix="encode")
-        pages.state.catalog = self.catalog
+        self.desk = FRONT.desk = Desk(SETTINGS, Catalog(SETTINGS))
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]
-    async def generate(self, request: GenerateRequest | ServiceError, accept: str) -> Response:
+    async def generate(self, body: bytes, accept: str) -> Response:
         """Generate images from seeds or latents; the response's form follows `format` or the Accept header."""
         try:
-            if isinstance(request, ServiceError):
-                raise request
-            return await self._generate(request, accept)
+            return await generate.answer(self.desk, body, accept)
         except ServiceError as error:
             return error_response(error)
-
-    async def _generate(self, request: GenerateRequest, accept: str) -> Response:
-        generator = self.catalog.get(request.model)
-        manifest = generator.manifest
-        plan = make_plan(request, manifest, SETTINGS.max_n)
-        images = await generator.batcher.submit(plan.latents, plan.labels)
-        batch = Batch(
-            model=manifest.name,
-            images=images,
-            seeds=plan.seeds,
-            labels=None if plan.labels is None else plan.labels.tolist(),
-            class_names=manifest.class_names,
-            columns=request.columns,
-        )
-        wanted = request.format or choose_format(accept)
-        encoded = await asyncio.get_running_loop().run_in_executor(self.encoders, encode, batch, wanted)
-        headers = {"X-Gan-Model": manifest.name}
-        if plan.seeds is not None:
-            headers["X-Gan-Seed"] = str(plan.seeds[0])
-        return Response(encoded.body, headers=headers, media_type=encoded.media_type)
-
-
-GanService.add_asgi_middleware(  # type: ignore[attr-defined]
-    Guard, max_body=SETTINGS.max_body, timeout=SETTINGS.timeout
-)
