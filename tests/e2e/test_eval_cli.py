@@ -40,10 +40,11 @@ def discs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, run_command: RunFn) -> None:
     env = {"GAN_CACHE": str(work / "cache")}
-    ask = ("others.npz", "noise.npz", "run/ckpt.pt", "--data", "npz:real.npz", "--n", 200)
+    ask = ("others.npz", "noise.npz", "run/ckpt.pt", "--data", "npz:real.npz", "--n", 200, "--features", "classifier")
     done = run_command("gan-eval", *ask, "--json", "--page", "page.html", cwd=work, env=env)
     assert done.returncode == 0, done.stderr
     others, noise, untrained = json.loads(done.stdout.splitlines()[0])
+    assert others["features"] == "classifier"
     assert others["class_agreement"] > 0.98
     assert others["real_class_agreement"] > 0.98
     assert others["precision"] > 0.6

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
+from torch import nn
 
 from .checkpoint import CheckpointError
 from .command import run_command
@@ -18,7 +22,9 @@ from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
 from .eval_page import write_page
 from .evaluate import Evaluation, Judge, split
-from .metrics.features import ruler_for
+from .metrics.features import Ruler, ruler_for
+from .metrics.inception import InceptionRuler
+from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .samples import ReportFn, Samples, labels_as_in, load_samples
 
 EPILOG = """
@@ -29,6 +35,8 @@ Examples:
   gan-eval runs/a/ckpt.pt runs/b/ckpt.pt --data idx:mnist --test-data 'idx:mnist#test' --page report.html
 
   gan-eval samples/ --data folder:photos --json
+
+  gan-eval samples/ --data folder:photos --features inception
 """
 
 WHAT = {
@@ -55,6 +63,14 @@ LOG_WIDTH = 160  # characters, where there is no terminal to ask
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+class FeaturesOption(StrEnum):
+    """Whose features distances are measured in."""
+
+    AUTO = "auto"
+    CLASSIFIER = "classifier"
+    INCEPTION = "inception"
+
+
 @app.command(epilog=EPILOG)
 def evaluate(
     images: Annotated[
@@ -69,24 +85,33 @@ def evaluate(
     channels: Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")] = None,
     weights: Annotated[str, typer.Option(help="Of a checkpoint: ema or raw.")] = "ema",
     seed: Annotated[int, typer.Option(min=0, help="Of a checkpoint's latents.")] = 0,
+    features: Annotated[
+        FeaturesOption,
+        typer.Option(help="What measures distances. auto: inception where it is on disk, else classifier."),
+    ] = FeaturesOption.AUTO,
     page: Annotated[Path | None, typer.Option(help="Write a page with pictures to this HTML file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Judge a checkpoint, or images that anybody generated, against real ones; several side by side."""
     if weights not in ("ema", "raw"):
         raise ConfigError(f"weights is {weights!r}; use ema or raw")
+    inception = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
     with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("training the classifier that measures", total=None)
-        ruler = ruler_for(train, test, progress=_into(bar, task))
-        judge = Judge(train, test, ruler)
+        classifier = ruler_for(train, test, progress=_into(bar, task))
+        ruler: Ruler = classifier if inception is None else InceptionRuler(inception, classifier)
+        judge = Judge(train, test, ruler, _into(bar, bar.add_task("measuring", total=None)))
         judged: list[tuple[Path, Samples, Evaluation]] = []
         for path in images:
             task = bar.add_task(f"judging {path}", total=None)
             samples = load_samples(path, train, n, weights=weights, seed=seed, progress=_into(bar, task))
             judged.append((path, samples, judge.judge(samples)))
+    warning = judge.rank_warning({str(path): len(samples.images) for path, samples, _ in judged})
+    if warning:
+        print(f"gan-eval: {warning}", file=sys.stderr)
     if page is not None:
-        write_page(page, judge, judged, WHAT, REAL)
+        write_page(page, judge, judged, WHAT, REAL, warning)
     if as_json:
         print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in judged]))
     else:
@@ -94,6 +119,20 @@ def evaluate(
         (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(judged))
     if page is not None:
         print(page)
+
+
+def _inception(features: FeaturesOption) -> nn.Module | None:
+    """The net, or None where the classifier is to measure."""
+    if features is FeaturesOption.CLASSIFIER:
+        return None
+    try:
+        return load_inception()
+    except InceptionMissingError as error:
+        if features is FeaturesOption.INCEPTION:
+            raise
+        if os.environ.get(WEIGHTS_VARIABLE):  # somebody wanted Inception
+            print(f"gan-eval: measuring with the classifier: {error}", file=sys.stderr)
+        return None
 
 
 def _into(bar: Progress, task: TaskID) -> ReportFn:
@@ -126,6 +165,7 @@ def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
         if any(value is not None for value in values):
             real = first[REAL[name]] if name in REAL else None
             table.add_row(name, *map(number, values), number(real), what)
+    table.add_row("features", *(result.features for _, _, result in judged), "", "whose, in the distances above")
     table.add_row("images", *(f"{result.images:,}" for _, _, result in judged), "", "")
     return table
 
@@ -142,5 +182,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UnknownSourceError: 2,  # before DataError, which it is one of
         DataError: 1,
         CheckpointError: 1,
+        InceptionError: 1,
     }
     run_command(app, "gan-eval", arguments, failures, "stopped")

@@ -25,6 +25,7 @@ def write_page(
     judged: Sequence[tuple[Path, Samples, Evaluation]],
     meanings: Mapping[str, str],
     real: Mapping[str, str],
+    warning: str | None = None,
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -34,6 +35,7 @@ def write_page(
         judged: source, images and measurements of each set of samples.
         meanings: what each measure means, in the order to show.
         real: which measure of the real images stands beside which.
+        warning: a line about the numbers, to stand above them.
 
     Raises:
         CheckpointError: the file can't be written.
@@ -50,6 +52,7 @@ def write_page(
         shares=_shares(judge, results),
         meanings={name: what for name, what in meanings.items() if any(result[name] is not None for result in results)},
         real=real,
+        warning=warning,
         real_picture=inline(grid(_spread(judge.test.images), COLUMNS)),
         words=words,
         shown=lambda value: "" if value is None else f"{value:.4g}",

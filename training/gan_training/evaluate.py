@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from .metrics.features import HELD_OUT, Ruler
 from .metrics.frechet import frechet_distance
 from .metrics.manifold import overlap
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
-from .samples import Samples
+from .samples import ReportFn, Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
 GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall
@@ -29,6 +31,7 @@ class Evaluation:
     """All that was measured, with the real data's own values (`real_...`: test against training images) beside it."""
 
     images: int
+    features: str  # whose, in all that compares features: "classifier" or "inception"
     frechet_distance: float
     real_frechet_distance: float
     precision: float
@@ -56,6 +59,7 @@ class Judge:
     train: ImageData
     test: ImageData
     ruler: Ruler
+    progress: ReportFn | None = None  # told (images measured, images of that set)
 
     def judge(self, samples: Samples, k: int = 3) -> Evaluation:
         """Measure everything.
@@ -75,16 +79,16 @@ class Judge:
             )
         if len(images) <= k or len(self.test) <= k:
             raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
-        fake, predicted = self.ruler.measure(images)
-        train, _ = self.ruler.measure(some(self.train.images, GENERATED_IMAGES))
-        test, _ = self.ruler.measure(self.test.images)
+        fake, predicted = self.ruler.measure(images, self.progress)
+        train, test = self._real
         few, many = some(test, REAL_IMAGES), some(fake, GENERATED_IMAGES)
         generated, real = overlap(few, many, k), overlap(few, train[: len(many)], k)
         asked = samples.labels if self.ruler.has_classes else None
         return Evaluation(
             images=len(images),
+            features=self.ruler.features,
             frechet_distance=frechet_distance(train, fake),
-            real_frechet_distance=frechet_distance(train, test),
+            real_frechet_distance=self._real_frechet_distance,
             precision=generated.precision,
             recall=generated.recall,
             density=generated.density,
@@ -101,6 +105,34 @@ class Judge:
                 some(images, COMPARED), some(self.test.images, COMPARED), self.train.images
             ),
         )
+
+    def rank_warning(self, counts: Mapping[str, int]) -> str | None:
+        """One line where images are so few that a covariance of their features is singular; None where they are not.
+
+        Args:
+            counts: images of each set of samples, by its name.
+        """
+        train, test = self._real
+        least = train.shape[1] + 1
+        counts = {**counts, "training images": len(train), "test images": len(test)}
+        few = ", ".join(f"{name}: {count:,}" for name, count in counts.items() if count < least)
+        if not few:
+            return None
+        return (
+            f"a Frechet distance in {least - 1:,} dimensions is rank deficient with fewer than {least:,} images "
+            f"({few}); compare it only with one of as many images"
+        )
+
+    @cached_property
+    def _real(self) -> tuple[Tensor, Tensor]:
+        """Features (N, D) of training images and (M, D) of test images."""
+        train, _ = self.ruler.measure(some(self.train.images, GENERATED_IMAGES), self.progress)
+        test, _ = self.ruler.measure(self.test.images, self.progress)
+        return train, test
+
+    @cached_property
+    def _real_frechet_distance(self) -> float:
+        return frechet_distance(*self._real)
 
     def closest(self, samples: Samples, count: int = NEIGHBOURS_SHOWN) -> tuple[Tensor, Nearest]:
         """The `count` samples that sit closest to training images, with those; for a person to look at."""

@@ -10,7 +10,7 @@ from gan_training.evaluate import Judge, split
 from gan_training.metrics.agreement import class_agreement, class_shares
 from gan_training.metrics.checkerboard import checkerboard_energy
 from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
-from gan_training.metrics.features import Ruler
+from gan_training.metrics.features import ClassifierRuler
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.manifold import overlap
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
@@ -127,7 +127,7 @@ def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
     labels = torch.arange(200) % 2
     images = (pictures(200, 0).float() / 2 + labels[:, None, None, None] * 127).to(torch.uint8)
     train, test = split(ImageData(images, labels, ("dark", "bright"), "toy"))
-    judge = Judge(train, test, Ruler(MeanAndSpread(), 1.0, True))  # type: ignore[arg-type]
+    judge = Judge(train, test, ClassifierRuler(MeanAndSpread(), 1.0, True))  # type: ignore[arg-type]
     copies = judge.judge(Samples(train.images, train.labels))
     assert copies.class_agreement == 1
     assert copies.class_shares == [0.5, 0.5]

@@ -1,4 +1,4 @@
-"""The ruler: a small classifier, trained on the given data and cached, whose last convolutions give the features.
+"""The usual ruler: a small classifier, trained on the given data and cached; its last convolutions give the features.
 
 They are averaged over the image, as in the Frechet Inception distance. The classifier's last hidden layer would be the
 other choice, but a well-trained one forgets there how images of a class differ (neural collapse: Papyan, Han & Donoho,
@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,24 +67,53 @@ def _conv(width: int, wider: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(width, wider, 3, stride, padding=1), nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
 
 
+class Ruler(Protocol):
+    """What images are measured with: one extractor's features, one classifier's classes."""
+
+    @property
+    def features(self) -> str:
+        """Whose features: `classifier` or `inception`."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images it has not seen that its classifier gets right; of turns, where there are no labels."""
+
+    @property
+    def has_classes(self) -> bool:
+        """False where the data have no labels, so that its classifier tells turns."""
+
+    def measure(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
+        """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64; tells (images done, N)."""
+
+
 @dataclass(frozen=True)
-class Ruler:
-    """A trained feature net, and how well it classifies images that it has not seen."""
+class ClassifierRuler:
+    """A trained feature net, and how well it classifies images that it has not seen; a `Ruler`."""
 
     net: FeatureNet
     accuracy: float  # on held-out images; of turns, where there are no labels
     has_classes: bool  # False where it tells turns
 
+    @property
+    def features(self) -> str:
+        return "classifier"
+
     @torch.no_grad()
-    def measure(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64."""
-        parts = [self.net(chunk) for chunk in torch.split(images, _CHUNK)]
-        return torch.cat([part[0].float() for part in parts]), torch.cat([part[1].argmax(1) for part in parts])
+    def measure(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
+        """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64; tells (images done, N)."""
+        features, predicted = [], []
+        for start in range(0, len(images), _CHUNK):
+            found, logits = self.net(images[start : start + _CHUNK])
+            features.append(found.float())
+            predicted.append(logits.argmax(1))
+            if progress is not None:
+                progress(min(start + _CHUNK, len(images)), len(images))
+        return torch.cat(features), torch.cat(predicted)
 
 
 def ruler_for(
     data: ImageData, test: ImageData, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> Ruler:
+) -> ClassifierRuler:
     """The ruler of `data`, from the cache or trained now (about a minute on two cores); `test` measures its accuracy.
 
     Args:
@@ -103,10 +132,10 @@ def ruler_for(
         _train(net, data, progress or (lambda *_: None))
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(net.state_dict(), path)
-    ruler = Ruler(net.eval(), float("nan"), bool(data.classes))
+    ruler = ClassifierRuler(net.eval(), float("nan"), bool(data.classes))
     images, labels = (test.images, test.labels) if test.labels is not None else _turned(test.images)
     _, predicted = ruler.measure(images)
-    return Ruler(ruler.net, float((predicted == labels).float().mean()), ruler.has_classes)
+    return ClassifierRuler(ruler.net, float((predicted == labels).float().mean()), ruler.has_classes)
 
 
 def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None]) -> None:
