@@ -12,7 +12,21 @@ SEED_LIMIT: Final = 2**53
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 ClassId: TypeAlias = Annotated[int, Field(ge=0)]
 ClassName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Format: TypeAlias = Literal["json", "png", "npy", "zip"]
+LatentRow: TypeAlias = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, fail_fast=True)
+]
+Truncation: TypeAlias = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+Columns: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
+Quality: TypeAlias = Annotated[int, Field(ge=1, le=100)]
+
+KEY_POINT_LIMIT: Final = 64
+"""Key points of an interpolation, at most."""
+
+Format: TypeAlias = Literal["json", "png", "webp", "jpeg", "npy", "zip", "ndjson"]
+"""What `POST /generate` answers with."""
+
+AnimationFormat: TypeAlias = Literal["gif", "webp", "png", "npy"]
+"""What `POST /interpolate` answers with."""
 
 
 class _Body(BaseModel):
@@ -51,29 +65,91 @@ class GenerateRequest(_Body):
     )
     """Class id or class name for all images, or one for each; drawn from each image's seed when absent."""
 
-    latents: (
-        Annotated[
-            list[Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, fail_fast=True)]],
-            Field(min_length=1, fail_fast=True),
-        ]
-        | None
-    ) = Field(default=None, description="n rows of latent_dim finite numbers, used instead of seeds.")
+    latents: Annotated[list[LatentRow], Field(min_length=1, fail_fast=True)] | None = Field(
+        default=None, description="n rows of latent_dim finite numbers, used instead of seeds."
+    )
     """n rows of latent_dim finite numbers, used as they are instead of being drawn from seeds."""
 
-    truncation: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = Field(
-        default=None, description="Cut normal latents to [-truncation, truncation]."
+    truncation: Truncation | None = Field(
+        default=None, description="Cut normal latents to [-truncation, truncation]; above 0, at most 10."
     )
     """Cut normal latents to [-t, t], 0 < t <= 10. Smaller is more typical and less varied."""
 
     format: Format | None = Field(
         default=None, description="Response format; the Accept header decides when absent, else json."
     )
-    """`json` (base64 PNGs), `png` (one image or a contact sheet), `npy` (uint8 N,H,W,C) or `zip`."""
+    """`json` (base64 PNGs), `png`, `webp` or `jpeg` (one image or a contact sheet), `npy` (uint8 N,H,W,C), `zip` (a PNG
+    each and `images.json`) or `ndjson` (a `StreamLine` for each image as soon as it is ready)."""
 
-    columns: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        default=None, description="Columns of the contact sheet; near-square when absent."
+    columns: Columns | None = Field(
+        default=None, description="Columns of the contact sheet, 1 to 1000; near-square when absent."
     )
     """Columns of the contact sheet, 1 to 1000; near-square when absent."""
+
+    quality: Quality | None = Field(
+        default=None, description="Quality of jpeg (90 when absent) and webp (lossless when absent), 1 to 100."
+    )
+    """Quality of `jpeg` (default 90) or of lossy `webp` (lossless when absent), 1 to 100; for no other format."""
+
+
+class InterpolateRequest(_Body):
+    """Body of `POST /interpolate`: a path through latent space from key point to key point, as frames."""
+
+    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    """Name of the generator; when left out, the service's default one: `default` in /models."""
+
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
+        default=None, description="The key points' seeds, 2 to 64; a key frame is /generate's image of its seed."
+    )
+    """The key points' seeds, 2 to 64. A key frame is `/generate`'s image of its seed and label, to the byte."""
+
+    latents: Annotated[list[LatentRow], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
+        default=None, description="The key points themselves, 2 to 64 rows of latent_dim finite numbers."
+    )
+    """The key points themselves, 2 to 64 rows of latent_dim finite numbers, instead of `seeds`."""
+
+    steps: Annotated[int, Field(ge=2, le=240)] = Field(
+        default=16, description="Frames from one key point to the next, 2 to 240."
+    )
+    """Frames from one key point to the next, 2 to 240: key point i is frame i * steps. k key points make
+    (k - 1) * steps + 1 frames, or k * steps with `loop`; the service's GAN_MAX_N is the upper limit."""
+
+    label: (
+        ClassId
+        | ClassName
+        | Annotated[list[ClassId | ClassName], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)]
+        | None
+    ) = Field(default=None, description="Class id or name for all key points, or one for each; else each seed's own.")
+    """Class id or class name for all key points, or one for each, which changes midway between them; drawn from each
+    key point's seed when absent."""
+
+    truncation: Truncation | None = Field(
+        default=None, description="Cut the key points' normal latents to [-truncation, truncation]; at most 10."
+    )
+    """Cut the key points' normal latents to [-t, t], 0 < t <= 10; not with `latents`."""
+
+    loop: bool = Field(default=False, description="Go on from the last key point to the first.")
+    """Close the path: go on from the last key point to the first."""
+
+    format: AnimationFormat | None = Field(
+        default=None, description="Response format; the Accept header decides when absent, else gif."
+    )
+    """`gif` or `webp` (animations that repeat for ever), `png` (a contact sheet) or `npy` (uint8 N,H,W,C)."""
+
+    fps: Annotated[int, Field(ge=1, le=60)] = Field(
+        default=12, description="Frames per second of an animation, 1 to 60; browsers show a gif with 50 at most."
+    )
+    """Frames per second of an animation, 1 to 60; a gif has 50 at most, as browsers slow down any faster one."""
+
+    columns: Columns | None = Field(
+        default=None, description="Columns of the contact sheet, 1 to 1000; near-square when absent."
+    )
+    """Columns of the contact sheet, 1 to 1000; near-square when absent."""
+
+    quality: Quality | None = Field(
+        default=None, description="Quality of a lossy webp, 1 to 100; lossless when absent."
+    )
+    """Quality of a lossy `webp`, 1 to 100; lossless when absent. For no other format."""
 
 
 class GeneratedImage(_Answer):
@@ -154,12 +230,37 @@ class ModelInfo(_Answer):
     default: bool = False
     """Whether requests that name no model mean this one."""
 
+    state: Literal["ready"] | None = None
+    """Generators that are listed are `ready`; null from a service that doesn't say."""
+
+    reason: str | None = None
+    """Why it isn't what its folder holds now: a newer version was refused, or the folder is gone."""
+
+    loaded_at: str | None = None
+    """When this version was loaded, as ISO 8601 in UTC."""
+
+    artifact: str | None = None
+    """Digest of its manifest: another one means another version."""
+
 
 class ModelList(_Answer):
     """Body of `GET /models`."""
 
     models: list[ModelInfo]
     """The generators that are loaded, by name."""
+
+
+class ReloadReport(_Answer):
+    """Body of `POST /models/reload`: what the service found in its folders."""
+
+    loaded: list[str]
+    """Generators that are new, or in a new version."""
+
+    unloaded: list[str]
+    """Generators that are not served any more."""
+
+    failed: dict[str, str]
+    """What can't be served, with the reason; an older version that was served goes on being served."""
 
 
 class ErrorDetail(_Answer):
@@ -183,3 +284,55 @@ class ErrorBody(_Answer):
 
     request_id: str
     """The request's X-Request-ID, for the service's log."""
+
+
+class StreamedImage(_Answer):
+    """Line of an `ndjson` response: one image. Lines come in the order of the request."""
+
+    type: Literal["image"] = "image"
+    """Says which kind of line this is."""
+
+    index: int
+    """Place of the image in the request, from 0."""
+
+    seed: int | None
+    """The seed this image was drawn from; null when the request carried latents."""
+
+    label: int | None
+    """Class id; null for an unconditional generator."""
+
+    label_name: str | None = None
+    """Class name of `label`; null for an unconditional generator."""
+
+    png: str
+    """The image as base64 PNG."""
+
+
+class StreamDone(_Answer):
+    """Last line of an `ndjson` response that is complete."""
+
+    type: Literal["done"] = "done"
+    """Says which kind of line this is."""
+
+    count: int
+    """Number of images that were sent."""
+
+    model: str
+    """Name of the generator that drew them."""
+
+
+class StreamError(_Answer):
+    """Last line of an `ndjson` response that is not complete: the images after the last one sent are missing."""
+
+    type: Literal["error"] = "error"
+    """Says which kind of line this is."""
+
+    error: ErrorDetail
+    """What went wrong."""
+
+    request_id: str
+    """The request's X-Request-ID, for the service's log."""
+
+
+StreamLine: TypeAlias = Annotated[StreamedImage | StreamDone | StreamError, Field(discriminator="type")]
+"""One line of an `ndjson` response. A response whose last line is neither `done` nor `error` was cut off."""

@@ -11,10 +11,10 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,35 @@ Labels: TypeAlias = NDArray[np.int64]
 Images: TypeAlias = NDArray[np.uint8]
 RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
 
-_RATE_MEMORY = 0.8  # share of the old estimate that a new measurement leaves
+_RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement leaves
+_AHEAD: Final = 2  # parts of one long request that are in the queue or a batch at a time
+
+
+class Recorder(Protocol):
+    """Is told what happens, in images."""
+
+    def queued(self, waiting: int) -> None:
+        """So many images wait now."""
+
+    def started(self, waited: float) -> None:
+        """A request's first image left the queue after `waited` seconds."""
+
+    def ran(self, images: int, seconds: float) -> None:
+        """One run of the session."""
+
+    def failed(self, images: int) -> None:
+        """Images that could not be generated."""
+
+    def dropped(self, images: int) -> None:
+        """Images that left the queue uncomputed."""
+
+
+class _Silent:
+    def queued(self, waiting: int) -> None: ...
+    def started(self, waited: float) -> None: ...
+    def ran(self, images: int, seconds: float) -> None: ...
+    def failed(self, images: int) -> None: ...
+    def dropped(self, images: int) -> None: ...
 
 
 @dataclass
@@ -36,6 +64,9 @@ class _Job:
     latents: Latents  # (n, latent_dim)
     labels: Labels | None  # (n,)
     future: asyncio.Future[Images]
+    queued_at: float  # seconds of the performance counter
+    offset: int = 0  # images of the same request in the parts before
+    after: _Job | None = None  # the next part of the same request, which joins the queue behind this one
     images: Images | None = None  # (n, C, H, W), allocated with the first result
     taken: int = 0  # images handed to a batch
     finished: int = 0
@@ -74,12 +105,14 @@ class Batcher:
         max_batch: images in a batch at most.
         capacity: images that may wait at most.
         executor: where `run` works, so that the event loop stays free.
+        recorder: is told what happens.
     """
 
     run: RunFn
     max_batch: int
     capacity: int
     executor: Executor
+    recorder: Recorder = field(default_factory=_Silent)
     _jobs: deque[_Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _worker: asyncio.Task[None] | None = field(default=None, init=False)
@@ -105,22 +138,79 @@ class Batcher:
             GenerationError: the session failed on one of these images.
             NotReadyError: the worker was cancelled, which happens when the service goes down.
         """
-        n, waiting = len(latents), self.waiting
-        if waiting and waiting + n > self.capacity:
+        self._admit(len(latents))
+        return await self._done(self._queue(latents, labels))
+
+    def _admit(self, n: int) -> None:
+        if self._waiting and self._waiting + n > self.capacity:
             raise QueueFullError(
-                f"{waiting} images are waiting and {n} more would exceed the queue's {self.capacity}; try again later",
-                retry_after=waiting * self._seconds_per_image,
+                f"{self._waiting} images are waiting and {n} more would exceed the queue's {self.capacity}; "
+                "try again later",
+                retry_after=self._waiting * self._seconds_per_image,
             )
-        job = _Job(latents, labels, asyncio.get_running_loop().create_future())
-        self._jobs.append(job)
-        self._waiting += n
+
+    def _queue(self, latents: Latents, labels: Labels | None, before: _Job | None = None) -> _Job:
+        offset = before.offset + len(before.latents) if before else 0
+        job = _Job(latents, labels, asyncio.get_running_loop().create_future(), time.perf_counter(), offset)
+        if before is not None and before.waiting:
+            before.after = job
+        else:
+            self._jobs.append(job)
+        self._add_waiting(len(latents))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
+        return job
+
+    async def _done(self, job: _Job) -> Images:
         try:
             return await job.future
         finally:
-            self._waiting -= job.waiting
-            job.taken = n
+            self._drop(job)
+
+    def _drop(self, job: _Job) -> None:
+        if left := job.waiting:
+            self._add_waiting(-left)
+            self.recorder.dropped(left)
+            job.taken = len(job.latents)
+
+    async def stream(self, parts: Iterable[tuple[Latents, Labels | None]]) -> AsyncGenerator[Images, None]:
+        """Generate a long request part by part: while one part is used, the next ones are computed.
+
+        Memory is bounded by the parts, whatever their number, and a slow reader holds nobody up. Ending the iteration
+        early takes what is not yet computed out of the queue.
+
+        Args:
+            parts: latents and labels as in `submit`; drawn from the iterable when their turn comes.
+
+        Raises:
+            As `submit`; QueueFullError with the first part only.
+        """
+        coming = iter(parts)
+        running: deque[_Job] = deque()
+        try:
+            while True:
+                while len(running) < _AHEAD and (part := next(coming, None)) is not None:
+                    if not running:
+                        self._admit(len(part[0]))
+                    running.append(self._queue(*part, before=running[-1] if running else None))
+                if not running:
+                    return
+                yield await self._done(running[0])
+                running.popleft()
+        finally:
+            for job in running:
+                if not job.future.cancel() and not job.future.cancelled():
+                    job.future.exception()  # heard: the part before it failed already
+                self._drop(job)
+
+    async def finish(self) -> None:
+        """Wait until nothing is queued or being computed."""
+        while self._worker is not None and not self._worker.done():
+            await asyncio.wait([self._worker])
+
+    def _add_waiting(self, images: int) -> None:
+        self._waiting += images
+        self.recorder.queued(self._waiting)
 
     async def _work(self) -> None:
         """Run batches until nothing waits; the first one starts without delay."""
@@ -134,7 +224,8 @@ class Batcher:
                 self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * measured
         finally:
             # Something is left only after a cancellation or a fault of this module; nobody may wait for it for ever.
-            for job in [*(part.job for part in batch), *self._jobs]:
+            left = [*(part.job for part in batch), *self._jobs]
+            for job in [*left, *(job.after for job in left if job.after is not None)]:
                 if not job.abandoned:
                     job.future.set_exception(NotReadyError("generation was stopped; try again later"))
             self._jobs.clear()
@@ -149,14 +240,19 @@ class Batcher:
                 if job.abandoned or not job.waiting:
                     continue
                 count = min(share, job.waiting, room)
+                if not job.taken:
+                    self.recorder.started(time.perf_counter() - job.queued_at)
                 batch.append(_Slice(job, job.taken, job.taken + count))
                 job.taken += count
                 self._waiting -= count
                 room -= count
                 if job.waiting:
                     self._jobs.append(job)
+                elif job.after is not None:
+                    self._jobs.append(job.after)
                 if not room:
                     break
+        self.recorder.queued(self._waiting)
         return batch
 
     async def _compute(self, batch: list[_Slice]) -> None:
@@ -165,7 +261,7 @@ class Batcher:
             return
         labels = [part.job.labels[part.start : part.stop] for part in batch if part.job.labels is not None]
         latents = np.concatenate([part.job.latents[part.start : part.stop] for part in batch])
-        loop = asyncio.get_running_loop()
+        loop, began = asyncio.get_running_loop(), time.perf_counter()
         try:
             images = await loop.run_in_executor(
                 self.executor, self.run, latents, np.concatenate(labels) if labels else None
@@ -175,6 +271,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - whatever the session raises is this image's fault or is bisected
             await self._bisect(batch, error)
             return
+        self.recorder.ran(len(latents), time.perf_counter() - began)
         edges = itertools.accumulate(map(len, batch), initial=0)
         for part, start in zip(batch, edges, strict=False):
             _deliver(part, images[start : start + len(part)])
@@ -183,10 +280,11 @@ class Batcher:
         total = sum(map(len, batch))
         if total == 1:
             (guilty,) = batch
+            self.recorder.failed(1)
             if not guilty.job.abandoned:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 guilty.job.future.set_exception(
-                    GenerationError(f"image {guilty.start} could not be generated: {reason}")
+                    GenerationError(f"image {guilty.job.offset + guilty.start} could not be generated: {reason}")
                 )
             return
         left, right = _split(batch, total // 2)

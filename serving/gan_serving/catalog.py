@@ -1,100 +1,102 @@
-"""Which generators are loaded."""
+"""Which generators are served, and how that follows the artifact folders without a failed call.
+
+A look compares the folders with what was seen last (by stat, no file is read), loads what is new or changed in a
+thread while the old versions go on serving, and then swaps all of it at once. Requests that have an old version keep
+it until they are done.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final, Literal, TypeVar
 
-from gan_client.types import CertificateSummary, ModelInfo
-from gan_export.artifact import MANIFEST_FILE, ArtifactError, Manifest, find_artifacts, load_artifact
-from gan_export.artifact.certificate import Certificate
-from gan_export.artifact.reading import read_certificate
+from gan_client.types import ModelInfo, ReloadReport
+from gan_export.artifact import draw
 
-from .batcher import Batcher
-from .engine import Engine
-from .errors import NotReadyError, UnknownModelError
+from .errors import NotLoadableError, NotReadyError, UnknownModelError
+from .generator import Generator, RecorderFn
+from .loading import Examined, examine
+from .notices import Notices, notices_of_environment
 from .settings import Settings
+from .shelf import EventFn, Shelf
+from .sources import Survey, survey
+
+__all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
 
 logger = logging.getLogger("bentoml.ganworks")
 
+GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
+NOTICE_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
+VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
+
+_T = TypeVar("_T")
+
 
 @dataclass(frozen=True)
-class Generator:
-    """A generator that is being served."""
+class ModelState:
+    """One generator of the folders, as the Open Inference Protocol's repository index has it."""
 
-    manifest: Manifest
-    certificate: Certificate
-    batcher: Batcher
-    exported_at: float  # seconds since the epoch, of the manifest file
-
-    def info(self, *, default: bool) -> ModelInfo:
-        """What /models says of it."""
-        manifest = self.manifest
-        return ModelInfo(
-            name=manifest.name,
-            image_size=(manifest.image.height, manifest.image.width),
-            channels=manifest.image.channels,
-            latent_dim=manifest.latent.dim,
-            latent_distribution=manifest.latent.distribution,
-            class_names=manifest.class_names,
-            family=manifest.family,
-            certificate=summary_of(self.certificate),
-            default=default,
-        )
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str  # why it is unavailable, or served although its folder holds something else; empty when all is well
 
 
 class Catalog:
-    """The generators of this worker, by name."""
+    """The generators of this worker, by name. All methods are for the event loop's thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Load everything in the settings' folders; what can't be loaded is logged and left out."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        recorder: RecorderFn | None = None,
+        on_event: EventFn = lambda _kind, _model: None,
+        notices: Notices | None = None,
+    ) -> None:
+        """Load everything that GAN_MODELS names; what can't be loaded is logged and left out.
+
+        Args:
+            settings: of the service.
+            recorder: what a generator's batcher tells its numbers, by the generator's name.
+            on_event: is told of what is loaded, refused and unloaded later on.
+            notices: what the workers tell each other; default: as `bentoml serve` arranged it.
+        """
         self._settings = settings
-        self._generators: dict[str, Generator] = {}
-        for directory in artifact_directories(settings.model_folders):
-            self._load(directory)
-
-    def _load(self, directory: Path) -> None:
-        try:
-            artifact = load_artifact(directory)
-            if artifact.name in self._generators:
-                raise ArtifactError(
-                    "name_taken", f"{directory}: another artifact is named {artifact.name!r} too; this one is left out"
-                )
-            certificate = read_certificate(artifact)
-            engine = Engine(artifact, threads=self._settings.session_threads)
-        except ArtifactError as error:
-            logger.error("generator not loaded: [%s] %s", error.code, error)
-            return
-        self._generators[artifact.name] = Generator(
-            artifact.manifest,
-            certificate,
-            Batcher(
-                engine.run,
-                max_batch=self._settings.max_batch,
-                capacity=self._settings.queue_images,
-                executor=ThreadPoolExecutor(1, thread_name_prefix=f"run-{artifact.name}"),
-            ),
-            (directory / MANIFEST_FILE).stat().st_mtime,
-        )
-        logger.info("generator %s loaded from %s", artifact.name, directory)
+        self._recorder = recorder
+        self._notices = notices or notices_of_environment()
+        self._sources = settings.model_sources
+        self._shelf = Shelf(on_event)
+        self._looking = asyncio.Lock()  # one look at a time
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._watcher: asyncio.Task[None] | None = None
+        self._load_at_start()
 
     def __len__(self) -> int:
-        return len(self._generators)
+        return len(self._shelf.serving)
 
     def list(self) -> list[ModelInfo]:
-        """All generators, by name."""
+        """All generators that are served, by name."""
         default = self.default_name
-        return [self._generators[name].info(default=name == default) for name in sorted(self._generators)]
+        return [
+            generator.info(default=name == default, reason=self._shelf.reason_of(name))
+            for name, generator in sorted(self._shelf.serving.items())
+        ]
 
     @property
     def default_name(self) -> str | None:
         """The generator of requests that name none: GAN_DEFAULT_MODEL, else the newest artifact."""
-        if self._settings.default_model is not None or not self._generators:
+        serving = self._shelf.serving
+        if self._settings.default_model is not None or not serving:
             return self._settings.default_model
-        return max(self._generators, key=lambda name: (self._generators[name].exported_at, name))
+        return max(serving, key=lambda name: (serving[name].exported_at, name))
 
     def get(self, name: str | None) -> Generator:
         """The generator of that name, or the default one if no name is given.
@@ -103,27 +105,125 @@ class Catalog:
             UnknownModelError: there is none of that name.
             NotReadyError: none is loaded.
         """
-        if not self._generators:
+        serving = self._shelf.serving
+        if not serving:
             raise NotReadyError(f"no generator is loaded from {self._settings.models}; see the service's log")
-        known = ", ".join(sorted(self._generators))
         name = self.default_name if name is None else name
-        if name is None or name not in self._generators:
-            raise UnknownModelError(f"model {name!r} is unknown; this service has {known}", "model")
-        return self._generators[name]
+        if name is None or name not in serving:
+            reason = next((state.reason for state in self.states() if state.name == name), None)
+            what = "is unknown" if reason is None else f"is not served: {reason}"
+            raise UnknownModelError(f"model {name!r} {what}; this service has {', '.join(sorted(serving))}", "model")
+        return serving[name]
 
+    def reason_of(self, name: str) -> str | None:
+        """Why a generator that is served is not what its folder holds; None if it is."""
+        return self._shelf.reason_of(name)
 
-def summary_of(certificate: Certificate) -> CertificateSummary:
-    """The certificate of the first variant, in short."""
-    result = certificate.results[0]
-    return CertificateSummary(
-        reference=certificate.reference,
-        images=result.compared,
-        max_abs_error=result.against_float32.max_abs if result.against_float32 else None,
-        gates=[gate.code for gate in result.gates if gate.passed],
-        allowed=[gate.code for gate in result.gates if gate.allowed],
-    )
+    def states(self) -> Sequence[ModelState]:
+        """Everything that is served or stands in the folders, by name."""
+        shelf, unloaded = self._shelf, self._notices.unloaded()
+        states = {name: ModelState(name, VERSION, "READY", shelf.reason_of(name) or "") for name in shelf.serving}
+        for folder, seen in shelf.seen.items():
+            if seen.problem is not None:
+                name = shelf.label(folder)
+                states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", seen.problem.reason))
+            elif seen.name in unloaded and seen.name is not None:
+                states.setdefault(seen.name, ModelState(seen.name, VERSION, "UNAVAILABLE", "unloaded by request"))
+        return [states[name] for name in sorted(states)]
 
+    async def start(self) -> None:
+        """Begin to watch the folders, every GAN_RELOAD_SECONDS."""
+        period = self._settings.reload_seconds or (NOTICE_SECONDS if self._notices.shared else 0)
+        if period and self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch(period))
 
-def artifact_directories(folders: Iterable[Path]) -> list[Path]:
-    """All artifact directories in the folders, in their order."""
-    return [directory for folder in folders for directory in find_artifacts(folder)]
+    async def close(self) -> None:
+        """Stop watching. Requests that are under way go on."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+            self._watcher = None
+        self._loader.shutdown(wait=False, cancel_futures=True)
+
+    async def reload(self) -> ReloadReport:
+        """Look now, and try again what could not be loaded."""
+        report = await self._look(asked=True)
+        self._notices.ask()
+        return report
+
+    async def load(self, name: str) -> None:
+        """Serve what the folders hold of that name, also if it was unloaded.
+
+        Raises:
+            UnknownModelError: they hold none of that name.
+            NotLoadableError: it can't be served; an older version goes on being served.
+        """
+        if name in self._notices.unloaded():
+            self._notices.load(name)
+        report = await self.reload()
+        if name in report.failed:
+            raise NotLoadableError(f"model {name!r} can't be loaded: {report.failed[name]}", "model")
+        if name not in self._shelf.serving:
+            known = ", ".join(state.name for state in self.states()) or "none"
+            raise UnknownModelError(f"model {name!r} is in no folder of this service; there is {known}", "model")
+
+    async def unload(self, name: str) -> None:
+        """Serve it no longer, in any worker, until `load`; requests that are under way are finished.
+
+        Raises:
+            UnknownModelError: it is not served.
+        """
+        async with self._looking:
+            if name not in self._shelf.serving:
+                known = ", ".join(sorted(self._shelf.serving)) or "none"
+                raise UnknownModelError(f"model {name!r} is not loaded; this service has {known}", "model")
+            self._notices.unload(name)
+            self._shelf.remove({name: "unloaded by request"})
+
+    def _load_at_start(self) -> None:
+        now, unloaded = survey(self._sources), self._notices.unloaded()
+        # Several at once: sessions are made outside Python.
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            # The first request should not wait for the modules that draw latents.
+            pool.submit(draw, [0], 1, "normal")
+            examined = list(pool.map(partial(self._examine, now, unloaded), now.sources))
+        self._shelf.take(now, examined, unloaded, asked=True, starting=True)
+
+    async def _watch(self, period: float) -> None:
+        known = self._notices.state()
+        while True:
+            await asyncio.sleep(period)
+            try:
+                told = self._notices.state()
+                if self._settings.reload_seconds or told != known:
+                    await self._look(asked=False)
+                known = told
+            except Exception:  # whatever it is, serving goes on and the next look may go well
+                logger.exception("looking for changed artifacts failed; the next look is in %g s", period)
+
+    async def _look(self, *, asked: bool) -> ReloadReport:
+        """Compare the folders with what was seen, load what is new, and swap."""
+        async with self._looking:
+            now = await self._in_loader(partial(survey, self._sources))
+            if self._shelf.is_sudden(now):
+                await asyncio.sleep(GONE_SECONDS)
+                now = await self._in_loader(partial(survey, self._sources))
+            unloaded = self._notices.unloaded()
+            news = [folder for folder in now.sources if self._shelf.is_news(folder, now, unloaded, again=asked)]
+            examined = [await self._in_loader(partial(self._examine, now, unloaded, folder)) for folder in news]
+            return self._shelf.take(now, examined, unloaded, asked=asked)
+
+    def _examine(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Examined:
+        """In a thread: load, or find out why not."""
+        return examine(
+            folder,
+            self._settings,
+            serving=self._shelf.serving,
+            holder=partial(self._shelf.holder, now=now),
+            unloaded=unloaded,
+            recorder=self._recorder,
+        )
+
+    async def _in_loader(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, work)

@@ -11,6 +11,9 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from .catalog import Catalog
+from .metrics import Metrics
+from .rate_limit import RateLimiter
+from .response_cache import ResponseCache
 from .settings import Settings
 
 _T = TypeVar("_T")
@@ -21,13 +24,18 @@ SCOPE_KEY = "gan_serving.desk"
 
 @dataclass
 class Desk:
-    """The worker's generators, settings and encoders."""
+    """The worker's generators, settings, limits and encoders."""
 
     settings: Settings
     catalog: Catalog
+    metrics: Metrics
+    limiter: RateLimiter
+    cache: ResponseCache = field(init=False)
     encoders: ThreadPoolExecutor = field(init=False)
+    draining: bool = False  # told to stop: what was taken is finished, nothing new is
 
     def __post_init__(self) -> None:
+        self.cache = ResponseCache(int(self.settings.cache_mib * 2**20))
         self.encoders = ThreadPoolExecutor(self.settings.encode_threads, thread_name_prefix="encode")
 
     async def in_encoders(self, work: Callable[[], _T]) -> _T:

@@ -2,9 +2,17 @@
 
 ServiceError
  +-- InvalidRequestError    400  the request can't be meant; says what is allowed
+ +-- UnauthorizedError      401  no API key, or not one of this service's
  +-- UnknownModelError      404  no generator of that name
+ +-- RequestTimeoutError    408  the body did not come in time; the connection is closed
+ +-- NotLoadableError       409  the artifact of that name can't be served; says why
  +-- BodyTooLargeError      413  before it is read
- +-- QueueFullError         429  with Retry-After from measured throughput
+ +-- RetryLaterError        429  with Retry-After
+ |    +-- QueueFullError           from measured throughput
+ |    +-- RateLimitedError         from the caller's own bucket
+ |    +-- TooManyConnectionsError  503
+ +-- HeadersTooLargeError   431  before they are complete
+ +-- CallerLeftError        499  nobody reads the answer; for logs and metrics
  +-- GenerationError        500  the generator failed on this image, alone
  +-- NotReadyError          503  draining, or nothing loaded
  +-- DeadlineError          504  the time for this request is over
@@ -37,18 +45,38 @@ class InvalidRequestError(ServiceError):
     status, code = 400, "invalid_request"
 
 
+class UnauthorizedError(ServiceError):
+    status, code = 401, "unauthorized"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
 class UnknownModelError(ServiceError):
     status, code = 404, "unknown_model"
+
+
+class RequestTimeoutError(ServiceError):
+    status, code = 408, "body_timeout"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}  # the rest of the body would be taken for the next request
+
+
+class NotLoadableError(ServiceError):
+    status, code = 409, "not_loadable"
 
 
 class BodyTooLargeError(ServiceError):
     status, code = 413, "body_too_large"
 
 
-class QueueFullError(ServiceError):
-    """The queue holds as many images as it may."""
+class RetryLaterError(ServiceError):
+    """Nothing is wrong with the request; says when it may come again."""
 
-    status, code = 429, "queue_full"
+    status, code = 429, "retry_later"
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -57,6 +85,34 @@ class QueueFullError(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"Retry-After": str(max(1, math.ceil(self.retry_after)))}
+
+
+class QueueFullError(RetryLaterError):
+    """The queue holds as many images as it may."""
+
+    code = "queue_full"
+
+
+class RateLimitedError(RetryLaterError):
+    """This caller had its share; others are served."""
+
+    code = "rate_limited"
+
+
+class TooManyConnectionsError(RetryLaterError):
+    status, code = 503, "too_many_connections"
+
+
+class HeadersTooLargeError(ServiceError):
+    status, code = 431, "headers_too_large"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Connection": "close"}
+
+
+class CallerLeftError(ServiceError):
+    status, code = 499, "caller_left"
 
 
 class GenerationError(ServiceError):

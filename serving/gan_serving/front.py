@@ -8,28 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bentoml._internal.configuration.containers import BentoMLContainer
 from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .access_log import AccessLog
+from .connection import install as install_protocol
+from .cors import with_cors
 from .desk import SCOPE_KEY, Desk
+from .guard import Guard
+from .keys import Keys
+from .metrics import Metrics, metrics
+from .observe import Requests
+from .rate_limit import RateLimiter
+from .settings import Settings
+from .v2 import ProtocolErrors
 
 
 class Front:
-    """ASGI application. `desk` is set once the worker has loaded its generators, before any request comes."""
+    """Makes the worker's ASGI application. `desk` is set when the worker has loaded its generators, before requests."""
 
-    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+    def __init__(self, settings: Settings, routes: Sequence[BaseRoute]) -> None:
+        self.settings = settings
         self.desk: Desk | None = None
+        self.limiter = RateLimiter.from_settings(settings)
+        self._keys = Keys.from_settings(settings)
         self._routes = list(routes)
 
     def before(self, bento: ASGIApp) -> ASGIApp:
         """The application of a worker: these routes, and behind them BentoML's `bento`."""
         router = Router(self._routes, redirect_slashes=False, default=bento)
 
-        async def application(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http":
-                await bento(scope, receive, send)
-                return
+        async def routed(scope: Scope, receive: Receive, send: Send) -> None:
             scope[SCOPE_KEY] = self.desk
             await router(scope, receive, send)
 
+        series: Metrics = metrics()
+        install_protocol(self.settings, refused=series.rejected)
+        guard = Guard(
+            routed,
+            max_body=self.settings.max_body,
+            timeout=self.settings.timeout,
+            body_timeout=self.settings.body_timeout,
+            keys=self._keys,
+            limiter=self.limiter,
+            observer=Requests(series, AccessLog.from_settings(self.settings), self._routes),
+        )
+        outermost = _traced(with_cors(ProtocolErrors(guard), self.settings))
+
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            await (outermost if scope["type"] == "http" else bento)(scope, receive, send)
+
         return application
+
+
+def _traced(app: ASGIApp) -> ASGIApp:
+    """The application with a span for each request, if BentoML's configuration names a tracing exporter."""
+    if BentoMLContainer.tracing.exporter_type.get() is None:
+        return app
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+
+    provider = BentoMLContainer.tracer_provider.get()
+    excluded = BentoMLContainer.tracing_excluded_urls.get()
+    traced: ASGIApp = OpenTelemetryMiddleware(app, excluded_urls=excluded, tracer_provider=provider)
+    return traced

@@ -2,52 +2,184 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
+from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive
 
+from gan_client.types import ErrorDetail, Format
+
+from .batch import Batch
+from .batcher import Images, Labels, Latents
+from .catalog import Generator
 from .desk import Desk, desk_of
-from .encode import Batch, choose_format, encode
-from .errors import ServiceError
-from .guard import error_response
-from .plan import make_plan, parse_request
+from .encode import Encoded, encode
+from .errors import CallerLeftError, InvalidRequestError, ServiceError
+from .etag import etag_of, matches
+from .guard import current_call, error_response
+from .leaving import unless_caller_leaves
+from .negotiate import format_of
+from .plan import Part, Plan, make_plan, parse_request
+from .rate_limit import caller_of
+from .stream_formats import STREAM_FORMATS, NdjsonStream
+
+INLINE_BYTES: Final = 4096
+"""Pixels that are encoded at once: handing over to another thread and back would take longer."""
+SHEET_BYTES: Final = 2**28
+"""Pixels of one contact sheet, which can't be sent in parts."""
 
 
 async def post_generate(request: Request) -> Response:
     """POST /generate."""
+    desk = desk_of(request)
     try:
-        return await answer(desk_of(request), await request.body(), request.headers.get("accept", ""))
+        body = await request.body()
+        return await answer(desk, body, request.headers, request.receive, caller_of(request.scope))
+    except CallerLeftError:
+        raise
     except ServiceError as error:
         return error_response(error)
 
 
-async def answer(desk: Desk, body: bytes, accept: str) -> Response:
+async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
     """The images that a request body asks for, in its format.
+
+    Args:
+        desk: the worker's.
+        body: JSON of a GenerateRequest.
+        headers: Accept and If-None-Match are looked at.
+        receive: tells when the caller hangs up.
+        caller: whose rate limit counts the images.
 
     Raises:
         ServiceError: of any kind.
     """
     asked = parse_request(body, desk.settings.max_n)
     generator = desk.catalog.get(asked.model)
-    manifest = generator.manifest
-    plan = make_plan(asked, manifest, desk.settings.max_n)
-    images = await generator.batcher.submit(plan.latents, plan.labels)
-    batch = Batch(
-        model=manifest.name,
-        images=images,
-        seeds=plan.seeds,
-        labels=None if plan.labels is None else plan.labels.tolist(),
-        class_names=manifest.class_names,
-        columns=asked.columns,
-    )
-    wanted = asked.format or choose_format(accept)
-    encoded = await desk.in_encoders(lambda: encode(batch, wanted))
-    headers = {"X-Gan-Model": manifest.name}
-    if plan.seeds is not None:
-        headers["X-Gan-Seed"] = str(plan.seeds[0])
-    return Response(encoded.body, headers=headers, media_type=encoded.media_type)
+    plan = make_plan(asked, generator.manifest, desk.settings.max_n)
+    wanted = format_of(asked, headers.get("accept", ""), len(plan), generator.manifest.image)
+    call = current_call()
+    call.model, call.images = generator.manifest.name, len(plan)
+    made = {"X-Gan-Model": generator.manifest.name}
+    if plan.first_seed is not None:
+        made["X-Gan-Seed"] = str(plan.first_seed)
+    etag = etag_of(generator.digest, plan, asked, wanted)
+    if etag is not None:
+        made["ETag"] = etag
+        if matches(etag, headers.get("if-none-match")):
+            return Response(status_code=304, headers=made)
+        if kept := desk.cache.get(etag):
+            return Response(kept.body, headers=made, media_type=kept.media_type)
+    desk.limiter.charge(caller, len(plan))
+    task = _Task(desk, generator, plan, wanted, asked.columns, asked.quality)
+    if wanted in STREAM_FORMATS and len(plan) > desk.settings.max_batch:
+        return await task.streamed(receive, made)
+    encoded = await unless_caller_leaves(receive, task.whole())
+    if etag is not None:
+        desk.cache.put(etag, encoded)
+    return Response(encoded.body, headers=made, media_type=encoded.media_type)
+
+
+class _Task:
+    """One request that is being answered."""
+
+    def __init__(
+        self, desk: Desk, generator: Generator, plan: Plan, wanted: Format, columns: int | None, quality: int | None
+    ) -> None:
+        self.desk, self.generator, self.plan, self.wanted = desk, generator, plan, wanted
+        self.columns, self.quality = columns, quality
+        self.step = desk.settings.max_batch
+
+    def batch(self, part: Part, images: Images) -> Batch:
+        """Images with what is known of them."""
+        manifest = self.generator.manifest
+        labels = None if part.labels is None else part.labels.tolist()
+        return Batch(manifest.name, images, part.seeds, labels, manifest.class_names, self.columns, self.quality)
+
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """All images, part after part; what is known of the parts under way is kept beside them."""
+        known: deque[Part] = deque()
+
+        def drawn() -> Iterator[tuple[Latents, Labels | None]]:
+            for part in self.plan.chunks(self.step):
+                known.append(part)
+                yield part.latents, part.labels
+
+        async with aclosing(self.generator.batcher.stream(drawn())) as images:
+            async for some in images:
+                yield self.batch(known.popleft(), some)
+
+    async def whole(self) -> Encoded:
+        """The whole body."""
+        if len(self.plan) <= self.step:
+            part = self.plan.part(0, len(self.plan))
+            batch = self.batch(part, await self.generator.batcher.submit(part.latents, part.labels))
+        else:
+            self._check_sheet()
+            batch = _joined([some async for some in self.batches()])
+        began = time.perf_counter()
+        if batch.images.nbytes <= INLINE_BYTES:
+            encoded = encode(batch, self.wanted)
+        else:
+            encoded = await self.desk.in_encoders(lambda: encode(batch, self.wanted))
+        self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
+        return encoded
+
+    async def streamed(self, receive: Receive, headers: dict[str, str]) -> Response:
+        """A response that is sent as the images come; it begins when the first ones are there."""
+        batches = self.batches()
+        first = await unless_caller_leaves(receive, anext(batches))
+        media_type = STREAM_FORMATS[self.wanted].media_type
+        return StreamingResponse(self._pieces(first, batches), headers=headers, media_type=media_type)
+
+    async def _pieces(self, first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncIterator[bytes]:
+        stream = STREAM_FORMATS[self.wanted](self.generator.manifest.name)
+        call = current_call()
+        try:
+            opening = stream.begin(len(self.plan))
+            yield opening + await self._fed(stream.feed, first)
+            async for batch in batches:
+                yield await self._fed(stream.feed, batch)
+            yield stream.end()
+        except ServiceError as error:
+            if not isinstance(stream, NdjsonStream):
+                raise  # the connection closes before the end, so that nobody takes a part for the whole
+            detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
+            call.code = error.code
+            yield stream.fail(detail, call.request_id)
+        finally:
+            await batches.aclose()
+
+    async def _fed(self, feed: Callable[[Batch], bytes], part: Batch) -> bytes:
+        began = time.perf_counter()
+        content = await self.desk.in_encoders(lambda: feed(part))
+        self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
+        return content
+
+    def _check_sheet(self) -> None:
+        image = self.generator.manifest.image
+        size = len(self.plan) * image.height * image.width * image.channels
+        if size > SHEET_BYTES:
+            most = SHEET_BYTES * len(self.plan) // size
+            raise InvalidRequestError(
+                f"n is {len(self.plan)}; a contact sheet has {most} images of this size at most: "
+                "ask for npy, zip or ndjson",
+                "n",
+            )
+
+
+def _joined(batches: list[Batch]) -> Batch:
+    """The same images as one batch; a sheet shows no seeds."""
+    return replace(batches[0], images=np.concatenate([batch.images for batch in batches]), seeds=None, labels=None)
 
 
 ROUTES: Final = (Route("/generate", post_generate, methods=["POST"]),)

@@ -1,15 +1,18 @@
-"""Around every request: its id, the limit of its body, and the one shape of errors."""
+"""Around every request: its id, the limit of its body, its deadline, and the one shape of errors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
+import time
 import uuid
 from contextvars import ContextVar
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import responses
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -18,35 +21,96 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gan_client.types import ErrorBody, ErrorDetail
 
-from .errors import BodyTooLargeError, DeadlineError, ServiceError
+from .body import timed_receive
+from .errors import (
+    BodyTooLargeError,
+    CallerLeftError,
+    DeadlineError,
+    InvalidRequestError,
+    RequestTimeoutError,
+    ServiceError,
+)
+from .keys import SCOPE_KEY as KEY_SCOPE
+from .keys import Keys
+from .rate_limit import RateLimiter, caller_of
 
 logger = logging.getLogger("bentoml.ganworks")
 
 REQUEST_ID_HEADER: Final = "x-request-id"
+TIMEOUT_HEADER: Final = "x-request-timeout"
+"""Seconds after which the caller needs no answer any more, if that is less than the service's own limit."""
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _SHOWN_PATH: Final = 200  # characters
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
+_SHOWN_VALUE: Final = 60  # characters
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, as the log and the metrics tell of it; handlers fill in what they know."""
+
+    request_id: str = ""
+    key: str | None = None  # name of the API key
+    model: str | None = None
+    images: int = 0  # that were asked for
+    code: str | None = None  # of its error
+    status: int = 0  # 0: no response was begun
+    sent: int = 0  # bytes of the response's body
+
+
+class Observer(Protocol):
+    """Is told of every request."""
+
+    def begin(self) -> None:
+        """A request came."""
+
+    def end(self, scope: Scope, call: Call, seconds: float) -> None:
+        """It was answered, or its caller left."""
+
+
+_call: ContextVar[Call] = ContextVar("call")
+
+
+def current_call() -> Call:
+    """The request that is being answered; one without an id where none is."""
+    return _call.get(None) or Call()
+
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full", 503: "not_ready", 504: "deadline"}
 
 
 def error_response(error: ServiceError) -> Response:
     """The error in its one shape, with the current request's id."""
+    current_call().code = error.code
     return _error(error.status, ErrorDetail(code=error.code, message=error.message, param=error.param), error.headers)
 
 
 def _error(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
-    body = ErrorBody(error=detail, request_id=_request_id.get())
+    body = ErrorBody(error=detail, request_id=current_call().request_id)
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
 class Guard:
     """ASGI middleware. It never raises before a response has begun: BentoML would leave the caller hanging."""
 
-    def __init__(self, app: ASGIApp, max_body: int, timeout: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body: int,
+        timeout: float,
+        *,
+        body_timeout: float = math.inf,
+        keys: Keys | None = None,
+        limiter: RateLimiter | None = None,
+        observer: Observer | None = None,
+    ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
         self.timeout = timeout  # seconds until the response must have begun
+        self.body_timeout = body_timeout  # seconds until the body must be there
+        self.keys = keys
+        self.limiter = limiter
+        self.observer = observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,25 +118,65 @@ class Guard:
             return
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID_HEADER, "")
-        request_id = given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex
-        _request_id.set(request_id)
-        deadline = asyncio.timeout(self.timeout)
-        answer = _Answer(scope, send, request_id, deadline)
+        call = Call(given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex)
+        _call.set(call)
+        if self.observer is None:
+            await self._answer(scope, receive, send, headers, call)
+            return
+        began = time.perf_counter()
+        self.observer.begin()
         try:
+            await self._answer(scope, receive, send, headers, call)
+        finally:
+            self.observer.end(scope, call, time.perf_counter() - began)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, call: Call) -> None:
+        deadline = asyncio.timeout(None)
+        answer = _Answer(scope, send, call, deadline)
+        timeout = self.timeout
+        try:
+            self._check_caller(scope, headers, call)
             self._check_length(headers)
+            timeout = self._timeout(headers)
             async with deadline:
+                deadline.reschedule(asyncio.get_running_loop().time() + timeout)
                 await self.app(scope, self._limited(receive, answer), answer)
         except TimeoutError:
-            late = DeadlineError(f"no response within {self.timeout:g} s; ask for fewer images or try again later")
+            late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")
             await answer.fail(scope, receive, error_response(late))
+        except CallerLeftError as error:
+            call.code = error.code
         except ServiceError as error:
             await answer.fail(scope, receive, error_response(error))
         except Exception:
-            logger.exception("request %s failed", request_id)
+            logger.exception("request %s failed", call.request_id)
+            call.code = "internal"
             if answer.began:
                 raise
             detail = ErrorDetail(code="internal", message="the service failed; its log has this request's id")
             await answer.fail(scope, receive, _error(500, detail))
+
+    def _timeout(self, headers: Headers) -> float:
+        """Seconds that this request may take."""
+        given = headers.get(TIMEOUT_HEADER)
+        if given is None:
+            return self.timeout
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise InvalidRequestError(
+                f"{TIMEOUT_HEADER} is {given[:_SHOWN_VALUE]!r}; it must be a number of seconds above 0", TIMEOUT_HEADER
+            )
+        return min(seconds, self.timeout)
+
+    def _check_caller(self, scope: Scope, headers: Headers, call: Call) -> None:
+        """Who may not call has no place in a queue, and nobody reads the body."""
+        if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
+            call.key = scope[KEY_SCOPE] = self.keys.check(headers)
+        if self.limiter is not None and self.limiter.enabled and scope["path"] not in _PROBES:
+            self.limiter.admit(caller_of(scope))
 
     def _check_length(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")
@@ -81,10 +185,16 @@ class Guard:
 
     def _limited(self, receive: Receive, answer: _Answer) -> Receive:
         received = 0
+        if self.body_timeout < math.inf:
+            receive = timed_receive(receive, self.body_timeout)
 
         async def limited() -> Message:
             nonlocal received
-            message = await receive()
+            try:
+                message = await receive()
+            except RequestTimeoutError as error:
+                answer.refusal = error
+                raise
             received += len(message.get("body", b""))
             if received > self.max_body:
                 answer.refusal = self._too_large("the body is longer")
@@ -100,8 +210,8 @@ class Guard:
 class _Answer:
     """The `send` that the application sees: adds the request id, and rewrites errors that are not in our shape."""
 
-    def __init__(self, scope: Scope, send: Send, request_id: str, deadline: asyncio.Timeout) -> None:
-        self.scope, self.send, self.request_id = scope, send, request_id
+    def __init__(self, scope: Scope, send: Send, call: Call, deadline: asyncio.Timeout) -> None:
+        self.scope, self.send, self.call = scope, send, call
         self.deadline: asyncio.Timeout | None = deadline  # None once it is no longer running
         self.refusal: ServiceError | None = None  # the guard's own no, which the application may have caught
         self.began = False
@@ -119,11 +229,13 @@ class _Answer:
             if not message.get("more_body", False):
                 await self._finish_error(self.held)
         else:
+            self.call.sent += len(message.get("body", b""))
             await self.send(message)
 
     async def _start(self, message: Message) -> None:
-        MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.request_id
+        MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.call.request_id
         self.began = True
+        self.call.status = message["status"]
         if self.deadline is not None and not self.deadline.expired():
             self.deadline.reschedule(None)  # a slow reader of a finished response is not late
         await self.send(message)
@@ -143,10 +255,12 @@ class _Answer:
                 code=_CODES.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase)
             )
             replaced = _error(status, detail)
+            self.call.code = detail.code
             kept = [(k, v) for k, v in start["headers"] if k.lower() in (b"retry-after", b"allow", b"server")]
             start = {**start, "headers": [*replaced.raw_headers, *kept]}
             self.body = bytes(replaced.body)
         await self._start(start)
+        self.call.sent += len(self.body)
         await self.send({"type": "http.response.body", "body": self.body})
 
     async def fail(self, scope: Scope, receive: Receive, response: Response) -> None:

@@ -1,18 +1,21 @@
-"""GET /models and GET /models/{name}."""
+"""GET /models, what is below it, and POST /models/reload."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from gan_client.types import ModelList
 
 from .desk import desk_of
-from .errors import UnknownModelError
+from .errors import ServiceError, UnknownModelError
+from .generator import Generator
 from .guard import error_response
+
+_AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be
 
 
 async def list_models(request: Request) -> Response:
@@ -22,13 +25,61 @@ async def list_models(request: Request) -> Response:
 
 
 async def show_model(request: Request) -> Response:
-    """GET /models/{name}: the whole manifest, and `certificate`, the whole certificate."""
+    """GET /models/{name}: the whole manifest and certificate, and what is running."""
     try:
-        generator = desk_of(request).catalog.get(request.path_params["name"])
-    except UnknownModelError as error:
+        generator = _generator_of(request)
+    except ServiceError as error:
         return error_response(error)
-    content = generator.manifest.model_dump(mode="json")
-    return JSONResponse(content | {"certificate": generator.certificate.model_dump(mode="json")})
+    reason = desk_of(request).catalog.reason_of(generator.manifest.name)
+    return JSONResponse(generator.describe(reason))
 
 
-ROUTES: Final = (Route("/models", list_models), Route("/models/{name}", show_model))
+async def show_preview(request: Request) -> Response:
+    """GET /models/{name}/preview.png: the contact sheet that was drawn at export."""
+    try:
+        generator = _generator_of(request)
+        if generator.preview is None:
+            raise UnknownModelError(f"model {generator.manifest.name!r} has no preview; export it again", "model")
+    except ServiceError as error:
+        return error_response(error)
+    headers = {"ETag": generator.preview_etag, "Cache-Control": "no-cache", **_AS_IS}
+    if _has(request, generator.preview_etag):
+        return Response(status_code=304, headers=headers)
+    return Response(generator.preview, headers=headers, media_type="image/png")
+
+
+async def show_card(request: Request) -> Response:
+    """GET /models/{name}/card: the model card."""
+    try:
+        generator = _generator_of(request)
+        if generator.card is None:
+            raise UnknownModelError(f"model {generator.manifest.name!r} has no card; export it again", "model")
+    except ServiceError as error:
+        return error_response(error)
+    return PlainTextResponse(generator.card, headers=_AS_IS, media_type="text/markdown")
+
+
+async def reload_models(request: Request) -> Response:
+    """POST /models/reload: look for new, changed and removed artifacts now."""
+    report = await desk_of(request).catalog.reload()
+    return Response(report.model_dump_json(), media_type="application/json")
+
+
+def _generator_of(request: Request) -> Generator:
+    """The generator that the path names; raises ServiceError. The name is looked up in memory, never in a folder."""
+    return desk_of(request).catalog.get(request.path_params["name"])
+
+
+def _has(request: Request, etag: str) -> bool:
+    """Whether the caller has these very bytes already (If-None-Match of RFC 9110, 13.1.2)."""
+    given = request.headers.get("if-none-match", "")
+    return given.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in given.split(","))
+
+
+ROUTES: Final = (
+    Route("/models", list_models),
+    Route("/models/reload", reload_models, methods=["POST"]),
+    Route("/models/{name}", show_model),
+    Route("/models/{name}/preview.png", show_preview),
+    Route("/models/{name}/card", show_card),
+)

@@ -3,32 +3,90 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from gan_client.types import SEED_LIMIT, GenerateRequest
+from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, InterpolateRequest
 from gan_export.artifact import Manifest, draw
 
 from .errors import InvalidRequestError
+from .fields import SHOWN, check_truncation, class_ids, given_latents, require_label, show
 
-_SHOWN: Final = 60  # characters of an offending value
+_Request = TypeVar("_Request", bound=BaseModel)
+
+
+class Part(NamedTuple):
+    """Some images of a plan."""
+
+    latents: NDArray[np.float32]  # (k, latent_dim)
+    labels: NDArray[np.int64] | None  # (k,); None for an unconditional generator
+    seeds: list[int] | None  # k; None when the request carried latents
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be generated."""
+    """What is to be generated. Latents are drawn part by part, so that a large request takes little memory."""
 
-    seeds: list[int] | None  # None when the request carried latents
-    latents: NDArray[np.float32]  # (n, latent_dim)
-    labels: NDArray[np.int64] | None  # (n,)
+    n: int
+    manifest: Manifest
+    truncation: float | None
+    every_seed: range | list[int] | None  # None when the request carried latents
+    every_latent: NDArray[np.float32] | None  # (n, latent_dim) when it did
+    every_label: int | NDArray[np.int64] | None  # one for all, or (n,); None: drawn from the seeds, or unconditional
 
     def __len__(self) -> int:
-        return len(self.latents)
+        return self.n
+
+    def part(self, start: int, stop: int) -> Part:
+        """Images `start` to `stop` of the request, 0 <= start < stop <= n."""
+        labels = None
+        if isinstance(self.every_label, int):
+            labels = np.full(stop - start, self.every_label, np.int64)
+        elif self.every_label is not None:
+            labels = self.every_label[start:stop]
+        if self.every_seed is None:
+            assert self.every_latent is not None  # a plan has one of them
+            return Part(self.every_latent[start:stop], labels, None)
+        seeds = list(self.every_seed[start:stop])
+        latent = self.manifest.latent
+        classes = self.manifest.classes if labels is None else 0
+        drawn = draw(seeds, latent.dim, latent.distribution, classes=classes, truncation=self.truncation)
+        return Part(drawn.latents, drawn.labels if labels is None else labels, seeds)
+
+    def chunks(self, size: int) -> Iterator[Part]:
+        """All images in order, `size` of them at a time; the last part may be smaller."""
+        for start in range(0, self.n, size):
+            yield self.part(start, min(start + size, self.n))
+
+    @property
+    def first_seed(self) -> int | None:
+        """The first image's seed; None when the request carried latents."""
+        return None if self.every_seed is None else self.every_seed[0]
+
+    @cached_property
+    def _whole(self) -> Part:
+        return self.part(0, self.n)
+
+    @property
+    def seeds(self) -> list[int] | None:
+        """All seeds; None when the request carried latents."""
+        return self._whole.seeds
+
+    @property
+    def latents(self) -> NDArray[np.float32]:
+        """All latents (n, latent_dim), at once."""
+        return self._whole.latents
+
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """All labels (n,); None for an unconditional generator."""
+        return self._whole.labels
 
 
 def parse_request(body: bytes, max_n: int) -> GenerateRequest:
@@ -37,10 +95,12 @@ def parse_request(body: bytes, max_n: int) -> GenerateRequest:
     Raises:
         InvalidRequestError: naming the first field at fault, its value and what it may be.
     """
-    try:
-        return GenerateRequest.model_validate_json(body or b"{}")
-    except ValidationError as error:
-        raise _explain(error, max_n) from error
+    return _parse(body, GenerateRequest, _RULES, max_n)
+
+
+def parse_interpolation(body: bytes, max_n: int) -> InterpolateRequest:
+    """The same for a request of frames."""
+    return _parse(body, InterpolateRequest, _INTERPOLATION_RULES, max_n)
 
 
 def make_plan(request: GenerateRequest, manifest: Manifest, max_n: int) -> Plan:
@@ -50,26 +110,15 @@ def make_plan(request: GenerateRequest, manifest: Manifest, max_n: int) -> Plan:
         InvalidRequestError: fields that contradict each other or don't fit this generator.
     """
     n = _count(request, max_n)
+    latents, seeds = None, None
     if request.latents is not None:
-        latents = _given_latents(request.latents, manifest)
-        labels = _labels(request.label, n, manifest)
-        if labels is None and manifest.classes:
-            raise InvalidRequestError(f"label is missing; with latents, give {_label_rule(manifest)}", "label")
-        return Plan(None, latents, labels)
-    if request.truncation is not None and manifest.latent.distribution != "normal":
-        raise InvalidRequestError(
-            f"truncation is {request.truncation}, but {manifest.name} has uniform latents; leave it out", "truncation"
-        )
-    seeds = _seeds(request, n)
-    drawn = draw(
-        seeds,
-        manifest.latent.dim,
-        manifest.latent.distribution,
-        classes=manifest.classes,
-        truncation=request.truncation,
-    )
-    labels = _labels(request.label, n, manifest)
-    return Plan(seeds, drawn.latents, drawn.labels if labels is None else labels)
+        latents = given_latents(request.latents, manifest)
+        require_label(request.label, manifest)
+    else:
+        check_truncation(request.truncation, manifest)
+        seeds = _seeds(request, n)
+    labels = None if request.label is None else class_ids(request.label, manifest)
+    return Plan(n, manifest, request.truncation, seeds, latents, labels)
 
 
 def _count(request: GenerateRequest, max_n: int) -> int:
@@ -88,66 +137,24 @@ def _count(request: GenerateRequest, max_n: int) -> int:
         lists["label"] = len(request.label)
     for name, length in lists.items():
         if request.n is not None and request.n != length:
-            raise InvalidRequestError(f"n is {_show(request.n)}, but {name} has {length} entries; leave n out", name)
+            raise InvalidRequestError(f"n is {show(request.n)}, but {name} has {length} entries; leave n out", name)
     n = request.n or next(iter(lists.values()), 1)
     if n > max_n:
         param = "n" if request.n is not None else next(iter(lists))
-        what = f"n is {_show(n)}" if param == "n" else f"{param} has {n} entries"
+        what = f"n is {show(n)}" if param == "n" else f"{param} has {n} entries"
         raise InvalidRequestError(f"{what}; a request is for 1 to {max_n} images", param)
     if isinstance(request.label, list) and len(request.label) != n:
         raise InvalidRequestError(f"label has {len(request.label)} entries for {n} images; give one or {n}", "label")
     return n
 
 
-def _seeds(request: GenerateRequest, n: int) -> list[int]:
+def _seeds(request: GenerateRequest, n: int) -> range | list[int]:
     if request.seeds is not None:
         return request.seeds
     first = secrets.randbelow(SEED_LIMIT - n) if request.seed is None else request.seed
     if first + n > SEED_LIMIT:
         raise InvalidRequestError(f"seed is {first}; with n={n} it must be at most 2**53 - {n}", "seed")
-    return list(range(first, first + n))
-
-
-def _given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.float32]:
-    dim = manifest.latent.dim
-    for i, row in enumerate(rows):
-        if len(row) != dim:
-            raise InvalidRequestError(f"latents[{i}] has {len(row)} numbers; {manifest.name} needs {dim}", "latents")
-    values = np.array(rows, np.float64)
-    largest = float(np.abs(values).max())
-    if largest > float(np.finfo(np.float32).max):
-        raise InvalidRequestError(f"latents hold {largest:g}, which is no finite float32 number", "latents")
-    return values.astype(np.float32)
-
-
-def _labels(asked: int | str | Sequence[int | str] | None, n: int, manifest: Manifest) -> NDArray[np.int64] | None:
-    if asked is None:
-        return None
-    if manifest.class_names is None:
-        raise InvalidRequestError(
-            f"label is {_show(asked)}, but {manifest.name} is unconditional; leave it out", "label"
-        )
-    if isinstance(asked, int | str):
-        return np.full(n, _class_id(asked, manifest), np.int64)
-    return np.array([_class_id(item, manifest) for item in asked], np.int64)
-
-
-def _class_id(asked: int | str, manifest: Manifest) -> int:
-    names = manifest.class_names or []
-    if isinstance(asked, int):
-        if asked < len(names):
-            return asked
-    elif asked in names:
-        return names.index(asked)
-    elif asked.isascii() and asked.isdigit() and int(asked) < len(names):
-        return int(asked)
-    raise InvalidRequestError(f"label is {_show(asked)}; {manifest.name} has {_label_rule(manifest)}", "label")
-
-
-def _label_rule(manifest: Manifest) -> str:
-    names = manifest.class_names or []
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"class ids from 0 to {len(names) - 1} and class names {shown}"
+    return range(first, first + n)
 
 
 _RULES: Final = {
@@ -158,29 +165,45 @@ _RULES: Final = {
     "label": "a class id (0 or more), a class name, or a list of them, one for each image",
     "latents": "a list of n rows of latent_dim finite numbers",
     "truncation": "a number above 0 and at most 10",
-    "format": "one of json, png, npy, zip",
+    "format": "one of json, png, webp, jpeg, npy, zip, ndjson",
     "columns": "a whole number from 1 to 1000",
+    "quality": "a whole number from 1 to 100",
+}
+_INTERPOLATION_RULES: Final = {
+    "model": _RULES["model"],
+    "seeds": f"a list of 2 to {KEY_POINT_LIMIT} whole numbers with 0 <= seed < 2**53, one for each key point",
+    "latents": f"a list of 2 to {KEY_POINT_LIMIT} rows of latent_dim finite numbers",
+    "steps": "a whole number from 2 to 240",
+    "label": f"a class id (0 or more), a class name, or a list of 2 to {KEY_POINT_LIMIT}, one for each key point",
+    "truncation": _RULES["truncation"],
+    "loop": "true or false",
+    "format": "one of gif, webp, png, npy",
+    "fps": "a whole number from 1 to 60",
+    "columns": _RULES["columns"],
+    "quality": _RULES["quality"],
 }
 
 
-def _explain(error: ValidationError, max_n: int) -> InvalidRequestError:
+def _parse(body: bytes, kind: type[_Request], rules: dict[str, str], max_n: int) -> _Request:
+    try:
+        return kind.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        raise _explain(error, rules, max_n) from error
+
+
+def _explain(error: ValidationError, rules: dict[str, str], max_n: int) -> InvalidRequestError:
     first = error.errors(include_url=False)[0]
     kind, where = first["type"], first["loc"]
     if kind == "json_invalid":
         detail = first["msg"].removeprefix("Invalid JSON: ")
         return InvalidRequestError(f"the body is not valid JSON: {detail}")
     if not where:
-        return InvalidRequestError(f"the body is {_show(first['input'])}; it must be a JSON object")
+        return InvalidRequestError(f"the body is {show(first['input'])}; it must be a JSON object")
     param = str(where[0])
     if kind == "extra_forbidden":
         return InvalidRequestError(
-            f"{_show(param)} is no field of this request; known are {', '.join(_RULES)}", param[:_SHOWN]
+            f"{show(param)} is no field of this request; known are {', '.join(rules)}", param[:SHOWN]
         )
     place = param + "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
-    rule = _RULES[param].format(max_n=max_n)
-    return InvalidRequestError(f"{place} is {_show(first['input'])}; {param} must be {rule}", param)
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    rule = rules[param].format(max_n=max_n)
+    return InvalidRequestError(f"{place} is {show(first['input'])}; {param} must be {rule}", param)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from gan_export.artifact import ArtifactError, load_artifact
 
-from .catalog import artifact_directories
+from .cors import allowed_origins
+from .keys import Keys
+from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
+from .sources import Folder, Source, StoreModel, survey
 
 
 def check_before_serving() -> Settings:
@@ -23,29 +30,48 @@ def check_before_serving() -> Settings:
     """
     try:
         found = settings()
+        Keys.from_settings(found)
+        allowed_origins(found)
     except SettingsError as error:
         _exit(str(error))
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name == "serve":
-        # The worker processes may have another working directory.
-        os.environ["GAN_MODELS"] = ":".join(str(folder.resolve()) for folder in found.model_folders)
         _check_artifacts(found)
         _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))
+        # The worker processes may have another working directory.
+        os.environ["GAN_MODELS"] = ":".join(_resolved(source) for source in found.model_sources)
+        if found.api_keys_file:
+            # Not resolved: Kubernetes replaces a link on the way to the file.
+            os.environ["GAN_API_KEYS_FILE"] = str(Path(found.api_keys_file).expanduser().absolute())
+        if found.workers > 1:
+            _share_notices()
     return found
 
 
 def _check_artifacts(found: Settings) -> None:
-    directories = artifact_directories(found.model_folders)
+    """That one can be read is enough here: the workers load them all, and say what they can't load."""
+    sources = found.model_sources
+    now = survey(sources)
+    for source, complaint in now.lost:
+        if isinstance(source, StoreModel):
+            _exit(str(complaint))
     problems: list[str] = []
-    for directory in directories:
+    for folder in now.sources:
         try:
-            load_artifact(directory)
+            load_artifact(folder)
         except ArtifactError as error:
             problems.append(str(error))
-    if len(problems) == len(directories):
-        where = ", ".join(str(folder.resolve()) for folder in found.model_folders) or "GAN_MODELS (it is empty)"
-        reason = problems[0] if problems else f"there is no artifact in {where}"
-        _exit(f"no generator to serve: {reason}; make one with gan-export, or set GAN_MODELS to a folder that has one")
+        else:
+            return
+    where = ", ".join(source.resolved() for source in sources) or "GAN_MODELS (it is empty)"
+    reason = problems[0] if problems else f"there is no artifact in {where}"
+    _exit(f"no generator to serve: {reason}; make one with gan-export, or set GAN_MODELS to a folder that has one")
+
+
+def _resolved(source: Source) -> str:
+    if isinstance(source, Folder) and ":" in source.resolved():
+        _exit(f"{source.resolved()}: a folder of GAN_MODELS can't have a ':' in its path; move it, or link to it")
+    return source.resolved()
 
 
 def _check_port(host: str, port: object) -> None:
@@ -59,6 +85,16 @@ def _check_port(host: str, port: object) -> None:
             probe.bind((host, port))
         except OSError as error:
             _exit(f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port")
+
+
+def _share_notices() -> None:
+    """A folder where the workers tell each other what a request told one of them."""
+    try:
+        directory = tempfile.mkdtemp(prefix="ganworks-")
+    except OSError as error:
+        _exit(f"several workers need a writable temporary folder (TMPDIR): {error.strerror}")
+    os.environ[DIRECTORY_VARIABLE] = directory
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
 
 
 def _exit(message: str) -> NoReturn:

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import bentoml
 from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IODescriptor
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import generate, pages
+from . import drain, generate, interpolate, pages, system, v2
 from .catalog import Catalog
 from .desk import Desk
 from .errors import ServiceError
 from .front import Front
-from .guard import Guard, error_response
+from .guard import error_response
+from .metrics import metrics
 from .preflight import check_before_serving
 
 SETTINGS = check_before_serving()
-FRONT = Front([*generate.ROUTES, *pages.ROUTES])
+FRONT = Front(SETTINGS, [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *v2.ROUTES, *system.ROUTES])
 
 
 @dataclass(frozen=True)
 class _Received:
-    """What BentoML hands to the API method: its arguments, as they came."""
+    """What BentoML hands to the API method: its argument, as it came."""
 
     body: bytes
-    accept: str
-    model_fields: ClassVar[tuple[str, ...]] = ("body", "accept")
+    model_fields: ClassVar[tuple[str, ...]] = ("body",)
 
 
 class GenerateInput(GenerateRequest, IODescriptor):  # type: ignore[misc]
@@ -40,7 +42,13 @@ class GenerateInput(GenerateRequest, IODescriptor):  # type: ignore[misc]
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Any:  # noqa: ARG003
-        return _Received(await request.body(), request.headers.get("accept", ""))
+        return _Received(await request.body())
+
+
+async def _nobody_leaves() -> Message:
+    """For calls that come through no connection."""
+    await asyncio.Event().wait()
+    raise AssertionError("an event that nobody sets was set")
 
 
 class FrontedService(Service[Any]):  # type: ignore[misc]
@@ -50,8 +58,7 @@ class FrontedService(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The worker's application."""
-        inner = FRONT.before(super().to_asgi(is_main))
-        return Guard(inner, max_body=SETTINGS.max_body, timeout=SETTINGS.timeout)
+        return FRONT.before(super().to_asgi(is_main))
 
 
 def fronted(service: Any) -> Any:
@@ -66,17 +73,40 @@ def fronted(service: Any) -> Any:
     workers=SETTINGS.workers,
     # The guard's own deadline answers in our shape; BentoML's is only there in case it can't.
     traffic={"timeout": SETTINGS.timeout + 10},
+    # /metrics and the access log are ours: theirs have a series for every path that anybody asks for.
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
 )
 class GanService:
     """Images from certified GAN generators: one seed, one image, to the byte."""
 
     def __init__(self) -> None:
-        self.desk = FRONT.desk = Desk(SETTINGS, Catalog(SETTINGS))
+        series = metrics()
+        catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count)
+        self.desk = FRONT.desk = Desk(SETTINGS, catalog, series, FRONT.limiter)
+        series.loaded(len(catalog))
+        drain.install(self.desk)
+
+    def _count(self, kind: str, model: str) -> None:  # noqa: ARG002 - models come and go, series stay
+        series = self.desk.metrics
+        series.reloaded(kind)
+        series.loaded(len(self.desk.catalog))
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    async def watch(self) -> None:
+        """Begin to look for new artifacts."""
+        await self.desk.catalog.start()
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    async def close(self) -> None:
+        """Let go of what runs beside the requests."""
+        await self.desk.catalog.close()
+        self.desk.encoders.shutdown(wait=False)
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]
-    async def generate(self, body: bytes, accept: str) -> Response:
+    async def generate(self, body: bytes) -> Response:
         """Generate images from seeds or latents; the response's form follows `format` or the Accept header."""
         try:
-            return await generate.answer(self.desk, body, accept)
+            return await generate.answer(self.desk, body, Headers(), _nobody_leaves, "")
         except ServiceError as error:
             return error_response(error)

@@ -1,13 +1,21 @@
-"""Every setting of the service, from GAN_* environment variables, in one place."""
+"""Every setting of the service, from GAN_* environment variables, in one place.
+
+    python -m gan_serving.settings
+
+prints the table of docs/serving.md.
+"""
 
 from __future__ import annotations
 
 import os
 from functools import lru_cache
-from pathlib import Path
+from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .sources import Source, parse_sources
 
 
 class SettingsError(ValueError):
@@ -19,7 +27,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="GAN_", frozen=True, extra="ignore")
 
-    models: str = Field(default="models", description="Folders of artifacts, separated by ':'.")
+    models: str = Field(
+        default="models",
+        description="Folders of artifacts, artifacts, and bento:NAME[:VERSION] of BentoML's model store, separated by "
+        "':'; a relative folder right after a bento:NAME is written ./FOLDER.",
+    )
+    reload_seconds: float = Field(
+        default=2.0, ge=0, le=86400, description="Seconds between looks for changed artifacts; 0: only on request."
+    )
     default_model: str | None = Field(
         default=None, description="Generator of requests that name none; default: the newest artifact."
     )
@@ -36,10 +51,61 @@ class Settings(BaseSettings):
     timeout: float = Field(default=60.0, gt=0, le=86400, description="Seconds a request may take.")
     max_body: int = Field(default=16 * 2**20, ge=1024, le=2**31, description="Largest request body in bytes.")
 
+    api_keys: str | None = Field(
+        default=None, repr=False, description="API keys, separated by ','; without keys or a file the service is open."
+    )
+    api_keys_file: str | None = Field(
+        default=None, description="File of hashed API keys, a line each; read again when it changes."
+    )
+    metrics_open: bool = Field(default=True, description="Whether /metrics answers without an API key.")
+    rate_limit: float = Field(
+        default=0.0, ge=0, le=1e6, description="Requests per second of one key or address, in each worker; 0: no limit."
+    )
+    rate_burst: int = Field(
+        default=20, ge=1, le=1_000_000, description="Requests of one key or address that may come at once."
+    )
+    rate_images: float = Field(
+        default=0.0, ge=0, le=1e6, description="Images per second of one key or address, in each worker; 0: no limit."
+    )
+    cors_origins: str | None = Field(
+        default=None, description="Web origins whose pages may call, separated by ',', or '*'; default: none."
+    )
+    header_timeout: float = Field(
+        default=10.0, ge=0.01, le=3600, description="Seconds until a request's headers must be complete."
+    )
+    body_timeout: float = Field(
+        default=30.0, gt=0, le=3600, description="Seconds until a request's body must be complete."
+    )
+    send_timeout: float = Field(
+        default=60.0, gt=0, le=86400, description="Seconds in which a client must take something of its response."
+    )
+    max_header: int = Field(
+        default=16384, ge=1024, le=2**20, description="Largest request line and headers together, in bytes."
+    )
+    max_connections: int = Field(
+        default=0, ge=0, le=1_000_000, description="Open connections of a worker; more get 503; 0: no limit."
+    )
+    access_log: Literal["on", "off", "all"] = Field(
+        default="on", description="A line of JSON for each request; 'on' leaves out probes and /metrics, 'all' nothing."
+    )
+
+    cache_mib: float = Field(
+        default=0.0, ge=0, le=65536, description="MiB of seeded responses that a worker keeps; 0 keeps none."
+    )
+    drain: float = Field(
+        default=8.0, ge=0, le=3600, description="Seconds that requests have to finish when the service is told to stop."
+    )
+
+    @field_validator("models")
+    @classmethod
+    def _names_sources(cls, value: str) -> str:
+        parse_sources(value)
+        return value
+
     @property
-    def model_folders(self) -> list[Path]:
-        """The folders of `models`."""
-        return [Path(part).expanduser() for part in self.models.split(":") if part]
+    def model_sources(self) -> list[Source]:
+        """What `models` names."""
+        return parse_sources(self.models)
 
     @property
     def session_threads(self) -> int:
@@ -61,3 +127,37 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = "GAN_" + "_".join(map(str, first["loc"])).upper()
         raise SettingsError(f"{name} is {first['input']!r}: {first['msg']}") from error
+
+
+def markdown_table() -> str:
+    """Every setting in the order of its definition: variable, default, allowed values and meaning."""
+    rows = ["| variable | default | allowed | meaning |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{_shown(field.default)}`"
+        rows.append(f"| `GAN_{name.upper()}` | {default} | {_allowed(field)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written into the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _allowed(field: FieldInfo) -> str:
+    choices = ("true", "false") if field.annotation is bool else get_args(field.annotation)
+    words = [f"`{choice}`" for choice in choices if isinstance(choice, str)]
+    if words:
+        return " or ".join([", ".join(words[:-1]), words[-1]])
+    limits = {
+        kind: getattr(limit, kind) for limit in field.metadata for kind in ("ge", "gt", "le") if hasattr(limit, kind)
+    }
+    if not limits:
+        return "text"
+    low = f"above {_shown(limits['gt'])}" if "gt" in limits else _shown(limits["ge"])
+    return f"{low} to {_shown(limits['le'])}"
+
+
+if __name__ == "__main__":
+    print(markdown_table())

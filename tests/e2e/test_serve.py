@@ -90,7 +90,9 @@ def test_all_formats_hold_the_pixels_of_a_direct_session(http: httpx.Client, mod
 def test_the_accept_header_chooses_when_format_does_not(http: httpx.Client) -> None:
     for accept, expected in (
         ("image/png", "image/png"),
-        ("application/zip;q=0.9, */*", "application/zip"),
+        ("application/zip;q=0.9, */*", "application/json"),
+        ("application/zip, */*;q=0.9", "application/zip"),
+        ("image/webp;q=0.5, image/*", "image/png"),
         ("*/*", "application/json"),
     ):
         response = http.post("/generate", json={"model": "digits"}, headers={"accept": accept})
@@ -153,7 +155,12 @@ def test_models_are_listed_and_described(http: httpx.Client, models: Path) -> No
     manifest, certificate = (
         json.loads((models / "digits" / name).read_text()) for name in ("manifest.json", "certificate.json")
     )
-    assert http.get("/models/digits").json() == manifest | {"certificate": certificate}
+    shown = http.get("/models/digits").json()
+    assert shown | manifest | {"certificate": certificate} == shown
+    assert (shown["state"], shown["reason"]) == ("ready", None)
+    assert shown["engine"]["sha256"] == manifest["variants"][0]["sha256"]
+    assert http.get("/models/digits/preview.png").content == (models / "digits" / "preview.png").read_bytes()
+    assert http.get("/models/digits/card").text == (models / "digits" / "README.md").read_text(encoding="utf-8")
     summary = listed[1]["certificate"]
     (result,) = certificate["results"]
     assert summary["max_abs_error"] == result["against_float32"]["max_abs"] < 1e-4
@@ -172,7 +179,7 @@ BAD_REQUESTS = [
     ({"latents": [[0.0, 1.0]]}, 400, "latents", ["2 numbers", "64"]),
     ({"latents": [[1e39] * 64], "label": 1}, 400, "latents", ["1e+39", "finite"]),
     ({"model": "nobody"}, 404, "model", ["'nobody'", "colours, digits"]),
-    ({"format": "bmp"}, 400, "format", ["'bmp'", "json, png, npy, zip"]),
+    ({"format": "bmp"}, 400, "format", ["'bmp'", "json, png, webp, jpeg, npy, zip, ndjson"]),
     ({"lable": 7}, 400, "lable", ["'lable'", "label"]),
 ]
 

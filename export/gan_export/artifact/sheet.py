@@ -18,14 +18,33 @@ def to_picture(image: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
+def sheet_size(n: int, height: int, width: int, columns: int | None = None) -> tuple[int, int]:
+    """Height and width in pixels of the contact sheet of n images."""
+    down, across = _grid(n, columns)
+    return down * (height + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN
+
+
+def sheet_pixels(images: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
+    """(N, C, H, W) uint8 -> (C, H', W') on a white ground, row by row; near-square without `columns`."""
+    n, channels, height, width = images.shape
+    down, across = _grid(n, columns)
+    sheet = np.full((channels, *sheet_size(n, height, width, columns)), 255, np.uint8)
+    cells = sheet[:, MARGIN:, MARGIN:].reshape(channels, down, height + MARGIN, across, width + MARGIN)
+    cells = cells[:, :, :height, :, :width]  # a view of the sheet: (C, down, H, across, W)
+    full, rest = divmod(n, across)
+    grid = images[: full * across].reshape(full, across, channels, height, width)
+    cells[:, :full] = grid.transpose(2, 0, 3, 1, 4)
+    if rest:
+        cells[:, full, :, :rest] = images[full * across :].transpose(1, 2, 0, 3)
+    return sheet
+
+
 def contact_sheet(images: NDArray[np.uint8], columns: int | None = None) -> Image.Image:
     """(N, C, H, W) uint8 -> one picture on a white ground, row by row; near-square without `columns`."""
-    n, channels, height, width = images.shape
-    columns = min(columns or math.ceil(math.sqrt(n)), n)
-    rows = math.ceil(n / columns)
-    sheet = np.full((channels, rows * (height + MARGIN) + MARGIN, columns * (width + MARGIN) + MARGIN), 255, np.uint8)
-    for i, image in enumerate(images):
-        top = MARGIN + (i // columns) * (height + MARGIN)
-        left = MARGIN + (i % columns) * (width + MARGIN)
-        sheet[:, top : top + height, left : left + width] = image
-    return to_picture(sheet)
+    return to_picture(sheet_pixels(images, columns))
+
+
+def _grid(n: int, columns: int | None) -> tuple[int, int]:
+    """Rows and columns."""
+    across = min(columns or math.ceil(math.sqrt(n)), n)
+    return math.ceil(n / across), across

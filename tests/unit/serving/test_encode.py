@@ -10,10 +10,22 @@ import pytest
 from PIL import Image
 
 from gan_client.types import GenerateResponse
+from gan_export.artifact.sheet import to_picture
 from gan_serving.encode import FORMATS, Batch, choose_format, encode
+from gan_serving.png import png_files
 
-MEDIA_TYPES = {"json": "application/json", "png": "image/png", "npy": "application/x-npy", "zip": "application/zip"}
+MEDIA_TYPES = {
+    "json": "application/json",
+    "png": "image/png",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "npy": "application/x-npy",
+    "zip": "application/zip",
+    "ndjson": "application/x-ndjson",
+}
 MARGIN = 2  # pixels
+LARGEST_PNG = 1.15  # of Pillow's size
+JPEG_ERROR = 3.0  # mean absolute error that quality 90 leaves of a smooth picture
 
 
 def make_batch(
@@ -131,6 +143,107 @@ def test_the_sheet(n: int, columns: int | None, grid: tuple[int, int], channels:
     assert sheet.min() == 255  # white everywhere else, and in the places of a last row that is not full
 
 
+def smooth(channels: int, size: int = 48, n: int = 1) -> np.ndarray:
+    """(n, C, size, size): slopes of different steepness, which compression with losses keeps."""
+    across, down = np.meshgrid(np.arange(size), np.arange(size))
+    planes = [across * 4 + 20, down * 3 + 60, (across + down) * 2 + 10]
+    return np.stack([np.stack(planes[:channels]) % 256 // (i + 1) for i in range(n)]).astype(np.uint8)
+
+
+def picture_of(body: bytes, kind: str) -> Image.Image:
+    with Image.open(io.BytesIO(body), formats=[kind.upper()]) as picture:
+        picture.load()
+        return picture
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 7])
+def test_webp_without_a_quality_is_exact(channels: int, n: int):
+    batch = make_batch(n, channels, columns=3)
+    picture = picture_of(encode(batch, "webp").body, "webp")
+    assert picture.mode == "RGB"  # WebP knows no grey
+    expected = pixels(encode(batch, "png").body)
+    assert np.array_equal(np.asarray(picture).transpose(2, 0, 1), np.broadcast_to(expected, (3, *expected.shape[1:])))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [1, 4])
+def test_jpeg_is_near_and_has_the_right_shape(channels: int, n: int):
+    batch = Batch("toy", smooth(channels, n=n), None, None, None, None)
+    picture = picture_of(encode(batch, "jpeg").body, "jpeg")
+    assert picture.mode == {1: "L", 3: "RGB"}[channels]
+    shown = np.asarray(picture, np.float64).reshape(*picture.size[::-1], channels).transpose(2, 0, 1)
+    expected = pixels(encode(batch, "png").body)
+    assert shown.shape == expected.shape
+    assert np.abs(shown - expected).mean() < JPEG_ERROR
+
+
+@pytest.mark.parametrize("wanted", ["jpeg", "webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_quality(wanted, channels: int):
+    images = smooth(channels, 64)
+    sizes, errors = [], []
+    for quality in (1, 50, 100):
+        batch = Batch("toy", images, None, None, None, None, quality)
+        body = encode(batch, wanted).body
+        assert body == encode(batch, wanted).body
+        shown = np.asarray(picture_of(body, wanted).convert("L" if channels == 1 else "RGB"), np.float64)
+        sizes.append(len(body))
+        errors.append(np.abs(shown.reshape(64, 64, channels).transpose(2, 0, 1) - images[0]).mean())
+    assert sizes == sorted(sizes)
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > errors[2]
+
+
+def test_jpeg_has_a_quality_of_90_when_none_is_asked():
+    default, explicit, other = (
+        encode(Batch("toy", smooth(3), None, None, None, None, quality), "jpeg").body for quality in (None, 90, 80)
+    )
+    assert default == explicit != other
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((2, 1, 28, 28), np.uint8),
+        np.full((2, 3, 5, 9), 255, np.uint8),
+        np.arange(256, dtype=np.uint8).reshape(1, 1, 1, 256),
+        np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1),
+        np.arange(255, dtype=np.uint8).reshape(1, 3, 85, 1),
+        np.ones((1, 1, 1, 1), np.uint8),
+        np.ones((1, 3, 1, 1), np.uint8),
+        smooth(1, 200),
+        smooth(3, 128, 3),
+        np.random.default_rng(0).integers(0, 256, (3, 3, 33, 17)).astype(np.uint8),
+        np.random.default_rng(0).integers(0, 2, (3, 1, 28, 28)).astype(np.uint8) * 255,
+    ],
+    ids=lambda images: f"{images.shape}",
+)
+def test_pillow_reads_every_png_back(images: np.ndarray):
+    """Flat ones, which stay unfiltered, and those whose rows are kept as differences."""
+    files = png_files(images)
+    for file, image in zip(files, images, strict=True):
+        with Image.open(io.BytesIO(file)) as picture:
+            picture.verify()  # the checksums
+        assert np.array_equal(pixels(file), image)
+        assert png_files(image[None]) == [file]
+
+
+def test_a_png_is_not_much_larger_than_pillows():
+    draw = np.random.default_rng(1)
+    strokes = (draw.random((1, 1, 28, 7)) < 0.2).repeat(4, axis=3) * 255
+    for images in (
+        strokes,
+        np.minimum(smooth(1, 28) // 2 + draw.integers(0, 9, (1, 1, 28, 28)), 255),
+        np.minimum(smooth(3, 64) // 2 + draw.integers(0, 9, (1, 3, 64, 64)), 255),
+        draw.integers(0, 256, (1, 3, 32, 32)),
+    ):
+        theirs = io.BytesIO()
+        to_picture(images[0].astype(np.uint8)).save(theirs, format="PNG")
+        (ours,) = png_files(images.astype(np.uint8))
+        assert len(ours) < LARGEST_PNG * len(theirs.getvalue())
+
+
 @pytest.mark.parametrize("wanted", FORMATS)
 def test_the_same_images_give_the_same_bytes(wanted):
     batch = make_batch(12, 3)
@@ -165,13 +278,41 @@ def test_images_of_any_memory_layout(layout):
         ("application/json", "json"),
         ("image/png", "png"),
         ("IMAGE/PNG", "png"),
-        (" image/png ;q=0.8, application/zip", "png"),
+        (" image/png ;q=0.8, application/zip", "zip"),
         ("text/html, application/zip;level=1, image/png", "zip"),
-        ("image/webp,image/*,*/*;q=0.8", "json"),
+        ("image/webp,image/*,*/*;q=0.8", "webp"),
         ("application/x-npy", "npy"),
+        ("application/x-ndjson", "ndjson"),
+        ("image/jpeg", "jpeg"),
         ("application/zip", "zip"),
+        # the highest q wins, and the first among equals
+        ("image/png;q=0.5, image/webp;q=0.9, image/jpeg;q=0.7", "webp"),
+        ("image/png;q=0.5, image/webp;q=0.5", "png"),
+        ("image/webp;q=0.5, image/png;q=0.5", "webp"),
+        ("application/zip;q=0.9, */*", "json"),
+        ("application/zip, */*;q=0.1", "zip"),
+        ("application/zip;q=0.001, text/html", "zip"),
+        ("image/png; Q = 0.2, application/x-npy;q=.3", "npy"),
+        # ranges
+        ("image/*", "png"),
+        ("image/*;q=0.5, application/*;q=0.6", "json"),
+        ("image/*, image/png;q=0.5", "webp"),  # the more specific range says what png is worth
+        ("image/*, image/png;q=0, image/webp;q=0", "jpeg"),
+        ("text/html, */*;q=0.2", "json"),
+        ("*/*, application/json;q=0", "png"),
+        # a browser's address bar, and its image element
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8", "webp"),
+        ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", "webp"),
+        ("image/apng,image/*;q=0.8", "png"),
+        # nothing that we have, or that can be read
         ("text/html", "json"),
         ("image/pngx", "json"),
+        ("image/png;q=0", "json"),
+        ("image/png;q=1.5, application/zip;q=0.1", "zip"),
+        ("image/png;q=-1, application/zip;q=0.1", "zip"),
+        ("image/png;q=nan, application/zip;q=0.1", "zip"),
+        ("image/png;q=, application/zip;q=0.1", "zip"),
+        ("image/png;q=" + "9" * 50_000, "json"),
         (",,;;, ,image/png", "png"),
         ("image/png" + "," * 100_000, "png"),
         ("\x00\xff", "json"),

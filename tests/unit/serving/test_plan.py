@@ -2,19 +2,23 @@
 
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gan_export.artifact import Manifest, draw
+from gan_export.artifact import ImageSpec, Manifest, draw
+from gan_serving.encode import Batch, encode
 from gan_serving.errors import InvalidRequestError
+from gan_serving.negotiate import format_of
 from gan_serving.plan import Plan, make_plan, parse_request
 
 MAX_N = 100
 LAST_SEED = 2**53 - 1
 LONGEST_MESSAGE = 300  # characters: the rule, the class names and a short piece of the value
+PART_BYTES = 8 * 2**20  # for a part of 64 latents of 512 numbers, and what drawing it takes; all would be 2 GB
 PARSE_SECONDS = 3.0  # for 6 MB in which every number is wrong; it was 20 before lists failed fast
 
 MakeManifestFn = Callable[..., Manifest]
@@ -111,6 +115,55 @@ def test_truncation(digits: Manifest):
         assert np.array_equal(plan.latents, draw(range(1, 51), 3, "normal", truncation=truncation).latents)
 
 
+PARTED = [
+    {"seed": 5, "n": 23},
+    {"seed": 5, "n": 23, "label": 4, "truncation": 0.7},
+    {"seeds": [*range(40, 0, -2)]},
+    {"seed": LAST_SEED - 9, "n": 10, "label": [*range(10)]},
+    {"latents": [[i, -i, 0.5] for i in range(11)], "label": [*range(9), 0, 1]},
+    {"latents": [[i, -i, 0.5] for i in range(11)], "label": "3"},
+    {},
+]
+
+
+@pytest.mark.parametrize("body", PARTED, ids=str)
+@pytest.mark.parametrize("size", [1, 7, 23, 1000])
+def test_the_parts_of_a_plan_are_the_plan(digits: Manifest, body: dict[str, Any], size: int):
+    plan = plan_of(body, digits)
+    parts = list(plan.chunks(size))
+    assert [len(part.latents) for part in parts[:-1]] == [size] * (len(parts) - 1)
+    assert 1 <= len(parts[-1].latents) <= size
+    assert np.array_equal(np.concatenate([part.latents for part in parts]), plan.latents)
+    assert all(part.latents.dtype == np.float32 for part in parts)
+    assert plan.labels is not None
+    labels = [part.labels for part in parts if part.labels is not None]
+    assert np.array_equal(np.concatenate(labels), plan.labels)
+    assert all(part.dtype == np.int64 for part in labels)
+    seeds = [seed for part in parts for seed in part.seeds or []]
+    assert seeds == (plan.seeds or [])
+    assert plan.first_seed == (plan.seeds[0] if plan.seeds else None)
+
+
+def test_a_part_in_the_middle(make_manifest: MakeManifestFn):
+    manifest = make_manifest(distribution="uniform", dim=5)
+    part = plan_of({"seed": 10, "n": 50}, manifest).part(20, 23)
+    assert part.seeds == [30, 31, 32]
+    assert part.labels is None
+    assert np.array_equal(part.latents, draw([30, 31, 32], 5, "uniform").latents)
+
+
+def test_a_large_plan_takes_no_memory_until_its_parts_are_drawn(make_manifest: MakeManifestFn):
+    manifest, n = make_manifest("0123456789", dim=512), 1_000_000
+    tracemalloc.start()
+    try:
+        plan = make_plan(parse_request(b'{"seed": 0, "n": 1000000, "label": 3}', n), manifest, n)
+        assert [len(part.latents) for part, _ in zip(plan.chunks(64), range(3), strict=False)] == [64, 64, 64]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < PART_BYTES
+
+
 INVALID = [
     # count
     ({"n": 0}, "n", "n is 0; n must be a whole number from 1 to 100"),
@@ -184,10 +237,14 @@ INVALID = [
     ({"truncation": 10.5}, "truncation", "truncation is 10.5"),
     ({"truncation": float("nan")}, "truncation", "truncation is nan"),
     ({"truncation": True}, "truncation", "truncation is True"),
-    ({"format": "gif"}, "format", "format is 'gif'; format must be one of json, png, npy, zip"),
+    ({"format": "gif"}, "format", "format is 'gif'; format must be one of json, png, webp, jpeg, npy, zip, ndjson"),
     ({"format": "PNG"}, "format", "format is 'PNG'"),
     ({"columns": 0}, "columns", "columns is 0; columns must be a whole number from 1 to 1000"),
     ({"columns": 1001}, "columns", "columns is 1001"),
+    ({"quality": 0}, "quality", "quality is 0; quality must be a whole number from 1 to 100"),
+    ({"quality": 101}, "quality", "quality is 101"),
+    ({"quality": 80.5}, "quality", "quality is 80.5"),
+    ({"quality": "best"}, "quality", "quality is 'best'"),
     ({"model": 3}, "model", "model is 3"),
     ({"model": "m" * 5000}, "model", "model is 'mmm"),
     ({"lable": 7}, "lable", "'lable' is no field of this request; known are model, n, seed"),
@@ -251,3 +308,49 @@ def test_a_large_body_of_wrong_values_is_refused_at_the_first(digits: Manifest, 
         plan_of(body, digits)
     assert time.process_time() - began < PARSE_SECONDS
     assert len(caught.value.message) <= LONGEST_MESSAGE
+
+
+IMAGE = ImageSpec(height=28, width=28, channels=1, mode="L", value_range=(-1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("body", "accept", "n", "wanted"),
+    [
+        ({}, "", 1, "json"),
+        ({"format": "png"}, "image/webp", 1, "png"),
+        ({"quality": 30}, "image/webp", 1, "webp"),
+        ({"format": "jpeg", "quality": 1}, "", 4096, "jpeg"),
+        ({"format": "webp"}, "", 4096, "webp"),
+        ({"format": "webp", "columns": 1}, "", 546, "webp"),  # 546 * 30 + 2 = 16382
+        ({"format": "jpeg", "columns": 1}, "", 2183, "jpeg"),  # 65492
+        ({"format": "png", "columns": 1}, "", 4096, "png"),
+    ],
+)
+def test_the_format_of_a_response(body: dict[str, Any], accept: str, n: int, wanted: str):
+    assert format_of(parse_request(json.dumps(body).encode(), MAX_N), accept, n, IMAGE) == wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "accept", "n", "param", "message"),
+    [
+        ({"quality": 30}, "", 1, "quality", "quality is 30, but the format is json; quality is for jpeg and webp"),
+        ({"quality": 30, "format": "png"}, "image/webp", 1, "quality", "the format is png"),
+        ({"quality": 30}, "image/png", 1, "quality", "the format is png"),
+        ({"format": "webp", "columns": 1}, "", 547, "columns", "32 pixels wide and 16412 high, and webp ends at 16383"),
+        ({"columns": 1000}, "image/webp", 4096, "columns", "30002 pixels wide and 152 high"),
+        ({"format": "jpeg", "columns": 1}, "", 2184, "columns", "jpeg ends at 65500"),
+    ],
+)
+def test_what_a_format_cannot_hold(body: dict[str, Any], accept: str, n: int, param: str, message: str):
+    with pytest.raises(InvalidRequestError) as caught:
+        format_of(parse_request(json.dumps(body).encode(), MAX_N), accept, n, IMAGE)
+    assert message in caught.value.message
+    assert caught.value.param == param
+
+
+def test_the_largest_sheets_that_are_let_through_can_be_written():
+    for body, n in (({"format": "webp", "columns": 1}, 546), ({"format": "jpeg", "columns": 1}, 2183)):
+        request = parse_request(json.dumps(body).encode(), MAX_N)
+        images = np.zeros((n, 1, 28, 28), np.uint8)
+        batch = Batch("toy", images, None, None, None, request.columns)
+        assert encode(batch, format_of(request, "", n, IMAGE)).body

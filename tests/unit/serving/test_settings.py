@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_serving.settings import Settings, SettingsError, settings
+from gan_serving.sources import Folder
 
 
 @pytest.fixture
@@ -27,9 +28,16 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     return in_environment
 
 
+def other(value: str | bool | float) -> str | bool | float:
+    """Another value of the same kind; text is another one already."""
+    if isinstance(value, bool):
+        return not value
+    return value if isinstance(value, str) else value + 1
+
+
 def test_defaults(read):
     found = read()
-    assert found.model_folders == [Path("models")]
+    assert found.model_sources == [Folder(Path("models"))]
     assert (found.max_n, found.max_batch, found.queue_images) == (4096, 64, 16384)
     assert (found.workers, found.timeout, found.max_body) == (1, 60.0, 16 * 2**20)
     assert found.session_threads == len(os.sched_getaffinity(0))
@@ -39,12 +47,15 @@ def test_every_variable_is_read(read):
     values = {name: field.default for name, field in Settings.model_fields.items()} | {
         "models": "a:/b",
         "default_model": "a",
+        "api_keys": "k" * 16,
+        "api_keys_file": "/keys",
+        "cors_origins": "*",
+        "access_log": "all",
     }
-    changed = {name: value if isinstance(value, str) else value + 1 for name, value in values.items()}
+    changed = {name: other(value) for name, value in values.items()}
     variables = {f"GAN_{name.upper()}": str(value) for name, value in changed.items()}
     assert read(**variables, GAN_UNKNOWN="1").model_dump() == changed
-    assert read(GAN_MODELS="/a::~/b:c:").model_folders == [Path("/a"), Path("~/b").expanduser(), Path("c")]
-    assert read(GAN_MODELS="").model_folders == []
+    assert read(GAN_MODELS="").model_sources == []
 
 
 def test_workers_share_the_cores(read):

@@ -1,0 +1,92 @@
+"""The access log: one line of JSON for each request, on standard output."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from .settings import Settings
+
+LOGGER_NAME: Final = "ganworks.access"
+QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+"""Asked every few seconds by machines; logged only with GAN_ACCESS_LOG=all."""
+MAX_TEXT: Final = 256
+"""Characters of one value; what a client wrote can't make a line longer."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: no value can end the line
+
+
+@dataclass(slots=True)
+class AccessRecord:
+    """One request, as it ended."""
+
+    request_id: str
+    method: str
+    path: str  # without its query, which may hold anything
+    route: str  # the route's template, or "other"
+    status: int  # 499: the caller left before there was one
+    seconds: float  # from the request's headers to the last byte of the response
+    bytes: int  # of the response's body
+    model: str | None = None
+    images: int = 0  # that were asked for
+    key: str | None = None  # name of the API key
+    client: str | None = None  # address
+
+    def line(self, now: datetime) -> str:
+        """The record as one line of JSON, without its end.
+
+        Args:
+            now: when the response ended, in UTC.
+        """
+        return _encode(
+            {
+                "time": now.isoformat(timespec="milliseconds"),
+                "request_id": self.request_id[:MAX_TEXT],
+                "client": self.client and self.client[:MAX_TEXT],
+                "key": self.key and self.key[:MAX_TEXT],
+                "method": self.method[:MAX_TEXT],
+                "path": self.path[:MAX_TEXT],
+                "route": self.route[:MAX_TEXT],
+                "status": self.status,
+                "seconds": round(self.seconds, 6),
+                "bytes": self.bytes,
+                "model": self.model and self.model[:MAX_TEXT],
+                "images": self.images,
+            }
+        )
+
+
+class AccessLog:
+    """Writes records to the logger `ganworks.access`, as GAN_ACCESS_LOG says."""
+
+    def __init__(self, mode: Literal["on", "off", "all"]) -> None:
+        self._mode = mode
+        self._logger = logging.getLogger(LOGGER_NAME)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> AccessLog:
+        """The log of this process, whose lines go to standard output and to no other log."""
+        log = cls(settings.access_log)
+        logger = log._logger
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(logging.StreamHandler(sys.stdout))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.disabled = False
+        return log
+
+    def wants(self, path: str) -> bool:
+        """Whether a request of this path is logged."""
+        return self._mode == "all" or (self._mode == "on" and path not in QUIET_PATHS)
+
+    def write(self, record: AccessRecord) -> None:
+        """Log the request, if its path is logged."""
+        if self.wants(record.path) and self._logger.isEnabledFor(logging.INFO):
+            line = record.line(datetime.now(UTC))
+            # Logger.info would walk up the stack to find out who called, which takes longer than all the rest.
+            self._logger.handle(self._logger.makeRecord(LOGGER_NAME, logging.INFO, __file__, 0, line, (), None))

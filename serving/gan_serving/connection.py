@@ -1,0 +1,254 @@
+"""Connections that are not worth their place: too slow, too large, too many.
+
+uvicorn waits for ever for the end of a request's headers, keeps as much of them as is sent, and queues as many
+pipelined requests as come. `install` puts a protocol of ours in its place that doesn't. What is limited:
+
+    headers   GAN_HEADER_TIMEOUT seconds from the opening of the connection, or from the first byte of a later request;
+              GAN_MAX_HEADER bytes, which answers 431
+    body      GAN_BODY_TIMEOUT seconds (body.py), and in bytes twice the largest body, with all of its framing
+    response  GAN_SEND_TIMEOUT seconds in which the client takes nothing of it
+    pipeline  32 requests
+    worker    GAN_MAX_CONNECTIONS connections, above which the newest gets 503
+
+A connection has one timer, which looks at it once in a while; a request that comes at once costs no timer at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, ClassVar, Final
+
+from starlette.responses import Response
+from uvicorn.config import Config
+from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from gan_client.types import ErrorBody, ErrorDetail
+
+from .errors import (
+    HeadersTooLargeError,
+    InvalidRequestError,
+    ServiceError,
+    TooManyConnectionsError,
+)
+from .settings import Settings
+
+MAX_PIPELINED: Final = 32
+"""Requests of one connection that wait for an earlier one's response."""
+LINGER: Final = 1.0
+"""Seconds for which a refused client's bytes are thrown away: closing at once could cost it our answer."""
+_HEADER_FRAME: Final = len(": \r\n")
+_REQUEST_FRAME: Final = len("  HTTP/1.1\r\n\r\n")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a connection may take."""
+
+    header_timeout: float = 10.0  # seconds
+    send_timeout: float = 60.0  # seconds
+    max_header: int = 16384  # bytes
+    max_stream: int = 2**25  # bytes after the headers of one request, framing and trailers included
+    max_connections: int = 0  # of one worker; 0: any number
+    refused: Callable[[str], None] = lambda _: None
+    """Is told the code of every refusal, for the metrics."""
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with limits."""
+
+    limits: ClassVar[Limits] = Limits()
+    cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until there is a request
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = None  # the service has no WebSocket, and these limits wouldn't hold for one
+        # uvicorn would put together a line for each request before the logger drops it.
+        self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due: float | None = None  # the loop's time at which awaited headers must be complete
+        self._arrived = 0  # bytes that are being parsed
+        self._header_bytes = 0  # of headers that are not complete yet
+        self._stream_bytes = 0  # after the headers of the current request
+        self._refused = False
+        self._unsent = -1  # bytes that the client didn't take since ...
+        self._unsent_since = 0.0  # ... this time of the loop
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        most = self.limits.max_connections
+        if most and len(self.connections) > most:
+            self.connections.discard(self)
+            error = TooManyConnectionsError(
+                f"this worker has {most} connections, the most it takes; try again later", 1
+            )
+            self.limits.refused(error.code)
+            self._write(error)
+            transport.close()
+            return
+        self._due = self.loop.time() + self.limits.header_timeout
+        self._timer = self.loop.call_at(self._due, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
+        before = self.scope
+        self._arrived = len(data)
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            self._stream_bytes += len(data)
+            if self._stream_bytes > self.limits.max_stream:
+                self._cut("stream_too_large")
+        else:
+            # Bytes before the headers, in the same piece, can't be told from them: another piece will tell.
+            self._await_headers(len(data) if cycle is None or before is self.scope else 0)
+
+    def _await_headers(self, size: int) -> None:
+        if self._refused or self.transport.is_closing():
+            return
+        self._header_bytes += size
+        if self._header_bytes > self.limits.max_header:
+            self._refuse(self._headers_too_large())
+        elif self._due is None:
+            self._due = self.loop.time() + self.limits.header_timeout
+
+    def on_headers_complete(self) -> None:
+        if self._due is not None or self._arrived > self.limits.max_header:
+            self._due = None
+            self._header_bytes = 0
+            if self._header_size() > self.limits.max_header:
+                self.app = _response(self._headers_too_large())
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._cut("pipelined")
+            raise ConnectionAbortedError  # ends the parsing of what has come already
+        self._stream_bytes = 0
+        super().on_headers_complete()
+
+    def _header_size(self) -> int:
+        lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
+        return len(self.parser.get_method()) + len(self.url) + _REQUEST_FRAME + lines
+
+    def _headers_too_large(self) -> ServiceError:
+        self.limits.refused(HeadersTooLargeError.code)
+        return HeadersTooLargeError(
+            f"request line and headers are longer than {self.limits.max_header} bytes; send less (GAN_MAX_HEADER)"
+        )
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            self.limits.refused(InvalidRequestError.code)
+            self._refuse(InvalidRequestError(f"{msg.rstrip('.')}; this port speaks HTTP/1.1"))
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, error: ServiceError) -> None:
+        """Answer and close, but give the client time to read that."""
+        if self._answering:
+            self.transport.abort()  # anything that we wrote now would be taken for a part of an earlier response
+            return
+        self._refused = True
+        self._write(error)
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self._schedule(self.loop.time() + LINGER, self.transport.abort)
+
+    def _write(self, error: ServiceError) -> None:
+        status = HTTPStatus(error.status)
+        response = _response(error)
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        head = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(name + b": " + value for name, value in headers)]
+        self.transport.write(b"\r\n".join([*head, b"", bytes(response.body)]))
+
+    def _cut(self, code: str) -> None:
+        self.limits.refused(code)
+        self.transport.abort()
+
+    def _schedule(self, when: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(when, callback)
+
+    def _look(self) -> None:
+        """Close the connection if its client had its time; look again later otherwise."""
+        now = self.loop.time()
+        later = now + self.limits.header_timeout
+        if self.flow.write_paused or self.transport.is_closing():
+            self._look_at_writing(now)
+        elif self._answering:
+            if self._due is not None:
+                self._due = later  # the next request's headers have begun, but this response is worth more
+        elif self._due is None:
+            if self.timeout_keep_alive_task is None:
+                # Bytes came that begin no request, which made uvicorn forget its own timer: line ends, or the rest of
+                # a body that was answered before its end.
+                self._due = later
+        elif now >= self._due:
+            self._cut("header_timeout")
+        else:
+            later = self._due
+        self._schedule(later, self._look)
+
+    def _look_at_writing(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since >= self.limits.send_timeout:
+            self._cut("send_timeout")
+
+    def resume_writing(self) -> None:
+        self._unsent = -1  # the same number again wouldn't mean that nothing was taken
+        super().resume_writing()
+
+
+def _response(error: ServiceError) -> Response:
+    """The error in its one shape, for a request that no guard has seen; it closes the connection."""
+    request_id = uuid.uuid4().hex
+    detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
+    body = ErrorBody(error=detail, request_id=request_id).model_dump_json()
+    headers = {**error.headers, "X-Request-ID": request_id, "Connection": "close"}
+    return Response(body, error.status, headers, "application/json")
+
+
+def guarded_protocol(limits: Limits) -> type[GuardedProtocol]:
+    """A protocol class for `uvicorn.Config(http=...)`."""
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+
+
+def install(settings: Settings, refused: Callable[[str], None] = lambda _: None) -> None:
+    """Make it the protocol of every uvicorn server of this process whose configuration is not loaded yet.
+
+    Args:
+        settings: the limits.
+        refused: is told the code of every connection that is refused or cut.
+    """
+    limits = Limits(
+        header_timeout=settings.header_timeout,
+        send_timeout=settings.send_timeout,
+        max_header=settings.max_header,
+        max_stream=2 * settings.max_body + 2**20,
+        max_connections=settings.max_connections,
+        refused=refused,
+    )
+    auto.AutoHTTPProtocol = guarded_protocol(limits)

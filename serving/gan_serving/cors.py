@@ -1,0 +1,79 @@
+"""Which web pages of other origins may call the service from a browser. None, unless they are listed."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from http import HTTPStatus
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from gan_client.types import ErrorBody, ErrorDetail
+
+from .settings import Settings, SettingsError
+
+METHODS: Final = ("GET", "HEAD", "POST")
+ALLOWED_HEADERS: Final = (
+    "Authorization", "Content-Type", "If-None-Match", "Inference-Header-Content-Length", "X-API-Key", "X-Request-ID",
+    "X-Request-Timeout",
+)  # fmt: skip
+EXPOSED_HEADERS: Final = (
+    "ETag", "Inference-Header-Content-Length", "Retry-After", "X-Gan-Model", "X-Gan-Seed", "X-Request-ID",
+)  # fmt: skip
+MAX_AGE: Final = 600
+"""Seconds for which a browser may remember the answer to its preflight."""
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._~-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
+
+class _CORS(CORSMiddleware):
+    """Starlette's, whose refusals have our shape."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            return response
+        request_id = uuid.uuid4().hex
+        reason = bytes(response.body).decode()
+        detail = ErrorDetail(code="cors", message=f"{reason}; GAN_CORS_ORIGINS lists the origins that may call")
+        headers = {k: v for k, v in response.headers.items() if k not in ("content-length", "content-type")}
+        body = ErrorBody(error=detail, request_id=request_id).model_dump_json()
+        return Response(body, response.status_code, headers | {"X-Request-ID": request_id}, "application/json")
+
+
+def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """The application, which also answers browsers' preflights; it has to be around everything that may refuse.
+
+    Raises:
+        SettingsError: an origin of GAN_CORS_ORIGINS is none.
+    """
+    origins = allowed_origins(settings)
+    if not origins:
+        return app
+    return _CORS(
+        app,
+        allow_origins=origins,
+        allow_methods=METHODS,
+        allow_headers=ALLOWED_HEADERS,
+        expose_headers=EXPOSED_HEADERS,
+        max_age=MAX_AGE,
+    )
+
+
+def allowed_origins(settings: Settings) -> list[str]:
+    """What GAN_CORS_ORIGINS lists.
+
+    Raises:
+        SettingsError: one of them is no origin, so that no browser would ever send it.
+    """
+    origins = [part.strip() for part in (settings.cors_origins or "").split(",") if part.strip()]
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise SettingsError(
+                f"GAN_CORS_ORIGINS has {origin!r}; an origin is scheme://host or scheme://host:port in lower case, "
+                "without a path, or '*' for every one"
+            )
+    return origins

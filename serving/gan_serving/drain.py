@@ -1,0 +1,32 @@
+"""SIGTERM: what was taken is finished, in bounded time; nothing else is taken."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+
+import uvicorn
+
+from .desk import Desk
+
+
+def install(desk: Desk) -> None:
+    """Mark the desk when the process is told to stop, and bound the time that uvicorn waits for open requests.
+
+    uvicorn closes its sockets and idle connections at once, and waits for the others: without the bound, for ever. Its
+    own handler is called as before. Call this in the main thread, while the server runs.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)
+        server = getattr(handler, "__self__", None)
+        if not callable(handler) or not isinstance(server, uvicorn.Server):
+            continue  # no server of ours, as in tests that call the application directly
+        if server.config.timeout_graceful_shutdown is None:
+            server.config.timeout_graceful_shutdown = max(1, round(desk.settings.drain))
+
+        def stop(number: int, frame: FrameType | None, handler: object = handler) -> None:
+            desk.draining = True
+            assert callable(handler)
+            handler(number, frame)
+
+        signal.signal(number, stop)

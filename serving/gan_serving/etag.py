@@ -1,0 +1,50 @@
+"""The tag of a response whose bytes are known before they are made: same artifact, seeds and format, same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from typing import Final
+
+import numpy as np
+import onnxruntime
+import PIL
+
+from gan_client.types import GenerateRequest
+
+from .plan import Plan
+
+ENCODERS: Final = 1
+"""Version of encode.py's bytes: a new one makes new tags."""
+_VERSIONS: Final = (np.__version__, PIL.__version__, zlib.ZLIB_RUNTIME_VERSION)
+
+
+def etag_of(digest: str, plan: Plan, asked: GenerateRequest, wanted: str) -> str | None:
+    """The entity tag of a request's response (RFC 9110, section 8.8.3); None if its images were left to chance.
+
+    Args:
+        digest: of the artifact.
+        plan: what is to be generated.
+        asked: the request.
+        wanted: the format of the response.
+    """
+    if asked.seed is None and asked.seeds is None and asked.latents is None:
+        return None
+    said = (
+        digest, onnxruntime.__version__, ENCODERS, _VERSIONS, wanted, len(plan),
+        asked.seed, asked.seeds, asked.truncation, asked.columns, asked.quality,
+    )  # fmt: skip
+    found = hashlib.sha256(repr(said).encode())
+    if plan.every_label is not None:
+        found.update(np.asarray(plan.every_label).tobytes())
+    if plan.every_latent is not None:
+        found.update(plan.every_latent.tobytes())
+    return f'"{found.hexdigest()[:32]}"'
+
+
+def matches(etag: str, header: str | None) -> bool:
+    """Whether an If-None-Match header names the tag (weak comparison)."""
+    if header is None:
+        return False
+    tags = (tag.strip().removeprefix("W/") for tag in header.split(","))
+    return any(tag in (etag, "*") for tag in tags)

@@ -1,0 +1,187 @@
+"""One generator that is being served, and how it is made from an artifact folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from gan_client.types import CertificateSummary, ModelInfo
+from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, Manifest
+from gan_export.artifact.certificate import Certificate
+from gan_export.artifact.reading import read_certificate, read_golden
+
+from .batcher import Batcher, Recorder
+from .engine import Engine
+from .settings import Settings
+
+logger = logging.getLogger("bentoml.ganworks")
+
+CARD_FILE: Final = "README.md"
+MAX_PAGE_BYTES: Final = 16 * 2**20  # of a preview or a card; larger ones are not shown
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+
+RecorderFn = Callable[[str], Recorder]
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A generator that is being served. Whoever holds it, or its batcher, can go on using it: what replaced it in the
+    catalog does not matter. With the last holder go its thread and its session."""
+
+    manifest: Manifest
+    certificate: Certificate
+    batcher: Batcher
+    exported_at: float  # seconds since the epoch, of the manifest file
+    engine: Engine
+    loaded_at: float  # seconds since the epoch
+    preview: bytes | None  # PNG
+    card: str | None  # Markdown
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the graph that draws, in whose metadata the manifest's identity stands: with it, a seed and a
+        label, an image is determined to the byte."""
+        return self.engine.variant.sha256
+
+    @cached_property
+    def preview_etag(self) -> str:
+        """Of the preview, quoted as the header wants it."""
+        return f'"{hashlib.sha256(self.preview or b"").hexdigest()[:32]}"'
+
+    def info(self, *, default: bool, reason: str | None = None) -> ModelInfo:
+        """What /models says of it."""
+        manifest = self.manifest
+        return ModelInfo(
+            name=manifest.name,
+            image_size=(manifest.image.height, manifest.image.width),
+            channels=manifest.image.channels,
+            latent_dim=manifest.latent.dim,
+            latent_distribution=manifest.latent.distribution,
+            class_names=manifest.class_names,
+            family=manifest.family,
+            certificate=summary_of(self.certificate),
+            default=default,
+            state="ready",
+            reason=reason,
+            loaded_at=self._loaded(),
+            artifact=manifest.identity(),
+        )
+
+    def describe(self, reason: str | None = None) -> dict[str, Any]:
+        """What /models/{name} says of it: the whole manifest and certificate, and what is running."""
+        return self.manifest.model_dump(mode="json") | {
+            "certificate": self.certificate.model_dump(mode="json"),
+            "certificate_summary": summary_of(self.certificate).model_dump(mode="json"),
+            "state": "ready",
+            "reason": reason,
+            "loaded_at": self._loaded(),
+            "artifact": self.manifest.identity(),
+            "engine": {
+                "variant": self.engine.variant.name,
+                "sha256": self.digest,
+                "provider": self.engine.provider,
+                "threads": self.engine.threads,
+            },
+        }
+
+    def _loaded(self) -> str:
+        return datetime.fromtimestamp(self.loaded_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn | None = None) -> Generator:
+    """Open a session, check it against its golden images, and put a queue before it.
+
+    Raises:
+        ArtifactError: the artifact can't be served.
+    """
+    certificate = read_certificate(artifact)
+    engine = Engine(artifact, threads=settings.session_threads)
+    name = artifact.name
+    executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
+    batcher = Batcher(
+        engine.run,
+        max_batch=settings.max_batch,
+        capacity=settings.queue_images,
+        executor=executor,
+    )
+    if recorder is not None:
+        batcher.recorder = recorder(name)
+    # A request may hold nothing but the batcher, so the batcher's end is the end.
+    weakref.finalize(batcher, _close, executor, name, engine.variant.sha256)
+    return Generator(
+        manifest=artifact.manifest,
+        certificate=certificate,
+        batcher=batcher,
+        exported_at=_written_at(artifact),
+        engine=engine,
+        loaded_at=time.time(),
+        preview=_preview_of(artifact),
+        card=_card_of(artifact),
+    )
+
+
+def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
+    """The same session and queue, with certificate, preview and card of an artifact that has the same graph.
+
+    Raises:
+        ArtifactError: the certificate or the golden images are damaged.
+    """
+    read_golden(artifact)
+    return replace(
+        generator,
+        certificate=read_certificate(artifact),
+        exported_at=_written_at(artifact),
+        preview=_preview_of(artifact),
+        card=_card_of(artifact),
+    )
+
+
+def summary_of(certificate: Certificate) -> CertificateSummary:
+    """The certificate of the first variant, in short."""
+    result = certificate.results[0]
+    return CertificateSummary(
+        reference=certificate.reference,
+        images=result.compared,
+        max_abs_error=result.against_float32.max_abs if result.against_float32 else None,
+        gates=[gate.code for gate in result.gates if gate.passed],
+        allowed=[gate.code for gate in result.gates if gate.allowed],
+    )
+
+
+def _close(executor: ThreadPoolExecutor, name: str, digest: str) -> None:
+    executor.shutdown(wait=False)
+    logger.debug("generator %s: the session of %s... is closed", name, digest[:12])
+
+
+def _written_at(artifact: Artifact) -> float:
+    try:
+        return (artifact.directory / MANIFEST_FILE).stat().st_mtime
+    except OSError:  # removed since it was read
+        return 0.0
+
+
+def _preview_of(artifact: Artifact) -> bytes | None:
+    content = _page(artifact.directory / PREVIEW_FILE)
+    return content if content is not None and content.startswith(_PNG) else None
+
+
+def _card_of(artifact: Artifact) -> str | None:
+    content = _page(artifact.directory / CARD_FILE)
+    return None if content is None else content.decode("utf-8", "replace")
+
+
+def _page(path: Path) -> bytes | None:
+    """A file that is nice to have."""
+    try:
+        return path.read_bytes() if path.stat().st_size <= MAX_PAGE_BYTES else None
+    except OSError:
+        return None

@@ -1,0 +1,229 @@
+"""API keys: who may call. Only hashes are kept, and no key is ever logged.
+
+    python -m gan_serving.keys [NAME]
+
+prints a new key, and the line for the file that GAN_API_KEYS_FILE names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from .errors import UnauthorizedError
+from .settings import Settings, SettingsError
+
+logger = logging.getLogger("bentoml.ganworks")
+
+SCOPE_KEY: Final = "gan_serving.key"
+"""Where the guard puts the name of the caller's key into a request's ASGI scope."""
+
+MIN_LENGTH: Final = 16
+"""Characters of a key in GAN_API_KEYS: hashes without salt protect nothing that can be guessed."""
+LOOK_SECONDS: Final = 1.0
+"""How often, at most, somebody looks whether the file has changed: a revoked key works no longer than this."""
+_SETTLED: Final = 2.0  # seconds after which a file system's clock surely shows a second change
+_MAX_FILE: Final = 2**20  # bytes
+_LINE: Final = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-fA-F]{64})")
+_NAMELESS: Final = "sha256"
+_BEARER: Final = "bearer "
+
+_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
+_PAGES: Final = frozenset({"/", "/docs.json", "/ui", "/favicon.ico"})
+_FOLDERS: Final = ("/ui/", "/static_content/")
+
+Entries = tuple[tuple[str, bytes], ...]
+"""Name and SHA-256 digest of each key."""
+
+
+class Keys:
+    """The keys of one worker. None at all: the service is open."""
+
+    def __init__(
+        self,
+        fixed: Entries = (),
+        file: Path | None = None,
+        *,
+        metrics_open: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the file.
+
+        Raises:
+            SettingsError: it can't be read, has a line that is none, or no key.
+        """
+        self._fixed = fixed
+        self._file = file
+        self._open = _PROBES | _PAGES | ({"/metrics"} if metrics_open else frozenset())
+        self._clock = clock
+        self._next_look = clock() + LOOK_SECONDS
+        self._seen: tuple[int, int, int] | None = None  # of the file; None: read it again
+        self._problem = ""  # that was logged last
+        self._entries = fixed
+        if file is not None:
+            self._entries = fixed + self._read(file)
+            if self._entries == fixed:
+                raise SettingsError(f"GAN_API_KEYS_FILE: {file} has no key; make one with python -m gan_serving.keys")
+
+    @classmethod
+    def from_settings(cls, settings: Settings, clock: Callable[[], float] = time.monotonic) -> Keys:
+        """The keys that the environment and the file name.
+
+        Raises:
+            SettingsError: one line; a service that should have keys doesn't start open.
+        """
+        fixed = () if settings.api_keys is None else tuple(_from_environment(settings.api_keys))
+        if settings.api_keys_file == "":
+            raise SettingsError("GAN_API_KEYS_FILE is empty; name a file, or unset it for a service without keys")
+        file = None if settings.api_keys_file is None else Path(settings.api_keys_file).expanduser()
+        return cls(fixed, file, metrics_open=settings.metrics_open, clock=clock)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether callers need a key."""
+        return bool(self._fixed) or self._file is not None
+
+    def is_open(self, method: str, path: str) -> bool:
+        """Whether a request needs no key: probes, the pages that ask for one, and /metrics if so configured."""
+        return method in ("GET", "HEAD") and (path in self._open or path.startswith(_FOLDERS))
+
+    def check(self, headers: Mapping[str, str]) -> str:
+        """The name of the key in a request's headers, which are looked up in lower case; "" when the service is open.
+
+        Raises:
+            UnauthorizedError: there is no key in `Authorization: Bearer` or `X-API-Key`, or it is not one of ours.
+        """
+        if not self.enabled:
+            return ""
+        self._look()
+        key = _key_in(headers)
+        if not key:
+            raise UnauthorizedError("an API key is needed; send it as Authorization: Bearer KEY or X-API-Key: KEY")
+        digest = hashlib.sha256(key.encode("latin-1", "replace")).digest()
+        found = None
+        for name, known in self._entries:  # always all of them: the time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = name
+        if found is None:
+            raise UnauthorizedError("the API key is none of this service's; ask its operator for another")
+        return found
+
+    def _look(self) -> None:
+        """Read the file again if it has changed; if it is broken, what was read before stays."""
+        now = self._clock()
+        if self._file is None or now < self._next_look:
+            return
+        self._next_look = now + LOOK_SECONDS
+        try:
+            if self._seen is not None and _state(self._file) == self._seen:
+                return
+            entries = self._fixed + self._read(self._file)
+        except (OSError, SettingsError) as error:
+            self._report(f"the API keys that were read before stay valid: {error}")
+            return
+        if entries != self._entries:
+            logger.info("%s was read again: %d API keys", self._file, len(entries))
+            self._entries = entries
+        self._report("" if entries else f"{self._file} has no key any more: nobody can call")
+
+    def _report(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            logger.error("%s", problem)
+        self._problem = problem
+
+    def _read(self, file: Path) -> Entries:
+        try:
+            state = _state(file)
+            with file.open("rb") as stream:
+                content = stream.read(_MAX_FILE + 1)
+            # A file that was only just written may be written again within one tick of its clock.
+            self._seen = state if time.time() - state[0] / 1e9 > _SETTLED else None
+        except OSError as error:
+            raise SettingsError(f"GAN_API_KEYS_FILE: can't read {file}: {error.strerror}") from error
+        if len(content) > _MAX_FILE:
+            raise SettingsError(f"GAN_API_KEYS_FILE: {file} has more than {_MAX_FILE} bytes; a key takes one line")
+        return tuple(_from_lines(file, content))
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _key_in(headers: Mapping[str, str]) -> str:
+    given = headers.get("authorization", "")
+    if given[: len(_BEARER)].lower() == _BEARER:
+        return given[len(_BEARER) :].strip()
+    return headers.get("x-api-key", "").strip()
+
+
+def _from_environment(text: str) -> Iterator[tuple[str, bytes]]:
+    keys = [part.strip() for part in text.split(",") if part.strip()]
+    if not keys:
+        raise SettingsError("GAN_API_KEYS has no key in it; unset it for a service without keys")
+    for number, key in enumerate(keys, 1):
+        # The message never shows what may be nearly a key.
+        if len(key) < MIN_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
+            raise SettingsError(
+                f"GAN_API_KEYS: key {number} must be at least {MIN_LENGTH} printable ASCII characters without spaces; "
+                "make one with python -m gan_serving.keys"
+            )
+        yield f"environment-{number}", hashlib.sha256(key.encode()).digest()
+
+
+def _from_lines(file: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
+    for number, line in enumerate(content.decode("utf-8-sig", "replace").splitlines(), 1):
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        match = _LINE.fullmatch(text)
+        if match is None:
+            # It may be a key that somebody forgot to hash: the line isn't shown.
+            raise SettingsError(
+                f"GAN_API_KEYS_FILE: line {number} of {file} is not name:sha256 with 64 hexadecimal digits; "
+                "make one with python -m gan_serving.keys NAME"
+            )
+        name, digest = match[1], bytes.fromhex(match[2])
+        yield (f"key-{match[2][:8].lower()}" if name == _NAMELESS else name), digest
+
+
+def new_key(name: str = _NAMELESS) -> tuple[str, str]:
+    """A random key of 256 bits, and its line for the file.
+
+    Raises:
+        ValueError: the name can't stand in the file.
+    """
+    key = "gan_" + secrets.token_urlsafe(32)
+    line = f"{name}:{hashlib.sha256(key.encode()).hexdigest()}"
+    if not _LINE.fullmatch(line):
+        raise ValueError(f"{name!r} can't be a key's name: 1 to 64 letters, digits, '.', '_' or '-'")
+    return key, line
+
+
+def main(arguments: list[str]) -> int:
+    """Print a new key and its line."""
+    program = "python -m gan_serving.keys"
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print(f"usage: {program} [NAME]", file=sys.stderr)
+        return 2
+    try:
+        key, line = new_key(*arguments)
+    except ValueError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    print(f"key   {key}", f"line  {line}", sep=os.linesep)
+    print(f"{program}: give the key to its caller, and add the line to the file of GAN_API_KEYS_FILE", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

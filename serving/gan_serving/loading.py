@@ -1,0 +1,77 @@
+"""From an artifact folder to a generator, or to the reason why not. Runs in a thread, beside serving."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gan_export.artifact import ArtifactError, load_artifact
+
+from .generator import Generator, RecorderFn, make_generator, with_pages_of
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an artifact is not served."""
+
+    code: str  # of ArtifactError: a gate's, or what is wrong with the files
+    message: str  # one line for the log
+    reason: str  # the same for clients, without the folder's place on this host
+
+    @classmethod
+    def of(cls, folder: Path, error: ArtifactError) -> Problem:
+        message = str(error)
+        return cls(error.code, message, f"[{error.code}] {message.replace(str(folder), folder.name)}")
+
+    @classmethod
+    def name_taken(cls, folder: Path, name: str) -> Problem:
+        """Two artifacts of one name: the one that came first is served."""
+        message = f"{folder}: another artifact is named {name!r} too; this one is left out"
+        return cls.of(folder, ArtifactError("name_taken", message))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found in a folder: a generator, a problem, or neither if it is not to be loaded."""
+
+    folder: Path
+    name: str | None  # of the artifact, if that much could be read
+    generator: Generator | None = None
+    problem: Problem | None = None
+
+
+def examine(
+    folder: Path,
+    settings: Settings,
+    *,
+    serving: Mapping[str, Generator],
+    holder: Callable[[str], Path | None],
+    unloaded: frozenset[str],
+    recorder: RecorderFn | None,
+) -> Examined:
+    """Load the artifact of a folder.
+
+    Args:
+        folder: of the artifact.
+        settings: of the service.
+        serving: what is served now; a generator of the same graph keeps its session and its queue.
+        holder: the folder that serves a name now, if one does.
+        unloaded: names that are not to be loaded.
+        recorder: for the generator's batcher.
+    """
+    name = None
+    try:
+        artifact = load_artifact(folder)
+        name = artifact.name
+        if name in unloaded:
+            return Examined(folder, name)
+        if holder(name) not in (None, folder):
+            return Examined(folder, name, problem=Problem.name_taken(folder, name))
+        running = serving.get(name)
+        if running is not None and running.manifest == artifact.manifest:
+            return Examined(folder, name, with_pages_of(running, artifact))
+        return Examined(folder, name, make_generator(artifact, settings, recorder))
+    except ArtifactError as error:
+        return Examined(folder, name, problem=Problem.of(folder, error))

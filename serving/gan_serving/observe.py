@@ -1,0 +1,56 @@
+"""Every request as metrics and as a line of the access log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
+
+from .access_log import AccessLog, AccessRecord
+from .guard import Call
+from .metrics import Metrics
+
+LEFT_STATUS: Final = 499
+"""Stands for the status where the caller left before there was one, as in nginx's log."""
+BENTOML_PATHS: Final = frozenset({"/", "/livez", "/healthz", "/schema.json", "/docs.json"})
+OTHER: Final = "other"
+
+
+class Requests:
+    """The guard's observer."""
+
+    def __init__(self, metrics: Metrics, log: AccessLog, routes: Iterable[BaseRoute]) -> None:
+        self._metrics = metrics
+        self._log = log
+        own = [route for route in routes if isinstance(route, Route)]
+        self._paths: dict[object, str] = {route.endpoint: route.path for route in own}
+        # What the guard refused has met no route; a path without parameters tells it all the same.
+        self._fixed = BENTOML_PATHS | {route.path for route in own if "{" not in route.path}
+
+    def begin(self) -> None:
+        """A request came."""
+        self._metrics.begin()
+
+    def end(self, scope: Scope, call: Call, seconds: float) -> None:
+        """It was answered, or its caller left."""
+        status, route, path = call.status or LEFT_STATUS, self.route(scope), scope["path"]
+        self._metrics.end(route, status, seconds)
+        if call.code is not None:
+            self._metrics.rejected(call.code)
+        if self._log.wants(path):
+            client = scope.get("client")
+            self._log.write(
+                AccessRecord(
+                    call.request_id, scope["method"], path, route, status, seconds, call.sent, call.model, call.images,
+                    call.key, client[0] if client else None,
+                )
+            )  # fmt: skip
+
+    def route(self, scope: Scope) -> str:
+        """The route's path; never what somebody wrote into a URL."""
+        path = self._paths.get(scope.get("endpoint"), None)
+        if path is not None:
+            return path
+        return scope["path"] if scope["path"] in self._fixed else OTHER

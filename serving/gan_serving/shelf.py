@@ -1,0 +1,194 @@
+"""What stands in the artifact folders and what is served of it: the rules by which one follows the other.
+
+Nothing here waits or reads a file. The catalog brings what was found, and the shelf says what that means.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gan_client.types import ReloadReport
+
+from .generator import Generator
+from .loading import Examined, Problem
+from .sources import Fingerprint, Source, Survey
+
+logger = logging.getLogger("bentoml.ganworks")
+
+EventFn = Callable[[Literal["ok", "failed", "unloaded"], str], None]
+"""Is told what happened to which generator while serving."""
+
+
+@dataclass
+class Seen:
+    """A folder as it was found at the last look."""
+
+    source: Source
+    fingerprint: Fingerprint
+    name: str | None  # of its artifact, if that much could be read
+    problem: Problem | None
+    told: bool = False  # the problem stands in the log
+
+
+class Shelf:
+    """Generators by name, and where they came from.
+
+    Rules: what can't be loaded replaces nothing. A generator whose folder is gone is removed, but the last one of all
+    stays, and so does everything whose source can't be looked into: a folder that is not mounted is no wish. Of two
+    artifacts with one name, the one that came first is served.
+    """
+
+    def __init__(self, on_event: EventFn) -> None:
+        self.serving: Mapping[str, Generator] = {}  # replaced as a whole, never changed
+        self.seen: dict[Path, Seen] = {}
+        self._on_event = on_event
+        self._homes: dict[str, Path] = {}  # the folder that each generator came from
+        self._kept: dict[str, str] = {}  # those that are served although their folder is gone, and why
+        self._complaints: set[str] = set()  # about sources; they stand in the log
+
+    def is_news(self, folder: Path, now: Survey, unloaded: frozenset[str], *, again: bool) -> bool:
+        """Whether a folder is to be examined; with `again` also when it was broken and has not changed."""
+        seen = self.seen.get(folder)
+        if seen is None or seen.fingerprint != now.fingerprints[folder]:
+            return True
+        if seen.problem is None:  # served, or unloaded and perhaps not to be any more
+            return seen.name not in self.serving and seen.name not in unloaded
+        # What was left out because of its name may have it when the other one is gone.
+        return again or (seen.problem.code == "name_taken" and self.holder(seen.name or "", now) is None)
+
+    def is_sudden(self, now: Survey) -> bool:
+        """Whether a folder is newly gone: while it is replaced by renaming, there is none for an instant."""
+        complaints = {str(error) for _, error in now.lost}
+        return not complaints <= self._complaints or not self._homeless(now).keys() <= self._kept.keys()
+
+    def holder(self, name: str, now: Survey) -> Path | None:
+        """The folder that serves a name and is still there."""
+        home = self._homes.get(name)
+        return home if home in now.sources else None
+
+    def take(
+        self,
+        now: Survey,
+        examined: Sequence[Examined],
+        unloaded: frozenset[str],
+        *,
+        asked: bool = False,
+        starting: bool = False,
+    ) -> ReloadReport:
+        """Swap in what was loaded, remove what is gone, and say what is wrong.
+
+        Args:
+            now: what the sources hold.
+            examined: the folders that were news.
+            unloaded: names that are not to be served.
+            asked: complain at once of what is broken. Otherwise it is believed when the folder has not changed until
+                the next look: somebody may be copying into it.
+            starting: nothing was served before.
+        """
+        report = ReloadReport(loaded=[], unloaded=[], failed={})
+        self._complain(now)
+        for each in examined:
+            self.seen[each.folder] = Seen(
+                now.sources[each.folder], now.fingerprints[each.folder], each.name, each.problem
+            )
+            if each.generator is not None and self._place(each.folder, each.generator, now):
+                report.loaded.append(each.generator.manifest.name)
+                if not starting:
+                    self._on_event("ok", each.generator.manifest.name)
+        changed = {each.folder for each in examined}
+        for folder, seen in self.seen.items():
+            if seen.problem is not None and (asked or folder not in changed):
+                if not seen.told:
+                    self._tell(folder, seen.problem, starting=starting)
+                seen.told = True
+                if asked:
+                    report.failed[self.label(folder)] = seen.problem.reason
+        gone = self._spare(now, self._homeless(now), unloaded)
+        gone |= {name: "unloaded by request" for name in self.serving if name in unloaded}
+        self.remove(gone)
+        report.unloaded.extend(gone)
+        self.seen = {
+            folder: seen for folder, seen in self.seen.items() if folder in now.sources or now.is_lost(seen.source)
+        }
+        return report
+
+    def remove(self, names: Mapping[str, str]) -> None:
+        """Serve these no longer; for each name, the reason that is logged."""
+        self.serving = {name: each for name, each in self.serving.items() if name not in names}
+        for name, reason in names.items():
+            self._homes.pop(name, None)
+            self._kept.pop(name, None)
+            logger.info("generator %s unloaded: %s", name, reason)
+            self._on_event("unloaded", name)
+
+    def reason_of(self, name: str) -> str | None:
+        """Why a generator that is served is not what its folder holds; None if it is."""
+        if name in self._kept:
+            return self._kept[name]
+        seen = self.seen.get(self._homes[name])
+        return seen.problem.reason if seen is not None and seen.problem is not None and seen.told else None
+
+    def label(self, folder: Path) -> str:
+        """The name under which a folder's problem is shown: the generator that is served from it, else its own."""
+        return next((name for name, home in self._homes.items() if home == folder), folder.name)
+
+    def _place(self, folder: Path, generator: Generator, now: Survey) -> bool:
+        """Serve it; whether it is another one than before."""
+        name = generator.manifest.name
+        if self.holder(name, now) not in (None, folder):  # both are new
+            self.seen[folder].problem = Problem.name_taken(folder, name)
+            return False
+        old = self.serving.get(name)
+        self.serving = {**self.serving, name: generator}
+        self._homes[name] = folder
+        if old is None:
+            logger.info("generator %s loaded from %s", name, folder)
+        elif old.batcher is not generator.batcher:
+            logger.info("generator %s: another version loaded from %s", name, folder)
+        return old is None or old.batcher is not generator.batcher
+
+    def _tell(self, folder: Path, problem: Problem, *, starting: bool) -> None:
+        name = self.label(folder)
+        stays = "; the version that was loaded goes on being served" if name in self.serving else ""
+        logger.error("generator not loaded: [%s] %s%s", problem.code, problem.message, stays)
+        if not starting:
+            self._on_event("failed", name)
+
+    def _complain(self, now: Survey) -> None:
+        complaints = {str(error) for _, error in now.lost}
+        for complaint in complaints - self._complaints:
+            logger.error("%s; what was loaded from there goes on being served", complaint)
+        self._complaints = complaints
+
+    def _homeless(self, now: Survey) -> dict[str, str]:
+        """Generators whose folder is gone or serves another one now, and the reason."""
+        found = {}
+        for name, home in self._homes.items():
+            seen = self.seen.get(home)
+            if home not in now.sources:
+                if seen is None or not now.is_lost(seen.source):
+                    found[name] = f"{home} is gone"
+            elif seen is not None and seen.problem is None and seen.name != name:
+                found[name] = f"{home} holds {seen.name} now"
+        return found
+
+    def _spare(self, now: Survey, homeless: dict[str, str], unloaded: frozenset[str]) -> dict[str, str]:
+        """The homeless without the last generator of all; marks what is served from memory."""
+        kept = {
+            name: "its folder can't be read now; served from memory"
+            for name, home in self._homes.items()
+            if home not in now.sources and name not in homeless
+        }
+        wanted = [name for name in self.serving if name not in unloaded]
+        if wanted and all(name in homeless for name in wanted):
+            last = max(wanted, key=lambda name: (name in self._kept, self.serving[name].exported_at, name))
+            reason = homeless.pop(last)
+            if last not in self._kept:
+                logger.warning("generator %s: %s, but it is the last one and goes on being served", last, reason)
+            kept[last] = "its folder is gone; served from memory"
+        self._kept = kept
+        return homeless

@@ -1,0 +1,161 @@
+"""Where artifacts come from: what GAN_MODELS names, and how a change there is noticed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+from gan_export.artifact.manifest import MANIFEST_FILE
+
+from . import store
+
+STORE_PREFIX: Final = "bento"
+
+Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
+"""Name, mtime in ns, size and inode of every file of a folder: when they are the same, nothing was written."""
+
+
+class SourceError(ValueError):
+    """A source that can't be looked into now; the message is one line."""
+
+
+class Source(Protocol):
+    """One entry of GAN_MODELS."""
+
+    def artifacts(self) -> list[Path]:
+        """The artifact folders that are there now; raises SourceError if that can't be said."""
+
+    def resolved(self) -> str:
+        """The entry again, so that it means the same in another working directory."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of artifacts, or one artifact."""
+
+    path: Path
+
+    def artifacts(self) -> list[Path]:
+        try:
+            if (self.path / MANIFEST_FILE).exists():
+                return [self.path]
+            # Hidden folders are exports under way, or older versions that step aside.
+            found = sorted(entry.name for entry in os.scandir(self.path) if not entry.name.startswith("."))
+        except OSError as error:
+            raise SourceError(f"{self.path}: can't be read: {error.strerror}") from error
+        return [self.path / name for name in found if _has_manifest(self.path / name)]
+
+    def resolved(self) -> str:
+        return str(self.path.resolve())
+
+
+@dataclass
+class StoreModel:
+    """A model of BentoML's model store; without a version, or with `latest`, the newest one."""
+
+    tag: str
+    _folder: Path | None = field(default=None, init=False)
+    _stamp: Fingerprint = field(default=(), init=False)  # of the versions' folder when `_folder` was looked up
+
+    def artifacts(self) -> list[Path]:
+        if self._folder is None or not self._folder.is_dir() or self._stamp != _stamp_of(self._folder):
+            try:
+                self._folder = store.folder_of(self.tag)
+            except store.StoreError as error:
+                raise SourceError(str(error)) from error
+            self._stamp = _stamp_of(self._folder)
+        return [self._folder]
+
+    def resolved(self) -> str:
+        return f"{STORE_PREFIX}:{self.tag}"
+
+
+def parse_sources(text: str) -> list[Source]:
+    """The sources that GAN_MODELS names.
+
+    Entries are separated by ':', which is a part of tags too. `bento` begins a tag: it takes the next part as the name
+    and the one after it as the version, unless that has a '/', '~' or leading '.' (a folder), is empty, or is `bento`.
+
+    Raises:
+        ValueError: `bento` without a name.
+    """
+    sources: list[Source] = []
+    parts = text.split(":")
+    while parts:
+        part = parts.pop(0)
+        if part == STORE_PREFIX:
+            if not parts or not _fits_tag(parts[0]):
+                raise ValueError(
+                    "bento: needs the name of a model in BentoML's store, as in bento:digits or bento:digits:latest; "
+                    "a folder of that name is written ./bento"
+                )
+            name = parts.pop(0)
+            version = parts.pop(0) if parts and _fits_tag(parts[0]) else None
+            sources.append(StoreModel(name if version is None else f"{name}:{version}"))
+        elif part:
+            sources.append(Folder(Path(part).expanduser()))
+    return sources
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the sources hold at one moment, in their order."""
+
+    sources: dict[Path, Source]  # of each artifact folder
+    fingerprints: dict[Path, Fingerprint]  # the same folders
+    lost: list[tuple[Source, SourceError]]  # sources that can't be looked into: nothing is known of their folders
+
+    def is_lost(self, source: Source) -> bool:
+        return any(source is each for each, _ in self.lost)
+
+
+def survey(sources: Iterable[Source]) -> Survey:
+    """Look at all sources, without reading a file."""
+    found: dict[Path, Source] = {}
+    prints: dict[Path, Fingerprint] = {}
+    lost: list[tuple[Source, SourceError]] = []
+    for source in sources:
+        try:
+            folders = source.artifacts()
+        except SourceError as error:
+            lost.append((source, error))
+            continue
+        for folder in folders:
+            if folder not in found and (seen := fingerprint(folder)):
+                found[folder], prints[folder] = source, seen
+    return Survey(found, prints, lost)
+
+
+def fingerprint(folder: Path) -> Fingerprint:
+    """What `folder` holds; empty if it is gone."""
+    found = []
+    try:
+        for entry in os.scandir(folder):
+            try:
+                state = entry.stat()
+            except FileNotFoundError:  # a link that leads nowhere, or removed just now
+                continue
+            found.append((entry.name, state.st_mtime_ns, state.st_size, state.st_ino))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    except OSError as error:  # loading it will say what is wrong
+        found = [(error.strerror or "", 0, 0, 0)]
+    return tuple(sorted(found))
+
+
+def _has_manifest(folder: Path) -> bool:
+    try:
+        return (folder / MANIFEST_FILE).is_file()
+    except OSError:
+        return True  # loading it will say what is wrong
+
+
+def _fits_tag(part: str) -> bool:
+    return bool(part) and part != STORE_PREFIX and "/" not in part and part[0] not in "~."
+
+
+def _stamp_of(folder: Path) -> Fingerprint:
+    return fingerprint(folder.parent)

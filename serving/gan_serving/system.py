@@ -1,0 +1,34 @@
+"""What machines ask a worker: whether it is ready, and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from .desk import desk_of
+from .errors import NotReadyError
+from .guard import error_response
+
+
+async def ready(request: Request) -> Response:
+    """GET /readyz: whether this worker takes requests for images."""
+    desk = desk_of(request)
+    if desk.draining:
+        return error_response(NotReadyError("the service is stopping; ask another one"))
+    if not len(desk.catalog):
+        return error_response(NotReadyError("no generator is loaded; see the service's log"))
+    return PlainTextResponse("\n")
+
+
+async def show_metrics(request: Request) -> Response:
+    """GET /metrics, in Prometheus' text format."""
+    # It reads a file of every worker.
+    text, media_type = await asyncio.to_thread(desk_of(request).metrics.page)
+    return Response(text, media_type=media_type)
+
+
+ROUTES: Final = (Route("/readyz", ready), Route("/metrics", show_metrics))

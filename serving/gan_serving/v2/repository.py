@@ -1,0 +1,104 @@
+"""POST /v2/repository/...: which generators there are, and loading and unloading them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gan_serving.desk import desk_of
+from gan_serving.errors import InvalidRequestError
+
+from .answer import json_response
+from .wire import an_object, parse_object, show
+
+
+class ModelState(Protocol):
+    """One generator of the repository."""
+
+    @property
+    def name(self) -> str:
+        """Of the generator."""
+
+    @property
+    def version(self) -> str:
+        """Of its artifact."""
+
+    @property
+    def state(self) -> str:
+        """READY or UNAVAILABLE."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is unavailable; empty when ready."""
+
+
+class Repository(Protocol):
+    """What is needed of the catalog."""
+
+    async def load(self, name: str) -> None:
+        """Load it, or load it again. Raises ServiceError."""
+
+    async def unload(self, name: str) -> None:
+        """Answer no more requests for it. Raises ServiceError."""
+
+    def states(self) -> Sequence[ModelState]:
+        """Everything that is in the folders."""
+
+
+async def index(request: Request) -> Response:
+    """POST /v2/repository/index: all generators, or with `{"ready": true}` those that are loaded."""
+    content = await _content(request, "ready")
+    only_ready = content.get("ready", False)
+    if not isinstance(only_ready, bool):
+        raise InvalidRequestError(f"ready is {show(only_ready)}; it must be true or false", "ready")
+    states = _repository(request).states()
+    return json_response(
+        [
+            {"name": each.name, "version": each.version, "state": each.state, "reason": each.reason}
+            for each in states
+            if each.state == "READY" or not only_ready
+        ]
+    )
+
+
+async def load(request: Request) -> Response:
+    """POST /v2/repository/models/{name}/load: load it, or load it again from where it was found."""
+    parameters = _parameters(await _content(request, "parameters"))
+    for key in parameters:
+        raise InvalidRequestError(
+            f"{show(key)} is no parameter of load here: an artifact is loaded as it is in its folder", "parameters"
+        )
+    await _repository(request).load(request.path_params["name"])
+    return Response()
+
+
+async def unload(request: Request) -> Response:
+    """POST /v2/repository/models/{name}/unload."""
+    parameters = _parameters(await _content(request, "parameters"))
+    for key in parameters:
+        if key != "unload_dependents":  # of which a generator has none, so that either value does
+            raise InvalidRequestError(
+                f"{show(key)} is no parameter of unload; known is unload_dependents", "parameters"
+            )
+    await _repository(request).unload(request.path_params["name"])
+    return Response()
+
+
+def _repository(request: Request) -> Repository:
+    return desk_of(request).catalog
+
+
+def _parameters(content: dict[str, Any]) -> dict[str, Any]:
+    return an_object(content.get("parameters", {}), "parameters")
+
+
+async def _content(request: Request, field: str) -> dict[str, Any]:
+    """The body's object, which may have this one field; an empty body is `{}`."""
+    content = parse_object(await request.body() or b"{}")
+    for key in content:
+        if key != field:
+            raise InvalidRequestError(f"{show(key)} is no field of this request; known is {field}")
+    return content

@@ -1,0 +1,177 @@
+"""What is deployed asks a real service for what it has: probes, metrics, and every expression over them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import promql_parser
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+
+pytestmark = pytest.mark.slow
+
+DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
+TARGET_LABELS = {"job", "instance", "namespace", "pod"}
+"""What Prometheus and its operator add to each series."""
+OTHERS = {"up": set(), "container_memory_working_set_bytes": {"container"}}
+"""Metrics of Prometheus itself and of the kubelet."""
+OVER_TIME = ("rate", "increase")
+
+
+@dataclass(frozen=True)
+class Series:
+    """What Prometheus keeps under one name."""
+
+    kind: str  # "counter" or "gauge"; the parts of a histogram are counters
+    labels: set[str]
+
+
+def board() -> dict:
+    return json.loads((DEPLOY / "grafana" / "ganworks.json").read_text())
+
+
+def expressions() -> dict[str, str]:
+    """Every PromQL expression by where it stands, Grafana's variables filled in."""
+    found = {
+        f"{panel['title']} {target['refId']}": target["expr"]
+        for panel in board()["panels"]
+        for target in panel["targets"]
+    }
+    rules = yaml.safe_load((DEPLOY / "kubernetes" / "prometheusrule.yaml").read_text())
+    found |= {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
+    adapter = yaml.safe_load((DEPLOY / "kubernetes" / "prometheus-adapter-rule.yaml").read_text())
+    (rule,) = yaml.safe_load(adapter["data"]["config.yaml"])["rules"]
+    found["adapter, series"] = rule["seriesQuery"]
+    filled = {"<<.Series>>": "gan_queue_images", "<<.LabelMatchers>>": 'namespace="n"', "<<.GroupBy>>": "pod"}
+    found["adapter, metric"] = re.sub("<<.*?>>", lambda part: filled[part[0]], rule["metricsQuery"])
+    variables = {"$__rate_interval": "1m"} | {f"${each['name']}": ".*" for each in board()["templating"]["list"]}
+    for name, value in variables.items():
+        found = {where: expression.replace(name, value) for where, expression in found.items()}
+    return found
+
+
+@pytest.fixture(scope="module")
+def service(serve, models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A service that has generated, refused, and failed to load something."""
+    folder = tmp_path_factory.mktemp("deployed") / "models"
+    shutil.copytree(models, folder)
+    with serve(models=folder, reload_seconds=0) as running, httpx.Client(base_url=running.url, timeout=60) as http:
+        for format_ in ("json", "png"):
+            assert http.post("/generate", json={"n": 2, "format": format_}).status_code == 200
+        assert http.post("/generate", json={"n": 0}).status_code == 400
+        broken = folder / "broken"
+        shutil.copytree(folder / "digits", broken)
+        (broken / "generator.onnx").write_bytes(b"")
+        assert http.post("/models/reload").status_code == 200
+        yield running
+
+
+@pytest.fixture(scope="module")
+def series(service) -> dict[str, Series]:
+    text = httpx.get(f"{service.url}/metrics").text
+    found: dict[str, Series] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            kind = "gauge" if family.type == "gauge" else "counter"
+            found.setdefault(sample.name, Series(kind, set())).labels.update(sample.labels)
+    return found
+
+
+@dataclass(frozen=True)
+class Use:
+    """One place where an expression reads a series."""
+
+    name: str
+    labels: set[str]  # that are matched, or that an aggregation around it keeps
+    functions: list[str]  # around it, the innermost last
+
+
+def uses(expression: str) -> list[Use]:
+    """Every series that an expression reads."""
+    found: list[Use] = []
+    around: list[promql_parser.Expr] = []
+
+    def enter(node: promql_parser.Expr) -> None:
+        around.append(node)
+        if isinstance(node, promql_parser.VectorSelector):
+            kept = [each.modifier for each in around if isinstance(each, promql_parser.AggregateExpr)]
+            labels = {label for modifier in kept if modifier is not None for label in modifier.labels}
+            matched = {matcher.name for matcher in node.matchers.matchers}
+            functions = [each.func.name for each in around if isinstance(each, promql_parser.Call)]
+            found.append(Use(node.name, labels | matched, functions))
+
+    promql_parser.walk(promql_parser.parse(expression), enter, lambda _: around.pop() and None)
+    return found
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_expressions_read_series_that_the_service_has_in_the_way_that_fits_them(
+    where: str, series: dict[str, Series]
+) -> None:
+    found = uses(expressions()[where])
+    assert found
+    for use in found:
+        labels = OTHERS[use.name] if use.name in OTHERS else series[use.name].labels
+        assert use.labels <= labels | TARGET_LABELS
+        if use.name in OTHERS or where == "adapter, series":
+            continue
+        over_time = bool(set(use.functions) & set(OVER_TIME))
+        assert over_time == (series[use.name].kind == "counter"), f"{use.name} is a {series[use.name].kind}"
+        assert ("histogram_quantile" in use.functions) == use.name.endswith("_bucket")
+        assert ("le" in use.labels) == use.name.endswith("_bucket")
+
+
+def test_every_series_of_ours_is_shown(series: dict[str, Series]) -> None:
+    shown = {use.name for expression in expressions().values() for use in uses(expression)}
+    ours = {name for name in series if name.startswith("gan_")}
+    # Of a histogram, one of its parts is enough.
+    families = {re.sub("_(bucket|sum|count)$", "", name): name for name in ours}
+    assert len(families) >= 9
+    for family in families:
+        assert any(re.sub("_(bucket|sum|count)$", "", name) == family for name in shown), f"{family} is on no panel"
+
+
+def test_series_that_alerts_watch_stand_at_zero_before_anything_happens(service) -> None:
+    # A counter that begins at 1 has not increased.
+    text = httpx.get(f"{service.url}/metrics").text
+    for needed in (
+        'gan_reloads_total{outcome="failed"} 1.0',
+        'gan_reloads_total{outcome="unloaded"} 0.0',
+        'gan_rejections_total{reason="queue_full"} 0.0',
+        'gan_rejections_total{reason="too_many_connections"} 0.0',
+        'gan_images_total{model="colours",outcome="generated"}',
+        'endpoint="/generate"',
+    ):
+        assert needed in text
+
+
+def test_probes_and_scrapes_ask_for_what_there_is(service) -> None:
+    deployment = yaml.safe_load((DEPLOY / "kubernetes" / "deployment.yaml").read_text())
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    monitor = yaml.safe_load((DEPLOY / "kubernetes" / "servicemonitor.yaml").read_text())
+    (job,) = yaml.safe_load((DEPLOY / "compose" / "prometheus.yml").read_text())["scrape_configs"]
+    paths = [container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+    paths += [endpoint["path"] for endpoint in monitor["spec"]["endpoints"]] + [job["metrics_path"]]
+    for path in paths:
+        assert httpx.get(service.url + path).status_code == 200
+
+
+def test_the_health_check_of_the_image_tells_ready_from_gone(service) -> None:
+    (line,) = [
+        line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if line.strip().startswith('CMD ["python"')
+    ]
+    _, *arguments = json.loads(line.strip().removeprefix("CMD "))
+
+    def check(port: int) -> int:
+        command = [sys.executable, *[each.replace("3000", str(port)) for each in arguments]]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    assert check(httpx.URL(service.url).port) == 0
+    assert check(1) != 0

@@ -1,0 +1,480 @@
+"""The catalog over real artifact folders that change while it serves."""
+
+import asyncio
+import gc
+import os
+import shutil
+import weakref
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from starlette.routing import Router
+from toy_artifact import DIM, images_of, put_in_place, write_artifact
+
+from gan_export.artifact import draw
+from gan_serving.catalog import Catalog, Generator
+from gan_serving.desk import SCOPE_KEY
+from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
+from gan_serving.notices import Notices
+from gan_serving.pages import ROUTES
+from gan_serving.settings import Settings
+
+PATIENCE = 30.0  # seconds until a test that hangs is ended
+SEEDS = [3, 4, 5]
+
+Scenario = Callable[[Catalog], Coroutine[Any, Any, None]]
+
+
+class House:
+    """A folder of artifacts, and what a catalog over it told."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "models"
+        self.folder.mkdir()
+        self.made = 0
+        self.events: list[tuple[str, str]] = []
+
+    def put(self, folder: str, version: int = 0, **how: Any) -> Path:
+        """Write a version elsewhere and rename it into place."""
+        self.made += 1
+        staging = write_artifact(self.folder / f".making{self.made}", version, **({"name": folder} | how))
+        put_in_place(staging, self.folder / folder)
+        return self.folder / folder
+
+    def drive(self, scenario: Scenario, models: object = None, notices: Notices | None = None) -> None:
+        async def main() -> None:
+            settings = Settings(models=str(models or self.folder), threads=1)
+            catalog = Catalog(settings, on_event=lambda *event: self.events.append(event), notices=notices)
+            try:
+                await asyncio.wait_for(scenario(catalog), PATIENCE)
+            finally:
+                await catalog.close()
+
+        asyncio.run(main())
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture
+def errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What was logged as an error since the last call."""
+    caplog.set_level("INFO", "bentoml.ganworks")
+
+    def take() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        caplog.clear()
+        return found
+
+    return take
+
+
+def names(catalog: Catalog) -> list[str]:
+    return [model.name for model in catalog.list()]
+
+
+async def images(generator: Generator) -> np.ndarray:
+    drawn = await generator.batcher.submit(draw(SEEDS, DIM, "normal").latents, None)
+    return drawn[:, 0]
+
+
+async def look(catalog: Catalog) -> None:
+    """What the watcher does every GAN_RELOAD_SECONDS."""
+    await catalog._look(asked=False)
+
+
+def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:
+    for version, name in enumerate(("b", "a", "c")):
+        house.put(name, version)
+        os.utime(house.folder / name / "manifest.json", (1000 - version, 1000 - version))
+
+    async def scenario(catalog: Catalog) -> None:
+        assert names(catalog) == ["a", "b", "c"]
+        assert [model.default for model in catalog.list()] == [False, True, False]
+        assert catalog.get(None).manifest.name == "b"
+        for name in "abc":
+            generator = catalog.get(name)
+            assert np.array_equal(await images(generator), images_of(house.folder / name, SEEDS))
+            assert (generator.engine.threads, generator.engine.provider) == (1, "CPUExecutionProvider")
+        assert len({catalog.get(name).digest for name in "abc"}) == 3
+        assert {model.artifact for model in catalog.list()} == {catalog.get(n).manifest.identity() for n in "abc"}
+        with pytest.raises(UnknownModelError, match=r"'d' is unknown; this service has a, b, c"):
+            catalog.get("d")
+
+    house.drive(scenario)
+    assert house.events == []
+
+
+def test_a_new_version_is_swapped_in_and_who_holds_the_old_one_keeps_it(house: House) -> None:
+    folder = house.put("a", 1)
+    before = images_of(folder, SEEDS)
+
+    async def scenario(catalog: Catalog) -> None:
+        old = catalog.get("a")
+        batcher, session = old.batcher, weakref.ref(old.engine)
+        house.put("a", 2)
+        await look(catalog)
+        assert catalog.get("a").digest != old.digest
+        assert np.array_equal(await images(catalog.get("a")), images_of(folder, SEEDS))
+        assert np.array_equal(await images(old), before)
+        # A request may hold nothing but the queue.
+        del old
+        gc.collect()
+        drawn = await batcher.submit(draw(SEEDS, DIM, "normal").latents, None)
+        assert np.array_equal(drawn[:, 0], before)
+        (thread,) = batcher.executor._threads
+        del batcher
+        await asyncio.sleep(0)  # the queue's own task ends
+        gc.collect()
+        assert session() is None, "the old session is still open"
+        await asyncio.to_thread(thread.join, PATIENCE)
+        assert not thread.is_alive()
+
+    house.drive(scenario)
+    assert house.events == [("ok", "a")]
+
+
+def test_a_look_at_unchanged_folders_reads_nothing_and_a_touched_one_keeps_its_session(house: House) -> None:
+    folder = house.put("a")
+    card = folder / "README.md"
+
+    async def scenario(catalog: Catalog) -> None:
+        generator = catalog.get("a")
+        before, changed = card.stat(), card.read_text(encoding="utf-8").replace("Version", "VERSION")
+        card.write_text(changed, encoding="utf-8")
+        os.utime(card, ns=(before.st_atime_ns, before.st_mtime_ns))
+        await look(catalog)
+        assert catalog.get("a") is generator
+        os.utime(card, (1, 1))
+        await look(catalog)
+        assert catalog.get("a").batcher is generator.batcher
+        assert catalog.get("a").card == changed
+
+    house.drive(scenario)
+    assert house.events == []
+
+
+@pytest.mark.parametrize("damage", ["forged", "byte", "manifest"])
+def test_a_broken_version_replaces_nothing_and_is_told_once(house: House, errors: Any, damage: str) -> None:
+    folder = house.put("a", 1)
+    house.put("b")
+    codes = {"forged": "tolerance", "byte": "digest", "manifest": "manifest"}
+
+    async def scenario(catalog: Catalog) -> None:
+        good = catalog.get("a")
+        house.put("a", 2, forged=damage == "forged")
+        if damage == "byte":
+            graph = bytearray((folder / "generator.onnx").read_bytes())
+            graph[len(graph) // 2] ^= 1
+            (folder / "generator.onnx").write_bytes(graph)
+        if damage == "manifest":
+            (folder / "manifest.json").write_text("{")
+        await look(catalog)
+        assert errors() == [], "it was told before it is sure that nobody is still writing"
+        for _ in range(3):
+            await look(catalog)
+        (line,) = errors()
+        assert f"[{codes[damage]}] {folder}" in line
+        assert line.endswith("; the version that was loaded goes on being served")
+        assert catalog.get("a") is good
+        (state,) = (state for state in catalog.states() if state.name == "a")
+        assert (state.state, state.version) == ("READY", "1")
+        assert state.reason.startswith(f"[{codes[damage]}] a")
+        assert str(house.folder) not in state.reason
+        assert catalog.list()[0].reason == state.reason
+        assert catalog.list()[1].reason is None
+        report = await catalog.reload()
+        assert report.failed == {"a": state.reason}
+        house.put("a", 3)
+        await look(catalog)
+        assert catalog.get("a") is not good
+        assert catalog.reason_of("a") is None
+
+    house.drive(scenario)
+    assert house.events == [("failed", "a"), ("failed", "a"), ("ok", "a")]
+
+
+def test_an_artifact_that_is_copied_file_by_file_is_loaded_when_it_is_complete_and_never_complained_of(
+    house: House, errors: Any, tmp_path: Path
+) -> None:
+    house.put("a")
+    complete = write_artifact(tmp_path / "b", 5)
+
+    async def scenario(catalog: Catalog) -> None:
+        (house.folder / "b").mkdir()
+        for file in ("manifest.json", "generator.onnx", "golden.npz", "certificate.json", "preview.png", "README.md"):
+            await look(catalog)
+            assert catalog.get("a")
+            shutil.copy(complete / file, house.folder / "b")
+        await look(catalog)
+        assert names(catalog) == ["a", "b"]
+        assert np.array_equal(await images(catalog.get("b")), images_of(complete, SEEDS))
+        assert catalog.get("b").preview == (complete / "preview.png").read_bytes()
+
+    house.drive(scenario)
+    assert errors() == []
+    assert house.events == [("ok", "b")]
+
+
+def test_a_removed_artifact_is_unloaded_but_the_last_one_stays_until_there_is_another(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "bentoml.ganworks")
+    house.put("a", 1)
+    house.put("b", 2)
+
+    async def scenario(catalog: Catalog) -> None:
+        shutil.rmtree(house.folder / "a")
+        await look(catalog)
+        assert names(catalog) == ["b"]
+        with pytest.raises(UnknownModelError, match="'a' is unknown"):
+            catalog.get("a")
+        shutil.rmtree(house.folder / "b")
+        caplog.clear()
+        for _ in range(3):
+            await look(catalog)
+        assert names(catalog) == ["b"]
+        assert len(await images(catalog.get(None))) == len(SEEDS)
+        assert catalog.list()[0].reason == "its folder is gone; served from memory"
+        assert len(caplog.records) == 1
+        assert "it is the last one and goes on being served" in caplog.text
+        house.put("c")
+        await look(catalog)
+        assert names(catalog) == ["c"]
+
+    house.drive(scenario)
+    assert house.events == [("unloaded", "a"), ("ok", "c"), ("unloaded", "b")]
+
+
+def test_all_removed_at_once_leaves_one_and_it_is_the_same_when_it_comes_back(house: House) -> None:
+    for name in "abc":
+        house.put(name)
+
+    async def scenario(catalog: Catalog) -> None:
+        last = catalog.get("c")
+        shutil.copytree(house.folder / "c", house.folder / ".c")
+        for name in "abc":
+            shutil.rmtree(house.folder / name)
+        await look(catalog)
+        assert names(catalog) == ["c"]
+        (house.folder / ".c").rename(house.folder / "c")
+        await look(catalog)
+        assert catalog.get("c").batcher is last.batcher
+        assert catalog.reason_of("c") is None
+
+    house.drive(scenario)
+    assert sorted(house.events) == [("unloaded", "a"), ("unloaded", "b")]
+
+
+def test_a_folder_that_is_gone_for_the_instant_of_its_replacement_is_not_unloaded(house: House) -> None:
+    folder = house.put("a", 1)
+    house.put("b")
+    newer = write_artifact(house.folder / ".a", 2, name="a")
+
+    async def scenario(catalog: Catalog) -> None:
+        old = catalog.get("a")
+        folder.rename(house.folder / ".old")
+        looking = asyncio.create_task(look(catalog))
+        await asyncio.sleep(0)
+        await catalog._in_loader(lambda: None)  # one thread: the first survey is done
+        newer.rename(folder)
+        assert catalog.get("a") is old
+        await looking
+        assert catalog.get("a").digest != old.digest
+
+    house.drive(scenario)
+    assert house.events == [("ok", "a")]
+
+
+def test_when_the_source_itself_is_gone_everything_stays_and_it_is_said_once(house: House, errors: Any) -> None:
+    house.put("a")
+    house.put("b")
+
+    async def scenario(catalog: Catalog) -> None:
+        house.folder.rename(house.folder.parent / "away")
+        for _ in range(3):
+            await look(catalog)
+        assert names(catalog) == ["a", "b"]
+        assert catalog.list()[0].reason == "its folder can't be read now; served from memory"
+        (line,) = errors()
+        assert line.startswith(f"{house.folder}: can't be read: No such file or directory")
+        (house.folder.parent / "away").rename(house.folder)
+        await look(catalog)
+        assert [model.reason for model in catalog.list()] == [None, None]
+
+    house.drive(scenario)
+    assert house.events == []
+
+
+def test_of_two_artifacts_with_one_name_the_second_takes_over_without_a_gap(house: House, errors: Any) -> None:
+    house.put("a", 1)
+    house.put("twin", 2, name="a")
+    house.put("z")
+
+    async def scenario(catalog: Catalog) -> None:
+        (line,) = errors()
+        assert "[name_taken]" in line
+        first = catalog.get("a").digest
+        assert [(state.name, state.state) for state in catalog.states()] == [
+            ("a", "READY"),
+            ("twin", "UNAVAILABLE"),
+            ("z", "READY"),
+        ]
+        shutil.rmtree(house.folder / "a")
+        await look(catalog)
+        assert catalog.get("a").digest != first
+        assert names(catalog) == ["a", "z"]
+
+    house.drive(scenario)
+    assert house.events == [("ok", "a")]
+
+
+def test_load_and_unload_by_request(house: House) -> None:
+    house.put("a")
+    house.put("b")
+
+    async def scenario(catalog: Catalog) -> None:
+        held = catalog.get("a")
+        await catalog.unload("a")
+        with pytest.raises(UnknownModelError, match="'a' is not served: unloaded by request"):
+            catalog.get("a")
+        assert len(await images(held)) == len(SEEDS)
+        assert [(s.name, s.state, s.reason) for s in catalog.states()] == [
+            ("a", "UNAVAILABLE", "unloaded by request"),
+            ("b", "READY", ""),
+        ]
+        os.utime(house.folder / "a" / "manifest.json")
+        await look(catalog)
+        await catalog.reload()
+        assert names(catalog) == ["b"], "it stays unloaded until somebody loads it"
+        with pytest.raises(UnknownModelError, match="'a' is not loaded; this service has b"):
+            await catalog.unload("a")
+        await catalog.unload("b")
+        with pytest.raises(NotReadyError):
+            catalog.get("b")
+        await catalog.load("a")
+        assert names(catalog) == ["a"]
+        await catalog.load("a")
+        with pytest.raises(UnknownModelError, match=r"'\.\./models/a' is in no folder of this service; there is a, b"):
+            await catalog.load("../models/a")
+        house.put("a", 2, forged=True)
+        with pytest.raises(NotLoadableError, match=r"'a' can't be loaded: \[tolerance\] a: "):
+            await catalog.load("a")
+        assert names(catalog) == ["a"]
+
+    house.drive(scenario)
+    assert house.events == [("unloaded", "a"), ("unloaded", "b"), ("ok", "a"), ("failed", "a")]
+
+
+def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path) -> None:
+    house.put("a")
+    house.put("b")
+    shared = tmp_path / "notices"
+    shared.mkdir()
+
+    async def scenario(first: Catalog) -> None:
+        settings = Settings(models=str(house.folder), threads=1)
+        second = Catalog(settings, notices=Notices(shared))
+        await first.unload("a")
+        await look(second)
+        assert names(first) == names(second) == ["b"]
+        third = Catalog(settings, notices=Notices(shared))  # as one that replaces a worker that died
+        assert names(third) == ["b"]
+        await second.load("a")
+        for catalog in (first, third):
+            await look(catalog)
+            assert names(catalog) == ["a", "b"]
+        await second.close()
+        await third.close()
+
+    house.drive(scenario, notices=Notices(shared))
+
+
+def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.put("a", 1)
+
+    async def main() -> None:
+        loaded = asyncio.Event()
+        settings = Settings(models=str(house.folder), threads=1, reload_seconds=0.01)
+        catalog = Catalog(settings, on_event=lambda *_: loaded.set())
+        failing, whole = asyncio.Event(), catalog._look
+
+        async def fail_first(*, asked: bool) -> Any:
+            if not failing.is_set():
+                failing.set()
+                raise OSError("the disk is on fire")
+            return await whole(asked=asked)
+
+        monkeypatch.setattr(catalog, "_look", fail_first)
+        ours = asyncio.all_tasks()
+        await catalog.start()
+        await failing.wait()
+        house.put("a", 2)
+        await loaded.wait()
+        await catalog.close()
+        assert asyncio.all_tasks() == ours
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_pages_of_the_models(house: House) -> None:
+    folder = house.put("a", 1)
+    house.put("bare")
+    for file in ("preview.png", "README.md"):
+        (house.folder / "bare" / file).unlink()
+    (house.folder / "bare" / "preview.png").write_text("<script>")
+
+    async def scenario(catalog: Catalog) -> None:
+        router = Router(list(ROUTES))
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            scope[SCOPE_KEY] = SimpleNamespace(catalog=catalog)
+            await router(scope, receive, send)
+
+        transport = httpx.ASGITransport(application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+            model = (await http.get("/models/a")).json()
+            assert model["certificate"]["manifest_identity"] == model["artifact"] == catalog.list()[0].artifact
+            assert (model["state"], model["reason"]) == ("ready", None)
+            assert model["engine"]["sha256"] == catalog.get("a").digest
+
+            preview = await http.get("/models/a/preview.png")
+            assert preview.content == (folder / "preview.png").read_bytes()
+            assert preview.headers["content-type"] == "image/png"
+            etag = preview.headers["etag"]
+            for given, status in ((etag, 304), (f'"x", W/{etag}', 304), ('"x"', 200)):
+                again = await http.get("/models/a/preview.png", headers={"if-none-match": given})
+                assert again.status_code == status
+                assert again.headers["etag"] == etag
+
+            card = await http.get("/models/a/card")
+            assert card.text == (folder / "README.md").read_text(encoding="utf-8")
+            assert card.headers["content-type"] == "text/markdown; charset=utf-8"
+
+            for path in ("bare/preview.png", "bare/card", "nobody", "nobody/card", "..%2fa/card"):
+                answer = await http.get(f"/models/{path}")
+                assert answer.status_code == 404, path
+                if "%" not in path:
+                    assert answer.json()["error"]["code"] == "unknown_model"
+
+            house.put("a", 2)
+            house.put("c", 3, forged=True)
+            shutil.rmtree(house.folder / "bare")
+            report = (await http.post("/models/reload")).json()
+            assert (report["loaded"], report["unloaded"]) == (["a"], ["bare"])
+            assert report["failed"]["c"].startswith("[tolerance] c: ")
+            assert (await http.get("/models/a")).json()["artifact"] != model["artifact"]
+            refused = (await http.post("/models/reload")).json()
+            assert (refused["loaded"], list(refused["failed"])) == ([], ["c"])
+            answer = await http.get("/models/c")
+            assert answer.status_code == 404
+            assert "[tolerance]" in answer.json()["error"]["message"]
+
+    house.drive(scenario)

@@ -1,0 +1,135 @@
+"""What a browser needs to see, on answers and on refusals, through a real guard."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router
+
+from gan_client.types import ErrorBody
+from gan_serving.cors import with_cors
+from gan_serving.errors import RateLimitedError, UnauthorizedError
+from gan_serving.guard import Guard
+from gan_serving.settings import Settings, SettingsError
+
+OURS, THEIRS = "https://gallery.example", "https://other.example:8443"
+EXPOSED = {"etag", "inference-header-content-length", "retry-after", "x-gan-model", "x-gan-seed", "x-request-id"}
+
+
+async def generate(_: Request) -> Response:
+    return JSONResponse({"seed": 1}, headers={"X-Gan-Seed": "1"})
+
+
+async def unauthorized(_: Request) -> Response:
+    raise UnauthorizedError("no key")
+
+
+async def limited(_: Request) -> Response:
+    raise RateLimitedError("too fast", 3)
+
+
+def call(
+    method: str, path: str = "/generate", origin: str | None = OURS, *, origins: str | None, **headers: str
+) -> Any:
+    routes = [Route(f"/{end.__name__}", end, methods=["GET", "POST"]) for end in (generate, unauthorized, limited)]
+    app = with_cors(Guard(Router(routes), max_body=1000, timeout=30), Settings(cors_origins=origins))
+    sent = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Origin": origin} if origin else {})
+
+    async def request() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+            return await client.request(method, path, headers=sent)
+
+    return asyncio.run(request())
+
+
+def preflight(origin: str = OURS, method: str = "POST", wanted: str = "", *, origins: str | None) -> httpx.Response:
+    headers = {"Access_Control_Request_Method": method} | ({"Access_Control_Request_Headers": wanted} if wanted else {})
+    response: httpx.Response = call("OPTIONS", origin=origin, origins=origins, **headers)
+    return response
+
+
+def test_off_by_default():
+    async def app(scope: Any, receive: Any, send: Any) -> None: ...
+
+    assert with_cors(app, Settings()) is app
+    assert with_cors(app, Settings(cors_origins=" , ")) is app
+    response = call("POST", origins=None)
+    assert not any(name.startswith("access-control") for name in response.headers)
+    assert preflight(origins=None).status_code == 405
+
+
+@pytest.mark.parametrize("origins", [OURS, f"{THEIRS}, {OURS},", "*", f"*,{THEIRS}"])
+@pytest.mark.parametrize(
+    ("path", "status"), [("/generate", 200), ("/unauthorized", 401), ("/limited", 429), ("/nowhere", 404)]
+)
+def test_answers_and_refusals_can_be_read_by_a_listed_page(origins: str, path: str, status: int):
+    response = call("POST", path, origins=origins)
+    assert response.status_code == status
+    assert response.headers["access-control-allow-origin"] == ("*" if "*" in origins else OURS)
+    exposed = {name.strip().lower() for name in response.headers["access-control-expose-headers"].split(",")}
+    assert exposed == EXPOSED
+    assert "x-request-id" in response.headers
+    assert "access-control-allow-credentials" not in response.headers
+    assert "*" in origins or "Origin" in response.headers["vary"]
+
+
+def test_the_headers_of_a_refusal_come_through():
+    assert call("POST", "/unauthorized", origins=OURS).headers["www-authenticate"] == "Bearer"
+    assert call("POST", "/limited", origins=OURS).headers["retry-after"] == "3"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", OURS + ".evil.example", OURS + ":8443", "null", None])
+def test_other_pages_are_not_told_that_they_may(origin: str | None):
+    response = call("POST", origin=origin, origins=f"{OURS},{THEIRS}")
+    assert response.status_code == 200
+    assert "access-control-allow-origin" not in response.headers
+    assert response.headers["vary"] == "Origin"
+
+
+def test_a_preflight_is_answered_without_a_key_and_without_the_service():
+    response = preflight(wanted="authorization, content-type, x-api-key, x-request-id, if-none-match", origins=OURS)
+    assert response.status_code == 200
+    assert response.headers["access-control-allow-origin"] == OURS
+    assert "POST" in response.headers["access-control-allow-methods"]
+    assert int(response.headers["access-control-max-age"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"origin": "https://evil.example"}, "origin"),
+        ({"method": "DELETE"}, "method"),
+        ({"wanted": "x-surprise"}, "headers"),
+    ],
+)
+def test_a_preflight_that_is_refused_has_the_shape_of_errors(changes: dict[str, str], what: str):
+    response = preflight(origins=OURS, **changes)
+    assert response.status_code == 400
+    body = ErrorBody.model_validate_json(response.content)
+    assert body.error.code == "cors"
+    assert what in body.error.message
+    assert body.request_id == response.headers["x-request-id"]
+    assert int(response.headers["content-length"]) == len(response.content)
+    if "origin" in changes:
+        assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["gallery.example", "https://gallery.example/", "https://Gallery.example", "https://*.example", "null", "https://",
+     "https://a.example/path", "https://a.example:port", "https://a b"],
+)  # fmt: skip
+def test_what_is_no_origin_is_one_clear_line(origin: str):
+    with pytest.raises(SettingsError) as caught:
+        with_cors(Router(), Settings(cors_origins=f"{OURS},{origin}"))
+    message = str(caught.value)
+    assert message.startswith(f"GAN_CORS_ORIGINS has {origin!r}; ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8080", "http://127.0.0.1", "http://[::1]:3000", "app://bundle"])
+def test_local_pages_are_origins_too(origin: str):
+    assert call("POST", origin=origin, origins=origin).headers["access-control-allow-origin"] == origin

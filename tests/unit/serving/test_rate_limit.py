@@ -1,0 +1,155 @@
+"""Buckets with a clock in the test's hand."""
+
+import math
+import random
+
+import pytest
+
+from gan_serving.errors import RateLimitedError
+from gan_serving.keys import SCOPE_KEY
+from gan_serving.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
+from gan_serving.settings import Settings
+
+
+class Clock:
+    now = 1e6
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def wait_of(limiter: RateLimiter, name: str = "a", images: int | None = None) -> float:
+    """0, or the seconds of the refusal."""
+    try:
+        limiter.admit(name) if images is None else limiter.charge(name, images)
+    except RateLimitedError as error:
+        return error.retry_after
+    return 0.0
+
+
+def test_off_by_default(clock: Clock):
+    limiter = RateLimiter.from_settings(Settings(), clock)
+    assert not limiter.enabled
+    for _ in range(1000):
+        limiter.admit("a")
+        limiter.charge("a", 4096)
+    assert len(limiter) == 0
+
+
+def test_a_burst_passes_and_then_one_in_each_interval(clock: Clock):
+    limiter = RateLimiter.from_settings(Settings(rate_limit=4, rate_burst=10), clock)
+    assert limiter.enabled
+    assert [wait_of(limiter) for _ in range(10)] == [0] * 10
+    for _ in range(20):
+        assert wait_of(limiter) == pytest.approx(0.25)
+        clock.now += 0.25
+        assert wait_of(limiter) == 0
+    assert wait_of(limiter, "b") == 0, "another caller is not held up"
+    clock.now += 1e6
+    assert [wait_of(limiter) > 0 for _ in range(11)] == [False] * 10 + [True], "it never holds more than a burst"
+
+
+def test_who_waits_as_long_as_told_is_let_in(clock: Clock):
+    chance = random.Random(0)
+    for _ in range(200):
+        limiter = RateLimiter(chance.uniform(0.001, 1000), chance.randint(1, 5), chance.uniform(0.1, 1e5), clock)
+        for images in (None, 7):
+            wait = 0.0
+            while not wait:
+                wait = wait_of(limiter, images=images)
+            clock.now += wait
+            assert wait_of(limiter, images=images) == 0
+
+
+def test_a_refusal_says_when_to_come_again(clock: Clock):
+    limiter = RateLimiter(0.1, 1, 0, clock)
+    limiter.admit("a")
+    clock.now += 2.5
+    with pytest.raises(RateLimitedError) as caught:
+        limiter.admit("a")
+    error = caught.value
+    assert (error.status, error.code, error.headers) == (429, "rate_limited", {"Retry-After": "8"})
+    assert error.message == "more than 0.1 requests per second; come again in 8 s"
+
+
+def test_images_are_paid_for_afterwards_so_that_no_request_is_too_large(clock: Clock):
+    limiter = RateLimiter(0, 1, 100, clock)
+    assert wait_of(limiter, images=4096) == 0
+    assert wait_of(limiter, images=1) == pytest.approx((4096 - 100 + 1) / 100)
+    clock.now += 20
+    assert wait_of(limiter, images=1) > 0
+    clock.now += 20
+    assert wait_of(limiter, images=4096) == 0
+    limiter.admit("a")  # requests are not limited
+
+
+def test_the_mean_rate_holds_whatever_is_asked_for(clock: Clock):
+    chance = random.Random(1)
+    limiter = RateLimiter(0, 1, 50, clock)
+    taken, end = 0, clock.now + 1000
+    while clock.now < end:
+        images = chance.choice([1, 3, 64, 500])
+        wait = wait_of(limiter, images=images)
+        taken += 0 if wait else images
+        clock.now += wait or 0.01
+    assert 0.95 * 50 * 1000 < taken < 50 * 1000 + 50 + 500
+
+
+def test_a_refusal_costs_nothing(clock: Clock):
+    limiter = RateLimiter(1, 1, 0, clock)
+    limiter.admit("a")
+    waits = [wait_of(limiter) for _ in range(100)]
+    assert waits == [pytest.approx(1)] * 100
+
+
+def test_memory_is_bounded(clock: Clock):
+    limiter = RateLimiter(0.001, 5, 0.001, clock)
+    for number in range(3 * MAX_BUCKETS):
+        limiter.admit(f"caller {number}")
+        limiter.charge(f"caller {number}", 1)
+    assert len(limiter) <= 2 * MAX_BUCKETS
+
+
+def test_full_buckets_are_dropped_before_those_that_hold_somebody_back(clock: Clock):
+    limiter = RateLimiter(1, 2, 0, clock)
+    for _ in range(2):
+        limiter.admit("greedy")
+    # The oldest of all is full again by the time there are too many; the greedy one, used later, is not.
+    for number in range(MAX_BUCKETS - 1):
+        limiter.admit(f"early {number}")
+    clock.now += 1.5
+    assert wait_of(limiter, "greedy") == 0
+    limiter.admit("one more")
+    assert wait_of(limiter, "greedy") > 0
+    assert len(limiter) <= MAX_BUCKETS
+
+
+@pytest.mark.parametrize(
+    ("scope", "caller"),
+    [
+        ({"client": ("10.1.2.3", 5)}, "10.1.2.3"),
+        ({"client": ("::ffff:10.1.2.3", 5)}, "10.1.2.3"),
+        ({"client": ("2001:db8:1:2:3:4:5:6", 5)}, "2001:db8:1:2::/64"),
+        ({"client": ("2001:db8:1:2::1", 5)}, "2001:db8:1:2::/64"),
+        ({"client": ("2001:db8:1:3::1", 5)}, "2001:db8:1:3::/64"),
+        ({"client": ("fe80::1%eth0", 5)}, "fe80::/64"),
+        ({"client": ("x" * 1000, 5)}, "x" * 64),
+        ({"client": None}, ""),
+        ({}, ""),
+        ({"client": ("10.1.2.3", 5), SCOPE_KEY: "alice"}, "key alice"),
+        ({"client": ("10.1.2.3", 5), SCOPE_KEY: ""}, "10.1.2.3"),
+    ],
+)
+def test_callers(scope: dict[str, object], caller: str):
+    assert caller_of(scope) == caller
+
+
+def test_the_limits_are_checked():
+    for name, value in (("rate_limit", -1), ("rate_images", math.nan), ("rate_burst", 0)):
+        with pytest.raises(ValueError, match=name):
+            Settings(**{name: value})

@@ -1,0 +1,79 @@
+"""GAN_MODELS: folders, artifacts and models of BentoML's store."""
+
+from pathlib import Path
+
+import pytest
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models import ModelStore
+from toy_artifact import write_artifact
+
+from gan_export.artifact import load_artifact
+from gan_export.store import put_into_store
+from gan_serving.settings import Settings
+from gan_serving.sources import Folder, StoreModel, parse_sources, survey
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("/a::b:", [Folder(Path("/a")), Folder(Path("b"))]),
+        ("~/b", [Folder(Path("~/b").expanduser())]),
+        ("bento:digits", [StoreModel("digits")]),
+        ("bento:digits:latest", [StoreModel("digits:latest")]),
+        ("a:bento:digits:v1:b", [Folder(Path("a")), StoreModel("digits:v1"), Folder(Path("b"))]),
+        ("bento:digits:./b", [StoreModel("digits"), Folder(Path("b"))]),
+        ("bento:digits:/b", [StoreModel("digits"), Folder(Path("/b"))]),
+        ("bento:digits::b", [StoreModel("digits"), Folder(Path("b"))]),
+        ("bento:digits:bento:faces", [StoreModel("digits"), StoreModel("faces")]),
+        ("./bento", [Folder(Path("bento"))]),
+    ],
+)
+def test_entries(text: str, expected: list[object]) -> None:
+    assert parse_sources(text) == expected
+    assert Settings(models=text).model_sources == expected
+
+
+@pytest.mark.parametrize("text", ["bento", "bento:", "a:bento", "bento::a", "bento:bento:a", "bento:/a"])
+def test_a_tag_without_a_name_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="needs the name of a model in BentoML's store"):
+        parse_sources(text)
+
+
+def test_folders_have_their_artifacts_and_nothing_hidden(tmp_path: Path) -> None:
+    for name in ("b", "a", ".hidden"):
+        write_artifact(tmp_path / name, name="x")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    found = survey([Folder(tmp_path), Folder(tmp_path / "b"), Folder(tmp_path / "nowhere"), Folder(tmp_path / "file")])
+    assert list(found.sources) == [tmp_path / "a", tmp_path / "b"]
+    assert [str(error) for _, error in found.lost] == [
+        f"{tmp_path / 'nowhere'}: can't be read: No such file or directory",
+        f"{tmp_path / 'file'}: can't be read: Not a directory",
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own imports
+def test_a_tag_follows_the_newest_version_of_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    BentoMLContainer.model_store.set(ModelStore(store))
+    try:
+        sources = [StoreModel("toy"), StoreModel("toy:latest")]
+        (_, first), (_, second) = survey(sources).lost
+        assert str(first).startswith("bento:toy is not in BentoML's model store (no Models with name 'toy' exist")
+        assert "gan-export --store" in str(first)
+        assert str(second).startswith("bento:toy:latest is not in")
+
+        tag = put_into_store(load_artifact(write_artifact(tmp_path / "first" / "toy", 1)))
+        (folder,) = survey(sources).sources
+        fixed = StoreModel(tag)
+        assert fixed.artifacts() == [folder]
+        assert load_artifact(folder).manifest.hyperparameters == {"version": 1}
+
+        put_into_store(load_artifact(write_artifact(tmp_path / "second" / "toy", 2)))
+        (newer,) = survey(sources).sources
+        assert load_artifact(newer).manifest.hyperparameters == {"version": 2}
+        assert fixed.artifacts() == [folder]
+    finally:
+        BentoMLContainer.model_store.reset()
