@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
@@ -26,6 +27,7 @@ Range: TypeAlias = tuple[float, float]
 
 TANH: Final[Range] = (-1.0, 1.0)
 SIGMOID: Final[Range] = (0.0, 1.0)
+BYTES: Final[Range] = (0.0, 255.0)
 CHANNELS: Final = (1, 3)
 
 _LATENT_WORDS: Final = {"flat": "(N, {z})", "map": "(N, {z}, 1, 1)"}
@@ -58,6 +60,8 @@ class Convention:
     """Pass the label by this name; None: by position."""
     value_range: Range = TANH
     """Range of the module's own output."""
+    extras: tuple[tuple[str, Any], ...] = ()
+    """Further arguments of forward, passed by name, always the same."""
 
     @property
     def label_dtype(self) -> torch.dtype | None:
@@ -71,12 +75,14 @@ class Convention:
         arguments = [latent] if self.label == "none" else [latent, label]
         if self.order == "label_first":
             arguments.reverse()
+        extras = ", ".join(f"{name}={value!r}" for name, value in self.extras)
+        words = " then ".join(arguments) + f" with {extras}" * bool(extras)
         shape = "N, {}, {}, {}".format(*self.image_shape)
         if self.layout != "nchw":
             shape += f" from {self.layout.upper()}"
         where = f" at {_path_words(self.output)}" if self.output else ""
         low, high = self.value_range
-        return f"{' then '.join(arguments)} -> images ({shape}) on [{low:g}, {high:g}]{where}"
+        return f"{words} -> images ({shape}) on [{low:g}, {high:g}]{where}"
 
     def to_dict(self) -> dict[str, Any]:
         """For the manifest's hyperparameters: plain values."""
@@ -84,6 +90,7 @@ class Convention:
             "image_shape": list(self.image_shape),
             "output": list(self.output),
             "value_range": list(self.value_range),
+            "extras": {name: repr(value) for name, value in self.extras},
         }
 
 
@@ -99,7 +106,8 @@ class Adapted(nn.Module):
         convention = self.convention
         image = pick(call(self.generator, convention, z, label), convention.output)
         pixels = to_nchw(image, convention.layout, convention.image_shape)
-        return pixels * 2.0 - 1.0 if convention.value_range == SIGMOID else pixels
+        low, high = convention.value_range
+        return pixels if (low, high) == TANH else pixels * (2.0 / (high - low)) - (high + low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -122,12 +130,14 @@ class RangeFinding:
 def call(generator: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
     """What the generator's own forward returns for the convention's arguments."""
     latent = z.reshape(*z.shape, 1, 1) if convention.latent_shape == "map" else z
+    extras = dict(convention.extras)
     if convention.label == "none":
-        return generator(latent)
+        return generator(latent, **extras)
     given = None if label is None else encode(label, convention, z.dtype)
     if convention.label_name is not None:
-        return generator(latent, **{convention.label_name: given})
-    return generator(latent, given) if convention.order == "latent_first" else generator(given, latent)
+        return generator(latent, **{convention.label_name: given}, **extras)
+    arguments = (latent, given) if convention.order == "latent_first" else (given, latent)
+    return generator(*arguments, **extras)
 
 
 def encode(label: Tensor, convention: Convention, dtype: torch.dtype) -> Tensor:
@@ -218,7 +228,7 @@ def measure_range(
     if low < -1 - RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise IntakeError(
             f"unbounded output, found {low:.4g} to {high:.4g}: images must be on [-1, 1] or [0, 1]; "
-            "end forward with tanh or sigmoid, or divide by the range"
+            "end forward with tanh, sigmoid or clamp, or give --output-range 0,255 if these are bytes"
         )
     if low < NEGATIVE:
         return RangeFinding(low, high, TANH, certain=True)
@@ -230,8 +240,9 @@ def measure_range(
 
 @contextlib.contextmanager
 def user_code() -> Iterator[None]:
-    """What it prints must not get between the lines of --json."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """What it prints must not get between the lines of --json, nor what torch warns its author of."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         yield
 
 

@@ -25,7 +25,7 @@ from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.manifest import IDENTITY_KEY
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
-from .rewrite import channel_sums
+from .rewrite import same_in_any_batch
 from .user_module import place_of
 
 BATCH: Final = "batch"
@@ -106,7 +106,7 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
             )
             assert converted is not None
             _simplify(converted.model)
-            model = channel_sums(lower(converted.model_proto))
+            model = same_in_any_batch(lower(converted.model_proto))
         except LoweringError as error:
             raise CaptureError(f"the generator can't be expressed in ONNX: {error}", "unsupported_operator") from error
         except FAULTS as error:

@@ -163,6 +163,14 @@ def export_command(
     argument_order: Annotated[
         OrderOption | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)
     ] = None,
+    forward: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Argument of forward that is no latent or label, e.g. alpha=1.0; repeated.",
+            rich_help_panel=MODULE,
+        ),
+    ] = None,
     latent_input: Annotated[
         str | None, typer.Option(metavar="NAME", help="Input that takes latents.", rich_help_panel=GRAPH)
     ] = None,
@@ -191,7 +199,8 @@ def export_command(
         weights_key=weights_key,
         family=family,
         module=module,
-        init=_assignments(init or []),
+        init=_assignments(init or [], "--init"),
+        forward=_assignments(forward or [], "--forward"),
         latent_dim=latent,
         classes=classes,
         class_names=None if class_names is None else _read_names(class_names),
@@ -241,11 +250,11 @@ def _name_of(weights_file: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
 
 
-def _assignments(texts: list[str]) -> dict[str, str]:
+def _assignments(texts: list[str], option: str) -> dict[str, str]:
     pairs = [text.partition("=") for text in texts]
     for name, equals, _ in pairs:
         if not equals or not name.strip():
-            raise typer.BadParameter(f"{name!r}: write it as KEY=VALUE", param_hint="--init")
+            raise typer.BadParameter(f"{name!r}: write it as KEY=VALUE", param_hint=option)
     return {name.strip(): value for name, _, value in pairs}
 
 

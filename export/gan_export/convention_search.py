@@ -57,6 +57,7 @@ class Asked:
     label: Literal["ids", "one_hot", "none"] | None = None
     order: Order | None = None
     image_shape: ImageShape | None = None
+    extras: tuple[tuple[str, Any], ...] = ()  # further arguments of forward, by name
 
 
 @dataclass(frozen=True)
@@ -111,17 +112,17 @@ def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: As
         made = _attempt(module, draft, batch, asked.image_shape)
         if isinstance(made, _Failure):
             failures.append(made)
-        elif not any(_alike(made.image, other.image) for other in attempts):
+        elif not any(alike(made.image, other.image) for other in attempts):
             attempts.append(made)
     if not attempts:
-        raise IntakeError(_nothing_works(module, classes, failures))
+        raise IntakeError(_nothing_works(module, classes, failures, dict(asked.extras)))
     best = max(attempt.merits for attempt in attempts)
     return [attempt.convention for attempt in attempts if attempt.merits == best]
 
 
 def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> Iterator[Convention]:
     """Conventions that the signature leaves possible; layout and shape are not known yet."""
-    order, label_name, takes_label = _hints(module)
+    order, label_name, takes_label = _hints(module, dict(asked.extras))
     latents: Sequence[LatentShape] = [asked.latent_shape] if asked.latent_shape else ["flat", "map"]
     labels: Sequence[LabelInput] = ["ids", "one_hot", "one_hot_map"] if classes and takes_label else []
     if not classes:
@@ -143,13 +144,20 @@ def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> I
             layout="nchw",
             image_shape=(0, 0, 0),
             label_name=label_name,
+            extras=asked.extras,
         )
 
 
-def _hints(module: nn.Module) -> tuple[Order | None, str | None, bool]:
+def _hints(module: nn.Module, extras: Mapping[str, Any]) -> tuple[Order | None, str | None, bool]:
     """What the names of forward's arguments tell: the order, the label's keyword, whether a label can be given."""
-    parameters = list(inspect.signature(module.forward).parameters.values())
-    by_position = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    given = inspect.signature(module.forward).parameters
+    unknown = [name for name in extras if name not in given]
+    if unknown and not any(one.kind is one.VAR_KEYWORD for one in given.values()):
+        raise IntakeError(f"--forward {unknown[0]}: no such argument of forward({', '.join(given)})")
+    parameters = [one for one in given.values() if one.name not in extras]
+    by_position = [one for one in parameters if one.kind in _GIVEN_ALONE]
+    if len(by_position) > 1 and by_position[1].name != [*given][1] and by_position[1].name.lower() in LABEL_NAMES:
+        return "latent_first", by_position[1].name, True  # behind something that is given by name
     names = [one.name.lower() for one in by_position[:2]]
     later = [one for one in parameters if one not in by_position[:2] and one.name.lower() in LABEL_NAMES]
     if any(one.kind is one.VAR_POSITIONAL for one in parameters):
@@ -181,7 +189,7 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
 
     hook = register_module_forward_hook(count)
     try:
-        output = _run(module, draft, z, label)
+        output = run_once(module, draft, z, label)
     except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
         return _Failure(words, told(error), done)
     finally:
@@ -189,7 +197,7 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
     convention = _with_image(draft, output, batch, wanted)
     if convention is None:
         return _Failure(words, _no_image(output, wanted), _NO_IMAGE)
-    image = _image(output, convention)
+    image = image_of(output, convention)
     try:
         merits = _merits(module, convention, z, label, image)
     except Exception:  # noqa: BLE001 - it ran once, so it is a convention, though a poor one
@@ -199,34 +207,37 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
 
 def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None, image: Tensor) -> int:
     """How many of the three hold: images keep apart, latents matter, labels matter."""
-    flipped = _image(_run(module, convention, z.flip(0), None if label is None else label.flip(0)), convention)
-    apart = _alike(flipped.flip(0), image)
+    flipped = image_of(run_once(module, convention, z.flip(0), None if label is None else label.flip(0)), convention)
+    apart = alike(flipped.flip(0), image)
     same = None if label is None else torch.zeros_like(label)
-    latents = _differ(_image(_run(module, convention, z, same), convention))
+    latents = _differ(image_of(run_once(module, convention, z, same), convention))
     labels = True
     if label is not None and convention.classes > 1:
-        labels = _differ(_image(_run(module, convention, z[:1].expand_as(z).contiguous(), label), convention))
+        labels = _differ(image_of(run_once(module, convention, z[:1].expand_as(z).contiguous(), label), convention))
     return apart + latents + labels
 
 
-def _run(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
         torch.manual_seed(0)  # noise inside must not look like an effect of the inputs
         return call(module, convention, z, label)
 
 
-def _image(output: Any, convention: Convention) -> Tensor:
+def image_of(output: Any, convention: Convention) -> Tensor:
     return to_nchw(pick(output, convention.output), convention.layout, convention.image_shape).float()
 
 
 def _with_image(draft: Convention, output: Any, batch: int, wanted: ImageShape | None) -> Convention | None:
-    """The convention with the place, layout and shape of the first images in the output."""
+    """The convention with the place, layout and shape of the output's images: the first, or larger ones like it."""
+    found: list[Convention] = []
     for path, tensor in tensors_in(output):
         if tensor.is_floating_point() and tensor.ndim > 1 and len(tensor) == batch:
             reading = read_layout(tensor.shape, wanted)
             if reading is not None:
-                return replace(draft, layout=reading[0], image_shape=reading[1], output=path)
-    return None
+                found.append(replace(draft, layout=reading[0], image_shape=reading[1], output=path))
+    # Several resolutions; but not attention maps (N, H*W, H*W), or feature maps of another number of channels.
+    like = [one for one in found if (one.layout, one.image_shape[0]) == (found[0].layout, found[0].image_shape[0])]
+    return max(like, key=lambda one: math.prod(one.image_shape), default=None)
 
 
 def _no_image(output: Any, wanted: ImageShape | None) -> str:
@@ -248,19 +259,20 @@ def _squares(values: int) -> str:
     return f" (the square one is {' or '.join(fits)})" if fits else ""
 
 
-def _alike(first: Tensor, second: Tensor) -> bool:
+def alike(first: Tensor, second: Tensor) -> bool:
     scale = max(1e-3, float(first.abs().max()))
     return first.shape == second.shape and bool(((first - second).abs() <= SAME * scale).all())
 
 
 def _differ(images: Tensor) -> bool:
-    return not _alike(images[:1].expand_as(images), images)
+    return not alike(images[:1].expand_as(images), images)
 
 
-def _nothing_works(module: nn.Module, classes: int, failures: Sequence[_Failure]) -> str:
-    parameters = inspect.signature(module.forward).parameters
+def _nothing_works(module: nn.Module, classes: int, failures: Sequence[_Failure], extras: Mapping[str, Any]) -> str:
+    parameters = dict(inspect.signature(module.forward).parameters)
     signature = f"forward({', '.join(parameters)})"
-    _, _, takes_label = _hints(module)
+    parameters = {name: one for name, one in parameters.items() if name not in extras}
+    _, _, takes_label = _hints(module, extras)
     if classes and not takes_label:
         return (
             f"{signature} takes no label: leave out --classes, or, if latents and labels are joined before it is "
@@ -278,7 +290,10 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
     """What to do about a forward that ran in no way; nothing if the reason says it."""
     needed = [one for one in parameters.values() if one.default is one.empty and one.kind in _GIVEN_ALONE]
     if len(needed) > 2:
-        return f"It needs {len(needed)} arguments, where there are latents and labels alone: {_SUBCLASS}. "
+        return (
+            f"It needs {len(needed)} arguments, where there are latents and labels alone: give the others with "
+            f"--forward {needed[-1].name}=VALUE, or {_SUBCLASS}. "
+        )
     if best.depth == _NO_IMAGE:
         return ""
     if takes_label and not classes:

@@ -106,6 +106,10 @@ def _reason(done: subprocess.CompletedProcess[str], stages: list[str], limits: G
     if not stages:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         return f"can't be read: the reading process did not start: {shown(last)}"
+    if any(sign in done.stderr for sign in _OUT_OF_MEMORY) and stages[-1].endswith("at once"):
+        return (
+            f"takes more memory than images of its size need to be {stages[-1]}; does it compare them with each other?"
+        )
     if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
         return f"takes more than {limits.memory_bytes // MIB:,} MiB of memory beyond its weights to be {stages[-1]}"
     if done.returncode < 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -13,15 +13,17 @@ from gan_training.specs import Latent
 
 from .adapter import SIGMOID, TANH, Adapted, Convention, measure_range
 from .artifact import SAMPLER, LatentSpec
+from .completeness import check_complete
 from .convention_search import Asked, find_convention
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
 from .graph_source import GraphWishes, load_graph
 from .intake import Contents, check_finite, read_contents
+from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
-from .state import State, choose_state, clean_state, fold_norms, is_averaged, load_exactly, unwrap
-from .user_module import load_module, signature_of
+from .state import State, choose_state, clean_state, is_averaged, load_exactly, unwrap
+from .user_module import load_module, parse_value, signature_of
 from .wishes import Weights, Wishes, names_of
 
 OWN_FAMILY = "ganworks/conv"
@@ -131,12 +133,14 @@ def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wis
     wishes.refuse_all_but({one.name for one in dataclasses.fields(wishes)} - not_known, "--module")
     if wishes.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
-    module = load_module(wishes.module, wishes.init).float()
-    _load(module, state)
-    module.eval().requires_grad_(False)
+    # The second stays: both are made from a file of their own, and Python knows the last.
+    twin, module = (_loaded(wishes.module, wishes.init, state) for _ in range(2))
     classes = wishes.classes or 0
-    asked = Asked(wishes.latent_shape, wishes.label_as, wishes.order, wishes.image_shape)
+    extras = tuple((name, parse_value(text)) for name, text in wishes.forward.items())
+    asked = Asked(wishes.latent_shape, wishes.label_as, wishes.order, wishes.image_shape, extras)
     convention = find_convention(module, wishes.latent_dim, classes, asked)
+    check_complete(module, twin, convention)
+    del twin
     distribution = wishes.distribution or "normal"
     convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, wishes))
     return Source(
@@ -153,13 +157,19 @@ def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wis
     )
 
 
+def _loaded(spec: str, init: Mapping[str, str], state: State) -> nn.Module:
+    module = load_module(spec, init).float()
+    _load(module, state)
+    return module.eval().requires_grad_(False)
+
+
 def _load(module: nn.Module, state: State) -> None:
-    """As they are, or with spectral and weight norm multiplied in where the module has none."""
+    """As they are, or with spectral and weight norm multiplied in where the module has none, or one of another kind."""
     plain: dict[str, Tensor] = unwrap(state, module.state_dict().keys())
     try:
         load_exactly(module, plain)
     except IntakeError:
-        folded = unwrap(fold_norms(state), module.state_dict().keys())
+        folded = unwrap(fold_norms(state), without_norms(module).state_dict().keys())
         try:
             load_exactly(module, folded)
         except IntakeError as error:

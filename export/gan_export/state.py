@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
-import torch
 from torch import Tensor, nn
 
 from .refusal import IntakeError
@@ -18,7 +17,6 @@ Shapes = Mapping[str, Sequence[int]]
 MAX_DEPTH = 16  # levels of nesting that are searched
 MAX_NAMED = 8  # keys that a message lists
 MAX_KEY = 80  # characters of a key that a message shows
-SINGULAR = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
 
 _WORDS: Final = re.compile(r"\d+[A-Za-z]*|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "online"})
@@ -106,6 +104,8 @@ def clean_state(state: Mapping[str, Tensor]) -> State:
 def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
     """Without the names that stand before every key, where that makes more of the keys expected ones.
 
+    If all that is expected stands below one name, beside other nets, it is that part alone.
+
     Args:
         state: of a generator that was saved as a part of something, `generator.main.0.weight` and so on.
         expected: the keys of the net that it is for.
@@ -116,40 +116,14 @@ def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
         current = {key.removeprefix(prefix): value for key, value in current.items()}
         if len(current.keys() & set(expected)) > len(best.keys() & set(expected)):
             best = current
+    needed = [key for key in expected if not key.endswith("num_batches_tracked")]
+    if needed and not set(needed) <= best.keys():
+        tail = f".{max(needed, key=len)}"
+        holders = [key.removesuffix(tail) for key in state if key.endswith(tail)]
+        whole = [head for head in holders if all(f"{head}.{key}" in state for key in needed)]
+        if len(whole) == 1:
+            return _below(state, whole[0])
     return best
-
-
-def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) -> State:
-    """Spectral and weight norm, of `nn.utils` and of its `parametrizations`, multiplied into the plain weight.
-
-    Args:
-        state: keys without wrappers' prefixes.
-        transposed: names of the weights of transposed convolutions (`net.0.weight`). A spectral norm runs along their
-            second dimension; where both dimensions are of one size and this does not tell, `u` and `v` do.
-
-    Raises:
-        IntakeError: a norm of another kind, or one that can't be told from its tensors.
-    """
-    folded = dict(state)
-    for key in state:
-        for head, tails, fold in _NORMS:
-            stem = key.removesuffix(head)
-            at, _, name = stem.rpartition("parametrizations.")
-            parts = [f"{stem}{tail}" for tail in tails]
-            if stem == key or not name.rpartition(".")[2].startswith("weight") or not set(parts) <= folded.keys():
-                continue
-            weight = at + name
-            tensors = [folded.pop(part) for part in (key, *parts)]
-            if not all(tensor.is_floating_point() for tensor in tensors):
-                raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
-            folded[weight] = fold(shown(weight), weight in transposed, *(tensor.float() for tensor in tensors))
-            if not folded[weight].isfinite().all():
-                raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
-    left = [key for key in folded if "parametrizations" in key.split(".")]
-    left += [key for key in folded if key.endswith("_orig") and f"{key.removesuffix('_orig')}_u" in folded]
-    if left:
-        raise IntakeError(f"{shown(left[0])} belongs to a norm that can't be folded; save the net without it")
-    return folded
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -289,42 +263,3 @@ def _is_statistic(key: str) -> bool:
 
 def _more(keys: Sequence[str]) -> str:
     return f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"
-
-
-def _spectral(name: str, transposed: bool, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """weight / sigma with sigma = u . (W v), W being the weight as a matrix (Miyato et al., 2018, arXiv:1802.05957)."""
-    dims = range(1, 2) if transposed else range(2 if weight.ndim > 2 else 1)
-    matrices = [weight.transpose(0, dim).flatten(1) for dim in dims if weight.ndim > 1]
-    matrices = [matrix for matrix in matrices if matrix.shape == (*u.shape, *v.shape)]
-    if not matrices:
-        raise IntakeError(f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values: not its sizes")
-    agreements = [_agreement(matrix, u, v) for matrix in matrices]
-    best = max(agreements)
-    if len(matrices) > 1 and (best < SINGULAR or min(agreements) > 0.8 * best):
-        raise IntakeError(f"{name}: its spectral norm may run along either dimension; save the net without the norm")
-    return weight / torch.dot(u, torch.mv(matrices[agreements.index(best)], v))
-
-
-def _agreement(matrix: Tensor, u: Tensor, v: Tensor) -> float:
-    """How well u and v are singular vectors of the matrix: 1 for exact ones, near 0 for a matrix that isn't theirs."""
-    left = torch.cosine_similarity(torch.mv(matrix, v), u, dim=0)
-    right = torch.cosine_similarity(torch.mv(matrix.T, u), v, dim=0)
-    return float(torch.minimum(left, right))
-
-
-def _weight_norm(name: str, _: bool, g: Tensor, v: Tensor) -> Tensor:
-    """g * v / |v|, the norm over all dimensions but that of g (Salimans & Kingma, 2016, arXiv:1602.07868)."""
-    kept = [dim for dim, size in enumerate(g.shape) if size > 1]
-    alike = g.ndim == v.ndim > 1 and len(kept) <= 1 and all(g.shape[dim] == v.shape[dim] for dim in kept)
-    if g.ndim and not alike:
-        raise IntakeError(f"{name}: its weight norm has shape {tuple(g.shape)}, which does not fit {tuple(v.shape)}")
-    norms: Tensor = torch.linalg.vector_norm(v, dim=[dim for dim in range(v.ndim) if dim not in kept], keepdim=True)
-    return v * (g / norms)
-
-
-_NORMS: Final[Sequence[tuple[str, Sequence[str], Callable[..., Tensor]]]] = (
-    ("_orig", ("_u", "_v"), _spectral),
-    (".original", (".0._u", ".0._v"), _spectral),
-    ("_g", ("_v",), _weight_norm),
-    (".original0", (".original1",), _weight_norm),
-)

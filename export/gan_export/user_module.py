@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -101,7 +102,8 @@ def _as_script(path: Path) -> Iterator[None]:
     sys.argv, sys.dont_write_bytecode = [str(path)], True
     sys.meta_path.insert(0, finder)
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, to the author of the file
             yield
     finally:
         sys.meta_path.remove(finder)

@@ -24,6 +24,7 @@ class Wishes:
     family: str | None = None
     module: str | None = None  # FILE.py:NAME
     init: Mapping[str, str] = field(default_factory=dict)
+    forward: Mapping[str, str] = field(default_factory=dict)  # arguments of forward beside latents and labels
     latent_dim: int | None = None
     classes: int | None = None
     class_names: tuple[str, ...] | None = None

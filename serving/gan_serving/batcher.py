@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GenerationError, NotReadyError, QueueFullError
+from .recorder import Recorder, Silent
 
 Latents: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]
@@ -28,33 +29,6 @@ RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
 
 _RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement leaves
 _AHEAD: Final = 2  # parts of one long request that are in the queue or a batch at a time
-
-
-class Recorder(Protocol):
-    """Is told what happens, in images."""
-
-    def queued(self, waiting: int) -> None:
-        """So many images wait now."""
-
-    def started(self, waited: float) -> None:
-        """A request's first image left the queue after `waited` seconds."""
-
-    def ran(self, images: int, seconds: float) -> None:
-        """One run of the session."""
-
-    def failed(self, images: int) -> None:
-        """Images that could not be generated."""
-
-    def dropped(self, images: int) -> None:
-        """Images that left the queue uncomputed."""
-
-
-class _Silent:
-    def queued(self, waiting: int) -> None: ...
-    def started(self, waited: float) -> None: ...
-    def ran(self, images: int, seconds: float) -> None: ...
-    def failed(self, images: int) -> None: ...
-    def dropped(self, images: int) -> None: ...
 
 
 @dataclass
@@ -112,7 +86,7 @@ class Batcher:
     max_batch: int
     capacity: int
     executor: Executor
-    recorder: Recorder = field(default_factory=_Silent)
+    recorder: Recorder = field(default_factory=Silent)
     _jobs: deque[_Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _worker: asyncio.Task[None] | None = field(default=None, init=False)

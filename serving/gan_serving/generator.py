@@ -19,8 +19,9 @@ from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, Manifest
 from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.reading import read_certificate, read_golden
 
-from .batcher import Batcher, Recorder
+from .batcher import Batcher
 from .engine import Engine
+from .recorder import Recorder
 from .settings import Settings
 
 logger = logging.getLogger("bentoml.ganworks")

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import drain, generate, interpolate, pages, system, v2
+from . import drain, generate, interpolate, openapi, pages, system, v2
 from .catalog import Catalog
 from .desk import Desk
 from .errors import ServiceError
@@ -26,7 +26,9 @@ from .metrics import metrics
 from .preflight import check_before_serving
 
 SETTINGS = check_before_serving()
-FRONT = Front(SETTINGS, [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *v2.ROUTES, *system.ROUTES])
+FRONT = Front(
+    SETTINGS, [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *v2.ROUTES, *openapi.ROUTES, *system.ROUTES]
+)
 
 
 @dataclass(frozen=True)

@@ -1,67 +1,15 @@
-"""Real artifacts and real services for the end-to-end tests."""
+"""Real artifacts for the end-to-end tests."""
 
-import contextlib
 import json
-import os
-import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
-BIN = Path(sys.executable).parent
-ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 90
 STEP_SECONDS = 120
-STOP_SECONDS = 30
-
-
-@dataclass(frozen=True)
-class Service:
-    """A running `bentoml serve`."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def pids(self) -> list[int]:
-        """All processes of the service, itself included: it leads its own session."""
-        found = []
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if int(stat.read_text().rpartition(")")[2].split()[3]) == self.process.pid:
-                    found.append(int(stat.parent.name))
-        return found
-
-
-ServeFn = Callable[..., "contextlib.AbstractContextManager[Service]"]
-
-
-@pytest.fixture(scope="session")
-def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run one of our commands to its end, without raising."""
-
-    def run(
-        command: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [BIN / command, *map(str, arguments)],
-            cwd=cwd,
-            env=os.environ | (env or {}),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -80,39 +28,6 @@ def models(
             done = run_command(*command, cwd=work)
             assert done.returncode == 0, done.stderr
     return work / "models"
-
-
-@pytest.fixture(scope="session")
-def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
-    """Start `bentoml serve`, wait until it is ready; at the end stop it and look that nothing is left of it."""
-
-    @contextlib.contextmanager
-    def start(*arguments: str, cwd: Path = ROOT, home: Path | None = None, **settings: object) -> Iterator[Service]:
-        home = home or tmp_path_factory.mktemp("bentoml")
-        port, log = free_port(), home / "serve.log"
-        environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
-        environment |= {f"GAN_{name.upper()}": str(value) for name, value in settings.items()}
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [BIN / "bentoml", "serve", *arguments, "--port", str(port), "--timeout-graceful-shutdown", "10"],
-                cwd=cwd,
-                env=environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        service = Service(f"http://127.0.0.1:{port}", process, log)
-        try:
-            wait_until_ready(service)
-            yield service
-        finally:
-            stop(service)
-        assert not service.pids(), f"processes were left behind: {service.pids()}"
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("0.0.0.0", port))
-
-    return start
 
 
 @pytest.fixture(scope="session")
@@ -135,30 +50,3 @@ def wait_for_step() -> Callable[[subprocess.Popen[str], Path, int], None]:
         pytest.fail(f"no step {step} after {STEP_SECONDS} s")
 
     return wait
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_until_ready(service: Service) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end and service.process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{service.url}/readyz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the service did not become ready:\n{service.log.read_text()}")
-
-
-def stop(service: Service) -> None:
-    service.process.terminate()
-    try:
-        service.process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        for pid in service.pids():
-            os.kill(pid, signal.SIGKILL)
-        service.process.wait()
-        raise

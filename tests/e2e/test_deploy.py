@@ -128,7 +128,7 @@ def test_expressions_read_series_that_the_service_has_in_the_way_that_fits_them(
         assert ("le" in use.labels) == use.name.endswith("_bucket")
 
 
-def test_every_series_of_ours_is_shown(series: dict[str, Series]) -> None:
+def test_every_series_of_ours_is_shown_and_written_down(series: dict[str, Series]) -> None:
     shown = {use.name for expression in expressions().values() for use in uses(expression)}
     ours = {name for name in series if name.startswith("gan_")}
     # Of a histogram, one of its parts is enough.
@@ -136,6 +136,9 @@ def test_every_series_of_ours_is_shown(series: dict[str, Series]) -> None:
     assert len(families) >= 9
     for family in families:
         assert any(re.sub("_(bucket|sum|count)$", "", name) == family for name in shown), f"{family} is on no panel"
+    page = (DEPLOY.parents[1] / "docs" / "serving.md").read_text()
+    written = set(re.findall(r"^\| `((?:gan|bentoml)_\w+)` \|", page, re.MULTILINE))
+    assert written == {re.sub("_(bucket|sum|count)$", "", name) for name in series}
 
 
 def test_series_that_alerts_watch_stand_at_zero_before_anything_happens(service) -> None:

@@ -120,12 +120,13 @@ UNUSUAL = {
     ),
     "three arguments": (
         *("information.py:ThreeParts", 11, 3),
-        "It needs 3 arguments, where there are latents and labels alone: write a subclass",
+        "It needs 3 arguments, where there are latents and labels alone: give the others with --forward code=VALUE, or "
+        "write a subclass",
         "super().forward(z[:, :9], F.one_hot(label, 3), z[:, 9:])",
     ),
     "a truncation": (
         *("shared_embedding.py:Truncated", 12, 5),
-        "It needs 3 arguments, where there are latents and labels alone: write a subclass",
+        "give the others with --forward truncation=VALUE, or write a subclass",
         "super().forward(z, F.one_hot(label, 5).float(), 0.5)",
     ),
     "embedded labels": (

@@ -1,13 +1,17 @@
-"""A source and an artifact of the good generator that all faults are planted into."""
+"""The good generator that all faults are planted into, and services of artifacts that fail when they are told to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import planted
 import pytest
 import torch
 from torch import nn
+from trap_artifact import Direct, latents, write_trap
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
 from gan_export.package import Exported, export
@@ -42,3 +46,30 @@ def source_of() -> SourceOfFn:
 @pytest.fixture(scope="session")
 def good(source_of: SourceOfFn, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export(source_of(planted.Good()), "good", tmp_path_factory.mktemp("faults") / "good")
+
+
+@pytest.fixture(scope="session")
+def trap_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `small`, 8 x 8 and grey, and `large`, 64 x 64 and RGB; both can be made slow, or to fail."""
+    folder = tmp_path_factory.mktemp("traps")
+    write_trap(folder / "small")
+    write_trap(folder / "large", size=64, channels=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trapped(serve: Callable[..., Any], trap_models: Path) -> Iterator[Any]:
+    """A service of both with its default settings, for all tests that don't end it."""
+    with serve(models=trap_models, default_model="small", reload_seconds=0) as service:
+        yield service
+        assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture(scope="session")
+def products_for(trap_models: Path) -> Callable[[float], int]:
+    """How many matrix products take so many seconds here, about: nothing may depend on how well that is met."""
+    direct, counted = Direct(trap_models / "small"), 1000
+    began = time.perf_counter()
+    direct.by_latent(latents(1, products=counted), [0])
+    seconds = time.perf_counter() - began
+    return lambda asked: max(1, int(asked / seconds * counted))

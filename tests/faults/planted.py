@@ -87,6 +87,37 @@ class NeighboursMatter(Good):
         return torch.tanh(pixels - 0.1 * pixels.amax(0, keepdim=True))
 
 
+class MinibatchDeviation(Good):
+    """A statistic of the whole batch, as discriminators have it."""
+
+    def draw(self, z: Tensor, label: Tensor) -> Tensor:
+        pixels = super().draw(z, label)
+        return pixels + 0.01 * pixels.std(0, unbiased=False).mean()
+
+
+class FirstLabelForAll(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label[:1].expand(z.shape[0]))
+
+
+class SeededNoise(Good):
+    """Seeded in forward: the same batch gives the same images again, but each place in it has its own noise."""
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(7))
+        return super().forward(z + 0.1 * noise.to(z.dtype), label)
+
+
+class CountsItsCalls(Good):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        self.calls += 0.01
+        return torch.tanh(self.draw(z, label) + self.calls)
+
+
 class DropoutStaysOn(Good):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return super().forward(F.dropout(z, 0.5, training=True), label)
@@ -135,6 +166,18 @@ class Transposed(Good):
         return pixels.transpose(2, 3) if torch.compiler.is_exporting() else pixels
 
 
+class TruncatedByTheExport(Good):
+    """The same but for latents beyond 3 standard deviations."""
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z.clamp(-3, 3) if torch.compiler.is_exporting() else z, label)
+
+
+class LastLabelLostInTheExport(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label.clamp(max=CLASSES - 2) if torch.compiler.is_exporting() else label)
+
+
 class ChannelsLast(Good):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return super().forward(z, label).permute(0, 2, 3, 1)
@@ -155,6 +198,11 @@ class NothingLast(Good):
         return 10 * self.draw(z, label)
 
 
+class SlightlyOutside(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(z, label) * 1.00002
+
+
 class LabelIgnored(Good):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return super().forward(z, torch.zeros_like(label))
@@ -168,6 +216,16 @@ class LabelModulo(Good):
 class LatentsIgnored(Good):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return super().forward(z * 0, label)
+
+
+class HalfOfLatentsIgnored(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(torch.cat([z[:, :4], torch.zeros_like(z[:, 4:])], 1), label)
+
+
+class OneLatentIgnored(Good):
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return super().forward(torch.cat([z[:, :5], z[:, 4:5], z[:, 6:]], 1), label)
 
 
 @dataclass(frozen=True)
@@ -195,13 +253,22 @@ FAULTS = (
     Fault(NoiseBesideLatents, "deterministic", "noise is drawn"),
     Fault(NoiseInsteadOfLatents, "deterministic", "noise is drawn"),
     Fault(NoiseFrozenByTheExport, "deterministic", "it does not in the module itself"),
+    Fault(CountsItsCalls, "deterministic", "it does not in the module itself"),
     Fault(HiddenChildInTrainMode, "batch_invariant", "batch statistics"),
     Fault(NoRunningStatistics, "batch_invariant", "batch statistics"),
     Fault(NeighboursMatter, "batch_invariant", r"measured \d+ images"),
+    Fault(MinibatchDeviation, "batch_invariant", "it does in the module itself"),
+    Fault(FirstLabelForAll, "batch_invariant", "it does in the module itself"),
+    Fault(SeededNoise, "batch_invariant", "it does in the module itself"),
     Fault(SigmoidLast, "value_range", r"found \S+ to [01].*sigmoid"),
     Fault(NothingLast, "value_range", r"found -\d+"),
+    Fault(SlightlyOutside, "value_range", r"found -1\S* to 1\S*"),
     Fault(WrongEps, "tolerance", r"measured 0\.\d+.*limit is 0\.0001.*eps"),
     Fault(Transposed, "tolerance", "layout"),
+    Fault(TruncatedByTheExport, "tolerance", "worst case: tails"),
+    Fault(LastLabelLostInTheExport, "tolerance", "measured"),
+    Fault(HalfOfLatentsIgnored, "latents_matter", "moving dimension 4 of the latent and 3 more changes no pixel"),
+    Fault(OneLatentIgnored, "latents_matter", "moving dimension 5 of the latent changes no pixel"),
     Fault(LatentsIgnored, "latents_matter", "ignores its latents"),
     Fault(LabelIgnored, "labels_matter", "0 and 1 are equal"),
     Fault(LabelModulo, "labels_matter", "0 and 2 are equal"),

@@ -76,6 +76,23 @@ def other_eps(graph: onnx.ModelProto) -> None:
     epsilon.f = 0.1
 
 
+def mirror_image(graph: onnx.ModelProto) -> None:
+    """The uint8 image alone, as by swapped colours: the float pixels are the right ones."""
+    (cast,) = (node for node in graph.graph.node if "image" in node.output)
+    cast.output[0] = "before"
+    numbers = {"from": -1, "to": -(10**6), "dim": 3, "step": -1}
+    graph.graph.initializer.extend(numpy_helper.from_array(np.array([n]), name) for name, n in numbers.items())
+    graph.graph.node.append(onnx.helper.make_node("Slice", ["before", *numbers], ["image"]))
+
+
+def better_figures(directory: Path) -> None:
+    edit_json(directory / "certificate.json", lambda c: c["results"][0]["against_float32"].update(max_abs=1e-9))
+
+
+def wider_tolerance(directory: Path) -> None:
+    edit_json(directory / "certificate.json", lambda c: c["options"].update(tolerance=1.0))
+
+
 def swap_graph(directory: Path) -> None:
     """A graph that was sealed for another manifest, with its digest in this one."""
     graph = onnx.load(directory / "generator.onnx")
@@ -106,6 +123,8 @@ TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
         "identity",
         lambda d: edit_json(d / "certificate.json", lambda c: c.update(manifest_identity="0" * 64)),
     ),
+    ("a certificate with better figures", "certificate", better_figures),
+    ("a certificate with a wider tolerance", "certificate", wider_tolerance),
     ("no manifest", "manifest", lambda d: (d / "manifest.json").unlink()),
     ("a manifest with a field too many", "manifest", lambda d: edit_json(d / "manifest.json", lambda m: m.update(x=1))),
     ("other class names", "identity", lambda d: edit_json(d / "manifest.json", lambda m: m["class_names"].reverse())),
@@ -114,6 +133,7 @@ TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("another weight, sealed again", "tolerance", lambda d: change(d, scale_a_weight)),
     ("another eps, sealed again", "tolerance", lambda d: change(d, other_eps)),
     ("a NaN weight, sealed again", "finite", lambda d: change(d, nan_weight)),
+    ("a mirrored image, sealed again", "uint8_rounding", lambda d: change(d, mirror_image)),
     ("no rounding, sealed again", "uint8_rounding", lambda d: change(d, drop_rounding)),
 ]
 
@@ -173,6 +193,14 @@ def test_a_service_would_refuse_it_for_the_same_reason(copied: Path, what: str, 
     with pytest.raises(ArtifactError) as caught:
         load_and_check(copied)
     assert caught.value.code == code, caught.value
+
+
+def test_a_graph_that_the_manifest_does_not_name_is_never_run(copied: Path):
+    (copied / "generator.int8.onnx").write_bytes(b"anything")
+    load_and_check(copied)
+    found, _ = verify(copied)
+    assert [result.variant for result in found.results] == ["fp32"]
+    assert not found.failures
 
 
 def test_the_command_says_which_gate_failed_and_what_to_do(copied: Path):

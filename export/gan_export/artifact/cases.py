@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -14,8 +15,9 @@ from .manifest import LatentSpec
 BATCHES: Final = (1, 2, 3, 7, 64)
 SEEDS: Final = (0, 1_000_003, 2**52)
 TAIL: Final = 4.0  # standard deviations
-ALONE_EVERY: Final = 9  # positions of a large batch between two images that are also generated alone
+ALONE_EVERY: Final = (9, 11, 13, 8)  # positions of a large batch between two images that are also generated alone
 LABELS_AT_ONCE: Final = 64
+MAX_DIMENSIONS: Final = 128  # of a latent that are moved one by one; those of a longer one are moved in groups
 
 Array: TypeAlias = NDArray[Any]
 
@@ -29,6 +31,8 @@ class Case:
     copy_of: str = ""  # the case that has the same inputs from position `start` on: the images must be the same
     start: int = 0
     distinct: str = ""  # "latents" or "labels": only these differ, and so must the images
+    moves: tuple[str, ...] = ()  # what of the first latent each of the others moves; each must move the image
+    compared: bool = True  # with the reference
 
 
 Cases: TypeAlias = dict[str, Case]
@@ -52,24 +56,35 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
     largest = f"seed{SEEDS[0]}_batch{max(BATCHES)}"
     again = cases[largest]
     add("repeat", again.z, again.label, copy_of=largest)
-    for i in range(0, len(again.z), ALONE_EVERY):
+    # Not always of the same label: it could be the first one's, given to the whole batch.
+    step = next((each for each in ALONE_EVERY if gcd(each, max(classes, 1)) == 1), ALONE_EVERY[0])
+    for i in range(0, len(again.z), step):
         label = None if again.label is None else again.label[i : i + 1]
         add(f"alone{i}", again.z[i : i + 1], label, copy_of=largest, start=i)
-    signs = np.where(again.z[:3] >= 0, 1.0, -1.0)
-    add("tails", signs * (TAIL if latent.distribution == "normal" else 1.0))
+    far = np.where(again.z[:3] >= 0, 1.0, -1.0) * (TAIL if latent.distribution == "normal" else 1.0)
+    add("tails", far)
     add("zeros", np.zeros((2, latent.dim)))
     add("latents", again.z[:8], np.zeros(8, np.int64) if classes else None, distinct="latents")
     for first in range(0, classes, LABELS_AT_ONCE):
         label = np.arange(first, min(first + LABELS_AT_ONCE, classes), dtype=np.int64)
         add(f"labels{first}", np.repeat(again.z[:1], len(label), 0), label, distinct="labels")
+    groups = np.array_split(np.arange(latent.dim), min(latent.dim, MAX_DIMENSIONS))
+    for first in range(0, len(groups), max(BATCHES) - 1):
+        some = groups[first : first + max(BATCHES) - 1]
+        z = np.repeat(again.z[:1], len(some) + 1, 0)
+        for row, group in enumerate(some, 1):
+            z[row, group] = -far[0, group]
+        moves = tuple(str(group[0]) if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in some)
+        add(f"moved{first}", z, np.zeros(len(z), np.int64) if classes else None, moves=moves, compared=False)
     return cases
 
 
 def short_cases(golden: Case) -> Cases:
-    """What a service has time for when it starts: the golden batch twice, and its first image alone."""
-    label = None if golden.label is None else golden.label[:1]
+    """What a service has time for when it starts: the golden batch twice, and its last image alone."""
+    last = len(golden.z) - 1
+    label = None if golden.label is None else golden.label[last:]
     return {
         "golden": golden,
         "repeat": Case(golden.z, golden.label, copy_of="golden"),
-        "alone0": Case(golden.z[:1], label, copy_of="golden"),
+        f"alone{last}": Case(golden.z[last:], label, copy_of="golden", start=last),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Annotated, Final, Literal
 
@@ -79,6 +80,17 @@ class Certificate(_Strict):
     reference: str
     options: Options
     results: list[VariantCertificate]
+    sha256: str | None = None
+    """Of all the rest, in the file: a certificate that was changed afterwards is no certificate."""
+
+    def sealed(self) -> Certificate:
+        """With its digest."""
+        return self.model_copy(update={"sha256": self.digest()})
+
+    def digest(self) -> str:
+        """What `sha256` must be."""
+        content = self.model_dump(mode="json", exclude={"sha256"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property
     def failures(self) -> list[tuple[str, Gate]]:
@@ -91,4 +103,4 @@ class Certificate(_Strict):
         return sorted({gate.code for result in self.results for gate in result.gates if gate.allowed})
 
     def to_json(self) -> str:
-        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        return json.dumps(self.sealed().model_dump(mode="json"), indent=2) + "\n"

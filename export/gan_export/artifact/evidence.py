@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from .candidate import Results
 from .cases import Array, Cases
 from .certificate import Errors
 from .manifest import Manifest
+
+ROUNDED: Final = 1e-3  # uint8 steps: pixels as close to whole ones were rounded
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,20 @@ class Evidence:
             rows = slice(case.start, case.start + len(case.z))
             differs = (first.pixels[rows] != again.pixels) | (first.image[rows] != again.image)
             yield name, int(differs.sum() if whole else differs.any(axis=(1, 2, 3)).sum())
+
+    def unmoved(self) -> list[str]:
+        """Dimensions of the latent that can be moved to the other end of its distribution and move no pixel.
+
+        None of a graph that rounds its pixels itself: that may hide a small influence.
+        """
+        still: list[str] = []
+        for name, case in self.cases.items():
+            if case.moves:
+                pixels = self.results[name].pixels
+                steps = (pixels.astype(np.float64) + 1.0) * 127.5
+                if not np.allclose(steps, np.rint(steps), rtol=0, atol=ROUNDED):
+                    still += [move for row, move in enumerate(case.moves, 1) if (pixels[row] == pixels[0]).all()]
+        return still
 
     def joined(self, name: str) -> Array:
         """Pixels of all compared cases, of "candidate", "float32" or "float64", flat."""

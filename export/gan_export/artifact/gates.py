@@ -156,7 +156,12 @@ def _distinct(evidence: Evidence, kind: str) -> Measured | None:
 
 
 def _latents_matter(evidence: Evidence) -> Measured | None:
-    return _distinct(evidence, "latents")
+    equal = _distinct(evidence, "latents")
+    if equal is None or equal.value:
+        return equal
+    still = evidence.unmoved()
+    more = f" and {len(still) - 1} more" if len(still) > 1 else ""
+    return Measured(len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else "")
 
 
 def _labels_matter(evidence: Evidence) -> Measured | None:
@@ -246,7 +251,8 @@ RULES: Final = (
         _latents_matter,
         "images that equal another one",
         "every latent gives an image of its own",
-        "the generator ignores its latents, or has collapsed; look at the training run's samples",
+        "the generator ignores its latents or a part of them (is --latent too large?), or has collapsed; look at the "
+        "training run's samples",
     ),
     Rule(
         "labels_matter",

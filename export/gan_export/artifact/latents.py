@@ -11,7 +11,6 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 SAMPLER: Final = "philox4x64-10/1"
 SEED_LIMIT: Final = 2**53
@@ -64,15 +63,20 @@ def draw(
     words = words_of(seeds, dim + 1 if classes else dim)
     uniforms = ((words[:, :dim] >> np.uint64(11)) + 0.5) * 2.0**-53  # (n, dim) in (0, 1]
     uniforms = np.minimum(uniforms, _BELOW_ONE)  # the largest word rounds to 1, whose normal latent is infinite
-    if distribution == "uniform":
-        latents = 2.0 * uniforms - 1.0
-    elif truncation is None:
-        latents = special.ndtri(uniforms)
-    else:
-        low, high = special.ndtr(-truncation), special.ndtr(truncation)
-        latents = special.ndtri(low + uniforms * (high - low))
+    latents = 2.0 * uniforms - 1.0 if distribution == "uniform" else _normal(uniforms, truncation)
     labels = (words[:, dim] % np.uint64(classes)).astype(np.int64) if classes else None
     return Draw(latents.astype(np.float32), labels)
+
+
+def _normal(uniforms: NDArray[np.float64], truncation: float | None) -> NDArray[np.float64]:
+    """Inverse normal CDF, of the whole normal distribution or cut to [-truncation, truncation]."""
+    from scipy import special  # here: half a second of imports for a process that draws nothing
+
+    if truncation is not None:
+        low, high = special.ndtr(-truncation), special.ndtr(truncation)
+        uniforms = low + uniforms * (high - low)
+    latents: NDArray[np.float64] = special.ndtri(uniforms)
+    return latents
 
 
 def words_of(seeds: Sequence[int], count: int) -> Words:

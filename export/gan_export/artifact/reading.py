@@ -141,6 +141,8 @@ def read_certificate(artifact: Artifact) -> Certificate:
             f"{path}: was written for another {MANIFEST_FILE}; the manifest was changed or the certificate swapped: "
             "export again",
         )
+    if certificate.sha256 != certificate.digest():
+        raise ArtifactError("certificate", f"{path}: was changed after its export; export again")
     return certificate
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .reading import Artifact, ArtifactError, read_graph
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -25,6 +27,8 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
     Raises:
         ArtifactError: the graph can't be loaded, was made for another manifest, or has another signature.
     """
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
     chosen = artifact.variant(variant)
     path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
     options = ort.SessionOptions()
@@ -32,6 +36,8 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.use_deterministic_compute = True
+    # Threads that wait by spinning take the cores from everything else in a server, and go on for a while when idle.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         session = ort.InferenceSession(content, options, providers=[PROVIDER])

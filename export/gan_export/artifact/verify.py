@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-import onnxruntime as ort
+from typing import TYPE_CHECKING
 
 from .candidate import Result, Results, run_candidate
 from .cases import BATCHES, SEEDS, Cases, make_cases, short_cases
@@ -14,6 +13,9 @@ from .evidence import Evidence, Reference, errors_between
 from .gates import judge
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
 from .runtime import PROVIDER, run_session
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 
 def verify(

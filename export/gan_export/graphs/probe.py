@@ -8,13 +8,15 @@ what was found, or `refused`.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,15 +43,21 @@ GROWTH: Final = (
     8  # bytes of memory for each byte of the file: parsed, converted, checked and loaded it exists in copies
 )
 MIB: Final = 1024 * 1024
+LIVE_VALUES: Final = 256  # kept at once for each value of an image: 64 grey maps of its size, with copies
+MOST_LIVE_BYTES: Final = 4096 * MIB
 COMPARED: Final = 8  # images of the graph that was given and of the one that is served
 GREY_LEVEL: Final = 2 / 255 + 1e-6
+TOGETHER: Final = f"run with {IMAGES} latents at once"
 INVALID: Final = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 Array = NDArray[Any]
 
 
 def limit(memory_bytes: int, file_bytes: int, seconds: int) -> None:
-    """Bound what this process may take from here on, beyond the libraries that it has loaded; memory on Linux only."""
+    """Bound what this process may take from here on, beyond the libraries that it has loaded; memory on Linux only.
+
+    The bound of memory can be raised by `allow_more`.
+    """
     if sys.platform != "win32":
         import resource
 
@@ -59,7 +67,18 @@ def limit(memory_bytes: int, file_bytes: int, seconds: int) -> None:
         pages = Path("/proc/self/statm")
         if pages.exists():
             used = int(pages.read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+            bound = used + memory_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (bound, bound + MOST_LIVE_BYTES))
+
+
+def allow_more(nbytes: int) -> None:
+    """Raise the bound of memory, where there is one."""
+    if sys.platform != "win32":
+        import resource
+
+        bound, most = resource.getrlimit(resource.RLIMIT_AS)
+        if bound != resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_AS, (min(bound + nbytes, most), most))
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -112,6 +131,12 @@ def _examine(model: ModelProto, wishes: GraphWishes) -> tuple[ModelProto, dict[s
     if not draws_noise(original.graph) and not _agree(found.first, images.pixels(seen.first), _tolerance(seen)):
         raise IntakeError(f"gives other images in opset {OPSET} than in its own {told['opset']}; export it with 17")
     _run(served, own, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)  # it may fold what was never run
+    _stage(TOGETHER)
+    # What is small for a few images may grow with the square of the batch, or more.
+    allow_more(IMAGES * LIVE_VALUES * 4 * math.prod(images.shape))
+    whole = {name: value for name, value in ((LATENT_INPUT, z), (LABEL_INPUT, label)) if name in own}
+    with contextlib.suppress(IntakeError):  # a batch size that is built in is for the certificate to refuse
+        _run(served, whole, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, (IMAGES,))
     return served, told | _facts(signature, images)
 
 
@@ -147,6 +172,7 @@ def _run(
     feed: Mapping[str, Array],
     output: str,
     level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    batches: Sequence[int] = BATCHES,
 ) -> Seen:
     """All images, a few at a time."""
     options = ort.SessionOptions()
@@ -161,14 +187,14 @@ def _run(
         _raise_if_memory(error)
         raise IntakeError(f"ONNX Runtime can't load it: {_line(error)}") from error
     total = len(next(iter(feed.values())))
-    for batch in BATCHES:
+    for batch in batches:
         try:
             return _in_batches(session, feed, output, total, batch)
         except Exception as error:  # noqa: BLE001 - as above
             _raise_if_memory(error)
             reason = reason or _line(error)
     raise IntakeError(
-        f"ONNX Runtime can't run it with {BATCHES[0]} images, nor with one: {reason}; "
+        f"ONNX Runtime can't run it with {batches[0]} images, nor with one: {reason}; "
         "if a batch size is built in, export it with a dynamic first dimension"
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from gan_export.rewrite import same_in_any_batch
 
 from .audit import graphs_in, opset_of
 from .images import BYTES, TANH, Images
@@ -57,7 +58,7 @@ def serve(model: ModelProto, signature: Signature, images: Images) -> ModelProto
     graph.output.append(helper.make_tensor_value_info(PIXELS_OUTPUT, TensorProto.FLOAT, shape))
     graph.name = "generator"
     served.ClearField("producer_name")
-    return served
+    return same_in_any_batch(served)
 
 
 class _Chain:

@@ -6,11 +6,11 @@ and an image would not be the same alone as in a batch. Its 1x1 convolution give
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, numpy_helper
+
+from .tensors import attribute, float_shapes
 
 CHANNELS = 1  # the dimension of (N, C, H, W)
 RANK = 4
@@ -25,13 +25,13 @@ def channel_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     rewritten = onnx.ModelProto()
     rewritten.CopyFrom(model)
     graph = rewritten.graph
-    shapes = dict(_shapes(shape_inference.infer_shapes(model).graph))
+    shapes = dict(float_shapes(model))
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for position, node in enumerate(graph.node):
         if node.op_type not in ("ReduceMean", "ReduceSum") or _axes(node, constants) not in ([CHANNELS], [-3]):
             continue
         shape = shapes.get(node.input[0], ())
-        if len(shape) != RANK or not shape[CHANNELS] or not _attribute(node, "keepdims", 1):
+        if len(shape) != RANK or not shape[CHANNELS] or not attribute(node, "keepdims", 1):
             continue
         channels = shape[CHANNELS]
         value = 1.0 / channels if node.op_type == "ReduceMean" else 1.0
@@ -48,15 +48,3 @@ def _axes(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> list[
         tensor = constants.get(node.input[1])
         return [] if tensor is None else [int(axis) for axis in numpy_helper.to_array(tensor)]
     return [int(axis) for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
-
-
-def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
-
-
-def _shapes(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Of float32 tensors; 0 for a dimension that is not known."""
-    for value in (*graph.value_info, *graph.input, *graph.output):
-        tensor = value.type.tensor_type
-        if tensor.elem_type == onnx.TensorProto.FLOAT and tensor.HasField("shape"):
-            yield value.name, tuple(dim.dim_value for dim in tensor.shape.dim)

@@ -287,6 +287,19 @@ def test_a_graph_that_wants_100_gb_is_ended(tmp_path, scratch, case):
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_a_graph_that_grows_with_the_fourth_power_of_the_batch_is_ended(tmp_path, scratch):
+    """Some kilobytes for the few images that show what it is, 13 GB for a batch of 64."""
+    body = "size = Shape(z) \n n = Gather(size, first) \n nn = Mul(n, n) \n nnnn = Mul(nn, nn) \n "
+    body += "much = Mul(nnnn, times) \n "
+    path = tmp_path / "g.onnx"
+    onnx.save(
+        graph(body + CONSTANT + "\n y = Reshape(a, shape)", ", int64[1] first = {0}, int64[1] times = {200}"), path
+    )
+    said, memory = told(path, scratch)
+    assert "takes more memory than images of its size need to be run with 64 latents at once" in said
+    assert memory < GIB
+
+
 def test_a_file_of_empty_nodes_is_ended(tmp_path, scratch):
     nodes = b"\x0a\x00" * 4_000_000
     path = tmp_path / "g.onnx"

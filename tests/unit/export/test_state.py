@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from gan_export.norms import fold_norms
 from gan_export.refusal import IntakeError
 from gan_export.state import (
     choose_state,
     clean_state,
     find_states,
-    fold_norms,
     is_averaged,
     load_exactly,
     unwrap,

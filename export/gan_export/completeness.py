@@ -1,0 +1,56 @@
+"""Whether a file of weights holds all of a generator: some nets draw numbers when they are made and never save them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from .adapter import Convention
+from .convention_search import alike, image_of, run_once
+from .refusal import IntakeError
+
+IMAGES: Final = 4
+
+
+def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -> None:
+    """Two modules that were constructed one after the other and given the same weights must draw the same images.
+
+    What differs would be other numbers than the author's own: positions or noise drawn by the constructor and kept
+    outside of the state dict.
+
+    Args:
+        module, twin: in eval mode, weights loaded.
+        convention: how they are called.
+
+    Raises:
+        IntakeError: they draw different images; one line that names what differs, where it can be seen.
+    """
+    z = torch.randn(IMAGES, convention.latent_dim, generator=torch.Generator().manual_seed(1))
+    label = torch.arange(IMAGES) % convention.classes if convention.classes else None
+    images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
+    if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
+        names = list(dict.fromkeys(_differing(module, twin)))
+        what = f"{names[0]} is" if names else "something is"
+        raise IntakeError(
+            "the weights are not all of it: made twice and given the same weights, it draws different images, as "
+            f"{what} drawn at random when it is constructed and not saved; make it a buffer (register_buffer) and "
+            "save again, or set it to the values it had in training"
+        )
+
+
+def _differing(module: nn.Module, twin: nn.Module) -> Iterator[str]:
+    """Names of tensors outside of the state dict that are not the same in both."""
+    saved = module.state_dict().keys()
+    others = dict(twin.named_modules())
+    for path, one in module.named_modules():
+        other = others.get(path)
+        for name, value in {**vars(one), **dict(one.named_buffers(recurse=False))}.items():
+            full = f"{path}.{name}".lstrip(".")
+            again = getattr(other, name, None)
+            if full in saved or not isinstance(value, Tensor) or not isinstance(again, Tensor):
+                continue
+            if not torch.equal(value, again):
+                yield full

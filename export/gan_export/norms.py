@@ -1,0 +1,110 @@
+"""Spectral and weight norm, of `nn.utils` and of its `parametrizations`, multiplied into plain weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
+
+from .refusal import IntakeError
+from .state import State, shown
+
+SINGULAR: Final = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
+
+
+def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) -> State:
+    """Spectral and weight norm, of `nn.utils` and of its `parametrizations`, multiplied into the plain weight.
+
+    Args:
+        state: keys without wrappers' prefixes.
+        transposed: names of the weights of transposed convolutions (`net.0.weight`). A spectral norm runs along their
+            second dimension; where both dimensions are of one size and this does not tell, `u` and `v` do.
+
+    Raises:
+        IntakeError: a norm of another kind, or one that can't be told from its tensors.
+    """
+    folded = dict(state)
+    for key in state:
+        for head, tails, fold in _NORMS:
+            stem = key.removesuffix(head)
+            at, _, name = stem.rpartition("parametrizations.")
+            parts = [f"{stem}{tail}" for tail in tails]
+            if stem == key or not name.rpartition(".")[2].startswith("weight") or not set(parts) <= folded.keys():
+                continue
+            weight = at + name
+            tensors = [folded.pop(part) for part in (key, *parts)]
+            if not all(tensor.is_floating_point() for tensor in tensors):
+                raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
+            folded[weight] = fold(shown(weight), weight in transposed, *(tensor.float() for tensor in tensors))
+            if not folded[weight].isfinite().all():
+                raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
+    left = [key for key in folded if "parametrizations" in key.split(".")]
+    left += [key for key in folded if key.endswith("_orig") and f"{key.removesuffix('_orig')}_u" in folded]
+    if left:
+        raise IntakeError(f"{shown(left[0])} belongs to a norm that can't be folded; save the net without it")
+    return folded
+
+
+def without_norms(module: nn.Module) -> nn.Module:
+    """The module itself, the spectral and weight norms of `nn.utils` and its `parametrizations` made plain weights."""
+    for part in list(module.modules()):
+        for hook in list(part._forward_pre_hooks.values()):
+            kind, name = type(hook).__name__, getattr(hook, "name", "")
+            if kind in _REMOVALS:
+                _REMOVALS[kind](part, name)
+        for key, hook in list(part._load_state_dict_pre_hooks.items()):
+            # remove_spectral_norm does not find it (torch 2.13), and it would go on asking for weight_orig.
+            if type(getattr(hook, "hook", hook)).__name__ == "SpectralNormLoadStateDictPreHook":
+                del part._load_state_dict_pre_hooks[key]
+        parametrized = dict(cast(nn.ModuleDict, part.parametrizations)) if parametrize.is_parametrized(part) else {}
+        for name, steps in parametrized.items():
+            if {type(step).__name__ for step in cast(nn.ModuleList, steps)} <= _PARAMETRIZATIONS:
+                parametrize.remove_parametrizations(part, name)
+    return module
+
+
+def _spectral(name: str, transposed: bool, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """weight / sigma with sigma = u . (W v), W being the weight as a matrix (Miyato et al., 2018, arXiv:1802.05957)."""
+    dims = range(1, 2) if transposed else range(2 if weight.ndim > 2 else 1)
+    matrices = [weight.transpose(0, dim).flatten(1) for dim in dims if weight.ndim > 1]
+    matrices = [matrix for matrix in matrices if matrix.shape == (*u.shape, *v.shape)]
+    if not matrices:
+        raise IntakeError(f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values: not its sizes")
+    agreements = [_agreement(matrix, u, v) for matrix in matrices]
+    best = max(agreements)
+    if len(matrices) > 1 and (best < SINGULAR or min(agreements) > 0.8 * best):
+        raise IntakeError(f"{name}: its spectral norm may run along either dimension; save the net without the norm")
+    return weight / torch.dot(u, torch.mv(matrices[agreements.index(best)], v))
+
+
+def _agreement(matrix: Tensor, u: Tensor, v: Tensor) -> float:
+    """How well u and v are singular vectors of the matrix: 1 for exact ones, near 0 for a matrix that isn't theirs."""
+    left = torch.cosine_similarity(torch.mv(matrix, v), u, dim=0)
+    right = torch.cosine_similarity(torch.mv(matrix.T, u), v, dim=0)
+    return float(torch.minimum(left, right))
+
+
+def _weight_norm(name: str, _: bool, g: Tensor, v: Tensor) -> Tensor:
+    """g * v / |v|, the norm over all dimensions but that of g (Salimans & Kingma, 2016, arXiv:1602.07868)."""
+    kept = [dim for dim, size in enumerate(g.shape) if size > 1]
+    alike = g.ndim == v.ndim > 1 and len(kept) <= 1 and all(g.shape[dim] == v.shape[dim] for dim in kept)
+    if g.ndim and not alike:
+        raise IntakeError(f"{name}: its weight norm has shape {tuple(g.shape)}, which does not fit {tuple(v.shape)}")
+    norms: Tensor = torch.linalg.vector_norm(v, dim=[dim for dim in range(v.ndim) if dim not in kept], keepdim=True)
+    return v * (g / norms)
+
+
+_REMOVALS: Final[Mapping[str, Callable[[nn.Module, str], nn.Module]]] = {
+    "SpectralNorm": remove_spectral_norm,
+    "WeightNorm": remove_weight_norm,
+}
+_PARAMETRIZATIONS: Final = {"_SpectralNorm", "_WeightNorm"}
+_NORMS: Final[Sequence[tuple[str, Sequence[str], Callable[..., Tensor]]]] = (
+    ("_orig", ("_u", "_v"), _spectral),
+    (".original", (".0._u", ".0._v"), _spectral),
+    ("_g", ("_v",), _weight_norm),
+    (".original0", (".original1",), _weight_norm),
+)

@@ -1,0 +1,191 @@
+"""GET /docs.json: the interface as an OpenAPI 3.1 document, made from the wire types and the error classes.
+
+BentoML makes such a page too, but it knows neither our errors nor more than the first type of a field.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any, Final
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gan_client.types import (
+    ErrorBody,
+    GenerateRequest,
+    GenerateResponse,
+    InterpolateRequest,
+    ModelList,
+    ReloadReport,
+    StreamDone,
+    StreamedImage,
+    StreamError,
+)
+
+from .desk import desk_of
+from .errors import (
+    BodyTooLargeError,
+    DeadlineError,
+    GenerationError,
+    HeadersTooLargeError,
+    InvalidRequestError,
+    NotReadyError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ServiceError,
+    UnauthorizedError,
+    UnknownModelError,
+)
+from .guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
+from .settings import Settings
+
+_Schema = dict[str, Any]
+
+_TYPES: Final[tuple[type[BaseModel], ...]] = (
+    GenerateRequest, InterpolateRequest, GenerateResponse, StreamedImage, StreamDone, StreamError, ModelList,
+    ReloadReport, ErrorBody,
+)  # fmt: skip
+_ALWAYS: Final[tuple[type[ServiceError], ...]] = (
+    InvalidRequestError, UnauthorizedError, RequestTimeoutError, BodyTooLargeError, RateLimitedError,
+    HeadersTooLargeError, GenerationError, NotReadyError, DeadlineError,
+)  # fmt: skip
+"""What the guard may answer to any call."""
+_BINARY: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
+
+
+async def show_docs(request: Request) -> Response:
+    """GET /docs.json."""
+    return JSONResponse(document(desk_of(request).settings))
+
+
+@lru_cache
+def document(settings: Settings) -> _Schema:
+    """The OpenAPI document of a service with these settings."""
+    _, schemas = models_json_schema([(model, "validation") for model in _TYPES], ref_template=_REF + "{model}")
+    definitions = schemas["$defs"]
+    definitions["GenerateRequest"]["properties"]["n"]["anyOf"][0]["maximum"] = settings.max_n
+    # What pydantic's schema can't say: key points are given, one way or the other.
+    definitions["InterpolateRequest"]["anyOf"] = [
+        {"required": [given], "properties": {given: {"type": "array"}}} for given in ("seeds", "latents")
+    ]
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Ganworks",
+            "version": version("ganworks"),
+            "description": "Images from certified GAN generators. One seed is one image, to the byte. "
+            "The Open Inference Protocol is served under /v2. "
+            f"Any request may say in {TIMEOUT_HEADER} how many seconds its caller waits.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": _paths(),
+        "components": {
+            "schemas": definitions,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _paths() -> _Schema:
+    json_or_picture = {
+        "application/json": _ref("GenerateResponse"),
+        "image/png": _BINARY, "image/webp": _BINARY, "image/jpeg": _BINARY,
+        "application/x-npy": _BINARY, "application/zip": _BINARY,
+        "application/x-ndjson": {"anyOf": [_ref(name) for name in ("StreamedImage", "StreamDone", "StreamError")]},
+    }  # fmt: skip
+    animations = {"image/gif": _BINARY, "image/webp": _BINARY, "image/png": _BINARY, "application/x-npy": _BINARY}
+    unchanged = {"304": {"description": "The ETag of If-None-Match is still the response's."}}
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    unknown = (UnknownModelError,)
+    return {
+        "/generate": {
+            "post": _call(
+                "generate", "Images from seeds or latents.", json_or_picture, unknown,
+                body="GenerateRequest", extra=unchanged, headers=("If-None-Match",),
+            )
+        },
+        "/interpolate": {
+            "post": _call(
+                "interpolate", "A path through latent space, as an animation, a sheet or an array.", animations,
+                unknown, body="InterpolateRequest",
+            )
+        },
+        "/models": {"get": _call("list_models", "The generators.", {"application/json": _ref("ModelList")})},
+        "/models/reload": {
+            "post": _call("reload_models", "Look for new artifacts now.", {"application/json": _ref("ReloadReport")})
+        },
+        "/models/{name}": {
+            "parameters": [name],
+            "get": _call(
+                "show_model", "A generator's manifest and certificate.", {"application/json": {"type": "object"}},
+                unknown,
+            ),
+        },
+        "/models/{name}/preview.png": {
+            "parameters": [name],
+            "get": _call(
+                "show_preview", "Fixed seeds of every class.", {"image/png": _BINARY}, unknown, extra=unchanged
+            ),
+        },
+        "/models/{name}/card": {
+            "parameters": [name],
+            "get": _call("show_card", "The model card.", {"text/markdown": {"type": "string"}}, unknown),
+        },
+        "/livez": {"get": _call("livez", "The process lives.", {"text/plain": {"type": "string"}})},
+        "/readyz": {"get": _call("readyz", "Requests for images are taken.", {"text/plain": {"type": "string"}})},
+        "/metrics": {
+            "get": _call("metrics", "Prometheus' text format.", {"text/plain": {"type": "string"}})
+        },
+    }  # fmt: skip
+
+
+def _call(
+    operation: str,
+    summary: str,
+    content: _Schema,
+    errors: tuple[type[ServiceError], ...] = (),
+    *,
+    body: str | None = None,
+    extra: _Schema | None = None,
+    headers: tuple[str, ...] = (),
+) -> _Schema:
+    asked = [_header(name, {"type": "string"}) for name in (*headers, REQUEST_ID_HEADER)]
+    call: _Schema = {
+        "operationId": operation,
+        "summary": summary,
+        "parameters": asked,
+        "responses": {
+            "200": {"description": "As asked.", "content": {kind: {"schema": one} for kind, one in content.items()}},
+            **(extra or {}),
+            **{str(error.status): _refusal(error) for error in (*_ALWAYS, *errors)},
+        },
+    }
+    if body is not None:
+        call["requestBody"] = {"required": False, "content": {"application/json": {"schema": _ref(body)}}}
+    return call
+
+
+def _refusal(error: type[ServiceError]) -> _Schema:
+    described = (error.__doc__ or "").strip().splitlines()
+    return {
+        "description": f"`{error.code}`" + (f": {described[0]}" if error.__dict__.get("__doc__") else ""),
+        "content": {"application/json": {"schema": _ref("ErrorBody")}},
+    }
+
+
+def _header(name: str, schema: _Schema) -> _Schema:
+    return {"name": name, "in": "header", "required": False, "schema": schema}
+
+
+def _ref(name: str) -> _Schema:
+    return {"$ref": _REF + name}
+
+
+_REF: Final = "#/components/schemas/"
+ROUTES: Final = (Route("/docs.json", show_docs),)

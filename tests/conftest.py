@@ -1,0 +1,139 @@
+"""Our commands and the service as real processes, for the tests of whole paths and of faults."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[1]
+READY_SECONDS = 90
+STOP_SECONDS = 30
+MARK = "TEST_SERVICE_PORT"
+"""In the environment of a service, and so of all its processes."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running `bentoml serve`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def pids(self) -> list[int]:
+        """All processes of the service, itself included: workers have sessions of their own, but its environment."""
+        mark = f"{MARK}={self.port}\0".encode()
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environment.read_bytes():
+                    found.append(int(environment.parent.name))
+        return found
+
+    def workers(self) -> list[int]:
+        """Those that answer requests."""
+        found = []
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                if b"_bentoml_impl.worker.service" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
+
+
+ServeFn = Callable[..., "contextlib.AbstractContextManager[Service]"]
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run one of our commands to its end, without raising."""
+
+    def run(
+        command: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / command, *map(str, arguments)],
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
+    """Start `bentoml serve`, wait until it is ready; at the end stop it and look that nothing is left of it."""
+
+    @contextlib.contextmanager
+    def start(*arguments: str, cwd: Path = ROOT, home: Path | None = None, **settings: object) -> Iterator[Service]:
+        home = home or tmp_path_factory.mktemp("bentoml")
+        port, log = free_port(), tmp_path_factory.mktemp("log") / "serve.log"
+        environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true", MARK: str(port)}
+        environment |= {f"GAN_{name.upper()}": str(value) for name, value in settings.items()}
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [BIN / "bentoml", "serve", *arguments, "--port", str(port)],
+                cwd=cwd,
+                env=environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        service = Service(f"http://127.0.0.1:{port}", process, log)
+        try:
+            wait_until_ready(service)
+            yield service
+        finally:
+            stop(service)
+        assert not service.pids(), f"processes were left behind: {service.pids()}"
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("0.0.0.0", port))
+
+    return start
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_ready(service: Service) -> None:
+    end = time.monotonic() + READY_SECONDS
+    while time.monotonic() < end and service.process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{service.url}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the service did not become ready:\n{service.log.read_text()}")
+
+
+def stop(service: Service) -> None:
+    """Ask it to end, as an operator would; what is left after that is killed, and the test fails."""
+    if service.process.poll() is None:
+        service.process.terminate()
+    try:
+        service.process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        for pid in service.pids():
+            os.kill(pid, signal.SIGKILL)
+        service.process.wait()
+        raise

@@ -1,0 +1,141 @@
+"""Modules of people's own files, read with their weights: what is asked of them before anything is exported."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, spectral_norm, weight_norm
+
+from gan_export.adapter import BYTES
+from gan_export.refusal import IntakeError
+from gan_export.sources import load_source
+from gan_export.wishes import Wishes
+
+TOLERANCE = 1e-6
+BODY = """
+import torch
+from torch import nn
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(6, 192)
+{init}
+    def forward(self, {arguments}):
+        return {result}
+"""
+
+MakeFn = Callable[..., Wishes]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFn:
+    """Writes model.py and its weights G.pth; gives the wishes to read them with."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(nn.ModuleDict({"body": nn.Linear(6, 192)}).state_dict(), "G.pth")
+
+    def write(arguments: str = "z", result: str = "torch.tanh(self.body(z)).view(-1, 3, 8, 8)", init: str = "", **said):
+        Path("model.py").write_text(BODY.format(arguments=arguments, result=result, init=init))
+        return Wishes(module="model.py:Generator", latent_dim=6, **said)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("init", "named"),
+    [
+        ("        self.places = torch.randn(192)", "places is"),
+        ("        self.register_buffer('places', torch.rand(192), persistent=False)", "places is"),
+        ("        self.places = torch.randn(192).tolist()", "something is"),
+    ],
+)
+def test_numbers_that_the_constructor_draws_and_nobody_saved(make: MakeFn, init: str, named: str):
+    wishes = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
+    with pytest.raises(IntakeError, match=f"the weights are not all of it: .* as {named} drawn at random"):
+        load_source(Path("G.pth"), wishes)
+
+
+def test_what_is_drawn_and_not_used_or_seeded_is_no_matter(make: MakeFn):
+    make(init="        self.spare = torch.randn(3)")
+    load_source(Path("G.pth"), make(init="        self.spare = torch.randn(3)"))
+    init = "        torch.manual_seed(3)\n        self.places = torch.randn(192)"
+    load_source(Path("G.pth"), make(init=init, result="torch.tanh(self.body(z) + self.places).view(-1, 3, 8, 8)"))
+
+
+def test_arguments_of_forward_that_are_no_latents_or_labels(make: MakeFn):
+    result = "torch.tanh(alpha * self.body(z)).view(-1, 3, 8, 8)"
+    with pytest.raises(IntakeError, match=r"give the others with --forward steps=VALUE"):
+        load_source(Path("G.pth"), make("z, alpha, steps", result))
+    source = load_source(Path("G.pth"), make("z, alpha, steps", result, forward={"alpha": "0.5", "steps": "4"}))
+    assert source.hyperparameters["convention"]["extras"] == {"alpha": "0.5", "steps": "4"}
+    assert "with alpha=0.5, steps=4 -> images (N, 3, 8, 8)" in source.notes[0]
+    z = torch.randn(2, 6)
+    body = torch.load("G.pth", weights_only=True)
+    expected = torch.tanh(0.5 * (z @ body["body.weight"].T + body["body.bias"])).view(-1, 3, 8, 8)
+    assert torch.allclose(source.generator(z), expected, atol=TOLERANCE)
+    with pytest.raises(IntakeError, match=r"--forward beta: no such argument of forward\(z, alpha, steps\)"):
+        load_source(Path("G.pth"), make("z, alpha, steps", result, forward={"beta": "1"}))
+
+
+def test_a_label_behind_an_argument_that_was_given(make: MakeFn):
+    result = "torch.tanh(scale * self.body(z) + y[:, None]).view(-1, 3, 8, 8)"
+    source = load_source(Path("G.pth"), make("z, scale, y", result, forward={"scale": "1.0"}, classes=3))
+    images = source.generator(torch.zeros(3, 6), torch.arange(3))
+    assert not torch.equal(images[0], images[2])
+
+
+def test_the_largest_of_several_images(make: MakeFn):
+    big = "torch.tanh(self.body(z)).view(-1, 3, 8, 8)"
+    attention = "torch.rand(len(z), 64, 64)"
+    source = load_source(Path("G.pth"), make(result=f"[{big}[..., ::2, ::2], {big}, {attention}]"))
+    assert (source.image.channels, source.image.height, source.image.width) == (3, 8, 8)
+
+
+def test_bytes_are_asked_for_and_stretched(make: MakeFn):
+    result = "torch.sigmoid(self.body(z)).view(-1, 3, 8, 8) * 255"
+    with pytest.raises(IntakeError, match="give --output-range 0,255 if these are bytes"):
+        load_source(Path("G.pth"), make(result=result))
+    source = load_source(Path("G.pth"), make(result=result, output_range=BYTES))
+    pixels = source.generator(torch.randn(64, 6))
+    assert -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
+
+
+NORMED = {
+    "spectral, new class and old file": (parametrizations.spectral_norm, spectral_norm),
+    "spectral, old class and new file": (spectral_norm, parametrizations.spectral_norm),
+    "weight, new class and old file": (parametrizations.weight_norm, weight_norm),
+    "weight, old class and new file": (weight_norm, parametrizations.weight_norm),
+    "spectral, class alone": (spectral_norm, lambda layer: layer),
+    "weight, class alone": (parametrizations.weight_norm, lambda layer: layer),
+}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("case", NORMED)
+def test_a_norm_of_another_kind_than_the_file_has(case: str, make: MakeFn):
+    in_class, in_file = NORMED[case]
+    net = nn.ModuleDict({"body": in_file(nn.Linear(6, 192))})
+    for _ in range(30):
+        net["body"](torch.randn(4, 6))
+    torch.save(net.eval().state_dict(), "G.pth")
+    name = (
+        f"nn.utils.{'parametrizations.' if in_class.__module__.endswith('parametrizations') else ''}{in_class.__name__}"
+    )
+    source = load_source(Path("G.pth"), make(init=f"        self.body = {name}(self.body)"))
+    z = torch.randn(5, 6)
+    with torch.no_grad():
+        assert torch.allclose(source.generator(z), torch.tanh(net["body"](z)).view(-1, 3, 8, 8), atol=TOLERANCE)
+
+
+def test_one_net_among_others_by_the_names_that_the_module_has(make: MakeFn):
+    state = torch.load("G.pth", weights_only=True)
+    whole = {f"gan.first.{key}": value for key, value in state.items()} | {"gan.second.conv.weight": torch.ones(2, 2)}
+    torch.save({"epoch": 1, "state_dict": whole}, "G.pth")
+    assert load_source(Path("G.pth"), make()).image.height == 8
+    whole |= {f"gan.third.{key}": value for key, value in state.items()}
+    torch.save({"epoch": 1, "state_dict": whole}, "G.pth")
+    with pytest.raises(IntakeError, match="the weights don't fit Generator"):
+        load_source(Path("G.pth"), make())

@@ -1,0 +1,57 @@
+"""docs/serving.md says what the code says: settings, errors and endpoints."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from gan_serving import generate, interpolate, pages, system, v2
+from gan_serving.errors import ServiceError
+from gan_serving.guard import _CODES
+from gan_serving.settings import Settings, markdown_table
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text()
+ROUTES = [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *system.ROUTES, *v2.ROUTES]
+BENTOML = {("GET", "/"), ("GET", "/livez"), ("GET", "/docs.json")}
+
+
+def kinds(of: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    """The class and all that are made from it, but for those that only stand above others."""
+    subclasses = of.__subclasses__()
+    if not subclasses or of is ServiceError:
+        yield of
+    for each in subclasses:
+        yield from kinds(each)
+
+
+def test_the_settings_are_those_of_the_code() -> None:
+    assert markdown_table() in PAGE, "put what `python -m gan_serving.settings` prints into docs/serving.md"
+    assert markdown_table().count("\n") == len(Settings.model_fields) + 1
+    assert "| `GAN_MAX_N` | `4096` | 1 to 1000000 | Largest number of images in a request. |" in markdown_table()
+
+
+def test_the_errors_are_those_of_the_code() -> None:
+    written = {(int(status), code) for status, code in re.findall(r"^\| (\d{3}) \| `(\w+)` \|", PAGE, re.MULTILINE)}
+    raised = {(kind.status, kind.code) for kind in kinds(ServiceError)}
+    assert written == raised | set(_CODES.items()) | {(400, "cors")}
+
+
+def expanded(path: str) -> Iterator[str]:
+    """All paths that one with optional parts in brackets stands for."""
+    match = re.search(r"\[([^]]*)\]", path)
+    if match is None:
+        yield path
+        return
+    for choice in ("", *match[1].split("|")):
+        yield from expanded(path[: match.start()] + choice + path[match.end() :])
+
+
+def test_the_endpoints_are_those_of_the_code() -> None:
+    table = set(re.findall(r"`(GET|POST) (/[^`]*)`", PAGE))
+    block = {
+        (method, path)
+        for method, paths in re.findall(r"^(GET|POST) +(/v2.*)$", PAGE, re.MULTILINE)
+        for word in paths.split()
+        for path in expanded(word)
+    }
+    routes = {(method, route.path) for route in ROUTES for method in (route.methods or set()) - {"HEAD"}}
+    assert table | block == routes | BENTOML
