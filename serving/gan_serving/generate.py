@@ -21,15 +21,15 @@ from gan_client.types import ErrorDetail, Format
 from .batch import Batch
 from .batcher import Images, Labels, Latents
 from .catalog import Generator
-from .desk import Desk, desk_of
+from .desk import Desk
 from .encode import Encoded, encode
-from .errors import CallerLeftError, InvalidRequestError, ServiceError
+from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, matches
-from .guard import current_call, error_response
+from .guard import current_call
+from .handling import answered
 from .leaving import unless_caller_leaves
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
-from .rate_limit import caller_of
 from .stream_formats import STREAM_FORMATS, NdjsonStream
 
 INLINE_BYTES: Final = 4096
@@ -40,14 +40,7 @@ SHEET_BYTES: Final = 2**28
 
 async def post_generate(request: Request) -> Response:
     """POST /generate."""
-    desk = desk_of(request)
-    try:
-        body = await request.body()
-        return await answer(desk, body, request.headers, request.receive, caller_of(request.scope))
-    except CallerLeftError:
-        raise
-    except ServiceError as error:
-        return error_response(error)
+    return await answered(request, answer)
 
 
 async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:

@@ -17,16 +17,16 @@ from gan_export.artifact import Manifest
 
 from .animate import encode_animation
 from .batch import Batch
-from .desk import Desk, desk_of
+from .desk import Desk
 from .encode import Encoded
-from .errors import CallerLeftError, InvalidRequestError, ServiceError
+from .errors import InvalidRequestError
 from .generator import Generator
-from .guard import current_call, error_response
+from .guard import current_call
+from .handling import answered
 from .leaving import unless_caller_leaves
 from .negotiate import animation_format_of
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
-from .rate_limit import caller_of
 
 FRAME_BYTES: Final = 2**28
 """Pixels of one response: an animation can't be sent in parts, so all its frames are held."""
@@ -34,14 +34,7 @@ FRAME_BYTES: Final = 2**28
 
 async def post_interpolate(request: Request) -> Response:
     """POST /interpolate."""
-    desk = desk_of(request)
-    try:
-        body = await request.body()
-        return await answer(desk, body, request.headers, request.receive, caller_of(request.scope))
-    except CallerLeftError:
-        raise
-    except ServiceError as error:
-        return error_response(error)
+    return await answered(request, answer)
 
 
 async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
