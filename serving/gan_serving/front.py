@@ -64,8 +64,9 @@ class Front:
 
 def _traced(app: ASGIApp) -> ASGIApp:
     """The application with a span for each request, if BentoML's configuration names a tracing exporter."""
-    if BentoMLContainer.tracing.exporter_type.get() is None:
-        return app
+    kind = BentoMLContainer.tracing.exporter_type.get()
+    if kind is None or (kind != "in_memory" and not any(BentoMLContainer.tracing.get()[kind].values())):
+        return app  # without an endpoint BentoML exports nothing either
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     provider = BentoMLContainer.tracer_provider.get()

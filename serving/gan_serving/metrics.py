@@ -93,6 +93,11 @@ class Metrics:
             "bentoml_service_request_in_progress", "Requests that are being answered.", labels,
             multiprocess_mode="livesum",
         )  # fmt: skip
+        # A counter that begins at 1 has not increased: alerts would miss the first one.
+        for outcome in ("ok", "failed", "unloaded"):
+            self._reloads.labels(outcome=outcome)
+        for reason in ("queue_full", "too_many_connections"):
+            self._rejections.labels(reason=reason)
         self._answered: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._open = self._in_progress.labels(endpoint="all", **self._service)
 

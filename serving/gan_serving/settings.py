@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         default=0.0, ge=0, le=65536, description="MiB of seeded responses that a worker keeps; 0 keeps none."
     )
     drain: float = Field(
-        default=8.0, ge=0, le=3600, description="Seconds that requests have to finish when the service is told to stop."
+        default=8.0, ge=0, le=29, description="Seconds that requests have to finish when the service is told to stop."
     )
 
     @field_validator("models")
