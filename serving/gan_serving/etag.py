@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from importlib.metadata import version
 from typing import Final
 
 import numpy as np
-import onnxruntime
 import PIL
 
 from gan_client.types import GenerateRequest
@@ -16,6 +16,7 @@ from .plan import Plan
 
 ENCODERS: Final = 1
 """Version of encode.py's bytes: a new one makes new tags."""
+_RUNTIME: Final = version("onnxruntime")
 _VERSIONS: Final = (np.__version__, PIL.__version__, zlib.ZLIB_RUNTIME_VERSION)
 
 
@@ -31,7 +32,7 @@ def etag_of(digest: str, plan: Plan, asked: GenerateRequest, wanted: str) -> str
     if asked.seed is None and asked.seeds is None and asked.latents is None:
         return None
     said = (
-        digest, onnxruntime.__version__, ENCODERS, _VERSIONS, wanted, len(plan),
+        digest, _RUNTIME, ENCODERS, _VERSIONS, wanted, len(plan),
         asked.seed, asked.seeds, asked.truncation, asked.columns, asked.quality,
     )  # fmt: skip
     found = hashlib.sha256(repr(said).encode())

@@ -64,7 +64,9 @@ def finish_artifact(folder: Path, manifest: Manifest, graph: bytes, pixels: Any)
     (folder / "manifest.json").write_text(manifest.to_json())
     (folder / "certificate.json").write_text(_certificate(manifest).to_json())
     Image.fromarray(((pixels[0, 0] + 1) * 127.5).astype(np.uint8)).save(folder / "preview.png")
-    (folder / "README.md").write_text(f"# {manifest.name}\n\nVersion {manifest.hyperparameters['version']}, für Tests.\n", "utf-8")
+    (folder / "README.md").write_text(
+        f"# {manifest.name}\n\nVersion {manifest.hyperparameters['version']}, für Tests.\n", "utf-8"
+    )
     return folder
 
 
