@@ -12,6 +12,8 @@ from typing import Any, Final
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 
+from .metric_files import forget_the_dead, reserve
+
 _RUN_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
 _WAIT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 _IMAGE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -58,6 +60,10 @@ class Metrics:
 
     def __init__(self) -> None:
         client = BentoMLContainer.metrics_client.get()
+        if not reserve():
+            client.multiproc = False
+            values = client.prometheus_client.values
+            values.ValueClass = values.MutexValue  # chosen when the module was imported, which may be long ago
         self._client = client
         self._service = {"service_name": server_context.bento_name, "service_version": server_context.bento_version}
         self.images = client.Counter("gan_images_total", "Images by what became of them.", ["model", "outcome"])
@@ -138,6 +144,7 @@ class Metrics:
 
     def page(self) -> tuple[bytes, str]:
         """The text of /metrics over all workers, and its media type."""
+        forget_the_dead()
         text: bytes = self._client.generate_latest()  # type: ignore[no-untyped-call]
         return text, self._client.CONTENT_TYPE_LATEST
 

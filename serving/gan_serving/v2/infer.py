@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from gan_serving.catalog import VERSION, Generator
 from gan_serving.desk import Desk, desk_of
-from gan_serving.errors import DeadlineError, GenerationError, InvalidRequestError
+from gan_serving.errors import DeadlineError, InvalidRequestError
 from gan_serving.guard import current_call
 from gan_serving.leaving import unless_caller_leaves
 from gan_serving.rate_limit import caller_of
@@ -106,16 +106,10 @@ async def _whole(asked: Inference, generator: Generator) -> NDArray[np.uint8]:
 
 async def _images(asked: Inference, generator: Generator) -> AsyncGenerator[NDArray[np.uint8], None]:
     """The images in order, at most a batch at a time."""
-    batcher, done = generator.batcher, 0
-    try:
-        async with contextlib.aclosing(batcher.stream(asked.parts(generator.manifest, batcher.max_batch))) as stream:
-            async for images in stream:
-                yield images
-                done += len(images)
-    except GenerationError as error:
-        if not done:
-            raise
-        raise GenerationError(f"behind the first {done} images: {error.message}") from error
+    batcher = generator.batcher
+    async with contextlib.aclosing(batcher.stream(asked.parts(generator.manifest, batcher.max_batch))) as stream:
+        async for images in stream:
+            yield images
 
 
 async def _body(begin: bytes, images: AsyncGenerator[NDArray[np.uint8], None]) -> AsyncGenerator[bytes, None]:

@@ -188,3 +188,39 @@ def test_a_request_that_leaves_during_bisection_is_not_computed_again(make_sessi
     session.drive(scenario)
     assert session.batches[0] == list(range(8))
     assert not {6, 7} & set(session.computed[8:])
+
+
+def test_a_long_request_gives_its_first_part_after_one_run_and_lets_others_in_between(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        rows = np.stack([np.arange(512), np.full(512, 0.5)], 1).astype(np.float32)
+        stream = batcher.stream((rows[i : i + 64], None) for i in range(0, 512, 64))
+        session.let_go(1)
+        first = await anext(stream)
+        assert np.array_equal(first, session.draw(rows[:64], None))
+        # The second run may have begun while the first part was handed over; it has one part only.
+        assert len(session.computed) <= 128
+        single = asyncio.create_task(session.ask(batcher, 5000, 1))
+        await asyncio.sleep(0)
+        session.let_go(2)
+        await single
+        assert 5000 in session.computed[: 3 * 64 + 1]
+        session.let_go()
+        rest = [part async for part in stream]
+        assert np.array_equal(np.concatenate([first, *rest]), session.draw(rows, None))
+
+    session.drive(scenario)
+
+
+def test_the_image_at_fault_is_told_by_its_place_in_a_long_request(make_session):
+    session = make_session(poison=frozenset({100}))
+
+    async def scenario(batcher: Batcher) -> None:
+        rows = np.stack([np.arange(192), np.full(192, 0.5)], 1).astype(np.float32)
+        stream = batcher.stream((rows[i : i + 64], None) for i in range(0, 192, 64))
+        assert len(await anext(stream)) == 64
+        with pytest.raises(GenerationError, match="image 100 could not be generated"):
+            await anext(stream)
+
+    session.drive(scenario)

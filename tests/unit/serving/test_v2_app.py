@@ -183,10 +183,8 @@ def test_a_failure_behind_the_beginning_cuts_a_binary_answer_off(application: An
     session.drive(scenario, max_batch=MAX_BATCH)
 
 
-@pytest.mark.parametrize(("poison", "words"), [(2, ["image 2 "]), (9, ["behind the first 8 images", "image 1 "])])
-def test_the_image_that_fails_is_named_where_nothing_was_sent(
-    application: Any, make_session: Any, poison: int, words: list[str]
-) -> None:
+@pytest.mark.parametrize("poison", [2, 9])
+def test_the_image_that_fails_is_named_where_nothing_was_sent(application: Any, make_session: Any, poison: int) -> None:
     session = make_session(poison=frozenset({poison}))
 
     async def scenario(client: httpx.AsyncClient) -> None:
@@ -194,8 +192,7 @@ def test_the_image_that_fails_is_named_where_nothing_was_sent(
         assert response.status_code == 500
         body = response.json()
         assert body["code"] == "generation_failed"
-        for word in words:
-            assert word in body["error"]
+        assert f"image {poison} could not be generated" in body["error"]
 
     session.drive(over_http(application, scenario), max_batch=MAX_BATCH)
 

@@ -1,0 +1,161 @@
+"""SIGTERM under load, and a worker that is killed: what was taken is finished, and nothing else is lost."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import time
+
+import numpy as np
+import psutil
+import pytest
+from asking import connect, held, idle, look, post, read_images, request_bytes, slow, until
+from trap_artifact import Direct, latents
+
+pytestmark = pytest.mark.slow
+
+EXIT_SECONDS = 10.0
+DRAIN = 4  # seconds, GAN_DRAIN of the service that a client holds up
+SHORT, LONG = 12, 256  # requests, and images of the one that streams
+WORK = 1.5  # seconds of what is under way when the signal comes, about
+
+
+def read_all(client: socket.socket) -> tuple[int, bytes]:
+    """Status and body of a response; fails when it is not complete."""
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, response.read()
+
+
+def seconds_to_exit(service, began: float) -> float:
+    service.process.wait(3 * EXIT_SECONDS)
+    return time.monotonic() - began
+
+
+def is_refused(service) -> bool:
+    try:
+        connect(service).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_was_taken_is_finished_and_nothing_else_is_taken(serve, trap_models, products_for, workers: int) -> None:
+    direct = Direct(trap_models / "small")
+    with (
+        serve(models=trap_models, default_model="small", workers=workers) as service,
+        contextlib.ExitStack() as opened,
+    ):
+        products = products_for(WORK / (LONG / 64 + 1))
+        first = products_for(2 * WORK)  # which the others wait for, in its worker
+        clients = [opened.enter_context(connect(service)) for _ in range(SHORT + 1)]
+        for i, client in enumerate(clients[:-1]):
+            client.sendall(request_bytes(slow(1, products if i else first)))
+        clients[-1].sendall(request_bytes(slow(LONG, products, format="ndjson")))
+        open_requests = SHORT + 1 + 1  # and the look itself
+        until(
+            lambda: look(service).total("bentoml_service_request_in_progress") == open_requests, "all have been taken"
+        )
+        idle_connection = opened.enter_context(connect(service))
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        with concurrent.futures.ThreadPoolExecutor(SHORT + 1) as pool:
+            answers = list(pool.map(read_all, clients))
+        until(lambda: is_refused(service), "new connections are refused")
+        with contextlib.suppress(ConnectionResetError):  # no worker had taken it up
+            assert idle_connection.recv(1) == b""
+        assert seconds_to_exit(service, began) < EXIT_SECONDS
+        for status, content in answers[:-1]:
+            assert status == 200
+            assert np.array_equal(read_images("npy", content).images, direct.by_latent(latents(1), [0]))
+        status, content = answers[-1]
+        assert status == 200
+        expected = direct.by_latent(latents(LONG), [0] * LONG)
+        assert np.array_equal(read_images("ndjson", content).images, expected)
+        assert "Traceback" not in service.log.read_text()
+
+
+def test_a_client_that_never_reads_holds_the_end_up_for_a_bounded_time(serve, trap_models) -> None:
+    with (
+        serve(models=trap_models, default_model="small", drain=DRAIN) as service,
+        connect(service, SO_RCVBUF=65536) as client,
+    ):
+        client.sendall(request_bytes({"model": "large", "n": 4096, "format": "npy"}))
+        assert client.recv(12) == b"HTTP/1.1 200"
+        with connect(service) as other:
+            other.sendall(request_bytes({"seed": 1, "format": "npy"}))
+            assert read_all(other)[0] == 200
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        assert seconds_to_exit(service, began) < EXIT_SECONDS
+
+
+def worker_of(service, clients: list[socket.socket]) -> list[int | None]:
+    """Which worker has each connection; None: not accepted yet."""
+    owners = {
+        connection.raddr.port: pid
+        for pid in service.workers()
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.raddr
+    }
+    return [owners.get(client.getsockname()[1]) for client in clients]
+
+
+def until_accepted(service, clients: list[socket.socket]) -> None:
+    until(lambda: None not in worker_of(service, clients), "all connections are accepted")
+
+
+def test_a_killed_worker_is_replaced_and_only_its_requests_fail(serve, trap_models, products_for) -> None:
+    direct = Direct(trap_models / "small")
+    with serve(models=trap_models, default_model="small", workers=2) as service, contextlib.ExitStack() as opened:
+        first = service.workers()
+        assert len(first) == 2
+        clients: list[socket.socket] = []
+        while len(set(worker_of(service, clients)) - {None}) < 2:
+            assert len(clients) < 500
+            clients += [opened.enter_context(connect(service)) for _ in range(8)]
+            for client in clients[-8:]:
+                client.sendall(request_bytes(slow(1, products_for(WORK))))
+            until_accepted(service, clients)
+        owners = worker_of(service, clients)
+        killed = first[0]
+        os.kill(killed, signal.SIGKILL)
+        answered, lost = 0, 0
+        for client, owner in zip(clients, owners, strict=True):
+            try:
+                status, content = read_all(client)
+            except (OSError, http.client.HTTPException):
+                assert owner == killed, "a request of the other worker was lost"
+                lost += 1
+                continue
+            assert status == 200
+            assert np.array_equal(read_images("npy", content).images, direct.by_latent(latents(1), [0]))
+            answered += 1
+        assert answered
+        assert lost
+        opened.close()
+
+        def is_replaced() -> bool:
+            now = service.workers()
+            return len(now) == 2 and killed not in now
+
+        until(is_replaced, "the worker is replaced")
+        (new,) = set(service.workers()) - set(first)
+
+        def new_one_answers() -> bool:
+            with connect(service) as client:
+                client.sendall(request_bytes({"seed": 3, "label": 0, "format": "npy"}))
+                until_accepted(service, [client])
+                owner = worker_of(service, [client])[0]
+                status, content = read_all(client)
+            assert status == 200
+            assert np.array_equal(read_images("npy", content).images, direct.by_seed([3], 0)[0])
+            return owner == new
+
+        until(new_one_answers, "the new worker answers")
+        idle(service)  # nothing of the killed one is left in the sums, which autoscalers follow
+        with held(service, 0.2):
+            assert post(service, {"n": 1}).status_code == 200
