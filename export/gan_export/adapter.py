@@ -63,11 +63,6 @@ class Convention:
     extras: tuple[tuple[str, Any], ...] = ()
     """Further arguments of forward, passed by name, always the same."""
 
-    @property
-    def label_dtype(self) -> torch.dtype | None:
-        """Type of the label argument; None without one."""
-        return {"ids": torch.int64, "one_hot": torch.float32, "one_hot_map": torch.float32}.get(self.label)
-
     def describe(self) -> str:
         """In words, on one line."""
         latent = f"latents {_LATENT_WORDS[self.latent_shape].format(z=self.latent_dim)}"

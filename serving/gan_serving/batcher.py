@@ -177,11 +177,6 @@ class Batcher:
                     job.future.exception()  # heard: the part before it failed already
                 self._drop(job)
 
-    async def finish(self) -> None:
-        """Wait until nothing is queued or being computed."""
-        while self._worker is not None and not self._worker.done():
-            await asyncio.wait([self._worker])
-
     def _add_waiting(self, images: int) -> None:
         self._waiting += images
         self.recorder.queued(self._waiting)

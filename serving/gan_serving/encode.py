@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +13,9 @@ from gan_client.types import Format
 from gan_export.artifact.sheet import sheet_pixels, to_picture
 
 from .batch import Batch
-from .negotiate import choose_format
 from .png import png_file
 from .stream_formats import STREAM_FORMATS
 
-__all__ = ["FORMATS", "Batch", "Encoded", "choose_format", "encode", "webp_options"]
-
-FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 _JPEG_QUALITY: Final = 90
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -68,25 +67,6 @@ class Plan:
     def first_seed(self) -> int | None:
         """The first image's seed; None when the request carried latents."""
         return None if self.every_seed is None else self.every_seed[0]
-
-    @cached_property
-    def _whole(self) -> Part:
-        return self.part(0, self.n)
-
-    @property
-    def seeds(self) -> list[int] | None:
-        """All seeds; None when the request carried latents."""
-        return self._whole.seeds
-
-    @property
-    def latents(self) -> NDArray[np.float32]:
-        """All latents (n, latent_dim), at once."""
-        return self._whole.latents
-
-    @property
-    def labels(self) -> NDArray[np.int64] | None:
-        """All labels (n,); None for an unconditional generator."""
-        return self._whole.labels
 
 
 def parse_request(body: bytes, max_n: int) -> GenerateRequest:

@@ -139,8 +139,7 @@ def test_two_thousand_malformed_requests(trapped, trap_models) -> None:
     assert after.images("failed") == before.images("failed")
     assert after.waiting == 0
     endpoints = after.values("endpoint")
-    assert endpoints <= {path for path in endpoints if path in ("all", "other", "/") or path in known(trapped)}
-    assert len(after.samples) < 2 * len(look(trapped).samples)
+    assert endpoints <= {"all", "other", "/"} | known(trapped), "a path that somebody asked for became a series"
     assert "Traceback" not in trapped.log.read_text()
 
 

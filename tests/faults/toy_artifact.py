@@ -43,7 +43,7 @@ def write_artifact(folder: Path, version: int = 0, *, name: str | None = None, f
     pixels = np.tanh(z.astype(np.float64) @ weights + bias).astype(np.float32).reshape(-1, 1, SIZE, SIZE)
     np.savez(folder / "golden.npz", z=z, pixels=pixels)
     golden = (folder / "golden.npz").read_bytes()
-    manifest = _manifest(name or folder.name, version, golden)
+    manifest = toy_manifest(name or folder.name, golden, version=version)
     graph = _graph(weights * np.float32(1.5) if forged else weights, bias, manifest.identity())
     return finish_artifact(folder, manifest, graph, pixels)
 
@@ -87,16 +87,30 @@ def images_of(folder: Path, seeds: list[int]) -> Any:
     return run_session(open_session(artifact, threads=1), draw(seeds, DIM, "normal").latents, None)[:, 0]
 
 
-def _manifest(name: str, version: int, golden: bytes) -> Manifest:
-    shape: list[int | str] = ["N", 1, SIZE, SIZE]
+def toy_manifest(
+    name: str,
+    golden: bytes,
+    *,
+    version: int = 0,
+    dim: int = DIM,
+    size: int = SIZE,
+    channels: int = 1,
+    class_names: list[str] | None = None,
+) -> Manifest:
+    """What is known of an artifact before its graph is there; `golden` is the content of golden.npz."""
+    shape: list[int | str] = ["N", channels, size, size]
+    inputs = [TensorSpec(name="z", dtype="float32", shape=["N", dim])]
+    if class_names is not None:
+        inputs.append(TensorSpec(name="label", dtype="int64", shape=["N"]))
+    mode = "L" if channels == 1 else "RGB"
     return Manifest(
         name=name,
         family="test/toy",
         hyperparameters={"version": version},
-        latent=LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER),
-        class_names=None,
-        image=ImageSpec(height=SIZE, width=SIZE, channels=1, mode="L", value_range=(-1.0, 1.0)),
-        inputs=[TensorSpec(name="z", dtype="float32", shape=["N", DIM])],
+        latent=LatentSpec(dim=dim, distribution="normal", sampler=SAMPLER),
+        class_names=class_names,
+        image=ImageSpec(height=size, width=size, channels=channels, mode=mode, value_range=(-1.0, 1.0)),
+        inputs=inputs,
         outputs=[
             TensorSpec(name="image", dtype="uint8", shape=shape),
             TensorSpec(name="pixels", dtype="float32", shape=shape),

@@ -16,23 +16,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from toy_artifact import GOLDEN_IMAGES, finish_artifact
+from toy_artifact import GOLDEN_IMAGES, finish_artifact, toy_manifest
 
-from gan_export.artifact import (
-    SAMPLER,
-    ImageSpec,
-    LatentSpec,
-    Manifest,
-    Properties,
-    Provenance,
-    TensorSpec,
-    Variant,
-    draw,
-    load_artifact,
-    open_session,
-    run_session,
-)
-from gan_export.artifact.golden import golden_entry
+from gan_export.artifact import draw, load_artifact, open_session, run_session
 from gan_export.artifact.manifest import IDENTITY_KEY
 
 DIM: Final = 8
@@ -57,27 +43,9 @@ def write_trap(folder: Path, *, size: int = 8, channels: int = 1, version: int =
     pixels = flat.astype(np.float32).reshape(-1, channels, size, size)
     np.savez(folder / "golden.npz", z=drawn.latents, label=drawn.labels, pixels=pixels)
     shape: list[int | str] = ["N", channels, size, size]
-    manifest = Manifest(
-        name=folder.name,
-        family="test/trap",
-        hyperparameters={"version": version},
-        latent=LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER),
-        class_names=CLASSES,
-        image=ImageSpec(
-            height=size, width=size, channels=channels, mode="L" if channels == 1 else "RGB", value_range=(-1.0, 1.0)
-        ),
-        inputs=[
-            TensorSpec(name="z", dtype="float32", shape=["N", DIM]),
-            TensorSpec(name="label", dtype="int64", shape=["N"]),
-        ],
-        outputs=[
-            TensorSpec(name="image", dtype="uint8", shape=shape),
-            TensorSpec(name="pixels", dtype="float32", shape=shape),
-        ],
-        provenance=Provenance(source_sha256="0" * 64, weights="raw", training={}, packages={}),
-        properties=Properties(deterministic=True, batch_invariant=True),
-        golden=golden_entry((folder / "golden.npz").read_bytes()),
-        variants=[Variant(name="fp32", file="generator.onnx", sha256="0" * 64, images_per_second={})],
+    golden = (folder / "golden.npz").read_bytes()
+    manifest = toy_manifest(
+        folder.name, golden, version=version, dim=DIM, size=size, channels=channels, class_names=CLASSES
     )
     return finish_artifact(folder, manifest, _graph(weights, classes, shape, manifest.identity()), pixels)
 

@@ -4,14 +4,17 @@ import base64
 import io
 import json
 import zipfile
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from gan_client.types import GenerateResponse
+from gan_client.types import Format, GenerateResponse
 from gan_export.artifact.sheet import to_picture
-from gan_serving.encode import FORMATS, Batch, choose_format, encode
+from gan_serving.batch import Batch
+from gan_serving.encode import encode
+from gan_serving.negotiate import choose_format
 from gan_serving.png import png_files
 
 MEDIA_TYPES = {
@@ -23,6 +26,7 @@ MEDIA_TYPES = {
     "zip": "application/zip",
     "ndjson": "application/x-ndjson",
 }
+FORMATS = get_args(Format)
 MARGIN = 2  # pixels
 LARGEST_PNG = 1.15  # of Pillow's size
 JPEG_ERROR = 3.0  # mean absolute error that quality 90 leaves of a smooth picture

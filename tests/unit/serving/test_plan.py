@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from gan_export.artifact import ImageSpec, Manifest, draw
-from gan_serving.encode import Batch, encode
+from gan_serving.batch import Batch
+from gan_serving.encode import encode
 from gan_serving.errors import InvalidRequestError
 from gan_serving.negotiate import format_of
-from gan_serving.plan import Plan, make_plan, parse_request
+from gan_serving.plan import Part, Plan, make_plan, parse_request
 
 MAX_N = 100
 LAST_SEED = 2**53 - 1
@@ -27,6 +28,11 @@ MakeManifestFn = Callable[..., Manifest]
 @pytest.fixture(scope="module")
 def digits(make_manifest: MakeManifestFn) -> Manifest:
     return make_manifest([str(i) for i in range(10)])
+
+
+def whole(plan: Plan) -> Part:
+    """All of a plan at once."""
+    return plan.part(0, len(plan))
 
 
 def plan_of(body: Any, manifest: Manifest) -> Plan:
@@ -52,22 +58,22 @@ def plan_of(body: Any, manifest: Manifest) -> Plan:
 def test_seeds(digits: Manifest, body: dict[str, Any], seeds: list[int]):
     plan = plan_of(body, digits)
     drawn = draw(seeds, 3, "normal", classes=10)
-    assert plan.seeds == seeds
+    assert whole(plan).seeds == seeds
     assert len(plan) == len(seeds)
-    assert np.array_equal(plan.latents, drawn.latents)
-    assert plan.labels is not None
+    assert np.array_equal(whole(plan).latents, drawn.latents)
+    assert whole(plan).labels is not None
     if "label" not in body:
-        assert np.array_equal(plan.labels, drawn.labels)
+        assert np.array_equal(whole(plan).labels, drawn.labels)
 
 
 @pytest.mark.parametrize("body", [b"", {}, {"n": 1}, {"n": None, "seed": None}, {"n": MAX_N}])
 def test_without_a_seed_every_request_draws_its_own(digits: Manifest, body: Any):
     first, second = plan_of(body, digits), plan_of(body, digits)
-    assert first.seeds is not None
-    assert second.seeds is not None
-    assert first.seeds[0] != second.seeds[0]  # by chance equal once in 2**53
-    assert first.seeds == list(range(first.seeds[0], first.seeds[0] + len(first)))
-    assert first.seeds[-1] <= LAST_SEED
+    assert whole(first).seeds is not None
+    assert whole(second).seeds is not None
+    assert whole(first).seeds[0] != whole(second).seeds[0]  # by chance equal once in 2**53
+    assert whole(first).seeds == list(range(whole(first).seeds[0], whole(first).seeds[0] + len(first)))
+    assert whole(first).seeds[-1] <= LAST_SEED
 
 
 @pytest.mark.parametrize(
@@ -88,31 +94,31 @@ def test_without_a_seed_every_request_draws_its_own(digits: Manifest, body: Any)
 )
 def test_labels(make_manifest: MakeManifestFn, names, label, n: int, expected: list[int]):
     plan = plan_of({"seed": 1, "n": n, "label": label}, make_manifest(names))
-    assert plan.labels is not None
-    assert plan.labels.dtype == np.int64
-    assert plan.labels.tolist() == expected
+    assert whole(plan).labels is not None
+    assert whole(plan).labels.dtype == np.int64
+    assert whole(plan).labels.tolist() == expected
 
 
 def test_an_unconditional_model_has_no_labels(make_manifest: MakeManifestFn):
     manifest = make_manifest(distribution="uniform", dim=5)
     plan = plan_of({"seed": 1, "n": 2}, manifest)
-    assert plan.labels is None
-    assert np.array_equal(plan.latents, draw([1, 2], 5, "uniform").latents)
-    assert plan_of({"latents": [[0] * 5]}, manifest).labels is None
+    assert whole(plan).labels is None
+    assert np.array_equal(whole(plan).latents, draw([1, 2], 5, "uniform").latents)
+    assert whole(plan_of({"latents": [[0] * 5]}, manifest)).labels is None
 
 
 def test_latents_are_used_as_they_are(digits: Manifest):
     rows = [[0.1, -2, 3e38], [0, 1e-40, -3.4028234e38]]
     plan = plan_of({"latents": rows, "label": [1, 2]}, digits)
-    assert plan.seeds is None
-    assert plan.latents.dtype == np.float32
-    assert np.array_equal(plan.latents, np.array(rows, np.float32))
+    assert whole(plan).seeds is None
+    assert whole(plan).latents.dtype == np.float32
+    assert np.array_equal(whole(plan).latents, np.array(rows, np.float32))
 
 
 def test_truncation(digits: Manifest):
     for truncation in (0.5, 1, 10):
         plan = plan_of({"seed": 1, "n": 50, "truncation": truncation}, digits)
-        assert np.array_equal(plan.latents, draw(range(1, 51), 3, "normal", truncation=truncation).latents)
+        assert np.array_equal(whole(plan).latents, draw(range(1, 51), 3, "normal", truncation=truncation).latents)
 
 
 PARTED = [
@@ -133,15 +139,15 @@ def test_the_parts_of_a_plan_are_the_plan(digits: Manifest, body: dict[str, Any]
     parts = list(plan.chunks(size))
     assert [len(part.latents) for part in parts[:-1]] == [size] * (len(parts) - 1)
     assert 1 <= len(parts[-1].latents) <= size
-    assert np.array_equal(np.concatenate([part.latents for part in parts]), plan.latents)
+    assert np.array_equal(np.concatenate([part.latents for part in parts]), whole(plan).latents)
     assert all(part.latents.dtype == np.float32 for part in parts)
-    assert plan.labels is not None
+    assert whole(plan).labels is not None
     labels = [part.labels for part in parts if part.labels is not None]
-    assert np.array_equal(np.concatenate(labels), plan.labels)
+    assert np.array_equal(np.concatenate(labels), whole(plan).labels)
     assert all(part.dtype == np.int64 for part in labels)
     seeds = [seed for part in parts for seed in part.seeds or []]
-    assert seeds == (plan.seeds or [])
-    assert plan.first_seed == (plan.seeds[0] if plan.seeds else None)
+    assert seeds == (whole(plan).seeds or [])
+    assert plan.first_seed == (whole(plan).seeds[0] if whole(plan).seeds else None)
 
 
 def test_a_part_in_the_middle(make_manifest: MakeManifestFn):
