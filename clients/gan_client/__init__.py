@@ -5,8 +5,14 @@ from gan_client import GanClient
 with GanClient() as client:
     images = client.generate(16, label=7, seed=123)
     images.grid().save("sevens.png")
+
+`AsyncGanClient` is the same for asyncio. `gan_client.errors` draws the tree of errors; `gan_client.types` has the
+bodies of all requests and responses.
 """
 
+from .aclient import AsyncGanClient
+from .answers import Health
+from .astream import AsyncImageStream
 from .client import GanClient
 from .errors import (
     ConnectionFailedError,
@@ -24,24 +30,35 @@ from .errors import (
     UnavailableError,
     UnexpectedResponseError,
 )
-from .exchange import Health
 from .images import Generation, Image
-from .types import ModelInfo
+from .raw import RawResponse
+from .rendered import Animation, Frames, Latents, Rendered
+from .stream import ImageStream
+from .types import ModelDetail, ModelInfo
 
 __all__ = [
+    "Animation",
+    "AsyncGanClient",
+    "AsyncImageStream",
     "ConnectionFailedError",
     "DeadlineExceededError",
+    "Frames",
     "GanClient",
     "GanError",
     "Generation",
     "Health",
     "Image",
+    "ImageStream",
     "InternalServerError",
     "InvalidArgumentError",
     "InvalidRequestError",
+    "Latents",
+    "ModelDetail",
     "ModelInfo",
     "NotFoundError",
     "QueueFullError",
+    "RawResponse",
+    "Rendered",
     "RequestTooLargeError",
     "ServiceDeadlineError",
     "StatusError",

@@ -10,13 +10,23 @@ CONNECT_TIMEOUT: Final = 5.0  # for one try: an address that swallows packets is
 DEFAULT_MAX_RETRIES: Final = 2
 MAX_RETRIES: Final = 100
 RETRIED_STATUSES: Final = frozenset({429, 502, 503, 504})
+MAX_CONNECTIONS: Final = 64  # of one client: a batch of the service; further calls wait for one to be free
+KEEP_ALIVE: Final = 4.0  # of an idle connection: less than the 5 s after which uvicorn, and so the service, closes it
 BACKOFF_MIN: Final = 0.5
 BACKOFF_MAX: Final = 8.0
 RETRY_AFTER_JITTER: Final = 0.1  # share of Retry-After that is added at random, so that callers don't return as one
 
+STREAM_CHUNK: Final = 256  # images of one request of a stream
+STREAM_AHEAD: Final = 2  # requests of a stream that are under way at once
+MAX_AHEAD: Final = 64
+
 MAX_IMAGES: Final = 100_000  # of one call; the service's own limit (GAN_MAX_N) is usually far lower
 MAX_TRUNCATION: Final = 10.0
 MAX_COLUMNS: Final = 1000
+MAX_QUALITY: Final = 100
+MIN_STEPS: Final = 2  # frames from one key point of an interpolation to the next
+MAX_STEPS: Final = 240
+MAX_FPS: Final = 60
 GRID_PADDING: Final = 2  # pixels between the images of a contact sheet
 
 # What an answer may make this process hold, whoever sent it.

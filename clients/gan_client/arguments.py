@@ -1,22 +1,15 @@
-"""Arguments of a call: checked before anything is sent, and made into a `GenerateRequest`."""
+"""Arguments of a call, each checked by itself before anything is sent."""
 
 from __future__ import annotations
 
 import contextlib
 import operator
-import secrets
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final, SupportsFloat, SupportsIndex, TypeAlias
+from typing import Final, SupportsFloat, SupportsIndex, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError
-
 from ._constants import MAX_IMAGES, MAX_TRUNCATION
-from .errors import InvalidArgumentError, fault
-from .types import SEED_LIMIT, GenerateRequest
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+from .errors import InvalidArgumentError
+from .types import SEED_LIMIT
 
 Label: TypeAlias = int | str
 """Class id, or class name."""
@@ -108,79 +101,3 @@ def key_text(value: str) -> str:
             param="api_key",
         )
     return key
-
-
-def _rows(latents: ArrayLike) -> list[list[float]]:
-    import numpy as np
-
-    try:
-        array = np.asarray(latents, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"latents are not rows of numbers: {error}", param="latents") from error
-    if array.ndim != 2 or 0 in array.shape:
-        raise InvalidArgumentError(
-            f"latents have shape {array.shape}: it must be (n, latent_dim), both at least 1", param="latents"
-        )
-    if not np.isfinite(array).all():
-        raise InvalidArgumentError("latents hold NaN or infinity: all must be finite numbers", param="latents")
-    rows: list[list[float]] = array.tolist()
-    return rows
-
-
-def generate_request(
-    n: int | None,
-    label: Label | Iterable[Label] | None,
-    seed: int | None,
-    seeds: Sequence[int] | None,
-    latents: ArrayLike | None,
-    truncation: float | None,
-    model: str | None,
-) -> GenerateRequest:
-    """The body of `POST /generate`, with n filled in, and the seed unless `seeds` or `latents` are given.
-
-    The seed is chosen here, before the first try, so that a retry can't give other images. n is the number of
-    seeds, latents or labels where those are lists, else 1. Raises InvalidArgumentError.
-    """
-    given = [name for name, value in (("seed", seed), ("seeds", seeds), ("latents", latents)) if value is not None]
-    if len(given) > 1:
-        raise InvalidArgumentError(f"{' and '.join(given)} are given: give one of them", param=given[1])
-    rows = None if latents is None else _rows(latents)
-    each = None if seeds is None else [integer("seeds", value, 0, SEED_LIMIT - 1) for value in seeds]
-    labels: Label | list[Label] | None
-    if label is None or isinstance(label, str) or not isinstance(label, Iterable):
-        labels = None if label is None else label_of(label)
-    else:
-        labels = [label_of(value) for value in label]
-
-    lists: dict[str, Sequence[object] | None]
-    lists = {"seeds": each, "latents": rows, "label": labels if isinstance(labels, list) else None}
-    sizes = {name: len(values) for name, values in lists.items() if values is not None}
-    count = image_count(n if n is not None else next(iter(sizes.values()), 1))
-    for name, size in sizes.items():
-        if size != count:
-            raise InvalidArgumentError(f"{name} has {size} entries: for n = {count} give {count}", param=name)
-    if seed is not None:
-        seed = seed_number(seed, count)
-    elif each is None and rows is None:
-        seed = secrets.randbelow(SEED_LIMIT - count)
-    try:
-        return GenerateRequest(
-            model=None if model is None else name_of("model", model),
-            n=count,
-            seed=seed,
-            seeds=each,
-            label=labels,
-            latents=rows,
-            truncation=None if truncation is None else truncation_bound(truncation),
-            format="zip",
-        )
-    except ValidationError as error:
-        raise InvalidArgumentError(f"the request is not valid: {fault(error)}") from error
-
-
-def expected_seeds(request: GenerateRequest) -> list[int | None]:
-    """The seed each image of the answer must have; None for images drawn from latents."""
-    count = request.n or 1
-    if request.seeds is not None:
-        return list(request.seeds)
-    return [None if request.seed is None else request.seed + i for i in range(count)]

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
-import os
-import random
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from . import exchange as exchanges
-from . import retry
-from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
-from .arguments import Label, generate_request, integer, key_text, positive, service_url
-from .errors import GanError
-from .exchange import Exchange, Health
-from .images import Generation
-from .types import ModelInfo
+from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
+from .arguments import Label
+from .calls import Blocking, BlockingRaw, Calls, ModelCalls
+from .exchange import Exchange
+from .line import Line, Options, address
+from .raw import RawResponse
+from .stream import ImageStream, StreamPlan
 
 if TYPE_CHECKING:
     import httpx
-    from numpy.typing import ArrayLike
 
 _T = TypeVar("_T")
 
 
-class GanClient:
+class _Results(Blocking):
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
+        return self._line.ask(build()).parse()
+
+
+class _Raw(BlockingRaw):
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
+        return self._line.ask(build())
+
+
+class Models(ModelCalls, _Results):
+    """The generators of a service: `client.models`."""
+
+
+class RawModels(ModelCalls, _Raw):
+    """The calls of `client.models`, each returning a `RawResponse`."""
+
+
+class RawCalls(Calls, _Raw):
+    """The calls of a client, each returning a `RawResponse`: `client.with_raw_response`."""
+
+    @property
+    def models(self) -> RawModels:
+        """The generators of the service."""
+        return RawModels(self._line)
+
+
+class GanClient(Calls, _Results):
     """Asks a Ganworks service for images.
 
         with GanClient("http://localhost:3000") as client:
@@ -53,62 +82,80 @@ class GanClient:
         Raises:
             InvalidArgumentError: a value is out of its range.
         """
-        self.base_url = service_url(base_url or os.environ.get("GAN_URL") or DEFAULT_URL)
+        url, headers = address(base_url, api_key)
+        super().__init__(Line.open(url, headers, Options(timeout, max_retries), transport))
+
+    @property
+    def base_url(self) -> str:
         """The service's URL, without a slash at its end."""
-        self._timeout = positive("timeout", timeout, MAX_TIMEOUT)
-        self._max_retries = integer("max_retries", max_retries, 0, MAX_RETRIES)
-        headers = {"User-Agent": "gan-client"}
-        key = api_key if api_key is not None else os.environ.get("GAN_API_KEY") or None
-        if key is not None:
-            headers["Authorization"] = f"Bearer {key_text(key)}"
-        # httpx takes longer to import than all the rest: `gan-client --help` doesn't wait for it.
-        from .transport import HttpTransport
+        return self._line.url
 
-        self._transport = HttpTransport(self.base_url, headers, transport)
+    @property
+    def models(self) -> Models:
+        """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
+        return Models(self._line)
 
-    def generate(
+    @property
+    def with_raw_response(self) -> RawCalls:
+        """The same calls, each returning a `RawResponse` with status, headers, bytes and timing.
+
+        An error status is returned like any other: `parse()` raises for it.
+        """
+        return RawCalls(self._line)
+
+    def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
+        """A client that behaves otherwise and shares this one's connections; closing either closes them.
+
+        Args:
+            timeout: as for GanClient; unchanged when None.
+            max_retries: as for GanClient; unchanged when None.
+
+        Raises:
+            InvalidArgumentError: a value is out of its range.
+        """
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__ |= self.__dict__
+        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
+        return other
+
+    def stream(
         self,
-        n: int | None = None,
+        n: int,
         label: Label | Iterable[Label] | None = None,
         *,
         seed: int | None = None,
-        seeds: Sequence[int] | None = None,
-        latents: ArrayLike | None = None,
         truncation: float | None = None,
         model: str | None = None,
-    ) -> Generation:
-        """Draw images. The same seed, label and generator give the same image, to the byte.
+        chunk: int = STREAM_CHUNK,
+        ahead: int = STREAM_AHEAD,
+    ) -> ImageStream:
+        """Draw any number of images, one after the other, in constant memory.
+
+            with client.stream(100_000, label=itertools.cycle(range(10)), seed=0) as images:
+                for image in images:
+                    ...
+
+        Images are asked for in chunks; `timeout` and `max_retries` hold for each chunk. A stream that broke off can
+        be continued: `stream.seed + stream.done` is the seed of the next image.
 
         Args:
-            n: number of images, 1 to the service's limit; by default the number of `seeds`, `latents` or
-                labels, else 1.
-            label: class id (0, 1, ...) or class name for all images, or one for each; drawn from each image's
-                seed when None.
-            seed: image i has seed + i, 0 <= seed < 2**53; chosen at random here when None, so that a retry
-                gives the same images.
-            seeds: one seed for each image, instead of `seed`.
-            latents: finite numbers (n, latent_dim), instead of seeds.
+            n: number of images, 1 or more.
+            label: class id or class name for all images, or an iterable with one for each, which is read as it is
+                needed and may be longer; drawn from each image's seed when None.
+            seed: image i has seed + i, 0 <= seed and seed + n <= 2**53; chosen at random here when None.
             truncation: cut normal latents to [-t, t], 0 < t <= 10.
-            model: name of the generator; may be left out when the service has exactly one.
+            model: name of the generator; when None, the one that `models.list()` marks as default.
+            chunk: images of one request, 1 to the service's limit.
+            ahead: requests that are under way at once, 1 to 64.
 
         Raises:
-            InvalidArgumentError: an argument is out of its range; nothing was sent.
-            GanError: any of its kinds; `gan_client.errors` draws the tree.
+            InvalidArgumentError: an argument is out of its range.
         """
-        request = generate_request(n, label, seed, seeds, latents, truncation, model)
-        return self._call(exchanges.generate(request))
-
-    def models(self) -> list[ModelInfo]:
-        """The generators that the service has loaded. Raises GanError."""
-        return self._call(exchanges.models())
-
-    def health(self) -> Health:
-        """Whether the service is ready, asked once. Raises GanError if there is no service to be asked."""
-        return self._call(exchanges.health())
+        return ImageStream(self._line, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     def close(self) -> None:
         """Release the connections; further calls fail."""
-        self._transport.close()
+        self._line.transport.close()
 
     def __enter__(self) -> Self:
         return self
@@ -119,23 +166,4 @@ class GanClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"GanClient({self.base_url!r})"
-
-    def _call(self, exchange: Exchange[_T]) -> _T:
-        deadline = retry.Deadline(self._timeout)
-        tries = 0
-        while True:
-            tries += 1
-            try:
-                return exchange.read(self._transport.send(exchange, deadline), self.base_url)
-            except GanError as error:
-                wait = retry.pause(
-                    error,
-                    tries=tries,
-                    max_retries=self._max_retries if exchange.retried else 0,
-                    remaining=deadline.remaining,
-                    draw=random.random(),
-                )
-                if wait is None:
-                    raise
-            time.sleep(wait)
+        return f"{type(self).__name__}({self.base_url!r})"

@@ -1,6 +1,7 @@
-"""Each call of the service as data: what is sent, and how its answer is read. No I/O here.
+"""One call of the service as data: what is sent, and how its answer is read. No I/O here.
 
-A sync and an async client differ in how bytes travel and in how they wait; both run these same exchanges.
+The synchronous and the asynchronous client differ in how bytes travel and in how they wait; both run these same
+exchanges, which `calls` defines.
 """
 
 from __future__ import annotations
@@ -15,12 +16,11 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from .archive import MalformedAnswerError, read_archive
-from .arguments import expected_seeds
-from .errors import StatusError, UnexpectedResponseError, fault, one_line, status_error
-from .images import Generation, Image
+from ._constants import RETRIED_STATUSES
+from .archive import MalformedAnswerError
+from .errors import StatusError, UnexpectedResponseError, one_line, status_error
 from .retry import parse_retry_after
-from .types import ErrorBody, GenerateRequest, ModelInfo, ModelList
+from .types import ErrorBody
 
 _T = TypeVar("_T")
 
@@ -43,22 +43,12 @@ class Answer:
     @property
     def kind(self) -> str:
         """Status and content type, for messages, e.g. `200 text/html`."""
-        content_type = self.headers.get("content-type", "").partition(";")[0].strip()
-        return f"{self.status} {content_type}".strip()
+        return f"{self.status} {self.media_type}".strip()
 
-
-@dataclass(frozen=True)
-class Health:
-    """What `GET /readyz` said; true if the service is ready."""
-
-    ready: bool
-    """Whether the service accepts requests."""
-
-    status: int
-    """The HTTP status: 200 or 503."""
-
-    def __bool__(self) -> bool:
-        return self.ready
+    @property
+    def media_type(self) -> str:
+        """The content type without its parameters, in lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True)
@@ -89,6 +79,15 @@ class Exchange(Generic[_T]):
         request_id = echoed if re.fullmatch(r"[!-~]{1,128}", echoed) else self.request_id
         return Answer(status, headers, body, request_id)
 
+    def passing_failure(self, answer: Answer, url: str) -> StatusError | None:
+        """The error that another try may cure, if the answer is one."""
+        if answer.status in self.successes or answer.status not in RETRIED_STATUSES:
+            return None
+        try:
+            return _read_error(answer, url)
+        except MalformedAnswerError:
+            return None
+
     def read(self, answer: Answer, url: str) -> _T:
         """The result. Raises StatusError, or UnexpectedResponseError if the answer is not the contract."""
         try:
@@ -103,49 +102,6 @@ class Exchange(Generic[_T]):
                 request_id=answer.request_id,
             ) from reason
         raise error
-
-
-def generate(request: GenerateRequest) -> Exchange[Generation]:
-    """`POST /generate`; `request.format` must be `zip`."""
-
-    def read(answer: Answer) -> Generation:
-        if not answer.body.startswith(b"PK"):
-            raise MalformedAnswerError(f"{answer.kind} where a zip archive was due")
-        index, pngs = read_archive(answer.body)
-        seeds, due = [image.seed for image in index.images], expected_seeds(request)
-        if len(seeds) != len(due):
-            raise MalformedAnswerError(f"an archive of {len(seeds)} images where {len(due)} were due")
-        if seeds != due:
-            raise MalformedAnswerError("an archive with images of other seeds than were asked for")
-        images = [
-            Image(png, entry.seed, entry.label, entry.label_name) for png, entry in zip(pngs, index.images, strict=True)
-        ]
-        return Generation(images, model=index.model, request_id=answer.request_id)
-
-    return Exchange("POST", "/generate", read, body=request.model_dump_json(exclude_none=True).encode())
-
-
-def models() -> Exchange[list[ModelInfo]]:
-    """`GET /models`."""
-
-    def read(answer: Answer) -> list[ModelInfo]:
-        try:
-            return ModelList.model_validate_json(answer.body).models
-        except ValidationError as error:
-            raise MalformedAnswerError(f"{answer.kind} where a list of models was due ({fault(error)})") from error
-
-    return Exchange("GET", "/models", read)
-
-
-def health() -> Exchange[Health]:
-    """`GET /readyz`: one try, since the question is about now."""
-
-    def read(answer: Answer) -> Health:
-        if answer.status == HTTPStatus.OK and "html" in answer.kind:
-            raise MalformedAnswerError(f"{answer.kind} where readiness was due")
-        return Health(ready=answer.status == HTTPStatus.OK, status=answer.status)
-
-    return Exchange("GET", "/readyz", read, successes=frozenset({200, 503}), retried=False)
 
 
 def _read_error(answer: Answer, url: str) -> StatusError:

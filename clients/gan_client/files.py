@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from .errors import GanError
 
 _LONGEST_SLUG: Final = 40
 
@@ -48,3 +51,58 @@ def write_all(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
     return [final for _, final in staged]
+
+
+def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: str) -> list[Path]:
+    """`write_all` for a person: a file that is there with other content is replaced only with `force`.
+
+    `other` says which option names another place. Raises GanError, in which case nothing was replaced.
+    """
+    try:
+        taken = [] if force else [name for name, content in contents.items() if _differs(directory / name, content)]
+        if taken:
+            more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
+            raise GanError(
+                f"{directory / taken[0]}{more} is there with other content: --force replaces it, {other} names "
+                "another place"
+            )
+        return write_all(directory, contents)
+    except OSError as error:
+        raise GanError(
+            f"can't write to {directory}: {error.strerror or error}; give another place with {other}"
+        ) from error
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Whether something else than `content` is at `path`."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return False
+    return not path.is_file() or size != len(content) or path.read_bytes() != content
+
+
+def free_name(directory: Path, name: str, content: bytes) -> str:
+    """`name`, or `name` with the first number from 2 under which `directory` has nothing else than `content`."""
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a name, not a path
+    candidate, number = name, 1
+    while _differs(directory / candidate, content):
+        number += 1
+        candidate = f"{stem}-{number}{suffix}"
+    return candidate
+
+
+def refuse_unwritable(path: Path, other: str) -> None:
+    """Find out that nothing can be written into the folder `path` before the service works for nothing.
+
+    Raises GanError; `other` is the option that names another place.
+    """
+    try:
+        there = next((each for each in (path, *path.parents) if each.exists()), Path())
+        reason = "" if there.is_dir() else f"{there} is not a folder"
+        if not reason and not os.access(there, os.W_OK | os.X_OK):
+            reason = f"no permission to write to {there}"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise GanError(f"can't write to {path}: {reason}; give another place with {other}")

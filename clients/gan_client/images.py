@@ -13,6 +13,7 @@ from ._constants import GRID_PADDING, MAX_COLUMNS
 from .arguments import integer
 from .errors import InvalidArgumentError, UnexpectedResponseError
 from .files import image_name, write_all
+from .pixels import plain_pixels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,9 @@ class Image:
         """The image as uint8 (H, W, C), C = 1 (grey) or 3 (RGB); a new array at every call."""
         import numpy as np
 
+        plain = plain_pixels(self.png)
+        if plain is not None:
+            return plain
         pixels = np.array(self.pil(), dtype=np.uint8)  # (H, W) or (H, W, 3)
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 

@@ -1,13 +1,17 @@
-"""Labels as people write them on a command line."""
+"""Labels and seeds as people write them on a command line."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, cycle, islice
+from typing import TypeVar
 
-from .arguments import Label, label_of
+from ._constants import MAX_IMAGES
+from .arguments import Label, label_of, seed_number
 from .errors import InvalidArgumentError
+
+_T = TypeVar("_T")
 
 
 def parse_label(text: str) -> Label:
@@ -19,30 +23,81 @@ def parse_label(text: str) -> Label:
     return label_of(int(stripped) if re.fullmatch(r"[+-][0-9]{1,18}", stripped) else stripped)
 
 
-def parse_labels(text: str, n: int) -> list[Label]:
-    """`n` labels, in turn from a list like `0-9`, `0,3,5` or `cat,dog,4-6`. Raises InvalidArgumentError."""
-    spans = [_span(part.strip(), text) for part in text.split(",")]
-    return list(islice(cycle(chain.from_iterable(spans)), n))
+def parse_labels(text: str, n: int | None = None) -> list[Label]:
+    """The labels of a list like `0-9`, `0,3,5` or `cat,dog,4-6`: each once, or `n` of them in turn.
+
+    Raises InvalidArgumentError.
+    """
+    spans: list[Sequence[Label]] = []
+    for part in _parts(text):
+        if not part:
+            raise InvalidArgumentError(
+                f"labels is {text!r}: give ids or class names such as 0-9 or 0,3,5, none of them empty",
+                param="labels",
+            )
+        spans.append(_span(part, "labels") or [parse_label(part)])
+    once = chain.from_iterable(spans)
+    return _bounded("labels", once) if n is None else list(islice(cycle(once), n))
 
 
-def _span(part: str, text: str) -> Iterable[Label]:
-    if not part:
-        raise InvalidArgumentError(
-            f"labels is {text!r}: give ids or class names such as 0-9 or 0,3,5, none of them empty",
-            param="labels",
-        )
-    ends = re.fullmatch(r"([0-9]{1,9})-([0-9]{1,9})", part)
-    if ends is None:
-        return [parse_label(part)]
-    first, last = int(ends[1]), int(ends[2])
-    if first > last:
-        raise InvalidArgumentError(f"labels has {part!r}: a range goes upwards, {last}-{first}", param="labels")
-    return range(first, last + 1)
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of a list like `1,5,9` or `0-15,40`, in its order. Raises InvalidArgumentError."""
+    spans: list[Sequence[int]] = []
+    for part in _parts(text):
+        if not re.fullmatch(r"[0-9]{1,16}(-[0-9]{1,16})?", part):
+            raise InvalidArgumentError(
+                f"seeds is {text!r}: give whole numbers from 0 such as 1,5,9 or 0-15", param="seeds"
+            )
+        spans.append(_span(part, "seeds") or [int(part)])
+    return [seed_number(seed) for seed in _bounded("seeds", chain.from_iterable(spans))]
+
+
+def class_ids(labels: Iterable[Label], class_names: Sequence[str], model: str) -> list[int]:
+    """The class id of each label, a class's name before its number, as the service reads them.
+
+    Raises InvalidArgumentError for a label that is no class of `model`.
+    """
+    by_name = {name: index for index, name in reversed(list(enumerate(class_names)))}
+    found = []
+    for label in labels:
+        index = by_name.get(label) if isinstance(label, str) else label
+        if index is None and re.fullmatch(r"[0-9]{1,9}", str(label)):
+            index = int(label)
+        if index is None or index >= len(class_names):
+            raise InvalidArgumentError(
+                f"label {label!r} is not a class of {model!r}: give 0 to {len(class_names) - 1} or a class name",
+                param="label",
+            )
+        found.append(index)
+    return found
 
 
 def ranges(numbers: Iterable[int]) -> str:
     """The distinct numbers in order, runs shortened: `0-2,5`."""
     return ",".join(_spans(sorted(set(numbers))))
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _span(part: str, param: str) -> range | None:
+    """The numbers of `3-7`; None for anything else."""
+    ends = re.fullmatch(r"([0-9]{1,16})-([0-9]{1,16})", part)
+    if ends is None:
+        return None
+    first, last = int(ends[1]), int(ends[2])
+    if first > last:
+        raise InvalidArgumentError(f"{param} has {part!r}: a range goes upwards, {last}-{first}", param=param)
+    return range(first, last + 1)
+
+
+def _bounded(param: str, values: Iterable[_T]) -> list[_T]:
+    """All `values`, at most as many as one call may have images."""
+    found = list(islice(values, MAX_IMAGES + 1))
+    if len(found) > MAX_IMAGES:
+        raise InvalidArgumentError(f"{param} has over {MAX_IMAGES} entries: give {MAX_IMAGES} at most", param=param)
+    return found
 
 
 def _spans(numbers: list[int]) -> Iterator[str]:

@@ -1,56 +1,150 @@
-"""What `gan-client sample` leaves behind: the files, and the words about them."""
+"""What `gan-client` leaves behind: the files, and the words about them."""
 
 from __future__ import annotations
 
+import io
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from . import labels
-from .errors import GanError, one_line
-from .files import write_all
-from .images import Generation
+from . import files, labels
+from .errors import GanError, InvalidArgumentError, one_line
+from .images import Generation, Image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+    from .rendered import Animation, Frames
+
+
+class MadeFile(Protocol):
+    """A file of the service: `Rendered`, `Animation`."""
+
+    @property
+    def data(self) -> bytes:
+        """The file."""
+
+    @property
+    def media_type(self) -> str:
+        """What it is."""
+
+    @property
+    def model(self) -> str | None:
+        """Which generator made it, if the service said so."""
+
+    @property
+    def request_id(self) -> str:
+        """The call's id."""
+
 
 SHEET: Final = "sheet.png"
+STDOUT: Final = Path("-")
+
+SUFFIXES: Final = {
+    ".png": "png",
+    ".webp": "webp",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".gif": "gif",
+    ".npy": "npy",
+    ".zip": "zip",
+    ".json": "json",
+}
+"""The format that a file's suffix names."""
+
+_PICTURES: Final = ("png", "webp", "jpeg")
+_LONGEST_SEEDS: Final = 40
+_SHOWN_FRAMES: Final = 24
+_JPEG_QUALITY: Final = 90  # as the service has it
 
 
-def refuse_unwritable(out: Path) -> None:
-    """Find out before the service works for nothing. Raises GanError."""
-    try:
-        there = next((path for path in (out, *out.parents) if path.exists()), Path())
-        reason = "" if there.is_dir() else f"{there} is not a folder"
-        if not reason and not os.access(there, os.W_OK | os.X_OK):
-            reason = f"no permission to write to {there}"
-    except OSError as error:
-        reason = error.strerror or str(error)
-    if reason:
-        raise GanError(f"can't write to {out}: {reason}; give another folder with --out")
+def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> str | None:
+    """The format of the one file asked for: the one `wanted`, else what the suffix of `out` names; None for neither.
+
+    Raises InvalidArgumentError unless it is one of `formats`.
+    """
+    named = None if out is None or out.is_dir() else SUFFIXES.get(out.suffix.lower())
+    asked = wanted or named
+    if asked is not None and asked not in formats:
+        raise InvalidArgumentError(f"format is {asked!r}: give one of {', '.join(formats)}", param="format")
+    if wanted and named and wanted != named and out != STDOUT:
+        raise InvalidArgumentError(f"format is {wanted!r} and out is {str(out)!r}: they must agree", param="format")
+    return asked
 
 
-def write(generation: Generation, out: Path, columns: int | None) -> list[Path]:
-    """The files of the images, then the sheet. Raises GanError."""
+def sheet_of(generation: Generation, columns: int | None, path: Path, quality: int | None) -> bytes:
+    """The contact sheet as a file of the kind that the suffix of `path` names. Raises InvalidArgumentError."""
+    kind = SUFFIXES.get(path.suffix.lower(), "")
+    if kind not in _PICTURES:
+        raise InvalidArgumentError(f"grid is {str(path)!r}: its name must end in .png, .webp or .jpg", param="grid")
+    options: dict[str, Any] = {}
+    if kind == "jpeg":
+        options = {"quality": quality or _JPEG_QUALITY}
+    elif kind == "webp":
+        options = {"lossless": True} if quality is None else {"quality": quality}
+    buffer = io.BytesIO()
+    generation.grid(columns).save(buffer, format=kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def write_images(generation: Generation, out: Path, columns: int | None, *, sheet: bool, force: bool) -> list[Path]:
+    """The files of the images and, with `sheet`, the sheet: the first of sheet.png, sheet-2.png, ... that is free.
+
+    Raises GanError, in which case no file was replaced.
+    """
     contents = {name: image.png for name, image in zip(generation.file_names, generation, strict=True)}
-    contents[SHEET] = generation.grid_png(columns)
-    try:
-        return write_all(out, contents)
-    except OSError as error:
-        raise GanError(f"can't write to {out}: {error.strerror or error}; give another folder with --out") from error
+    if sheet:
+        png = generation.grid_png(columns)
+        try:
+            contents[SHEET if force else files.free_name(out, SHEET, png)] = png
+        except OSError as error:
+            raise GanError(f"can't write to {out}: {error.strerror or error}; give another place with --out") from error
+    return files.save(out, contents, force=force, other="--out")
 
 
-def record(generation: Generation, files: list[Path], seconds: float) -> dict[str, Any]:
-    """What `--json` prints of a generation and its `files`, the sheet last."""
+def write_one(data: bytes, path: Path, *, force: bool, other: str) -> None:
+    """`data` as the file `path`, or on stdout for `-`. Raises GanError."""
+    if path == STDOUT:
+        if sys.stdout.isatty():
+            raise GanError(f"the terminal is no place for {len(data)} bytes: send stdout into a file or a pipe")
+        sys.stdout.buffer.write(data)
+        return
+    files.save(path.parent, {path.name: data}, force=force, other=other)
+
+
+def place_of(out: Path | None, folder: Path, name: str) -> Path:
+    """Where one file goes: `out`, or, if that is a folder or None, `name` in there or in `folder`."""
+    if out is None:
+        return folder / name
+    return out / name if out.is_dir() else out
+
+
+def seeds_name(seeds: Sequence[int], n: int) -> str:
+    """`seed-5`, `seeds-0-63`, `seeds-1-5-9`, `seeds-1-and-63-more`, and `latents-3` where there are no seeds."""
+    if not seeds:
+        return f"latents-{n}"
+    text = labels.ranges(seeds).replace(",", "-")
+    if len(text) > _LONGEST_SEEDS:
+        return f"seeds-{seeds[0]}-and-{len(seeds) - 1}-more"
+    return f"seed{'s' if len(seeds) > 1 else ''}-{text}"
+
+
+def record(generation: Generation, images: Sequence[Path], sheet: Path | None, seconds: float) -> dict[str, Any]:
+    """What `--json` prints of a generation, the files of its `images`, and its `sheet`."""
     return {
         "model": generation.model,
         "seeds": [image.seed for image in generation],
         "labels": [image.label for image in generation],
-        "files": [str(path) for path in files[:-1]],
-        "sheet": str(files[-1]),
+        "files": [str(path) for path in images],
+        "sheet": None if sheet is None else str(sheet),
         "seconds": round(seconds, 3),
         "request_id": generation.request_id,
     }
 
 
-def summary(generation: Generation, out: Path, seconds: float) -> str:
+def summary(generation: Generation, out: Path | None, sheet: Path | None, seconds: float) -> str:
     """One line: how many images of what, from which seeds, where, and how long it took."""
     many = "s" if len(generation) > 1 else ""
     parts = [f"{len(generation)} image{many} of '{one_line(generation.model, 200)}'"]
@@ -61,5 +155,76 @@ def summary(generation: Generation, out: Path, seconds: float) -> str:
     elif ids:
         parts.append(f"labels {labels.ranges(ids)}")
     seeds = [image.seed for image in generation if image.seed is not None]
-    parts.append(f"seed{many} {labels.ranges(seeds)}")
-    return f"{', '.join(parts)} -> {out}{os.sep} (sheet: {out / SHEET}) in {seconds:.2f} s"
+    parts.append(f"seed{many} {labels.ranges(seeds)}" if seeds else "from latents")
+    places = [] if out is None else [f"{out}{os.sep}"]
+    if sheet is not None:
+        places.append(f"(sheet: {sheet})" if places else str(sheet))
+    return f"{', '.join(parts)} -> {' '.join(places)} in {seconds:.2f} s"
+
+
+def file_record(made: MadeFile, path: Path, seeds: Sequence[int], seconds: float) -> dict[str, Any]:
+    """What `--json` prints of one file of the service."""
+    return {
+        "model": made.model,
+        "seeds": list(seeds),
+        "file": str(path),
+        "media_type": made.media_type,
+        "bytes": len(made.data),
+        "seconds": round(seconds, 3),
+        "request_id": made.request_id,
+    }
+
+
+def file_summary(made: MadeFile, path: Path, what: str, seeds: Sequence[int], seconds: float) -> str:
+    """One line: what it is, of which generator, from which seeds, where, and how long it took."""
+    model = "" if made.model is None else f" of '{one_line(made.model, 200)}'"
+    source = f"seed{'s' if len(seeds) > 1 else ''} {labels.ranges(seeds)}" if seeds else "from latents"
+    return f"{what}{model}, {source} -> {path} ({made.media_type}, {len(made.data):,} bytes) in {seconds:.2f} s"
+
+
+def picture(data: bytes) -> PILImage:
+    """The picture in an image file of the service, of an animation the first frame; mode `L` or `RGB`.
+
+    Raises GanError if it is damaged.
+    """
+    from PIL import Image as PILImageModule
+
+    try:
+        with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "JPEG", "GIF"]) as image:
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except (OSError, SyntaxError, ValueError, PILImageModule.DecompressionBombError) as error:
+        raise GanError(f"the service's picture is damaged ({error}): ask again") from error
+
+
+def film(data: bytes) -> PILImage:
+    """Up to 24 frames of an animation, evenly spaced, as a sheet; a picture that stands still as it is.
+
+    Raises GanError if it is damaged.
+    """
+    from PIL import Image as PILImageModule
+
+    try:
+        with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "GIF"]) as image:
+            count = getattr(image, "n_frames", 1)
+            if count == 1:
+                return picture(data)
+            tiles = []
+            for i in range(shown := min(count, _SHOWN_FRAMES)):
+                image.seek(i * (count - 1) // (shown - 1))
+                frame = io.BytesIO()
+                image.convert("RGB").save(frame, "PNG")
+                tiles.append(Image(frame.getvalue(), None, None))
+    except (OSError, EOFError, SyntaxError, ValueError, PILImageModule.DecompressionBombError) as error:
+        raise GanError(f"the service's picture is damaged ({error}): ask again") from error
+    return Generation(tiles, model="", request_id="").grid()
+
+
+def npy_file(frames: Frames) -> Animation:
+    """The frames as an npy file."""
+    import numpy as np
+
+    from .rendered import Animation
+
+    buffer = io.BytesIO()
+    np.save(buffer, frames.arrays, allow_pickle=False)
+    return Animation(buffer.getvalue(), "application/x-npy", frames.model, frames.request_id, len(frames))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import TypeAlias
 
 from ._constants import BACKOFF_MAX, BACKOFF_MIN, RETRIED_STATUSES, RETRY_AFTER_JITTER
 from .errors import ConnectionFailedError, GanError
@@ -23,6 +25,14 @@ class Deadline:
     def remaining(self) -> float:
         """Seconds left; 0 when the time is over."""
         return max(0.0, self._end - time.monotonic())
+
+
+Stop: TypeAlias = threading.Event
+"""Set when nobody wants the answer any more."""
+
+
+class StoppedError(Exception):
+    """The call was given up because nobody wants its answer any more."""
 
 
 def is_retryable(error: GanError) -> bool:

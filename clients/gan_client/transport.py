@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import httpx
 
-from ._constants import CONNECT_TIMEOUT, MAX_RESPONSE_BYTES
+from ._constants import CONNECT_TIMEOUT, KEEP_ALIVE, MAX_CONNECTIONS, MAX_RESPONSE_BYTES
 from .errors import (
     ConnectionFailedError,
     DeadlineExceededError,
@@ -15,7 +17,13 @@ from .errors import (
     UnexpectedResponseError,
 )
 from .exchange import Answer, Exchange
-from .retry import Deadline
+from .retry import Deadline, Stop, StoppedError
+
+_C = TypeVar("_C")
+
+_LIMITS: Final = httpx.Limits(
+    max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE
+)
 
 
 def timeouts(deadline: Deadline) -> httpx.Timeout:
@@ -58,22 +66,43 @@ def out_of_time(url: str, deadline: Deadline, request_id: str) -> DeadlineExceed
     )
 
 
+class _Body:
+    """The body of an answer while it comes."""
+
+    def __init__(self, url: str, deadline: Deadline, request_id: str) -> None:
+        self._url, self._deadline, self._request_id = url, deadline, request_id
+        self._bytes = bytearray()
+
+    def take(self, chunk: bytes) -> None:
+        """Raises DeadlineExceededError, UnexpectedResponseError."""
+        self._bytes += chunk
+        # httpx's read timeout starts anew with every chunk: a trickle would never end.
+        if not self._deadline.remaining:
+            raise out_of_time(self._url, self._deadline, self._request_id)
+        if len(self._bytes) > MAX_RESPONSE_BYTES:
+            raise UnexpectedResponseError(
+                f"{self._url} answered over {MAX_RESPONSE_BYTES} bytes: ask for fewer images",
+                request_id=self._request_id,
+            )
+
+    def whole(self) -> bytes:
+        """All that came."""
+        return bytes(self._bytes)
+
+
 class HttpTransport:
     """A pool of connections to one service; may be shared by threads."""
 
     def __init__(self, url: str, headers: dict[str, str], transport: httpx.BaseTransport | None) -> None:
         """Raises InvalidArgumentError if the URL or the environment's proxy and TLS settings don't work."""
         self._url = url
-        try:
-            self._http = httpx.Client(base_url=url, headers=headers, transport=transport)
-        except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
-            raise InvalidArgumentError(
-                f"can't talk HTTP to {url} ({error}): check the URL, and the environment's proxy and "
-                "SSL_CERT_* settings"
-            ) from error
+        self._http = _opened(
+            url, lambda: httpx.Client(base_url=url, headers=headers, transport=transport, limits=_LIMITS)
+        )
 
-    def send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
-        """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
+    def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
+        """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError, StoppedError."""
+        body = _Body(self._url, deadline, exchange.request_id)
         try:
             with self._http.stream(
                 exchange.method,
@@ -82,21 +111,68 @@ class HttpTransport:
                 headers=exchange.headers,
                 timeout=timeouts(deadline),
             ) as response:
-                body = bytearray()
                 for chunk in response.iter_bytes():
-                    body += chunk
-                    # httpx's read timeout starts anew with every chunk: a trickle would never end.
-                    if not deadline.remaining:
-                        raise out_of_time(self._url, deadline, exchange.request_id)
-                    if len(body) > MAX_RESPONSE_BYTES:
-                        raise UnexpectedResponseError(
-                            f"{self._url} answered over {MAX_RESPONSE_BYTES} bytes: ask for fewer images",
-                            request_id=exchange.request_id,
-                        )
-                return exchange.answer(response.status_code, response.headers, bytes(body))
+                    if stop is not None and stop.is_set():
+                        raise StoppedError
+                    body.take(chunk)
+                return exchange.answer(response.status_code, response.headers, body.whole())
         except httpx.HTTPError as error:
             raise translate(error, self._url, deadline, exchange.request_id) from error
 
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+
+
+class AsyncHttpTransport:
+    """A pool of connections to one service, for the tasks of one event loop."""
+
+    def __init__(self, url: str, headers: dict[str, str], transport: httpx.AsyncBaseTransport | None) -> None:
+        """Raises InvalidArgumentError if the URL or the environment's proxy and TLS settings don't work."""
+        self._url = url
+        # httpx looks through all that wait whenever one is done: a thousand would take it ten seconds.
+        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._http = _opened(
+            url, lambda: httpx.AsyncClient(base_url=url, headers=headers, transport=transport, limits=_LIMITS)
+        )
+
+    async def send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
+        """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
+        try:
+            async with asyncio.timeout(deadline.remaining):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise out_of_time(self._url, deadline, exchange.request_id) from error
+        try:
+            return await self._send(exchange, deadline)
+        finally:
+            self._turns.release()
+
+    async def _send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
+        body = _Body(self._url, deadline, exchange.request_id)
+        try:
+            async with self._http.stream(
+                exchange.method,
+                exchange.path,
+                content=exchange.body,
+                headers=exchange.headers,
+                timeout=timeouts(deadline),
+            ) as response:
+                async for chunk in response.aiter_bytes():
+                    body.take(chunk)
+                return exchange.answer(response.status_code, response.headers, body.whole())
+        except httpx.HTTPError as error:
+            raise translate(error, self._url, deadline, exchange.request_id) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+def _opened(url: str, make: Callable[[], _C]) -> _C:
+    try:
+        return make()
+    except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"can't talk HTTP to {url} ({error}): check the URL, and the environment's proxy and SSL_CERT_* settings"
+        ) from error

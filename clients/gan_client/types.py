@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from ._wire import Answer, Body
+from .model_types import CertificateSummary as CertificateSummary
+from .model_types import ModelDetail as ModelDetail
+from .model_types import ModelInfo as ModelInfo
+from .model_types import ModelList as ModelList
 
 SEED_LIMIT: Final = 2**53
 """Seeds are integers with 0 <= seed < SEED_LIMIT: what a JSON number carries exactly in every language."""
@@ -29,20 +35,11 @@ AnimationFormat: TypeAlias = Literal["gif", "webp", "png", "npy"]
 """What `POST /interpolate` answers with."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class _Answer(BaseModel):
-    # A newer service may say more than this client knows.
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class GenerateRequest(_Body):
+class GenerateRequest(Body):
     """Body of `POST /generate`. Everything has a default: `{}` asks for one image."""
 
     model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
-    """Name of the generator; when left out, the service's default one: `default` in /models."""
+    """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
 
     n: Annotated[int, Field(ge=1)] | None = Field(
         default=None, description="Number of images; the service's GAN_MAX_N is the upper limit."
@@ -55,7 +52,7 @@ class GenerateRequest(_Body):
     seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None, description="One seed for each image, instead of `seed`."
     )
-    """One seed for each image, instead of `seed`."""
+    """One seed for each image, 0 <= seed < 2**53, instead of `seed`."""
 
     label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1, fail_fast=True)] | None = (
         Field(
@@ -63,7 +60,8 @@ class GenerateRequest(_Body):
             description="Class id or name for all images, or a list of n. Drawn from the seed when absent.",
         )
     )
-    """Class id or class name for all images, or one for each; drawn from each image's seed when absent."""
+    """Class id (0 or above) or class name (1 to 200 characters) for all images, or one for each; drawn from each
+    image's seed when absent."""
 
     latents: Annotated[list[LatentRow], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None, description="n rows of latent_dim finite numbers, used instead of seeds."
@@ -92,16 +90,17 @@ class GenerateRequest(_Body):
     """Quality of `jpeg` (default 90) or of lossy `webp` (lossless when absent), 1 to 100; for no other format."""
 
 
-class InterpolateRequest(_Body):
+class InterpolateRequest(Body):
     """Body of `POST /interpolate`: a path through latent space from key point to key point, as frames."""
 
     model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
-    """Name of the generator; when left out, the service's default one: `default` in /models."""
+    """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
         default=None, description="The key points' seeds, 2 to 64; a key frame is /generate's image of its seed."
     )
-    """The key points' seeds, 2 to 64. A key frame is `/generate`'s image of its seed and label, to the byte."""
+    """The key points' seeds, 2 to 64, 0 <= seed < 2**53. A key frame is `/generate`'s image of its seed and
+    label, to the byte."""
 
     latents: Annotated[list[LatentRow], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
         default=None, description="The key points themselves, 2 to 64 rows of latent_dim finite numbers."
@@ -120,8 +119,8 @@ class InterpolateRequest(_Body):
         | Annotated[list[ClassId | ClassName], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)]
         | None
     ) = Field(default=None, description="Class id or name for all key points, or one for each; else each seed's own.")
-    """Class id or class name for all key points, or one for each, which changes midway between them; drawn from each
-    key point's seed when absent."""
+    """Class id (0 or above) or class name (1 to 200 characters) for all key points, or one for each of at most 64,
+    which changes midway between them; drawn from each key point's seed when absent."""
 
     truncation: Truncation | None = Field(
         default=None, description="Cut the key points' normal latents to [-truncation, truncation]; at most 10."
@@ -152,7 +151,7 @@ class InterpolateRequest(_Body):
     """Quality of a lossy `webp`, 1 to 100; lossless when absent. For no other format."""
 
 
-class GeneratedImage(_Answer):
+class GeneratedImage(Answer):
     """One image of a `json` response (with `png`), or one entry of `images.json` in a `zip` (with `file`)."""
 
     seed: int | None
@@ -171,7 +170,7 @@ class GeneratedImage(_Answer):
     """Name of the image's file in the archive (format `zip`)."""
 
 
-class GenerateResponse(_Answer):
+class GenerateResponse(Answer):
     """Body of a `json` response of `POST /generate`, and `images.json` in a `zip`."""
 
     model: str
@@ -181,76 +180,7 @@ class GenerateResponse(_Answer):
     """The images, in the order of the request."""
 
 
-class CertificateSummary(_Answer):
-    """What was measured when a generator was exported, and checked again in short when the service loaded it."""
-
-    reference: str
-    """What its images were compared with."""
-
-    images: int
-    """How many images were compared."""
-
-    max_abs_error: float | None
-    """Largest absolute difference of a pixel on [-1, 1]; null if it was not measured."""
-
-    gates: list[str]
-    """Codes of the gates that it passed."""
-
-    allowed: list[str]
-    """Codes of the gates that it did not pass and that whoever exported it let through; usually empty."""
-
-
-class ModelInfo(_Answer):
-    """What `/models` says of one generator."""
-
-    name: str
-    """Name to put into a request's `model`."""
-
-    image_size: tuple[int, int]
-    """Height and width in pixels."""
-
-    channels: int
-    """1 (grey) or 3 (RGB)."""
-
-    latent_dim: int
-    """Length of one latent vector."""
-
-    latent_distribution: Literal["normal", "uniform"]
-    """What latents are drawn from: N(0, 1), or uniform on [-1, 1]."""
-
-    class_names: list[str] | None
-    """Class names in the order of their ids; null for an unconditional generator."""
-
-    family: str
-    """Architecture family of the generator."""
-
-    certificate: CertificateSummary | None = None
-    """The summary of its certificate."""
-
-    default: bool = False
-    """Whether requests that name no model mean this one."""
-
-    state: Literal["ready"] | None = None
-    """Generators that are listed are `ready`; null from a service that doesn't say."""
-
-    reason: str | None = None
-    """Why it isn't what its folder holds now: a newer version was refused, or the folder is gone."""
-
-    loaded_at: str | None = None
-    """When this version was loaded, as ISO 8601 in UTC."""
-
-    artifact: str | None = None
-    """Digest of its manifest: another one means another version."""
-
-
-class ModelList(_Answer):
-    """Body of `GET /models`."""
-
-    models: list[ModelInfo]
-    """The generators that are loaded, by name."""
-
-
-class ReloadReport(_Answer):
+class ReloadReport(Answer):
     """Body of `POST /models/reload`: what the service found in its folders."""
 
     loaded: list[str]
@@ -263,7 +193,7 @@ class ReloadReport(_Answer):
     """What can't be served, with the reason; an older version that was served goes on being served."""
 
 
-class ErrorDetail(_Answer):
+class ErrorDetail(Answer):
     """What went wrong, in one line."""
 
     code: str
@@ -276,7 +206,7 @@ class ErrorDetail(_Answer):
     """The request field at fault, if there is one."""
 
 
-class ErrorBody(_Answer):
+class ErrorBody(Answer):
     """Body of every response with a status of 400 or above."""
 
     error: ErrorDetail
@@ -286,7 +216,7 @@ class ErrorBody(_Answer):
     """The request's X-Request-ID, for the service's log."""
 
 
-class StreamedImage(_Answer):
+class StreamedImage(Answer):
     """Line of an `ndjson` response: one image. Lines come in the order of the request."""
 
     type: Literal["image"] = "image"
@@ -308,7 +238,7 @@ class StreamedImage(_Answer):
     """The image as base64 PNG."""
 
 
-class StreamDone(_Answer):
+class StreamDone(Answer):
     """Last line of an `ndjson` response that is complete."""
 
     type: Literal["done"] = "done"
@@ -321,7 +251,7 @@ class StreamDone(_Answer):
     """Name of the generator that drew them."""
 
 
-class StreamError(_Answer):
+class StreamError(Answer):
     """Last line of an `ndjson` response that is not complete: the images after the last one sent are missing."""
 
     type: Literal["error"] = "error"
@@ -336,3 +266,33 @@ class StreamError(_Answer):
 
 StreamLine: TypeAlias = Annotated[StreamedImage | StreamDone | StreamError, Field(discriminator="type")]
 """One line of an `ndjson` response. A response whose last line is neither `done` nor `error` was cut off."""
+
+
+class LatentsRequest(Body):
+    """Body of `POST /latents`: the numbers that seeds stand for."""
+
+    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
+
+    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] = Field(
+        description="The seeds, 0 <= seed < 2**53; the service's GAN_MAX_N is the upper limit of their number."
+    )
+    """The seeds, 0 <= seed < 2**53 each; from 1 to the service's limit of images in a request."""
+
+    truncation: Truncation | None = Field(
+        default=None, description="Cut normal latents to [-truncation, truncation]; above 0, at most 10."
+    )
+    """Cut normal latents to [-t, t], 0 < t <= 10, as `/generate` does."""
+
+
+class LatentsResponse(Answer):
+    """Body of a response of `POST /latents`. `/generate` with these latents and labels draws the seeds' images."""
+
+    model: str
+    """Name of the generator whose latents these are."""
+
+    latents: list[list[float]]
+    """A row of latent_dim numbers for each seed: float32 values, written so that they are read back exactly."""
+
+    labels: list[int] | None
+    """The class id that each seed draws when no label is asked for; null for an unconditional generator."""

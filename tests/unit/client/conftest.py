@@ -29,6 +29,7 @@ class Act(Enum):
     TRICKLE = "sends its answer a byte at a time, without end"
     NOT_HTTP = "speaks another protocol"
     CUT = "closes in the middle of the answer"
+    CONTRACT = "answers after all, as the contract says"
 
 
 @dataclass
@@ -56,10 +57,12 @@ class Service:
         self.script: deque[Reply | Act] = deque()
         self.received: list[Received] = []
         self.got_request = threading.Event()
+        self.client_left = threading.Event()
         self.closing = threading.Event()
         self.class_names: list[str] | None = [str(digit) for digit in range(10)]
         self.channels = 1
         self.api_key: str | None = None
+        self.artifact: str | None = "a" * 64
         handler = type("Handler", (_Handler,), {"service": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = False  # closing waits for every connection
@@ -137,7 +140,9 @@ class _Handler(BaseHTTPRequestHandler):
         service = self.service
         service.received.append(Received(self.path, dict(self.headers), body))
         service.got_request.set()
-        step = service.script.popleft() if service.script else self._contract(body)
+        step = service.script.popleft() if service.script else Act.CONTRACT
+        if step is Act.CONTRACT:
+            step = self._contract(body)
         if isinstance(step, Reply):
             self._send(step)
         elif step is Act.HOLD:
@@ -148,8 +153,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(Reply(200, b"PK\x03\x04", {"Content-Length": "4096"}))
         elif step is Act.TRICKLE:
             self._send(Reply(200, b"", {"Content-Length": "4096"}))
-            while not service.closing.wait(0.01):
-                self.wfile.write(b"x")
+            try:
+                while not service.closing.wait(0.01):
+                    self.wfile.write(b"x")
+            except OSError:
+                service.client_left.set()
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)
@@ -174,6 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
                 latent_distribution="normal",
                 class_names=service.class_names,
                 family="dcgan",
+                artifact=service.artifact,
             )
             models = ModelList(models=[info])
             return Reply(200, models.model_dump_json().encode(), {"Content-Type": "application/json"})

@@ -1,5 +1,6 @@
 """`GanClient` against a real HTTP service that misbehaves on demand."""
 
+import itertools
 import json
 import re
 import socket
@@ -92,6 +93,7 @@ def test_arguments_on_the_wire(client, service, arguments, sent):
         ({"label": ""}, r"label is ''"),
         ({"label": -1}, r"label is -1"),
         ({"n": 2, "label": [1, 2, 3]}, r"label has 3 entries"),
+        ({"n": 2, "label": itertools.cycle([1, 2])}, r"label has 100001 entries: for n = 2 give 2"),
         ({"latents": [1.0, 2.0]}, r"latents have shape \(2,\)"),
         ({"latents": [[1.0], [2.0, 3.0]]}, r"latents are not rows of numbers"),
         ({"latents": [[float("nan")]]}, r"latents hold NaN"),
@@ -303,11 +305,11 @@ def test_file_names_of_the_archive_are_only_looked_up(client, service, reply, tm
 
 
 def test_models(client, service, reply):
-    [info] = client.models()
+    [info] = client.models.list()
     assert (info.name, info.image_size, info.class_names) == ("acgan", (6, 4), service.class_names)
     service.script.append(reply(200, b"<html>", HTML))
     with pytest.raises(errors.UnexpectedResponseError, match=NOT_GANWORKS):
-        client.models()
+        client.models.list()
 
 
 def test_health(client, service, reply, act):

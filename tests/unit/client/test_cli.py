@@ -156,7 +156,7 @@ def test_out_that_is_no_folder_costs_no_request(service, tmp_path):
 
 def test_sheet_that_can_not_be_replaced_leaves_no_temporary_files(service, tmp_path):
     (tmp_path / "out" / "sheet.png" / "taken").mkdir(parents=True)
-    done = gan_client("sample", "--out", "out", "--url", service.url, cwd=tmp_path)
+    done = gan_client("sample", "--out", "out", "--force", "--url", service.url, cwd=tmp_path)
     assert done.returncode == 1
     assert_one_line(done.stderr)
     assert "can't write to out" in done.stderr
@@ -206,7 +206,10 @@ def test_wrong_arguments_end_the_process_with_2(tmp_path):
         assert_one_line(done.stderr)
 
 
-def test_ctrl_c_ends_with_130_and_writes_nothing(service, act, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ctrl_c_and_termination_are_one_line_and_write_nothing(service, act, tmp_path, number, code, line):
     service.script.append(act.HOLD)
     process = subprocess.Popen(
         [*COMMAND, "sample", "--url", service.url],
@@ -216,12 +219,12 @@ def test_ctrl_c_ends_with_130_and_writes_nothing(service, act, tmp_path):
     )
     try:
         assert service.got_request.wait(30)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert (stdout, stderr) == (b"", b"")
+    assert process.returncode == code
+    assert (stdout, stderr) == (b"", f"gan-client: {line}\n".encode())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -288,9 +291,12 @@ def test_health(service, reply, refused_url):
 
 def test_help_and_version():
     for command, words in (
-        ([], "sample"),
-        (["sample"], "--labels 0-9"),
+        ([], "130  Ctrl-C"),
+        (["sample"], "--labels LIST"),
+        (["interpolate"], "--loop"),
+        (["dataset"], "--shard-size"),
         (["models"], "--json"),
+        (["show"], "[MODEL]"),
         (["health"], "ready"),
     ):
         done = gan_client(*command, "--help")
@@ -309,6 +315,10 @@ def test_import_is_light():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "[]\n")
-    slow = "import sys, gan_client.cli; print([n for n in ('httpx', 'numpy', 'PIL') if n in sys.modules])"
+    slow = (
+        "import sys, gan_client.cli\n"
+        "code = gan_client.cli.run(['sample', '--help'])\n"
+        "print(code, [name for name in ('httpx', 'numpy', 'PIL', 'rich') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", slow], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "[]\n")
+    assert done.stdout.splitlines()[-1] == "0 []"

@@ -1,0 +1,157 @@
+"""The asynchronous client: `GanClient` for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
+from .arguments import Label
+from .astream import AsyncImageStream
+from .calls import Awaiting, AwaitingRaw, Calls, ModelCalls
+from .exchange import Exchange
+from .line import AsyncLine, Options, address
+from .raw import RawResponse
+from .stream import StreamPlan
+
+if TYPE_CHECKING:
+    import httpx
+
+_T = TypeVar("_T")
+
+
+class _Results(Awaiting):
+    def __init__(self, line: AsyncLine) -> None:
+        self._line = line
+
+    async def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
+        return (await self._line.ask(build())).parse()
+
+
+class _Raw(AwaitingRaw):
+    def __init__(self, line: AsyncLine) -> None:
+        self._line = line
+
+    async def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
+        return await self._line.ask(build())
+
+
+class AsyncModels(ModelCalls, _Results):
+    """The generators of a service: `client.models`. Each call is awaited."""
+
+
+class AsyncRawModels(ModelCalls, _Raw):
+    """The calls of `client.models`, each awaited for a `RawResponse`."""
+
+
+class AsyncRawCalls(Calls, _Raw):
+    """The calls of a client, each awaited for a `RawResponse`: `client.with_raw_response`."""
+
+    @property
+    def models(self) -> AsyncRawModels:
+        """The generators of the service."""
+        return AsyncRawModels(self._line)
+
+
+class AsyncGanClient(Calls, _Results):
+    """Asks a Ganworks service for images; `GanClient` for asyncio, each call is awaited.
+
+        async with AsyncGanClient("http://localhost:3000") as client:
+            sevens, eights = await asyncio.gather(client.generate(64, label=7), client.generate(64, label=8))
+
+    Close it, or use it as a context manager, to release its connections. The tasks of one event loop may share one;
+    cancelling a task cancels its request.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_retries: int = DEFAULT_MAX_RETRIES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """
+        Args:
+            base_url: `http[s]://host[:port][/path]`; else GAN_URL, else http://localhost:3000.
+            api_key: sent as `Authorization: Bearer ...`; else GAN_API_KEY, else none.
+            timeout: seconds for one call, all its tries and pauses included, 0 < timeout <= 86400.
+            max_retries: further tries after a broken connection or status 429, 502, 503 or 504; 0 to 100.
+            transport: where httpx sends requests, e.g. `httpx.ASGITransport`; the network by default.
+
+        Raises:
+            InvalidArgumentError: a value is out of its range.
+        """
+        url, headers = address(base_url, api_key)
+        super().__init__(AsyncLine.open(url, headers, Options(timeout, max_retries), transport))
+
+    @property
+    def base_url(self) -> str:
+        """The service's URL, without a slash at its end."""
+        return self._line.url
+
+    @property
+    def models(self) -> AsyncModels:
+        """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
+        return AsyncModels(self._line)
+
+    @property
+    def with_raw_response(self) -> AsyncRawCalls:
+        """The same calls, each awaited for a `RawResponse` with status, headers, bytes and timing.
+
+        An error status is returned like any other: `parse()` raises for it.
+        """
+        return AsyncRawCalls(self._line)
+
+    def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
+        """A client that behaves otherwise and shares this one's connections; closing either closes them.
+
+        Args:
+            timeout: as for AsyncGanClient; unchanged when None.
+            max_retries: as for AsyncGanClient; unchanged when None.
+
+        Raises:
+            InvalidArgumentError: a value is out of its range.
+        """
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__ |= self.__dict__
+        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
+        return other
+
+    def stream(
+        self,
+        n: int,
+        label: Label | Iterable[Label] | None = None,
+        *,
+        seed: int | None = None,
+        truncation: float | None = None,
+        model: str | None = None,
+        chunk: int = STREAM_CHUNK,
+        ahead: int = STREAM_AHEAD,
+    ) -> AsyncImageStream:
+        """Draw any number of images, one after the other, in constant memory; not awaited itself.
+
+            async with client.stream(100_000, label=itertools.cycle(range(10)), seed=0) as images:
+                async for image in images:
+                    ...
+
+        The arguments and errors are those of `GanClient.stream`.
+        """
+        return AsyncImageStream(self._line, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
+
+    async def aclose(self) -> None:
+        """Release the connections; further calls fail."""
+        await self._line.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"

@@ -1,0 +1,120 @@
+"""`ImageStream` for tasks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from ._constants import MAX_AHEAD
+from .arguments import integer
+from .images import Generation, Image
+from .stream import StreamPlan
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+    from .exchange import Exchange
+    from .line import AsyncLine
+
+
+class AsyncImageStream(AsyncIterator[Image]):
+    """The images of `client.stream`, in the order of their seeds. Use `async with`, or `await aclose()`, to cancel its
+    requests before the last image; a stream that nobody holds any more cancels them too."""
+
+    def __init__(self, line: AsyncLine, plan: StreamPlan, ahead: int) -> None:
+        self._line, self._plan = line, plan
+        self._ahead = integer("ahead", ahead, 1, MAX_AHEAD)
+        self.done = 0
+        """How many images were given so far."""
+        self._exchanges = plan.exchanges()
+        self._flying: deque[Task[Generation]] = deque()
+        self._images: Iterator[Image] = iter(())
+
+    @property
+    def seed(self) -> int:
+        """Seed of the first image; image i has seed + i."""
+        return self._plan.seed
+
+    @property
+    def n(self) -> int:
+        """Number of images in all."""
+        return self._plan.n
+
+    @property
+    def model(self) -> str | None:
+        """Name of the generator; None before the first image if none was asked for."""
+        return self._plan.model
+
+    async def __anext__(self) -> Image:
+        """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""
+        for image in self._images:
+            self.done += 1
+            return image
+        generation = await self._next_chunk()
+        if generation is None:
+            raise StopAsyncIteration
+        self._images = iter(generation)
+        return await anext(self)
+
+    async def _next_chunk(self) -> Generation | None:
+        try:
+            self._fill()
+            if not self._flying:
+                return None
+            # Taken off only when it is done: until then aclose() has to cancel it.
+            generation = self._plan.accept(await self._flying[0])
+            self._flying.popleft()
+            self._fill()  # before these are used: the next ones are drawn meanwhile
+        except BaseException as error:
+            await self.aclose()
+            explained = self._plan.explain(error, self.done)
+            if explained is error:
+                raise
+            raise explained from error
+        return generation
+
+    async def aclose(self) -> None:
+        """Cancel the requests under way, and give up the images that were not given yet."""
+        from asyncio import gather
+
+        self._images = iter(())
+        self._exchanges = iter(())
+        tasks = list(self._flying)
+        self._flying.clear()
+        for task in tasks:
+            task.cancel()
+        await gather(*tasks, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        for task in getattr(self, "_flying", ()):
+            if not task.get_loop().is_closed():
+                task.cancel()
+
+    def __repr__(self) -> str:
+        return f"AsyncImageStream(n={self.n}, seed={self.seed}, done={self.done}, model={self.model!r})"
+
+    def _fill(self) -> None:
+        from asyncio import create_task
+
+        while len(self._flying) < self._ahead:
+            exchange = next(self._exchanges, None)
+            if exchange is None:
+                return
+            task = create_task(_fetch(self._line, exchange))
+            # Looked at here, so that asyncio doesn't complain of an error that comes after the stream was closed.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._flying.append(task)
+
+
+async def _fetch(line: AsyncLine, exchange: Exchange[Generation]) -> Generation:
+    return (await line.ask(exchange)).parse()

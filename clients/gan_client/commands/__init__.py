@@ -1,0 +1,1 @@
+"""The commands of `gan-client`: each parses its arguments, calls the library and prints."""

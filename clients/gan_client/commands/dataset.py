@@ -1,0 +1,220 @@
+"""`gan-client dataset`: any number of images, class-balanced, resumed after any interruption."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from gan_client._constants import DEFAULT_TIMEOUT, MAX_IMAGES, STREAM_CHUNK
+from gan_client.datasets.plan import DEFAULT_SHARD_SIZE, MAX_DATASET, Layout
+from gan_client.errors import InvalidArgumentError, one_line
+
+from . import options
+from .counting import counting
+from .leaving import INTERRUPTED, Leaving
+
+if TYPE_CHECKING:
+    from gan_client.datasets.plan import Plan
+    from gan_client.datasets.site import Site
+    from gan_client.types import ModelInfo
+
+_RETRIES: Final = 8  # over a minute of 0.5 to 8 s pauses: a restart of the service is no reason to stop
+_TIMEOUT: Final = max(DEFAULT_TIMEOUT, 120.0)
+
+
+def _layout(value: object) -> Layout:
+    try:
+        return Layout(str(value))
+    except ValueError:
+        raise InvalidArgumentError(f"format is {str(value)!r}: give {', '.join(Layout)}", param="format") from None
+
+
+def dataset(
+    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or FILE.npz.")],
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", metavar="N", parser=options.whole("n", 1, MAX_DATASET - 1), help="Number of images in all."
+        ),
+    ] = None,
+    each: Annotated[
+        int | None,
+        typer.Option(
+            "--each",
+            metavar="K",
+            parser=options.whole("each", 1, MAX_DATASET - 1),
+            help="Number of images of each class, instead of --n.",
+        ),
+    ] = None,
+    file_format: Annotated[
+        Layout | None,
+        typer.Option(
+            "--format",
+            metavar="F",
+            parser=options.checked(_layout),
+            help="folder (a PNG each, a folder for each class), npz or webdataset (tar shards); else as --out ends.",
+            autocompletion=lambda incomplete: [kind for kind in Layout if kind.startswith(incomplete)],
+        ),
+    ] = None,
+    label_list: Annotated[
+        str | None,
+        typer.Option("--labels", metavar="LIST", help="Classes, equally often: 0-9, or cat,dog; else all."),
+    ] = None,
+    seed: options.Seed = None,
+    truncation: options.Truncation = None,
+    model: options.Model = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-size",
+            metavar="N",
+            parser=options.whole("shard-size", 1, MAX_DATASET),
+            help=f"Images in a shard of webdataset [{DEFAULT_SHARD_SIZE}].",
+        ),
+    ] = None,
+    chunk: Annotated[
+        int,
+        typer.Option(
+            "--chunk", metavar="N", parser=options.whole("chunk", 1, MAX_IMAGES), help="Images of one request."
+        ),
+    ] = STREAM_CHUNK,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete another data set of gan-client that is there, and begin anew.")
+    ] = False,
+    url: options.Url = None,
+    api_key: options.Key = None,
+    timeout: options.Timeout = _TIMEOUT,
+    retries: options.Retries = _RETRIES,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw a class-balanced data set of any size.
+
+    \b
+    Examples:
+      gan-client dataset --out digits --n 100000
+      gan-client dataset --out digits.npz --each 1000 --labels 0-4 --seed 0
+      gan-client dataset --out shards --format webdataset --n 1000000 --shard-size 20000
+
+    Every class has the same number of images, or one more; labels.csv lists them.
+
+    The same command again goes on after Ctrl-C, a crash or an error, and ends with the very bytes that one run without
+    an interruption gives. It refuses to go on with another request, or with another version of the generator. Progress
+    goes to stderr.
+    """
+    from gan_client.catalog import model_named
+    from gan_client.client import GanClient
+    from gan_client.datasets.build import build, prepare
+    from gan_client.datasets.site import Site
+
+    if options.one_of(n=n, each=each) is None:
+        raise InvalidArgumentError(
+            "n is not given: give --n for all images, or --each for those of each class", param="n"
+        )
+    layout = file_format or (Layout.NPZ if out.suffix.lower() == ".npz" else Layout.FOLDER)
+    if (layout is Layout.NPZ) != (out.suffix.lower() == ".npz"):
+        raise InvalidArgumentError(
+            f"out is {str(out)!r} and format is {layout.value}: a name in .npz is for npz, and no other", param="out"
+        )
+    if shard_size is not None and layout is not Layout.WEBDATASET:
+        raise InvalidArgumentError(
+            f"shard-size is {shard_size}: it is for --format webdataset only", param="shard-size"
+        )
+    site = Site(out, layout)
+    saved = site.saved(force=force)
+    with GanClient(url, api_key, timeout, retries) as client:
+        kept = None if force else saved
+        info = model_named(client, model if model is not None or kept is None else kept.model)
+        if seed is None and saved is not None:
+            seed = saved.seed
+        plan = _plan_of(info, layout, n, each, label_list, seed, truncation, shard_size)
+        prepare(site, plan, saved, force=force)
+        started = time.perf_counter()
+        with counting(plan.n, f"Drawing {out}", quiet) as report:
+            try:
+                built = build(client, site, plan, chunk=chunk, report=report)
+            except KeyboardInterrupt:
+                raise Leaving(f"interrupted: run the same command to go on with {out}", INTERRUPTED) from None
+    seconds = time.perf_counter() - started
+    if as_json:
+        print(json.dumps(_record(plan, site, built.drawn, seconds)))
+    elif not quiet:
+        print(_summary(plan, site, built.drawn, seconds))
+
+
+def _plan_of(
+    info: ModelInfo,
+    layout: Layout,
+    n: int | None,
+    each: int | None,
+    label_list: str | None,
+    seed: int | None,
+    truncation: float | None,
+    shard_size: int | None,
+) -> Plan:
+    """What the options of the same names come to for this generator. Raises InvalidArgumentError."""
+    from gan_client.arguments import integer, seed_number
+    from gan_client.datasets.plan import Plan
+    from gan_client.labels import class_ids, parse_labels
+    from gan_client.requests import random_seed
+
+    labels: tuple[int, ...] | None = None
+    if info.class_names is not None:
+        every = range(len(info.class_names))
+        labels = tuple(
+            every if label_list is None else class_ids(parse_labels(label_list), info.class_names, info.name)
+        )
+        if len(set(labels)) < len(labels):
+            raise InvalidArgumentError(
+                f"labels is {label_list!r}: give each class once, all get the same number of images", param="labels"
+            )
+    elif label_list is not None or each is not None:
+        option = "labels" if label_list is not None else "each"
+        raise InvalidArgumentError(
+            f"{option} is {label_list or each}: the generator {info.name!r} has no classes, give --n alone",
+            param=option,
+        )
+    count = integer("n", n if each is None else each * len(labels or ()), 1, MAX_DATASET - 1)
+    return Plan(
+        layout=layout,
+        model=info.name,
+        artifact=info.artifact,
+        n=count,
+        seed=random_seed(count) if seed is None else seed_number(seed, count),
+        labels=labels,
+        truncation=truncation,
+        shard_size=(shard_size or DEFAULT_SHARD_SIZE) if layout is Layout.WEBDATASET else None,
+        class_names=None if info.class_names is None else tuple(info.class_names),
+        image_size=info.image_size,
+        channels=info.channels,
+    )
+
+
+def _record(plan: Plan, site: Site, drawn: int, seconds: float) -> dict[str, Any]:
+    return {
+        "model": plan.model,
+        "artifact": plan.artifact,
+        "n": plan.n,
+        "seed": plan.seed,
+        "labels": plan.labels,
+        "format": plan.layout.value,
+        "out": str(site.out),
+        "table": str(site.table),
+        "drawn": drawn,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(drawn / seconds, 1) if drawn else None,
+    }
+
+
+def _summary(plan: Plan, site: Site, drawn: int, seconds: float) -> str:
+    what = (
+        f"{plan.n:,} images of '{one_line(plan.model, 200)}', seeds {plan.seed}-{plan.seed + plan.n - 1} -> {site.out}"
+    )
+    if not drawn:
+        return f"{what}: complete, there was nothing left to draw"
+    now = "" if drawn == plan.n else f"{drawn:,} of them now, "
+    return f"{what} ({now}{drawn / seconds:,.0f} images/s, labels: {site.table}) in {seconds:.1f} s"

@@ -1,0 +1,174 @@
+"""`gan-client interpolate`: the way from image to image."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+import typer
+
+from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
+from gan_client.errors import InvalidArgumentError
+from gan_client.terminal import Graphics
+
+from . import options
+from .waiting import waiting
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gan_client.arguments import Label
+    from gan_client.calls import MotionFormat
+
+FOLDER: Final = Path("samples")
+FORMATS: Final = ("gif", "webp", "png", "npy")
+_KEY_POINTS: Final = 4
+
+
+def interpolate(
+    seed_list: Annotated[
+        str | None, typer.Option("--seeds", metavar="LIST", help="The images to pass through: 1,5,9; 2 to 64.")
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n",
+            metavar="N",
+            parser=options.whole("n", 2, 64),
+            help="Pass through N images, 2 to 64 [4]; with --seed.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="S", parser=options.seed, help="They have seeds S, S + 1, ...; else random."),
+    ] = None,
+    latents: options.Latents = None,
+    steps: options.Steps = 16,
+    label: options.LabelText = None,
+    label_list: Annotated[
+        str | None, typer.Option("--labels", metavar="LIST", help="A label for each image passed through: 0,3,5.")
+    ] = None,
+    truncation: options.Truncation = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Go on from the last image to the first.")] = False,
+    model: options.Model = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The file, or a folder for it [samples]; - is stdout.")
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="F",
+            help="gif, webp (animations), png (a sheet of all frames) or npy; else as --out ends, else gif.",
+            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+        ),
+    ] = None,
+    fps: options.Fps = 12,
+    columns: options.Columns = None,
+    quality: options.Quality = None,
+    force: options.Force = False,
+    show: options.Show = None,
+    no_show: options.NoShow = False,
+    url: options.Url = None,
+    api_key: options.Key = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    retries: options.Retries = DEFAULT_MAX_RETRIES,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw an animation from image to image.
+
+    \b
+    Examples:
+      gan-client interpolate --seeds 1,5,9 --label 7 --loop --out seven.gif
+      gan-client interpolate --n 10 --labels 0-9 --steps 24 --out digits.webp
+      gan-client interpolate --seeds 1,2 --format png --columns 17
+      gan-client interpolate --latents z.npy --out frames.npy
+
+    It becomes a gif, a webp, a sheet of all frames or an array. A terminal shows some frames. A file that
+    is there with other content is replaced only with --force.
+    """
+    from gan_client import files, output, terminal
+    from gan_client.client import GanClient
+
+    wanted = output.format_of(file_format, out, FORMATS) or "gif"
+    to_stdout = out == output.STDOUT
+    if to_stdout and as_json:
+        raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+    graphics = options.shown(show, no_show, silent=quiet or as_json or to_stdout)
+    route = _route_of(seed_list, n, seed, latents, label, label_list)
+    with GanClient(url, api_key, timeout, retries) as client:
+        if not to_stdout:
+            files.refuse_unwritable(output.place_of(out, FOLDER, "").parent, "--out")
+        started = time.perf_counter()
+        with waiting(f"Waiting for the way past {route.points} images from {client.base_url}", quiet):
+            if wanted == "npy":
+                made = output.npy_file(
+                    client.frames(
+                        route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
+                        loop=loop, model=model,
+                    )
+                )  # fmt: skip
+            else:
+                made = client.interpolate(
+                    route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
+                    loop=loop, model=model, fps=fps, format=cast("MotionFormat", wanted), columns=columns,
+                    quality=quality,
+                )  # fmt: skip
+    seeds = route.seeds or []
+    path = output.place_of(out, FOLDER, f"interpolation_{output.seeds_name(seeds, route.points)}.{wanted}")
+    output.write_one(made.data, path, force=force, other="--out")
+    if to_stdout:
+        return
+    seconds = time.perf_counter() - started
+    if graphics is not Graphics.NONE and wanted != "npy":
+        terminal.show(output.film(made.data), graphics)
+    if as_json:
+        print(json.dumps({**output.file_record(made, path, seeds, seconds), "frames": made.frames}))
+    elif not quiet:
+        what = "frames" if made.frames is None else f"{made.frames} frames"
+        print(output.file_summary(made, path, what, seeds, seconds))
+
+
+@dataclass(frozen=True)
+class _Route:
+    """The images to pass through."""
+
+    points: int
+    seeds: list[int] | None
+    latents: NDArray[np.float64] | None
+    label: Label | list[Label] | None
+
+
+def _route_of(
+    seed_list: str | None,
+    n: int | None,
+    seed: int | None,
+    latents: Path | None,
+    label: str | None,
+    label_list: str | None,
+) -> _Route:
+    """What the options of the same names come to. Raises InvalidArgumentError."""
+    from gan_client.arguments import seed_number
+    from gan_client.labels import parse_seeds
+    from gan_client.requests import random_seed
+
+    options.one_of(seeds=seed_list, seed=seed, latents=latents)
+    options.one_of(seeds=seed_list, n=n, latents=latents)
+    chosen = options.labels_of(label, label_list)
+    given = options.latents_of(latents)
+    if given is not None:
+        return _Route(
+            len(given.latents), None, given.latents, [*given.labels] if chosen is None and given.labels else chosen
+        )
+    if seed_list is not None:
+        seeds = parse_seeds(seed_list)
+    else:
+        points = n or (len(chosen) if isinstance(chosen, list) else _KEY_POINTS)
+        first = random_seed(points) if seed is None else seed_number(seed, points)
+        seeds = list(range(first, first + points))
+    return _Route(len(seeds), seeds, None, chosen)

@@ -1,0 +1,185 @@
+"""`gan-client sample`: images as files."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+import typer
+
+from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, MAX_COLUMNS, MAX_IMAGES
+from gan_client.errors import InvalidArgumentError
+from gan_client.terminal import Graphics
+
+from . import options
+from .waiting import waiting
+
+if TYPE_CHECKING:
+    from gan_client.calls import RenderFormat
+    from gan_client.client import GanClient
+
+    from .wish import Wish
+
+FOLDER: Final = Path("samples")
+FORMATS: Final = ("png", "webp", "jpeg", "zip", "npy", "json")
+
+
+def sample(
+    n: options.Count = None,
+    label: options.LabelText = None,
+    label_list: options.LabelList = None,
+    each: Annotated[
+        int | None,
+        typer.Option(
+            "--each",
+            metavar="K",
+            parser=options.whole("each", 1, MAX_IMAGES),
+            help="K images of each of --labels, else of each class; in K columns, a row for each.",
+        ),
+    ] = None,
+    seed: options.Seed = None,
+    seed_list: options.SeedList = None,
+    latents: options.Latents = None,
+    truncation: options.Truncation = None,
+    model: options.Model = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="PATH", help="Folder for the files [samples]; one file with --format; - is stdout."
+        ),
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="F",
+            help="One file from the service: png, webp, jpeg (a sheet), npy, zip or json; else as --out ends.",
+            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+        ),
+    ] = None,
+    grid: Annotated[
+        Path | None,
+        typer.Option("--grid", metavar="FILE", help="The contact sheet goes here; no single images without --out."),
+    ] = None,
+    columns: options.Columns = None,
+    quality: options.Quality = None,
+    force: options.Force = False,
+    show: options.Show = None,
+    no_show: options.NoShow = False,
+    url: options.Url = None,
+    api_key: options.Key = None,
+    timeout: options.Timeout = DEFAULT_TIMEOUT,
+    retries: options.Retries = DEFAULT_MAX_RETRIES,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw images: one PNG each, and a contact sheet.
+
+    \b
+    Examples:
+      gan-client sample --n 64 --label 7
+      gan-client sample --each 10 --columns 10 --seed 123 --out digits
+      gan-client sample --seeds 1,5,9 --label Sneaker --truncation 1.5 --json
+      gan-client sample --n 16 --grid sheet.webp
+      gan-client sample --n 1000 --out images.npy
+      gan-client sample --latents z.json --label 3 --format png --out - > three.png
+
+    The same seed, label and model give the same images again. Nothing is written if the request fails. A file that
+    is there with the same content stays; with other content it is replaced only with --force. The next sheet in a
+    folder is sheet-2.png.
+    """
+    from gan_client.client import GanClient
+    from gan_client.output import format_of
+
+    from .wish import wish_of
+
+    options.one_of(grid=grid, format=file_format)
+    wanted = format_of(file_format, None if grid is not None else out, FORMATS)
+    graphics = options.shown(show, no_show, silent=quiet or as_json)
+    with GanClient(url, api_key, timeout, retries) as client:
+        wish = wish_of(
+            client, n=n, each=each, label=label, label_list=label_list, seed=seed, seed_list=seed_list,
+            latents=latents, truncation=truncation, model=model,
+        )  # fmt: skip
+        if columns is None and each is not None and each < min(wish.n, MAX_COLUMNS):
+            columns = each
+        delivery = _Delivery(out, grid, columns, quality, force, graphics, as_json, quiet)
+        if wanted is None:
+            delivery.images(client, wish)
+        else:
+            delivery.one_file(client, wish, cast("RenderFormat", wanted))
+
+
+@dataclass(frozen=True)
+class _Delivery:
+    """Where the images go, and what is said about them."""
+
+    out: Path | None
+    grid: Path | None
+    columns: int | None
+    quality: int | None
+    force: bool
+    graphics: Graphics | None
+    as_json: bool
+    quiet: bool
+
+    def images(self, client: GanClient, wish: Wish) -> None:
+        """A PNG for each image and the sheet, or what --grid says."""
+        from gan_client import files, output, terminal
+
+        grid, out = self.grid, self.out
+        if grid is None and self.quality is not None:
+            raise InvalidArgumentError(
+                f"quality is {self.quality}: it is for --format and --grid only", param="quality"
+            )
+        if grid is None or out is not None:
+            out = out or FOLDER
+            files.refuse_unwritable(out, "--out")
+        if grid is not None:
+            files.refuse_unwritable(grid.parent, "--grid")
+        started = time.perf_counter()
+        with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
+            generation = wish.generate(client)
+        written: list[Path] = []
+        sheet: Path | None = grid
+        if grid is not None:
+            data = output.sheet_of(generation, self.columns, grid, self.quality)
+            output.write_one(data, grid, force=self.force, other="--grid")
+        if out is not None:
+            written = output.write_images(generation, out, self.columns, sheet=grid is None, force=self.force)
+            sheet = grid or written.pop()
+        seconds = time.perf_counter() - started
+        if self.graphics is not terminal.Graphics.NONE:
+            terminal.show(generation.grid(self.columns), self.graphics)
+        if self.as_json:
+            print(json.dumps(output.record(generation, written, sheet, seconds)))
+        elif not self.quiet:
+            print(output.summary(generation, out, sheet, seconds))
+
+    def one_file(self, client: GanClient, wish: Wish, wanted: RenderFormat) -> None:
+        """One file, as the service makes it."""
+        from gan_client import files, output, terminal
+
+        to_stdout = self.out == output.STDOUT
+        if to_stdout and self.as_json:
+            raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+        if not to_stdout:
+            files.refuse_unwritable(output.place_of(self.out, FOLDER, "").parent, "--out")
+        started = time.perf_counter()
+        with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
+            rendered = wish.render(client, wanted, self.columns, self.quality)
+        seeds = wish.seeds or ([] if rendered.seed is None else range(rendered.seed, rendered.seed + wish.n))
+        path = output.place_of(self.out, FOLDER, f"{output.seeds_name(seeds, wish.n)}.{wanted}")
+        output.write_one(rendered.data, path, force=self.force, other="--out")
+        if to_stdout:
+            return
+        seconds = time.perf_counter() - started
+        if self.graphics is not terminal.Graphics.NONE and rendered.media_type.startswith("image/"):
+            terminal.show(output.picture(rendered.data), self.graphics)
+        if self.as_json:
+            print(json.dumps(output.file_record(rendered, path, seeds, seconds)))
+        elif not self.quiet:
+            print(output.file_summary(rendered, path, wish.count, seeds, seconds))

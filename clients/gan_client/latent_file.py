@@ -1,0 +1,57 @@
+"""Latents in a file, for pictures that have no seed: rows of numbers as npy or JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class LatentFile(NamedTuple):
+    """What a file of latents holds."""
+
+    latents: NDArray[np.float64]
+    """Rows (n, latent_dim)."""
+
+    labels: list[int] | None
+    """The class ids beside them, if the file has any."""
+
+
+def read(path: Path) -> LatentFile:
+    """The latents of `path`: npy (n, latent_dim), or JSON: rows of numbers, or what `POST /latents` answers,
+    `{"latents": [...], "labels": [...]}`. One row alone may stand without the outer brackets.
+
+    Raises InvalidArgumentError, naming the file.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as stream:
+            is_npy = stream.read(6) == b"\x93NUMPY"
+            stream.seek(0)
+            # Pickles stay shut: nothing in a file is run.
+            content: Any = np.load(stream, allow_pickle=False) if is_npy else json.load(stream)
+        labels = None
+        if isinstance(content, dict):
+            labels = content.get("labels")
+            content = content["latents"]
+        rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
+    except OSError as error:
+        raise InvalidArgumentError(f"can't read {path}: {error.strerror or error}", param="latents") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InvalidArgumentError(
+            f"{path} holds no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
+            param="latents",
+        ) from error
+    is_labelled = isinstance(labels, list) and all(type(label) is int and label >= 0 for label in labels)
+    if labels is not None and not is_labelled:
+        raise InvalidArgumentError(
+            f"{path} has `labels` that are no list of class ids: leave them out", param="latents"
+        )
+    return LatentFile(rows, labels)

@@ -1,0 +1,54 @@
+"""The pixels of PNG files as the service writes them, without Pillow's detours; of others, nothing is said.
+
+PNG specification, third edition: chunks 5.3, filters 9. Pillow takes 25 us for a 28x28 image, this takes 10.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_CHANNELS: Final = {(8, 0): 1, (8, 2): 3}  # bit depth and colour type -> channels
+_PLAIN: Final = b"\0\0\0"  # compression, filter and interlace method: deflate, adaptive, none
+_HEAD: Final = 33  # bytes of the signature and IHDR
+_FRAME: Final = 12  # bytes of a chunk beside its content
+_NONE, _UP = 0, 2  # filters of a row
+
+
+def plain_pixels(png: bytes) -> NDArray[np.uint8] | None:
+    """uint8 (H, W, C), C = 1 or 3, if the file is 8-bit grey or RGB with one IDAT and one kind of filter; else None.
+
+    None too for a damaged file: whoever can read all PNG files says what is wrong with it.
+    """
+    import numpy as np
+
+    if len(png) < _HEAD + _FRAME or png[26:29] != _PLAIN:
+        return None
+    width, height, depth, colour_type = struct.unpack_from(">IIBB", png, 16)
+    length, kind = struct.unpack_from(">I4s", png, _HEAD)
+    channels = _CHANNELS.get((depth, colour_type))
+    content = png[_HEAD + 8 : _HEAD + 8 + length]
+    if channels is None or kind != b"IDAT" or len(png) != _HEAD + 2 * _FRAME + length:
+        return None
+    [checksum] = struct.unpack_from(">I", png, _HEAD + 8 + length)
+    row = 1 + width * channels
+    try:
+        rows = zlib.decompressobj().decompress(content, height * row + 1)  # what a lie inflates to is bounded
+    except zlib.error:
+        return None
+    if zlib.crc32(content, zlib.crc32(kind)) != checksum or len(rows) != height * row or not rows:
+        return None
+    lines = np.frombuffer(rows, np.uint8).reshape(height, row)  # a filter in front of each row
+    filters, values = lines[:, 0], lines[:, 1:]
+    if (filters == _NONE).all():
+        pixels = values.copy()
+    elif (filters == _UP).all():
+        pixels = np.cumsum(values, axis=0, dtype=np.uint8)  # modulo 256, as the filter wants
+    else:
+        return None
+    return pixels.reshape(height, width, channels)

@@ -1,0 +1,197 @@
+"""Arguments of a call together, made into the request's body. Nothing is sent from here."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ._constants import MAX_COLUMNS, MAX_FPS, MAX_IMAGES, MAX_QUALITY, MAX_STEPS, MIN_STEPS
+from .arguments import Label, image_count, integer, label_of, name_of, seed_number, truncation_bound
+from .errors import InvalidArgumentError, fault
+from .types import (
+    KEY_POINT_LIMIT,
+    SEED_LIMIT,
+    AnimationFormat,
+    Format,
+    GenerateRequest,
+    InterpolateRequest,
+    LatentsRequest,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_B = TypeVar("_B", bound=BaseModel)
+
+
+def generate_request(
+    n: int | None,
+    label: Label | Iterable[Label] | None,
+    seed: int | None,
+    seeds: Sequence[int] | None,
+    latents: ArrayLike | None,
+    truncation: float | None,
+    model: str | None,
+    *,
+    wanted: Format = "zip",
+    columns: int | None = None,
+    quality: int | None = None,
+) -> GenerateRequest:
+    """The body of `POST /generate`, with n filled in, and the seed unless `seeds` or `latents` are given.
+
+    The seed is chosen here, before the first try, so that a retry can't give other images. n is the number of
+    seeds, latents or labels where those are lists, else 1. Raises InvalidArgumentError.
+    """
+    given = [name for name, value in (("seed", seed), ("seeds", seeds), ("latents", latents)) if value is not None]
+    if len(given) > 1:
+        raise InvalidArgumentError(f"{' and '.join(given)} are given: give one of them", param=given[1])
+    rows, each, labels = _rows(latents), _seeds(seeds), _labels(label)
+    lists: dict[str, Sequence[object] | None]
+    lists = {"seeds": each, "latents": rows, "label": labels if isinstance(labels, list) else None}
+    sizes = {name: len(values) for name, values in lists.items() if values is not None}
+    count = image_count(n if n is not None else next(iter(sizes.values()), 1))
+    for name, size in sizes.items():
+        if size != count:
+            raise InvalidArgumentError(f"{name} has {size} entries: for n = {count} give {count}", param=name)
+    if seed is not None:
+        seed = seed_number(seed, count)
+    elif each is None and rows is None:
+        seed = random_seed(count)
+    return _body(
+        GenerateRequest,
+        model=_model(model),
+        n=count,
+        seed=seed,
+        seeds=each,
+        label=labels,
+        latents=rows,
+        truncation=_truncation(truncation),
+        format=wanted,
+        columns=_columns(columns),
+        quality=_quality(quality),
+    )
+
+
+def interpolate_request(
+    seeds: Sequence[int] | None,
+    latents: ArrayLike | None,
+    steps: int,
+    label: Label | Iterable[Label] | None,
+    truncation: float | None,
+    loop: bool,
+    model: str | None,
+    *,
+    wanted: AnimationFormat,
+    fps: int = 12,
+    columns: int | None = None,
+    quality: int | None = None,
+) -> InterpolateRequest:
+    """The body of `POST /interpolate`. Raises InvalidArgumentError."""
+    if (seeds is None) == (latents is None):
+        many = "neither seeds nor latents are" if seeds is None else "seeds and latents are"
+        raise InvalidArgumentError(f"{many} given: give 2 to {KEY_POINT_LIMIT} of one of them", param="seeds")
+    rows, each, labels = _rows(latents), _seeds(seeds), _labels(label)
+    points: Sequence[object] = each or rows or ()
+    name = "latents" if each is None else "seeds"
+    if not 2 <= len(points) <= KEY_POINT_LIMIT:
+        raise InvalidArgumentError(f"{name} has {len(points)} entries: give 2 to {KEY_POINT_LIMIT}", param=name)
+    if isinstance(labels, list) and len(labels) != len(points):
+        raise InvalidArgumentError(
+            f"label has {len(labels)} entries: for {len(points)} {name} give {len(points)}", param="label"
+        )
+    if rows is not None and truncation is not None:
+        raise InvalidArgumentError(
+            f"truncation is {truncation!r}, but latents are taken as they are: give one of them", param="truncation"
+        )
+    return _body(
+        InterpolateRequest,
+        model=_model(model),
+        seeds=each,
+        latents=rows,
+        steps=integer("steps", steps, MIN_STEPS, MAX_STEPS),
+        label=labels,
+        truncation=_truncation(truncation),
+        loop=bool(loop),
+        format=wanted,
+        fps=integer("fps", fps, 1, MAX_FPS),
+        columns=_columns(columns),
+        quality=_quality(quality),
+    )
+
+
+def latents_request(seeds: Sequence[int], truncation: float | None, model: str | None) -> LatentsRequest:
+    """The body of `POST /latents`. Raises InvalidArgumentError."""
+    each = _seeds(seeds)
+    if not each:
+        raise InvalidArgumentError("seeds has 0 entries: give at least 1", param="seeds")
+    return _body(LatentsRequest, model=_model(model), seeds=each, truncation=_truncation(truncation))
+
+
+def random_seed(n: int) -> int:
+    """A seed for the first of n images, such that the last one's is in range too."""
+    return secrets.randbelow(SEED_LIMIT - n)
+
+
+def expected_seeds(request: GenerateRequest) -> list[int | None]:
+    """The seed each image of the answer must have; None for images drawn from latents."""
+    count = request.n or 1
+    if request.seeds is not None:
+        return list(request.seeds)
+    return [None if request.seed is None else request.seed + i for i in range(count)]
+
+
+def _rows(latents: ArrayLike | None) -> list[list[float]] | None:
+    if latents is None:
+        return None
+    import numpy as np
+
+    try:
+        array = np.asarray(latents, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"latents are not rows of numbers: {error}", param="latents") from error
+    if array.ndim != 2 or 0 in array.shape:
+        raise InvalidArgumentError(
+            f"latents have shape {array.shape}: it must be (n, latent_dim), both at least 1", param="latents"
+        )
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError("latents hold NaN or infinity: all must be finite numbers", param="latents")
+    rows: list[list[float]] = array.tolist()
+    return rows
+
+
+def _seeds(seeds: Sequence[int] | None) -> list[int] | None:
+    return None if seeds is None else [integer("seeds", value, 0, SEED_LIMIT - 1) for value in seeds]
+
+
+def _labels(label: Label | Iterable[Label] | None) -> Label | list[Label] | None:
+    if label is None or isinstance(label, str) or not isinstance(label, Iterable):
+        return None if label is None else label_of(label)
+    return [label_of(value) for value in islice(label, MAX_IMAGES + 1)]  # it may be endless
+
+
+def _truncation(value: float | None) -> float | None:
+    return None if value is None else truncation_bound(value)
+
+
+def _columns(value: int | None) -> int | None:
+    return None if value is None else integer("columns", value, 1, MAX_COLUMNS)
+
+
+def _quality(value: int | None) -> int | None:
+    return None if value is None else integer("quality", value, 1, MAX_QUALITY)
+
+
+def _model(value: str | None) -> str | None:
+    return None if value is None else name_of("model", value)
+
+
+def _body(kind: type[_B], **fields: Any) -> _B:
+    """A request. What pydantic still finds wrong is an argument's fault."""
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        raise InvalidArgumentError(f"the request is not valid: {fault(error)}") from error

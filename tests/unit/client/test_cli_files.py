@@ -1,0 +1,246 @@
+"""What `gan-client sample` asks for, and which files it leaves, without a process for each run."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from gan_client import cli
+from gan_client.commands.models import print_card
+
+BASH = """
+source <(_GAN_CLIENT_COMPLETE=source_bash gan-client)
+COMP_WORDS=({words}); COMP_CWORD={index}
+_gan_client_completion gan-client
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+
+
+@pytest.fixture
+def gan_client(service, tmp_path, capsys, monkeypatch):
+    """Run to the end: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = cli.run([*map(str, arguments), "--url", service.url])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def assert_one_line(err, *words):
+    assert err.startswith("gan-client: ")
+    assert err.count("\n") == 1
+    for word in words:
+        assert word in err
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_same_command_twice_keeps_what_is_there(gan_client, tmp_path):
+    for _ in range(2):
+        code, out, _ = gan_client("sample", "--n", 2, "--seed", 5, "--label", 3)
+        assert (code, "(sheet: samples/sheet.png)" in out) == (0, True)
+    code, out, _ = gan_client("sample", "--n", 2, "--seed", 7, "--label", 3)
+    assert (code, "(sheet: samples/sheet-2.png)" in out) == (0, True)
+    assert names(tmp_path / "samples") == [
+        "0000_seed-5_label-3.png", "0000_seed-7_label-3.png", "0001_seed-6_label-3.png", "0001_seed-8_label-3.png",
+        "sheet-2.png", "sheet.png",
+    ]  # fmt: skip
+
+
+def test_files_with_other_content_need_force(gan_client, tmp_path):
+    assert gan_client("sample", "--n", 2, "--seed", 5, "--label", 3)[0] == 0
+    first, second = sorted((tmp_path / "samples").glob("000*"))
+    whole = first.read_bytes()
+    first.write_bytes(b"mine")
+    second.unlink()
+    code, _, err = gan_client("sample", "--n", 2, "--seed", 5, "--label", 3)
+    assert code == 1
+    assert_one_line(err, f"samples/{first.name} is there with other content", "--force", "--out")
+    assert (first.read_bytes(), second.exists()) == (b"mine", False)
+    assert gan_client("sample", "--n", 2, "--seed", 5, "--label", 3, "--force")[0] == 0
+    assert (first.read_bytes(), names(tmp_path / "samples")) == (whole, [first.name, second.name, "sheet.png"])
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(service, tmp_path):
+    # No file may grow beyond this: what the kernel says then is told like a full disk.
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # noqa: E731
+    done = subprocess.run(
+        [sys.executable, "-m", "gan_client.cli", "sample", "--n", "3", "--url", service.url],
+        cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "can't write to samples: File too large", "--out")
+    assert names(tmp_path / "samples") == []
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_service_is_one_line_after_the_retries(gan_client, service, tmp_path, status):
+    service.script.extend([service.busy(status)] * 2)
+    code, out, err = gan_client("sample", "--retries", "1")
+    assert (code, out, len(service.received)) == (1, "", 2)
+    assert_one_line(err, f"busy with {status}", "Ask again later")
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "labels", "seeds"),
+    [
+        (["--labels", "3,1", "--seed", "0"], [3, 1], [0, 1]),
+        (["--labels", "0-2", "--n", "5", "--seed", "0"], [0, 1, 2, 0, 1], [0, 1, 2, 3, 4]),
+        (["--labels", "5,2", "--each", "2", "--seed", "0"], [5, 5, 2, 2], [0, 1, 2, 3]),
+        (["--label", "5", "--each", "2", "--seed", "0"], [5, 5], [0, 1]),
+        (["--each", "1", "--seed", "0"], list(range(10)), list(range(10))),
+        (["--seeds", "9,4-6", "--label", "1"], [1] * 4, [9, 4, 5, 6]),
+        (["--seeds", "9,4", "--labels", "0-9"], [0, 1], [9, 4]),
+    ],
+)
+def test_which_images_are_asked_for(gan_client, options, labels, seeds):
+    code, out, _ = gan_client("sample", "--json", *options)
+    record = json.loads(out)
+    assert (code, record["labels"], record["seeds"]) == (0, labels, seeds)
+
+
+def test_each_class_has_a_row_of_the_sheet(gan_client, tmp_path):
+    assert gan_client("sample", "--labels", "0-3", "--each", 5)[0] == 0
+    with Image.open(tmp_path / "samples" / "sheet.png") as sheet:
+        assert sheet.size == (5 * 4 + 4 * 2, 4 * 6 + 3 * 2)
+
+
+@pytest.mark.parametrize("kind", ["npy", "rows", "row", "answer"])
+def test_latents_from_a_file(gan_client, service, tmp_path, kind):
+    rows = np.random.default_rng(0).normal(size=(1 if kind == "row" else 3, 64)).astype(np.float32)
+    path = tmp_path / "z"
+    if kind == "npy":
+        with path.open("wb") as stream:
+            np.save(stream, rows)
+    else:
+        content = {"rows": rows.tolist(), "row": rows[0].tolist()}
+        content["answer"] = {"model": "acgan", "latents": rows.tolist(), "labels": [4, 5, 6]}
+        path.write_text(json.dumps(content[kind]))
+    code, out, _ = gan_client("sample", "--latents", "z", *([] if kind == "answer" else ["--label", "2"]))
+    assert code == 0
+    assert f"{len(rows)} image" in out
+    assert "from latents -> samples/" in out
+    sent = service.received[-1].body
+    assert sent["latents"] == rows.astype(float).tolist()
+    assert sent["label"] == ([4, 5, 6] if kind == "answer" else "2")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--latents", "z", "--seed", "1"], "seed is '1' and latents is 'z'"),
+        (["--latents", "absent"], "can't read absent: No such file"),
+        (["--latents", "text"], "text holds no latents"),
+        (["--latents", "pickle"], "pickle holds no latents"),
+        (["--seeds", "1,x"], "seeds is '1,x'"),
+        (["--seeds", "1-100001"], "seeds has over 100000 entries"),
+        (["--seeds", "1", "--seed", "1"], "seed is '1' and seeds is '1'"),
+        (["--each", "2", "--n", "4"], "n is '4' and each is '2'"),
+        (["--format", "gif"], "format is 'gif': give one of png, webp, jpeg"),
+        (["--format", "npy", "--out", "x.png"], "format is 'npy' and out is 'x.png'"),
+        (["--format", "npy", "--grid", "x.png"], "grid is 'x.png' and format is 'npy'"),
+        (["--grid", "x.pdf"], "grid is 'x.pdf': its name must end in"),
+        (["--quality", "50"], "quality is 50"),
+        (["--show", "vga"], "show is 'vga': give kitty, iterm, sixel, blocks, none"),
+        (["--out", "-", "--format", "png", "--json"], "out is '-' and json is given"),
+    ],
+)
+def test_wrong_options_are_named(gan_client, tmp_path, options, words):
+    (tmp_path / "text").write_text("seven")
+    np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
+    (tmp_path / "pickle.npy").rename(tmp_path / "pickle")
+    code, out, err = gan_client("sample", *options)
+    assert (code, out) == (2, "")
+    assert_one_line(err, words)
+    assert names(tmp_path) == ["pickle", "text"]
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "sheet.webp", "below/sheet.jpg"])
+def test_grid_is_the_sheet_alone(gan_client, tmp_path, name):
+    assert gan_client("sample", "--n", 4, "--seed", 1, "--out", "a")[0] == 0
+    code, out, _ = gan_client("sample", "--n", 4, "--seed", 1, "--grid", name, "--json")
+    record = json.loads(out)
+    assert (code, record["files"], record["sheet"]) == (0, [], name)
+    with Image.open(tmp_path / "a" / "sheet.png") as whole, Image.open(tmp_path / name) as sheet:
+        assert sheet.size == whole.size
+        if not name.endswith("jpg"):
+            assert (np.asarray(sheet.convert("L")) == np.asarray(whole)).all()
+    code, out, _ = gan_client("sample", "--n", 4, "--seed", 1, "--grid", "other.png", "--out", "b")
+    assert (code, len(names(tmp_path / "b")), (tmp_path / "other.png").exists()) == (0, 4, True)
+    code, _, err = gan_client("sample", "--n", 4, "--seed", 2, "--grid", name)
+    assert code == 1
+    assert_one_line(err, "is there with other content", "--grid")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_card_does_not_steer_the_terminal(capsys, is_terminal):
+    card = "# Digits\n\x1b]0;title\x07 \x1b[2J\x9b31m drawn\n\n![samples](preview.png)\n"
+    console = Console(file=sys.stdout, force_terminal=is_terminal, color_system=None)
+    print_card(console, card, "digits")
+    printed = capsys.readouterr().out
+    assert "Digits" in printed
+    assert "?]0;title?" in printed
+    assert not {"\x07", "\x9b"} & set(printed)
+    assert re.findall(r"\x1b[^m]*m?", printed) == re.findall(r"\x1b\[[0-9;]*m", printed)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell, tmp_path):
+    home = {"HOME": str(tmp_path), "PATH": f"{sys.prefix}/bin:/usr/bin:/bin"}
+    script = subprocess.run(
+        ["gan-client"],
+        env={**home, "_GAN_CLIENT_COMPLETE": f"source_{shell}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert script.returncode == 0
+    assert f"complete_{shell}" in script.stdout
+    about = {
+        "bash": {"COMP_WORDS": "gan-client int", "COMP_CWORD": "1"},
+        "zsh": {"_TYPER_COMPLETE_ARGS": "gan-client int"},
+        "fish": {"_TYPER_COMPLETE_ARGS": "gan-client int", "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
+    }[shell]
+    found = subprocess.run(
+        ["gan-client"], env={**home, "_GAN_CLIENT_COMPLETE": f"complete_{shell}", **about},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "interpolate" in found.stdout
+    assert "sample" not in found.stdout
+
+
+def test_completion_in_bash_itself(service, tmp_path):
+    def complete(*words):
+        script = BASH.format(words=" ".join(f"'{word}'" for word in words), index=len(words) - 1)
+        done = subprocess.run(
+            ["bash", "--norc", "-c", script],
+            env={"HOME": str(tmp_path), "PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "GAN_URL": service.url},
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout.split()
+
+    assert complete("gan-client", "sample", "--lab") == ["--label", "--labels"]
+    assert complete("gan-client", "sample", "--model", "ac") == ["acgan"]
+
+
+def test_install_completion_for_the_shell_that_runs_it(tmp_path):
+    done = subprocess.run(
+        ["bash", "--norc", "-c", "gan-client --install-completion; true"],
+        env={"HOME": str(tmp_path), "PATH": f"{sys.prefix}/bin:/usr/bin:/bin"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "gan-client.sh" in (tmp_path / ".bashrc").read_text()
+    assert "complete_bash" in (tmp_path / ".bash_completions" / "gan-client.sh").read_text()

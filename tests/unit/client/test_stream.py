@@ -1,0 +1,195 @@
+"""`client.stream`, with threads and with tasks, over real sockets."""
+
+import asyncio
+import gc
+import itertools
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from gan_client import AsyncGanClient, GanClient, errors
+from gan_client.types import SEED_LIMIT, GenerateRequest
+
+
+@pytest.fixture(params=["threads", "tasks"])
+def collect(request, service):
+    """All images of a stream, and the stream; once from each client."""
+
+    def with_threads(n, label=None, **options):
+        with GanClient(service.url, timeout=20) as client, client.stream(n, label, **options) as stream:
+            return list(stream), stream
+
+    def with_tasks(n, label=None, **options):
+        async def whole():
+            async with AsyncGanClient(service.url, timeout=20) as client, client.stream(n, label, **options) as stream:
+                return [image async for image in stream], stream
+
+        return asyncio.run(whole())
+
+    return with_threads if request.param == "threads" else with_tasks
+
+
+def test_images_come_in_the_order_of_their_seeds(collect, service):
+    images, stream = collect(25, label=7, seed=100, chunk=10)
+    assert [image.seed for image in images] == list(range(100, 125))
+    assert [image.png for image in images] == [service.png(seed, 7) for seed in range(100, 125)]
+    assert (stream.n, stream.seed, stream.done, stream.model) == (25, 100, 25, "acgan")
+    sizes = Counter((sent.body["seed"], sent.body["n"]) for sent in service.received)
+    assert sizes == {(100, 10): 1, (110, 10): 1, (120, 5): 1}
+
+
+def test_a_random_seed_is_in_range(collect):
+    images, stream = collect(3)
+    assert [image.seed for image in images] == [stream.seed, stream.seed + 1, stream.seed + 2]
+    assert 0 <= stream.seed <= SEED_LIMIT - 3
+
+
+def test_labels_are_read_as_they_are_needed(collect):
+    taken = itertools.count()
+    endless = (next(taken) % 10 for _ in itertools.repeat(None))
+    images, _ = collect(25, label=endless, seed=0, chunk=10)
+    assert [image.label for image in images] == [i % 10 for i in range(25)]
+    assert next(taken) == 25
+
+
+def test_each_chunk_is_retried_on_its_own(collect, service):
+    service.script.append(service.busy(503))
+    images, _ = collect(20, seed=0, chunk=10)
+    assert [image.seed for image in images] == list(range(20))
+    assert sorted(sent.body["seed"] for sent in service.received) in ([0, 0, 10], [0, 10, 10])
+
+
+def test_too_few_labels(collect):
+    with pytest.raises(errors.InvalidArgumentError, match="label ended after 12 labels: for n = 20 give 20"):
+        collect(20, label=[1] * 12, seed=0, chunk=10)
+
+
+def test_images_before_a_failure_are_given_and_the_rest_can_be_asked_for(client, service, act):
+    service.script.extend([act.CONTRACT, service.error(500, "generation_failed", "it failed")])
+    stream = client.stream(30, seed=50, chunk=10, ahead=1)
+    images = list(itertools.islice(stream, 10))
+    with pytest.raises(errors.InternalServerError, match="it failed") as caught:
+        next(stream)
+    assert [image.seed for image in images] == list(range(50, 60))
+    assert caught.value.__notes__ == ["10 of 30 images came; the next one's seed is 60"]
+    assert next(stream, None) is None
+    images += client.stream(stream.n - stream.done, seed=stream.seed + stream.done, chunk=10)
+    assert [image.seed for image in images] == list(range(50, 80))
+
+
+def test_a_chunk_that_is_too_large_is_called_so(collect, service):
+    service.script.extend([service.error(400, "invalid_request", "n is 500; a request is for 1 to 64 images", "n")] * 2)
+    with pytest.raises(errors.InvalidRequestError, match=r"^chunk is 500: .* give a smaller chunk .*1 to 64") as caught:
+        collect(1000, chunk=500)
+    assert caught.value.param == "chunk"
+
+
+def test_images_of_another_generator_are_refused(collect, service, act, reply):
+    def other(request):
+        index, pngs = service.draw(request)
+        files = {str(image.file): png for image, png in zip(index.images, pngs, strict=True)}
+        return service.zip(index.model_copy(update={"model": "newer"}), files)
+
+    service.script.extend([act.CONTRACT, reply(200, other(GenerateRequest(n=10, seed=10)))])
+    with pytest.raises(
+        errors.UnexpectedResponseError, match=r"from 'newer' now, and those before from 'acgan'.*model="
+    ):
+        collect(20, seed=0, chunk=10, ahead=1)
+
+
+def test_so_many_requests_are_under_way_and_no_more(client, service, act):
+    service.script.extend([act.CONTRACT])
+    stream = client.stream(1000, seed=0, chunk=10, ahead=3)
+    assert service.received == []  # nothing is asked for before somebody wants it
+    next(stream)
+    wait_for(lambda: len(service.received) == 4)
+    assert not wait_for(lambda: len(service.received) > 4, seconds=0.2)
+    stream.close()
+    assert next(stream, None) is None
+
+
+@pytest.mark.parametrize("way", ["close", "with", "forget"])
+def test_requests_end_when_the_stream_does(client, service, act, way):
+    service.script.extend([act.CONTRACT, act.TRICKLE])
+    stream = client.stream(1000, seed=0, chunk=10, ahead=1)
+    next(stream)
+    wait_for(lambda: len(service.received) == 2)
+    if way == "close":
+        stream.close()
+    elif way == "with":
+        with stream:
+            pass
+    else:
+        del stream
+        gc.collect()
+    assert service.client_left.wait(5)
+    assert not [thread for thread in threading.enumerate() if "_fetch" in thread.name and not thread.daemon]
+
+
+def test_requests_end_when_the_task_does(service, act):
+    service.script.extend([act.CONTRACT, act.TRICKLE])
+
+    async def story():
+        async with AsyncGanClient(service.url) as client:
+            stream = client.stream(1000, seed=0, chunk=10, ahead=1)
+            await anext(stream)
+            waiting = asyncio.create_task(take(stream))
+            await asyncio.sleep(0)
+            while len(service.received) < 2:
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert await asyncio.to_thread(service.client_left.wait, 5)
+            return stream.done
+
+    async def take(stream):
+        async for _ in stream:
+            pass
+
+    assert asyncio.run(story()) == 10
+
+
+def test_a_pause_before_a_retry_ends_with_the_stream(client, service):
+    service.script.extend([service.busy(503, "10")])
+    stream = client.stream(10, seed=0, chunk=10)
+    before = threading.active_count()
+    first = threading.Thread(target=next, args=(stream, None))
+    first.start()
+    wait_for(lambda: len(service.received) == 1)
+    stream.close()
+    first.join(5)
+    assert not first.is_alive()
+    assert wait_for(lambda: threading.active_count() == before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, r"n is 0"),
+        ({"n": 10, "seed": -1}, r"seed is -1"),
+        (
+            {"n": 10, "seed": SEED_LIMIT - 9},
+            r"seed is 9007199254740983: it must be an integer from 0 to 90071992547409",
+        ),
+        ({"n": 10, "label": -1}, r"label is -1"),
+        ({"n": 10, "chunk": 0}, r"chunk is 0"),
+        ({"n": 10, "ahead": 65}, r"ahead is 65: it must be an integer from 1 to 64"),
+        ({"n": 10, "truncation": 0}, r"truncation is 0"),
+        ({"n": 10, "model": ""}, r"model is ''"),
+    ],
+)
+def test_wrong_arguments_are_named_at_once(client, service, arguments, message):
+    with pytest.raises(errors.InvalidArgumentError, match=message):
+        client.stream(**arguments)
+    assert service.received == []
+
+
+def wait_for(condition, seconds=5.0):
+    """Whether it became true in that time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
