@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+IDLE_SECONDS = 3.0  # a connection that was idle for longer is not used again: servers close theirs after 5
+Pair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 @dataclass
 class Outcome:
@@ -35,14 +38,17 @@ async def open_loop(port: int, body: bytes, rate: float, seconds: float, connect
         connections: how many requests may be under way; more wait, and their waiting counts.
     """
     outcome = Outcome()
-    idle: asyncio.LifoQueue[tuple[asyncio.StreamReader, asyncio.StreamWriter] | None] = asyncio.LifoQueue()
+    idle: asyncio.LifoQueue[tuple[Pair | None, float]] = asyncio.LifoQueue()  # with the time of its last answer
     for _ in range(connections):
-        idle.put_nowait(None)
+        idle.put_nowait((None, 0.0))
     lines = ("POST /generate HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}")
     request = "\r\n".join([*lines, "", ""]).encode() + body
 
     async def ask(due: float) -> None:
-        pair = await idle.get()
+        pair, used = await idle.get()
+        if pair is not None and time.perf_counter() - used > IDLE_SECONDS:
+            pair[1].close()
+            pair = None
         try:
             if pair is None:
                 pair = await asyncio.open_connection("127.0.0.1", port)
@@ -63,7 +69,7 @@ async def open_loop(port: int, body: bytes, rate: float, seconds: float, connect
             outcome.lost += 1
             pair = None
         finally:
-            idle.put_nowait(pair)
+            idle.put_nowait((pair, time.perf_counter()))
 
     tasks: set[asyncio.Task[None]] = set()
     began = time.perf_counter()
@@ -77,6 +83,6 @@ async def open_loop(port: int, body: bytes, rate: float, seconds: float, connect
     if tasks:
         await asyncio.wait(tasks, timeout=30)
     while not idle.empty():
-        if (pair := idle.get_nowait()) is not None:
+        if (pair := idle.get_nowait()[0]) is not None:
             pair[1].close()
     return outcome

@@ -27,10 +27,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 from open_loop import open_loop
+from overload import overload
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -39,8 +41,9 @@ START_SECONDS = 60
 EPILOG = """examples:
   python bench/serving.py --quick                         two minutes: is it in the right region?
   python bench/serving.py --artifact models/digits --rounds 5 --json > serving.json
-  python bench/serving.py --soak 600                      memory at saturation for ten minutes
+  python bench/serving.py --soak 600 --overload 60        memory at saturation for ten minutes; five times too much load
 """
+OVERLOAD_N = 256
 ONE = {"label": 7, "seed": 5}
 OURS = "ganworks"
 COMMANDS = {
@@ -75,6 +78,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of one measurement (default 5)")
     parser.add_argument("--soak", type=float, default=0, help="seconds at saturation, for memory (default: none)")
+    parser.add_argument("--overload", type=float, default=0, help="seconds at five times the capacity (default: none)")
     parser.add_argument("--quick", action="store_true", help="one round of 3 seconds")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
@@ -122,6 +126,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
         rate = 0.8 * statistics.median(singles[OURS]["64"])
         outcome = asyncio.run(open_loop(port, BODIES[OURS].encode(), rate, 4 * arguments.seconds))
         soaked = soak(port, process, arguments.soak) if arguments.soak else None
+        over = overloaded(port, arguments) if arguments.overload else None
     return {
         "machine": f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}",
         "rounds": arguments.rounds,
@@ -133,6 +138,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
             "lost": outcome.lost,
         },
         "soak": soaked,
+        "overload": over,
     }  # fmt: skip
 
 
@@ -238,6 +244,15 @@ def soak(port: int, process: psutil.Process, seconds: float) -> dict[str, list[f
     return {"mib": memory}
 
 
+def overloaded(port: int, arguments: argparse.Namespace) -> dict[str, object]:
+    """Five times what the service can take, in requests for OVERLOAD_N images."""
+    body = json.dumps({"n": OVERLOAD_N, "seed": 0, "label": 7, "format": "npy"})
+    saturated, _ = wrk(port, body, 8, max(10, arguments.seconds))
+    say(f"overload: 5 times {saturated:.0f} requests a second")
+    found = overload(port, OVERLOAD_N, 5 * saturated, arguments.overload)
+    return {"saturated": saturated * OVERLOAD_N, **asdict(found)}
+
+
 def as_text(found: dict) -> str:
     singles = found["singles"]
     lines = [found["machine"], "", "| single images | 64 connections, /s | 1 connection, /s | latency, ms | ours is |"]
@@ -264,6 +279,12 @@ def as_text(found: dict) -> str:
     ]
     if found["soak"]:
         lines.append(f"resident memory by minute at saturation, MiB: {found['soak']['mib']}")
+    if over := found["overload"]:
+        lines.append(
+            f"overload: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
+            f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; answers "
+            f"{over['statuses']}, lost {over['lost']}; well again after {over['recovery']:.2f} s"
+        )
     return "\n".join(lines)
 
 

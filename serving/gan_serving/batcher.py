@@ -3,6 +3,9 @@
 The unit is the image. An idle session runs at once; while it is busy, images gather up to the maximum. Each batch
 takes its images from all waiting requests in turn, so that one image is not behind five hundred. A run that fails is
 bisected, so that only the image that causes it fails. What nobody waits for any more is dropped uncomputed.
+
+A session may run several batches side by side, in as many lanes. Images that are enough for several are shared out
+among the idle lanes, so that a request which is alone has all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +31,8 @@ Images: TypeAlias = NDArray[np.uint8]
 RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
 
 _RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement leaves
-_AHEAD: Final = 2  # parts of one long request that are in the queue or a batch at a time
+_AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
+_SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
 
 @dataclass
@@ -75,11 +79,12 @@ class Batcher:
     """The queue in front of one session.
 
     Args:
-        run: computes a batch; called in `executor`, one call at a time.
+        run: computes a batch; called in `executor`, from as many threads at a time as there are lanes.
         max_batch: images in a batch at most.
         capacity: images that may wait at most.
         executor: where `run` works, so that the event loop stays free.
         recorder: is told what happens.
+        lanes: batches that are computed side by side.
     """
 
     run: RunFn
@@ -87,9 +92,11 @@ class Batcher:
     capacity: int
     executor: Executor
     recorder: Recorder = field(default_factory=Silent)
+    lanes: int = 1
     _jobs: deque[_Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
-    _worker: asyncio.Task[None] | None = field(default=None, init=False)
+    _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
+    _computing: int = field(default=0, init=False)  # lanes that have a batch
     _seconds_per_image: float = field(default=0.0, init=False)
 
     @property
@@ -120,7 +127,7 @@ class Batcher:
             raise QueueFullError(
                 f"{self._waiting} images are waiting and {n} more would exceed the queue's {self.capacity}; "
                 "try again later",
-                retry_after=self._waiting * self._seconds_per_image,
+                retry_after=self._waiting * self._seconds_per_image / self.lanes,
             )
 
     def _queue(self, latents: Latents, labels: Labels | None, before: _Job | None = None) -> _Job:
@@ -131,9 +138,18 @@ class Batcher:
         else:
             self._jobs.append(job)
         self._add_waiting(len(latents))
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.create_task(self._work())
+        self._wake()
         return job
+
+    def _wake(self) -> None:
+        """Wake as many lanes as the waiting images are worth."""
+        while len(self._working) < self.lanes:
+            coming = len(self._working) - self._computing  # lanes that are about to take their batch
+            if coming and self._waiting <= coming * _SHARE:
+                return
+            lane = asyncio.create_task(self._work())
+            self._working.add(lane)
+            lane.add_done_callback(self._working.discard)
 
     async def _done(self, job: _Job) -> Images:
         try:
@@ -163,7 +179,7 @@ class Batcher:
         running: deque[_Job] = deque()
         try:
             while True:
-                while len(running) < _AHEAD and (part := next(coming, None)) is not None:
+                while len(running) < _AHEAD + self.lanes and (part := next(coming, None)) is not None:
                     if not running:
                         self._admit(len(part[0]))
                     running.append(self._queue(*part, before=running[-1] if running else None))
@@ -187,11 +203,16 @@ class Batcher:
         try:
             while batch := self._take():
                 began = time.perf_counter()
-                await self._compute(batch)
+                self._computing += 1
+                try:
+                    await self._compute(batch)
+                finally:
+                    self._computing -= 1
                 measured = (time.perf_counter() - began) / sum(map(len, batch))
                 old = self._seconds_per_image or measured
                 self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * measured
         finally:
+            self._working.discard(cast("asyncio.Task[None]", asyncio.current_task()))  # now: who asks next wakes a lane
             # Something is left only after a cancellation or a fault of this module; nobody may wait for it for ever.
             left = [*(part.job for part in batch), *self._jobs]
             for job in [*left, *(job.after for job in left if job.after is not None)]:
@@ -201,7 +222,8 @@ class Batcher:
 
     def _take(self) -> list[_Slice]:
         """The next batch: as many images from each waiting job as there is room for, in turn."""
-        room, batch = self.max_batch, []
+        fair = -(-self._waiting // (self.lanes - self._computing))  # this idle lane's part of what waits
+        room, batch = min(self.max_batch, max(fair, _SHARE)), []
         while room and self._jobs:
             share = max(1, room // len(self._jobs))
             for _ in range(len(self._jobs)):

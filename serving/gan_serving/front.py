@@ -7,9 +7,12 @@ does. They stay in place for its pages; a request for images meets the guard, on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import iscoroutinefunction
+from typing import TypeGuard
 
 from bentoml._internal.configuration.containers import BentoMLContainer
-from starlette.routing import BaseRoute, Router
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .access_log import AccessLog
@@ -38,12 +41,26 @@ class Front:
     def before(self, bento: ASGIApp) -> ASGIApp:
         """The application of a worker: these routes, and behind them BentoML's `bento`."""
         router = Router(self._routes, redirect_slashes=False, default=bento)
+        fixed = {
+            (method, route.path): route.endpoint
+            for route in self._routes
+            if _is_fixed(route)
+            for method in route.methods or ()
+        }
 
         async def routed(scope: Scope, receive: Receive, send: Send) -> None:
             scope[SCOPE_KEY] = self.desk
-            await router(scope, receive, send)
+            endpoint = fixed.get((scope["method"], scope["path"]))
+            if endpoint is None:
+                await router(scope, receive, send)
+                return
+            # Starlette's router would try one route after the other, and wrap the call twice in handlers of errors
+            # that the guard handles: a fifth of the time of a small image.
+            scope["endpoint"] = endpoint
+            response = await endpoint(Request(scope, receive, send))
+            await response(scope, receive, send)
 
-        series: Metrics = metrics()
+        series: Metrics = metrics(alone=self.settings.workers == 1)
         install_protocol(self.settings, refused=series.rejected)
         guard = Guard(
             routed,
@@ -60,6 +77,11 @@ class Front:
             await (outermost if scope["type"] == "http" else bento)(scope, receive, send)
 
         return application
+
+
+def _is_fixed(route: BaseRoute) -> TypeGuard[Route]:
+    """Whether a route is a function of ours under one path."""
+    return isinstance(route, Route) and "{" not in route.path and iscoroutinefunction(route.endpoint)
 
 
 def _traced(app: ASGIApp) -> ASGIApp:

@@ -32,8 +32,9 @@ from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
 from .stream_formats import STREAM_FORMATS, NdjsonStream
 
-INLINE_BYTES: Final = 4096
-"""Pixels that are encoded at once: handing over to another thread and back would take longer."""
+INLINE_BYTES: Final = (4096, 2**20)
+"""Pixels that are encoded at once, and of npy, which only copies them: handing over to another thread and back would
+take longer."""
 SHEET_BYTES: Final = 2**28
 """Pixels of one contact sheet, which can't be sent in parts."""
 
@@ -120,7 +121,7 @@ class _Task:
             self._check_sheet()
             batch = _joined([some async for some in self.batches()])
         began = time.perf_counter()
-        if batch.images.nbytes <= INLINE_BYTES:
+        if batch.images.nbytes <= INLINE_BYTES[self.wanted == "npy"]:
             encoded = encode(batch, self.wanted)
         else:
             encoded = await self.desk.in_encoders(lambda: encode(batch, self.wanted))

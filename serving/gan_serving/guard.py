@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import random
 import re
 import time
-import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,7 +15,7 @@ from http.client import responses
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,6 +39,8 @@ logger = logging.getLogger("bentoml.ganworks")
 REQUEST_ID_HEADER: Final = "x-request-id"
 TIMEOUT_HEADER: Final = "x-request-timeout"
 """Seconds after which the caller needs no answer any more, if that is less than the service's own limit."""
+_RAW_ID_HEADER: Final = REQUEST_ID_HEADER.encode()
+_ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _SHOWN_PATH: Final = 200  # characters
@@ -118,7 +120,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
         given = headers.get(REQUEST_ID_HEADER, "")
-        call = Call(given if _VALID_ID.fullmatch(given) else uuid.uuid4().hex)
+        call = Call(given if given and _VALID_ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}")
         _call.set(call)
         if self.observer is None:
             await self._answer(scope, receive, send, headers, call)
@@ -233,7 +235,7 @@ class _Answer:
             await self.send(message)
 
     async def _start(self, message: Message) -> None:
-        MutableHeaders(scope=message)[REQUEST_ID_HEADER] = self.call.request_id
+        message["headers"] = [*message["headers"], (_RAW_ID_HEADER, self.call.request_id.encode("latin-1"))]
         self.began = True
         self.call.status = message["status"]
         if self.deadline is not None and not self.deadline.expired():

@@ -12,7 +12,7 @@ from .errors import CallerLeftError
 
 _T = TypeVar("_T")
 
-PATIENCE: Final = 0.01
+PATIENCE: Final = 0.05
 """Seconds until somebody looks whether the caller is still there: most answers are ready before, and cost no look."""
 
 

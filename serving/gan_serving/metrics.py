@@ -6,6 +6,7 @@ somebody wrote into a URL: a flood of random paths adds no series.
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any, Final
 
@@ -58,12 +59,16 @@ class ModelMetrics:
 class Metrics:
     """All series of this worker process, in BentoML's registry; /metrics adds up the workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, alone: bool) -> None:
         client = BentoMLContainer.metrics_client.get()
-        if not reserve():
+        values = client.prometheus_client.values
+        # The class was chosen when the module was imported, which may be long ago.
+        if alone or not reserve():
             client.multiproc = False
-            values = client.prometheus_client.values
-            values.ValueClass = values.MutexValue  # chosen when the module was imported, which may be long ago
+            values.ValueClass = values.MutexValue
+        else:
+            worker = os.getpid()  # asked once: no worker forks, and the client asks with every value
+            values.ValueClass = values.MultiProcessValue(lambda: worker)
         self._client = client
         self._service = {"service_name": server_context.bento_name, "service_version": server_context.bento_version}
         self.images = client.Counter("gan_images_total", "Images by what became of them.", ["model", "outcome"])
@@ -150,6 +155,10 @@ class Metrics:
 
 
 @lru_cache
-def metrics() -> Metrics:
-    """This process's series; made once, because the registry takes each name once."""
-    return Metrics()
+def metrics(alone: bool) -> Metrics:
+    """This process's series; made once, because the registry takes each name once.
+
+    Args:
+        alone: there are no other workers whose numbers are to be added up, so that memory will do.
+    """
+    return Metrics(alone)

@@ -59,8 +59,8 @@ def trap_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trapped(serve: Callable[..., Any], trap_models: Path) -> Iterator[Any]:
-    """A service of both with its default settings, for all tests that don't end it."""
-    with serve(models=trap_models, default_model="small", reload_seconds=0) as service:
+    """A service of both, for all tests that don't end it; a slow image occupies all that it computes with."""
+    with serve(models=trap_models, default_model="small", reload_seconds=0, threads=1) as service:
         yield service
         assert "Traceback" not in service.log.read_text()
 

@@ -55,13 +55,17 @@ class Session:
     def __init__(self, *, poison: frozenset[int] = frozenset(), held: bool = False, reason: str = "poisoned") -> None:
         self.batches: list[list[int]] = []
         self.poison, self.reason = poison, reason
-        self.inside = 0
+        self.lanes = 1
+        self.inside, self.most_inside = 0, 0
+        self.counting = threading.Lock()
         self.entered = threading.Semaphore(0)
         self.gate = threading.Semaphore(0) if held else None
 
     def run(self, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        self.inside += 1
-        assert self.inside == 1, "two runs at a time"
+        with self.counting:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        assert self.inside <= self.lanes, "more runs at a time than lanes"
         try:
             self.batches.append(latents[:, 0].astype(int).tolist())
             self.entered.release()
@@ -71,7 +75,8 @@ class Session:
                 raise RuntimeError(self.reason)
             return self.draw(latents, labels)
         finally:
-            self.inside -= 1
+            with self.counting:
+                self.inside -= 1
 
     @staticmethod
     def draw(latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
@@ -109,22 +114,25 @@ class Session:
         *,
         max_batch: int = 64,
         capacity: int = 100_000,
+        lanes: int = 1,
     ) -> None:
         """Run a scenario to its end and look that no task, job or unheard exception is left of it."""
         unheard: list[dict[str, Any]] = []
+        self.lanes = lanes
 
         async def main(executor: Executor) -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
             ours = asyncio.all_tasks()
-            batcher = Batcher(self.run, max_batch, capacity, executor)
+            batcher = Batcher(self.run, max_batch, capacity, executor, lanes=lanes)
             await scenario(batcher)
             while asyncio.all_tasks() - ours:
                 await asyncio.sleep(0)
             assert batcher.waiting == 0
             assert not batcher._jobs
+            assert not batcher._working
             gc.collect()
 
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(lanes) as executor:
             try:
                 asyncio.run(asyncio.wait_for(main(executor), PATIENCE))
             finally:

@@ -148,8 +148,8 @@ def test_nobody_waits_for_ever_when_the_worker_is_cancelled(make_session):
         await session.is_running()
         tasks += [asyncio.create_task(session.ask(batcher, 1000 * i, 100)) for i in (1, 2)]
         await asyncio.sleep(0)
-        assert batcher._worker is not None
-        batcher._worker.cancel()
+        (lane,) = batcher._working
+        lane.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [NotReadyError] * 3
         session.let_go()

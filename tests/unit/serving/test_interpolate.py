@@ -139,7 +139,7 @@ def over_http(
     async def main(executor: ThreadPoolExecutor) -> None:
         settings = Settings(max_n=MAX_N, max_batch=max_batch)
         batcher = Batcher(toy.run, max_batch, 1000, executor)
-        desk = Desk(settings, OneModel(manifest, batcher), metrics(), RateLimiter.from_settings(settings))
+        desk = Desk(settings, OneModel(manifest, batcher), metrics(alone=True), RateLimiter.from_settings(settings))
         router = Router([*generate.ROUTES, *interpolate.ROUTES])
 
         async def front(scope: Any, receive: Any, send: Any) -> None:
