@@ -4,14 +4,16 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CHROMIUM := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium fonts-dejavu-core
 
-.PHONY: help setup demo test lint types clean
+.PHONY: help setup demo test lint types browser clean
 
 help:
 	@echo "make setup          .venv with everything, at the versions of constraints.txt"
 	@echo "make demo           train, export, serve and sample digits; ONCE=1 stops the service at the end"
 	@echo "make test           lint, types and the whole test suite"
 	@echo "make lint | types   those alone"
+	@echo "make browser        Chromium for tests/browser, where it is missing and apt can install it"
 	@echo "make clean          delete .venv and caches"
 
 setup: $(STAMP)
@@ -29,8 +31,18 @@ demo: setup
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
 
 # A process for each core, and one thread for each process: more threads would fight for the cores.
-test: lint types
+test: lint types browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Nothing to do where there is one. Without one, and without apt or its rights, those tests say that they were skipped.
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
+	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+		echo "installing Chromium for tests/browser"; \
+		$(CHROMIUM) >/dev/null 2>&1 && exit 0; \
+		apt-get update -qq && $(CHROMIUM) >/dev/null && exit 0; \
+	fi; \
+	echo "make: no Chromium, and apt can't install it: tests/browser will be skipped" >&2
 
 lint: setup
 	$(BIN)/ruff check .

@@ -46,7 +46,9 @@ def main() -> None:
     say(f"3/4 serve: bentoml serve --port {port}")
     with service(port, url):
         say(f"4/4 sample: {COUNT} images of the digit {LABEL}")
-        run(f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {NAME} --out {SAMPLES} --url {url} --force")
+        run(
+            f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {NAME} --out {SAMPLES} --url {url} --force"
+        )
         print(f"\ncontact sheet  {SAMPLES}/sheet.png")
         print(f"export check   {certificate_line()}")
         print(f"service        {url}")

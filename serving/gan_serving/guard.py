@@ -43,6 +43,7 @@ _RAW_ID_HEADER: Final = REQUEST_ID_HEADER.encode()
 _ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_PAGE: Final = "/ui/"  # whose two dozen small files are more than a burst, and cost nothing
 _SHOWN_PATH: Final = 200  # characters
 _SHOWN_VALUE: Final = 60  # characters
 
@@ -177,8 +178,10 @@ class Guard:
         """Who may not call has no place in a queue, and nobody reads the body."""
         if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
             call.key = scope[KEY_SCOPE] = self.keys.check(headers)
-        if self.limiter is not None and self.limiter.enabled and scope["path"] not in _PROBES:
-            self.limiter.admit(caller_of(scope))
+        if self.limiter is not None and self.limiter.enabled:
+            path = scope["path"]
+            if path not in _PROBES and not path.startswith(_PAGE):
+                self.limiter.admit(caller_of(scope))
 
     def _check_length(self, headers: Headers) -> None:
         length = headers.get("content-length", "0")

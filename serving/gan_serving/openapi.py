@@ -20,6 +20,9 @@ from gan_client.types import (
     GenerateRequest,
     GenerateResponse,
     InterpolateRequest,
+    LatentsRequest,
+    LatentsResponse,
+    ModelDetail,
     ModelList,
     ReloadReport,
     StreamDone,
@@ -47,8 +50,8 @@ from .settings import Settings
 _Schema = dict[str, Any]
 
 _TYPES: Final[tuple[type[BaseModel], ...]] = (
-    GenerateRequest, InterpolateRequest, GenerateResponse, StreamedImage, StreamDone, StreamError, ModelList,
-    ReloadReport, ErrorBody,
+    GenerateRequest, InterpolateRequest, LatentsRequest, GenerateResponse, LatentsResponse, StreamedImage, StreamDone,
+    StreamError, ModelList, ModelDetail, ReloadReport, ErrorBody,
 )  # fmt: skip
 _ALWAYS: Final[tuple[type[ServiceError], ...]] = (
     InvalidRequestError, UnauthorizedError, RequestTimeoutError, BodyTooLargeError, RateLimitedError,
@@ -69,6 +72,7 @@ def document(settings: Settings) -> _Schema:
     _, schemas = models_json_schema([(model, "validation") for model in _TYPES], ref_template=_REF + "{model}")
     definitions = schemas["$defs"]
     definitions["GenerateRequest"]["properties"]["n"]["anyOf"][0]["maximum"] = settings.max_n
+    definitions["LatentsRequest"]["properties"]["seeds"]["maxItems"] = settings.max_n
     # What pydantic's schema can't say: key points are given, one way or the other.
     definitions["InterpolateRequest"]["anyOf"] = [
         {"required": [given], "properties": {given: {"type": "array"}}} for given in ("seeds", "latents")
@@ -116,6 +120,12 @@ def _paths() -> _Schema:
                 unknown, body="InterpolateRequest",
             )
         },
+        "/latents": {
+            "post": _call(
+                "latents", "The latents that seeds stand for.", {"application/json": _ref("LatentsResponse")}, unknown,
+                body="LatentsRequest", body_required=True,
+            )
+        },
         "/models": {"get": _call("list_models", "The generators.", {"application/json": _ref("ModelList")})},
         "/models/reload": {
             "post": _call("reload_models", "Look for new artifacts now.", {"application/json": _ref("ReloadReport")})
@@ -123,7 +133,7 @@ def _paths() -> _Schema:
         "/models/{name}": {
             "parameters": [name],
             "get": _call(
-                "show_model", "A generator's manifest and certificate.", {"application/json": {"type": "object"}},
+                "show_model", "A generator's manifest and certificate.", {"application/json": _ref("ModelDetail")},
                 unknown,
             ),
         },
@@ -152,6 +162,7 @@ def _call(
     errors: tuple[type[ServiceError], ...] = (),
     *,
     body: str | None = None,
+    body_required: bool = False,
     extra: _Schema | None = None,
     headers: tuple[str, ...] = (),
 ) -> _Schema:
@@ -167,7 +178,10 @@ def _call(
         },
     }
     if body is not None:
-        call["requestBody"] = {"required": False, "content": {"application/json": {"schema": _ref(body)}}}
+        call["requestBody"] = {
+            "required": body_required,
+            "content": {"application/json": {"schema": _ref(body)}},
+        }
     return call
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from gan_client.types import ModelList
+from gan_client.types import ModelDetail, ModelList
 
 from .desk import desk_of
 from .errors import ServiceError, UnknownModelError
@@ -31,7 +31,8 @@ async def show_model(request: Request) -> Response:
     except ServiceError as error:
         return error_response(error)
     reason = desk_of(request).catalog.reason_of(generator.manifest.name)
-    return JSONResponse(generator.describe(reason))
+    detail = ModelDetail.model_validate(generator.describe(reason))
+    return Response(detail.model_dump_json(), media_type="application/json")
 
 
 async def show_preview(request: Request) -> Response:

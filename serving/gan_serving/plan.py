@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, InterpolateRequest
+from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, InterpolateRequest, LatentsRequest
 from gan_export.artifact import Manifest, draw
 
 from .errors import InvalidRequestError
@@ -81,6 +81,16 @@ def parse_request(body: bytes, max_n: int) -> GenerateRequest:
 def parse_interpolation(body: bytes, max_n: int) -> InterpolateRequest:
     """The same for a request of frames."""
     return _parse(body, InterpolateRequest, _INTERPOLATION_RULES, max_n)
+
+
+def parse_latents(body: bytes, max_n: int) -> LatentsRequest:
+    """The same for a request of latents, whose number is checked as well."""
+    request = _parse(body, LatentsRequest, _LATENTS_RULES, max_n)
+    if len(request.seeds) > max_n:
+        raise InvalidRequestError(
+            f"seeds has {len(request.seeds)} entries; a request is for 1 to {max_n} latents", "seeds"
+        )
+    return request
 
 
 def make_plan(request: GenerateRequest, manifest: Manifest, max_n: int) -> Plan:
@@ -161,6 +171,12 @@ _INTERPOLATION_RULES: Final = {
     "fps": "a whole number from 1 to 60",
     "columns": _RULES["columns"],
     "quality": _RULES["quality"],
+}
+
+_LATENTS_RULES: Final = {
+    "model": _RULES["model"],
+    "seeds": "a list of 1 to {max_n} whole numbers with 0 <= seed < 2**53",
+    "truncation": _RULES["truncation"],
 }
 
 

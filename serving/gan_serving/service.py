@@ -16,19 +16,24 @@ from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import drain, generate, interpolate, openapi, pages, system, v2
+from . import drain, generate, interpolate, latents, openapi, pages, playground, system, v2
 from .catalog import Catalog
 from .desk import Desk
 from .errors import ServiceError
 from .front import Front
 from .guard import error_response
+from .heap import settle
 from .metrics import metrics
 from .preflight import check_before_serving
 
 SETTINGS = check_before_serving()
 FRONT = Front(
-    SETTINGS, [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *v2.ROUTES, *openapi.ROUTES, *system.ROUTES]
-)
+    SETTINGS,
+    [
+        *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *v2.ROUTES, *openapi.ROUTES,
+        *playground.ROUTES, *system.ROUTES,
+    ],
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class GanService:
     """Images from certified GAN generators: one seed, one image, to the byte."""
 
     def __init__(self) -> None:
-        series = metrics()
+        series = metrics(alone=SETTINGS.workers == 1)
         catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count)
         self.desk = FRONT.desk = Desk(SETTINGS, catalog, series, FRONT.limiter)
         series.loaded(len(catalog))
@@ -96,8 +101,9 @@ class GanService:
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:
-        """Begin to look for new artifacts."""
+        """Begin to look for new artifacts, and to serve without pauses."""
         await self.desk.catalog.start()
+        settle()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:

@@ -4,13 +4,16 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from gan_serving import generate, interpolate, pages, system, v2
+from gan_serving import generate, interpolate, latents, pages, playground, system, v2
 from gan_serving.errors import ServiceError
 from gan_serving.guard import _CODES
 from gan_serving.settings import Settings, markdown_table
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text()
-ROUTES = [*generate.ROUTES, *interpolate.ROUTES, *pages.ROUTES, *system.ROUTES, *v2.ROUTES]
+ROUTES = [
+    *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *playground.ROUTES, *system.ROUTES,
+    *v2.ROUTES,
+]  # fmt: skip
 BENTOML = {("GET", "/"), ("GET", "/livez"), ("GET", "/docs.json")}
 
 

@@ -1,11 +1,16 @@
 """Buckets with a clock in the test's hand."""
 
+import asyncio
 import math
 import random
+from typing import Any
 
+import httpx
 import pytest
+from starlette.responses import PlainTextResponse
 
 from gan_serving.errors import RateLimitedError
+from gan_serving.guard import Guard
 from gan_serving.keys import SCOPE_KEY
 from gan_serving.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
 from gan_serving.settings import Settings
@@ -153,3 +158,19 @@ def test_the_limits_are_checked():
     for name, value in (("rate_limit", -1), ("rate_images", math.nan), ("rate_burst", 0)):
         with pytest.raises(ValueError, match=name):
             Settings(**{name: value})
+
+
+def test_the_files_of_the_playground_and_probes_are_not_counted(clock: Clock):
+    async def hello(scope: Any, receive: Any, send: Any) -> None:
+        await PlainTextResponse("hello")(scope, receive, send)
+
+    limiter = RateLimiter.from_settings(Settings(rate_limit=1, rate_burst=2), clock)
+    guarded = Guard(hello, max_body=100, timeout=10, limiter=limiter)
+
+    async def statuses(path: str) -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://test") as client:
+            return [(await client.get(path)).status_code for _ in range(4)]
+
+    assert asyncio.run(statuses("/ui/main.js")) == [200] * 4
+    assert asyncio.run(statuses("/readyz")) == [200] * 4
+    assert asyncio.run(statuses("/ui")) == [200, 200, 429, 429]

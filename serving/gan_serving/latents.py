@@ -1,0 +1,63 @@
+"""POST /latents: the numbers that seeds stand for, so that a caller can move about between and around them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive
+
+from gan_client.types import LatentsRequest, LatentsResponse
+from gan_export.artifact import Manifest, draw
+
+from .desk import Desk
+from .fields import check_truncation
+from .guard import current_call
+from .handling import answered
+from .leaving import unless_caller_leaves
+from .plan import parse_latents
+
+
+async def post_latents(request: Request) -> Response:
+    """POST /latents."""
+    return await answered(request, answer)
+
+
+async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:  # noqa: ARG001
+    """The latents and labels of a request's seeds.
+
+    Args:
+        desk: the worker's.
+        body: JSON of a LatentsRequest.
+        headers: not looked at: there is one format.
+        receive: tells when the caller hangs up.
+        caller: whose rate limit counts each latent as an image.
+
+    Raises:
+        ServiceError: of any kind.
+    """
+    asked = parse_latents(body, desk.settings.max_n)
+    manifest = desk.catalog.get(asked.model).manifest
+    check_truncation(asked.truncation, manifest)
+    current_call().model = manifest.name
+    desk.limiter.charge(caller, len(asked.seeds))
+    text = await unless_caller_leaves(receive, desk.in_encoders(lambda: _drawn(asked, manifest)))
+    return Response(text, headers={"X-Gan-Model": manifest.name}, media_type="application/json")
+
+
+def _drawn(asked: LatentsRequest, manifest: Manifest) -> str:
+    latent = manifest.latent
+    drawn = draw(asked.seeds, latent.dim, latent.distribution, classes=manifest.classes, truncation=asked.truncation)
+    # As doubles: their shortest decimals are read back as the same doubles, and so as the same float32 numbers.
+    response = LatentsResponse.model_construct(
+        model=manifest.name,
+        latents=drawn.latents.tolist(),
+        labels=None if drawn.labels is None else drawn.labels.tolist(),
+    )
+    return response.model_dump_json()
+
+
+ROUTES: Final = (Route("/latents", post_latents, methods=["POST"]),)

@@ -1,0 +1,100 @@
+/** What the service is doing now, from /metrics, which adds up its workers. Asked once a second while the page is seen. */
+
+import { call } from "./api.js";
+import { $, el, figure } from "./dom.js";
+
+const EVERY = 1000; // milliseconds
+const KEPT = 60; // samples of images/s
+
+export class Live {
+  /** @param {(live: Live) => void} onSample */
+  constructor(onSample) {
+    this.onSample = onSample;
+    this.series = []; // [{name, labels, value}]
+    this.rates = []; // images/s, the newest last
+    this.previous = null;
+    this.timer = 0;
+    document.addEventListener("visibilitychange", () => this.#run());
+    this.#run();
+  }
+
+  /** The sum of a metric over all series whose labels fit. */
+  sum(name, fits = {}) {
+    return this.select(name, fits).reduce((sum, { value }) => sum + value, 0);
+  }
+
+  select(name, fits = {}) {
+    return this.series.filter((one) => one.name === name && Object.entries(fits).every(([label, value]) => one.labels[label] === value));
+  }
+
+  /** A quantile of a histogram, 0 to 1, within its bucket by proportion, as Prometheus does; null without a sample. */
+  quantile(name, q, fits = {}) {
+    const counts = new Map();
+    for (const { labels, value } of this.select(`${name}_bucket`, fits)) {
+      const bound = labels.le === "+Inf" ? Infinity : Number(labels.le);
+      counts.set(bound, (counts.get(bound) ?? 0) + value);
+    }
+    const bounds = [...counts.keys()].sort((a, b) => a - b);
+    const all = counts.get(Infinity) ?? 0;
+    if (!all) return null;
+    let [low, below] = [0, 0];
+    for (const bound of bounds) {
+      const count = counts.get(bound);
+      if (count >= q * all) return bound === Infinity ? low : low + ((bound - low) * (q * all - below)) / (count - below || 1);
+      [low, below] = [bound, count];
+    }
+    return low;
+  }
+
+  #run() {
+    clearTimeout(this.timer);
+    if (document.hidden) {
+      this.previous = null; // a rate over the time in which nobody looked says nothing of now
+      return;
+    }
+    this.#ask().finally(() => {
+      this.timer = setTimeout(() => this.#run(), EVERY);
+    });
+  }
+
+  async #ask() {
+    try {
+      this.series = parsed(await (await call("metrics")).text());
+    } catch (error) {
+      this.series = [];
+      this.previous = null;
+      this.#say(error.code === "unreachable" ? "not reachable" : "no live figures", error.code === "unreachable" ? "down" : "unknown");
+      return;
+    }
+    const now = performance.now();
+    const made = this.sum("gan_images_total", { outcome: "generated" });
+    if (this.previous) {
+      const rate = Math.max(0, (made - this.previous.made) / ((now - this.previous.at) / 1000));
+      this.rates = [...this.rates, rate].slice(-KEPT);
+    }
+    this.previous = { made, at: now };
+    this.#say(`${figure(this.rate)} images/s · ${figure(this.sum("gan_queue_images"))} waiting`, "up");
+    this.onSample(this);
+  }
+
+  get rate() {
+    return this.rates.at(-1) ?? 0;
+  }
+
+  #say(text, kind) {
+    $("live").replaceChildren(el("span", { className: `lamp ${kind}`, ariaHidden: "true" }), text);
+  }
+}
+
+const LINE = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/;
+const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+/** Prometheus' text format. */
+export function parsed(text) {
+  return text.split("\n").flatMap((line) => {
+    const match = line.startsWith("#") ? null : LINE.exec(line);
+    if (!match) return [];
+    const labels = Object.fromEntries([...(match[2] ?? "").matchAll(LABEL)].map(([, name, value]) => [name, value.replace(/\\(.)/g, "$1")]));
+    return [{ name: match[1], labels, value: Number(match[3].replace("Inf", "Infinity")) }];
+  });
+}
