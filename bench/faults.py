@@ -186,7 +186,7 @@ AFTER_EXPORT: dict[str, Callable[[Path], Verdict]] = {"gan-verify": by_gan_verif
 def tamper_with_good() -> list[Row]:
     """Every tampering on a copy of one good artifact."""
     with tempfile.TemporaryDirectory() as folder:
-        good = export(source_of(planted.Good()), "good", Path(folder) / "good").artifact.directory
+        good = export(source_of(planted.Good()), "good", Path(folder) / "good", portable=True).artifact.directory
         rows = []
         for name, (code, tamper) in TAMPERINGS.items():
             copied = Path(shutil.copytree(good, Path(folder) / "copied"))

@@ -27,6 +27,17 @@ class Outcome:
         return float(np.percentile(self.latencies, share)) if self.latencies else float("nan")
 
 
+async def read_body(reader: asyncio.StreamReader, headers: bytes) -> None:
+    """To the end of the response; `headers` are in lower case."""
+    if b"transfer-encoding: chunked" in headers:
+        size = -1
+        while size:
+            size = int(await reader.readuntil(b"\r\n"), 16)
+            await reader.readexactly(size + 2)
+    else:
+        await reader.readexactly(int(headers.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+
+
 async def open_loop(port: int, body: bytes, rate: float, seconds: float, connections: int = 256) -> Outcome:
     """Ask `rate` times a second for `seconds`, over at most `connections` kept-alive connections.
 
@@ -57,8 +68,7 @@ async def open_loop(port: int, body: bytes, rate: float, seconds: float, connect
             headers = await reader.readuntil(b"\r\n\r\n")
             status = int(headers[9:12])
             lower = headers.lower()
-            length = int(lower.partition(b"content-length:")[2].partition(b"\r\n")[0])
-            await reader.readexactly(length)
+            await read_body(reader, lower)
             outcome.statuses[status] = outcome.statuses.get(status, 0) + 1
             if status == 200:
                 outcome.latencies.append(time.perf_counter() - due)

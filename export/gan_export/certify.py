@@ -131,7 +131,7 @@ def certify_variant(
         CertificationError: the file could not be run at all.
     """
     results, speeds = run_candidate(directory, variant, cases)
-    evidence = Evidence(manifest, cases, results, reference)
+    evidence = Evidence(manifest, cases, results, reference, variant)
     return summarise(variant, evidence, options), speeds
 
 

@@ -15,12 +15,12 @@ from rich.console import Console
 
 from gan_training.command import run_command
 
-from .adapter import ImageShape, Range
 from .artifact.candidate import CertificationError
 from .artifact.certificate import TOLERANCE, Options
-from .artifact.gates import ALLOWABLE
-from .artifact.manifest import ModelName
+from .artifact.gates import ALLOWABLE, EXACT
+from .artifact.manifest import ModelName, Rewrite
 from .capture import CaptureError
+from .option_values import assignments, image_shape_of, output_range_of, variants_of
 from .package import Exported, ExportError, export
 from .refusal import IntakeError
 from .show import show_certificate
@@ -34,6 +34,8 @@ Examples:
   gan-export runs/digits/ckpt.pt
 
   gan-export runs/digits/ckpt.pt --name digits --out models/digits --force
+
+  gan-export runs/digits/ckpt.pt --variants fp32,int8        then: GAN_VARIANT=auto bentoml serve
 
   gan-export netG.pth                                        names the families that fit
 
@@ -113,6 +115,15 @@ def export_command(
         list[str] | None,
         typer.Option(metavar="CODE", help=f"Let this gate fail; can be repeated. One of {', '.join(ALLOWABLE)}."),
     ] = None,
+    variants: Annotated[
+        str,
+        typer.Option(
+            metavar="fp32[,int8]", help="Graphs to make. int8 is left out where it does not pay on this host or shows."
+        ),
+    ] = EXACT,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Leave the graph as it was traced: no rewrites that pay on this host.")
+    ] = False,
     store: Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there already.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
@@ -194,13 +205,14 @@ def export_command(
     unknown = [code for code in allow or () if code not in ALLOWABLE]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")
+    asked = variants_of(variants)
     wishes = Wishes(
         weights=weights.value,
         weights_key=weights_key,
         family=family,
         module=module,
-        init=_assignments(init or [], "--init"),
-        forward=_assignments(forward or [], "--forward"),
+        init=assignments(init or [], "--init"),
+        forward=assignments(forward or [], "--forward"),
         latent_dim=latent,
         classes=classes,
         class_names=None if class_names is None else _read_names(class_names),
@@ -208,8 +220,8 @@ def export_command(
         latent_shape=None if latent_shape is None else latent_shape.value,
         label_as=None if label_as is None else _underscored(label_as),
         order=None if argument_order is None else _underscored(argument_order),
-        image_shape=None if image_shape is None else _image_shape(image_shape),
-        output_range=None if output_range is None else _output_range(output_range),
+        image_shape=None if image_shape is None else image_shape_of(image_shape),
+        output_range=None if output_range is None else output_range_of(output_range),
         latent_input=latent_input,
         label_input=label_input,
         output=output,
@@ -220,6 +232,8 @@ def export_command(
             chosen,
             out or Path("models") / chosen,
             options=Options(tolerance=tolerance, allowed=tuple(sorted(set(allow or ())))),
+            variants=asked,
+            portable=portable,
             force=force,
             progress=status.update,
         )
@@ -238,9 +252,17 @@ def _show(exported: Exported, tag: str | None) -> None:
     for variant in artifact.manifest.variants:
         speeds = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in variant.images_per_second.items())
         console.print(f"{variant.name}: images/s: {speeds}", highlight=False, soft_wrap=True)
+        chosen = [one for one in variant.rewrites if one.layer is not None]
+        if chosen:
+            console.print(f"{variant.name}: {'; '.join(map(_words, chosen))}", highlight=False, soft_wrap=True)
     if tag is not None:
         console.print(f"in BentoML's model store as {tag}", highlight=False, soft_wrap=True)
     console.print(f"{artifact.directory}; next: bentoml serve", highlight=False, soft_wrap=True)
+
+
+def _words(rewrite: Rewrite) -> str:
+    gain = "" if rewrite.speedup is None else f" ({rewrite.speedup:.2f}x)"
+    return f"{rewrite.layer} as {rewrite.name}{gain}"
 
 
 def _name_of(weights_file: Path) -> str:
@@ -248,31 +270,6 @@ def _name_of(weights_file: Path) -> str:
     path = weights_file.resolve()
     name = path.parent.name if path.stem in ("ckpt", "best", "last") else path.stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
-
-
-def _assignments(texts: list[str], option: str) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, _ in pairs:
-        if not equals or not name.strip():
-            raise typer.BadParameter(f"{name!r}: write it as KEY=VALUE", param_hint=option)
-    return {name.strip(): value for name, _, value in pairs}
-
-
-def _image_shape(text: str) -> ImageShape:
-    sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
-    if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in (1, 3) or not all(0 < size <= 4096 for size in sizes):
-        raise typer.BadParameter(
-            f"{text!r}: write channels (1 or 3), height and width, e.g. 3,64,64", param_hint="--image-shape"
-        )
-    return sizes[0], sizes[1], sizes[2]
-
-
-def _output_range(text: str) -> Range:
-    known: dict[str, Range] = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
-    found = known.get(text.replace(" ", ""))
-    if found is None:
-        raise typer.BadParameter(f"{text!r}: use one of {', '.join(known)}", param_hint="--output-range")
-    return found
 
 
 def _underscored(option: StrEnum) -> Any:

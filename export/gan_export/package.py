@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.metadata
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,20 +26,20 @@ from .artifact import (
     Properties,
     Provenance,
     TensorSpec,
-    Variant,
     is_artifact,
     load_artifact,
 )
 from .artifact.cases import make_cases
 from .artifact.certificate import Certificate, Gate, Options
-from .artifact.gates import judge_reference
+from .artifact.gates import EXACT, judge_reference
 from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
-from .capture import BATCH, capture, seal
-from .certify import ask_reference, certificate_of, certify_variant, drawer_of
+from .capture import BATCH, capture
+from .certify import ask_reference, certificate_of, drawer_of
+from .directions import principal_directions
 from .source import Source
+from .tuning import Tuned, tune
+from .variants import INT8, Exam, Made, add_int8, with_variants
 
-ONNX_FILE = "generator.onnx"
-VARIANT = "fp32"
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 
 
@@ -70,6 +69,8 @@ def export(
     out: Path,
     *,
     options: Options | None = None,
+    variants: Collection[str] = (EXACT,),
+    portable: bool = False,
     force: bool = False,
     progress: ProgressFn = lambda _: None,
 ) -> Exported:
@@ -79,6 +80,8 @@ def export(
         source: from `load_source`.
         name: the model's name, as clients will write it.
         options: tolerance, and gates that need not pass.
+        variants: of VARIANTS; fp32 is always made. int8 is left out, with a note, where it does not pay or would show.
+        portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
         out: directory to make; may only exist already with `force`, and if it is an artifact.
         progress: told in a few words what is being done.
 
@@ -96,7 +99,8 @@ def export(
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     try:
-        exported = _write(source, name, staging, options or Options(), progress)
+        recipe = _Recipe(options or Options(), INT8 in variants, portable, progress)
+        certificate, notes = _write(source, name, staging, recipe)
         _put(staging, out)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
@@ -105,10 +109,20 @@ def export(
         for folder in made:
             with contextlib.suppress(OSError):  # after a success it is not empty
                 folder.rmdir()
-    return Exported(load_artifact(out), exported, source.notes)
+    return Exported(load_artifact(out), certificate, notes)
 
 
-def _write(source: Source, name: str, staging: Path, options: Options, progress: ProgressFn) -> Certificate:
+@dataclass(frozen=True)
+class _Recipe:
+    options: Options
+    int8: bool
+    portable: bool
+    progress: ProgressFn
+
+
+def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[Certificate, tuple[str, ...]]:
+    """Everything but the name; returns the certificate and the notes."""
+    options, progress = recipe.options, recipe.progress
     drawer = drawer_of(source.generator)
     cases = make_cases(source.latent, source.classes)
     progress("drawing with the original generator")
@@ -118,33 +132,60 @@ def _write(source: Source, name: str, staging: Path, options: Options, progress:
     properties = Properties(deterministic=True, batch_invariant=True)
     _refuse_failed(judge_reference(_manifest(source, name, golden, properties), reference, options), "the generator")
     progress("tracing the generator")
-    graph = _graph_of(source)
+    traced = _graph_of(source)
+    exam = Exam(staging, cases, reference, options)
+    first = Tuned(traced) if recipe.portable else tune(traced, source.latent, source.classes, progress)
+    directions = principal_directions(traced, source.latent.dim)
+    notes = list(source.notes)
     while True:
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
-        manifest = _manifest(source, name, golden, properties)
-        content = seal(graph, manifest.identity())
-        (staging / ONNX_FILE).write_bytes(content)
-        manifest = _with_variant(manifest, content, {})
-        (staging / MANIFEST_FILE).write_text(manifest.to_json())
+        manifest = _manifest(source, name, golden, properties).model_copy(update={"directions": directions})
         progress("comparing the file with the original generator")
-        result, speeds = certify_variant(staging, manifest, VARIANT, cases, reference, options)
-        certificate = certificate_of(manifest, [result], drawer.name, options)
-        _refuse_failed(result.gates, "the exported graph")
+        made, graph, refused = _best_that_passes(exam, manifest, [first, Tuned(traced)])
+        notes += [refused] if refused and refused not in notes else []
+        allowed = {gate.code for gate in made.result.gates if gate.allowed}
         found = Properties(
-            deterministic="deterministic" not in certificate.allowed,
-            batch_invariant="batch_invariant" not in certificate.allowed,
+            deterministic="deterministic" not in allowed, batch_invariant="batch_invariant" not in allowed
         )
         if found == properties:
             break
         properties = found  # a gate was let through: the manifest must not promise what it checks
+    all_made = [made]
+    if recipe.int8:
+        int8 = add_int8(exam, manifest, traced, graph.model, made, progress)
+        if isinstance(int8, str):
+            notes.append(int8)
+        else:
+            all_made.append(int8)
     progress("drawing the preview")
-    manifest = _with_variant(manifest, content, speeds)
+    manifest = with_variants(manifest, [each.variant for each in all_made])
+    certificate = certificate_of(manifest, [each.result for each in all_made], drawer.name, options)
     (staging / MANIFEST_FILE).write_text(manifest.to_json())
     (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
     artifact = load_artifact(staging)
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
-    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, source.notes), encoding="utf-8")
-    return certificate
+    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
+    return certificate, tuple(notes)
+
+
+def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:
+    """The first graph that passes the gates, and a sentence on the one before that did not.
+
+    Raises:
+        ExportError: the last one does not pass either.
+    """
+    refused = ""
+    for graph in graphs[:-1]:
+        if not graph.rewrites:
+            continue
+        made = exam.take(manifest, EXACT, graph)
+        failed = next((gate for gate in made.result.gates if not gate.passed), None)
+        if failed is None:
+            return made, graph, ""
+        refused = f"The graph is left as it was traced: rewritten, it {failed.complaint()}."
+    made = exam.take(manifest, EXACT, graphs[-1])
+    _refuse_failed(made.result.gates, "the exported graph")
+    return made, graphs[-1], refused
 
 
 def _refuse_failed(gates: Sequence[Gate], what: str) -> None:
@@ -188,12 +229,6 @@ def _manifest(source: Source, name: str, golden: bytes, properties: Properties) 
         golden=golden_entry(golden),
         variants=[],
     )
-
-
-def _with_variant(manifest: Manifest, content: bytes, speeds: dict[str, float]) -> Manifest:
-    digest = hashlib.sha256(content).hexdigest()
-    variant = Variant(name=VARIANT, file=ONNX_FILE, sha256=digest, images_per_second=speeds)
-    return Manifest.model_validate(manifest.model_dump() | {"variants": [variant.model_dump()]})
 
 
 def _check_target(out: Path, *, force: bool) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
-from .artifact.gates import RULES
+from .artifact.gates import rules_of
 
 
 def show_certificate(certificate: Certificate, console: Console) -> None:
@@ -18,7 +18,7 @@ def show_certificate(certificate: Certificate, console: Console) -> None:
             table.add_row(result.variant, gate.code, _verdict(gate), measured, f"{gate.limit:g}", gate.unit)
         judged = {gate.code for gate in result.gates}
         if any(gate.failed for gate in result.gates):
-            for rule in RULES:
+            for rule in rules_of(result.variant):
                 if rule.code not in judged:
                     table.add_row(result.variant, rule.code, "not judged", "", "", rule.unit, style="dim")
     console.print(table)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from starlette.datastructures import Headers
@@ -31,6 +31,8 @@ from .leaving import unless_caller_leaves
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
 from .stream_formats import STREAM_FORMATS, NdjsonStream
+
+_T = TypeVar("_T")
 
 INLINE_BYTES: Final = (4096, 2**20)
 """Pixels that are encoded at once, and of npy, which only copies them: handing over to another thread and back would
@@ -120,13 +122,15 @@ class _Task:
         else:
             self._check_sheet()
             batch = _joined([some async for some in self.batches()])
+        return await self._encoded(batch, lambda: encode(batch, self.wanted))
+
+    async def _encoded(self, batch: Batch, work: Callable[[], _T]) -> _T:
+        """The result of encoding a batch, here or in another thread."""
         began = time.perf_counter()
-        if batch.images.nbytes <= INLINE_BYTES[self.wanted == "npy"]:
-            encoded = encode(batch, self.wanted)
-        else:
-            encoded = await self.desk.in_encoders(lambda: encode(batch, self.wanted))
+        at_once = batch.images.nbytes <= INLINE_BYTES[self.wanted == "npy"]
+        result = work() if at_once else await self.desk.in_encoders(work)
         self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
-        return encoded
+        return result
 
     async def streamed(self, receive: Receive, headers: dict[str, str]) -> Response:
         """A response that is sent as the images come; it begins when the first ones are there."""
@@ -154,10 +158,7 @@ class _Task:
             await batches.aclose()
 
     async def _fed(self, feed: Callable[[Batch], bytes], part: Batch) -> bytes:
-        began = time.perf_counter()
-        content = await self.desk.in_encoders(lambda: feed(part))
-        self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
-        return content
+        return await self._encoded(part, lambda: feed(part))
 
     def _check_sheet(self) -> None:
         image = self.generator.manifest.image

@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from gan_client.types import CertificateSummary, ModelInfo
-from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, Manifest
+from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, ArtifactError, Manifest
 from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
-from .engine import Engine
+from .engine import Engine, open_engine
 from .recorder import Recorder
 from .settings import Settings
+from .variants import result_of, variants_to_try
 
 logger = logging.getLogger("bentoml.ganworks")
 
@@ -69,7 +70,7 @@ class Generator:
             latent_distribution=manifest.latent.distribution,
             class_names=manifest.class_names,
             family=manifest.family,
-            certificate=summary_of(self.certificate),
+            certificate=summary_of(self.certificate, self.engine.variant.name),
             default=default,
             state="ready",
             reason=reason,
@@ -81,7 +82,7 @@ class Generator:
         """What /models/{name} says of it: the whole manifest and certificate, and what is running."""
         return self.manifest.model_dump(mode="json") | {
             "certificate": self.certificate.model_dump(mode="json"),
-            "certificate_summary": summary_of(self.certificate).model_dump(mode="json"),
+            "certificate_summary": summary_of(self.certificate, self.engine.variant.name).model_dump(mode="json"),
             "state": "ready",
             "reason": reason,
             "loaded_at": self._loaded(),
@@ -91,6 +92,7 @@ class Generator:
                 "sha256": self.digest,
                 "provider": self.engine.provider,
                 "threads": self.engine.threads,
+                "lanes": self.engine.lanes,
             },
         }
 
@@ -105,14 +107,15 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         ArtifactError: the artifact can't be served.
     """
     certificate = read_certificate(artifact)
-    engine = Engine(artifact, threads=settings.session_threads)
+    engine = _open_engine(artifact, certificate, settings)
     name = artifact.name
-    executor = ThreadPoolExecutor(1, thread_name_prefix=f"run-{name}")
+    executor = ThreadPoolExecutor(engine.lanes, thread_name_prefix=f"run-{name}")
     batcher = Batcher(
         engine.run,
         max_batch=settings.max_batch,
         capacity=settings.queue_images,
         executor=executor,
+        lanes=engine.lanes,
     )
     if recorder is not None:
         batcher.recorder = recorder(name)
@@ -128,6 +131,17 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         preview=_preview_of(artifact),
         card=_card_of(artifact),
     )
+
+
+def _open_engine(artifact: Artifact, certificate: Certificate, settings: Settings) -> Engine:
+    """On the first variant that can be served here."""
+    *others, last = variants_to_try(artifact, certificate, settings)
+    for variant in others:
+        try:
+            return open_engine(artifact, variant, cores=settings.session_threads)
+        except ArtifactError as error:
+            logger.warning("generator %s: %s is not served here: [%s] %s", artifact.name, variant, error.code, error)
+    return open_engine(artifact, last, cores=settings.session_threads)
 
 
 def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
@@ -146,9 +160,9 @@ def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
     )
 
 
-def summary_of(certificate: Certificate) -> CertificateSummary:
-    """The certificate of the first variant, in short."""
-    result = certificate.results[0]
+def summary_of(certificate: Certificate, variant: str) -> CertificateSummary:
+    """The certificate of a variant, in short."""
+    result = result_of(certificate, variant)
     return CertificateSummary(
         reference=certificate.reference,
         images=result.compared,

@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     default_model: str | None = Field(
         default=None, description="Generator of requests that name none; default: the newest artifact."
     )
+    variant: Literal["fp32", "int8", "auto"] = Field(
+        default="fp32",
+        description="Which graph of an artifact draws; 'auto' takes the fastest that is certified and within "
+        "`GAN_MIN_PSNR`.",
+    )
+    min_psnr: float = Field(
+        default=40.0, ge=0, le=200, description="Least PSNR in dB against float32 of what 'auto' takes."
+    )
     max_n: int = Field(default=4096, ge=1, le=1_000_000, description="Largest number of images in a request.")
     max_batch: int = Field(default=64, ge=1, le=4096, description="Largest number of images in one run of a session.")
     queue_images: int = Field(
@@ -45,7 +53,7 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=1, le=256, description="Worker processes.")
     threads: int = Field(
-        default=0, ge=0, le=1024, description="Threads of a session; 0 shares the cores among the workers."
+        default=0, ge=0, le=1024, description="Cores that a worker computes on; 0: its share of those that it sees."
     )
     encode_threads: int = Field(default=2, ge=1, le=256, description="Threads that encode images.")
     timeout: float = Field(default=60.0, gt=0, le=86400, description="Seconds a request may take.")
@@ -109,7 +117,7 @@ class Settings(BaseSettings):
 
     @property
     def session_threads(self) -> int:
-        """Threads of one session: what was asked for, or this worker's share of the cores."""
+        """Threads that a worker computes with: what was asked for, or this worker's share of the cores."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return self.threads or max(1, cores // self.workers)
 

@@ -45,7 +45,7 @@ def source_of() -> SourceOfFn:
 
 @pytest.fixture(scope="session")
 def good(source_of: SourceOfFn, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export(source_of(planted.Good()), "good", tmp_path_factory.mktemp("faults") / "good")
+    return export(source_of(planted.Good()), "good", tmp_path_factory.mktemp("faults") / "good", portable=True)
 
 
 @pytest.fixture(scope="session")

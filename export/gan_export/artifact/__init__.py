@@ -14,6 +14,7 @@ from .manifest import (
     Manifest,
     Properties,
     Provenance,
+    Rewrite,
     TensorSpec,
     Variant,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "Manifest",
     "Properties",
     "Provenance",
+    "Rewrite",
     "TensorSpec",
     "Variant",
     "draw",

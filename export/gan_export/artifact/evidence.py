@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .candidate import Results
-from .cases import Array, Cases
+from .cases import TAIL, Array, Cases
 from .certificate import Errors
 from .manifest import Manifest
 
@@ -37,6 +37,7 @@ class Evidence:
     cases: Cases
     results: Results
     reference: Reference
+    variant: str = "fp32"
 
     @cached_property
     def differences(self) -> dict[str, Array]:
@@ -88,13 +89,28 @@ class Evidence:
 
     def uint8_difference(self) -> tuple[float, int]:
         """Share of uint8 pixels that differ from the reference's rounded ones, and by how many steps at most."""
-        steps = np.concatenate(
-            [
-                np.abs(self.results[name].image.astype(int) - to_uint8(pixels)).ravel()
-                for name, pixels in self.reference.float32.items()
-            ]
-        )
+        steps = np.concatenate([self._steps(name).ravel() for name in self.reference.float32])
         return float((steps > 0).mean()), int(steps.max())
+
+    def usual_error(self) -> float | None:
+        """Root mean square difference on the images whose latents may be drawn; None if there are none of these."""
+        found = [self.differences[name][rows].ravel() for name, rows in self._usual().items()]
+        return float(np.sqrt(np.square(np.concatenate(found)).mean())) if found else None
+
+    def usual_share(self, steps: int) -> float:
+        """Share of these images' uint8 pixels that are off by more than so many steps."""
+        return float(
+            np.concatenate([(self._steps(name)[rows] > steps).ravel() for name, rows in self._usual().items()]).mean()
+        )
+
+    def _usual(self) -> dict[str, NDArray[np.bool_]]:
+        """Which images of each compared case are none of the tails, where all numbers of a latent are far out."""
+        far = TAIL if self.manifest.latent.distribution == "normal" else 1.0
+        rows = {name: np.abs(self.cases[name].z).min(axis=1) < far for name in self.reference.float32}
+        return {name: usual for name, usual in rows.items() if usual.any()}
+
+    def _steps(self, name: str) -> Array:
+        return np.abs(self.results[name].image.astype(int) - to_uint8(self.reference.float32[name]))
 
 
 def errors_between(candidate: Array, reference: Array) -> Errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -15,6 +16,9 @@ MANIFEST_FILE: Final = "manifest.json"
 CERTIFICATE_FILE: Final = "certificate.json"
 PREVIEW_FILE: Final = "preview.png"
 MAX_CLASS_NAME: Final = 200  # characters
+MAX_DIRECTIONS: Final = 8
+"""Principal directions of a generator's latent space that a manifest has at most."""
+_UNIT: Final = 1e-3  # by which a direction's length may differ from 1
 IDENTITY_KEY: Final = "ganworks.manifest_sha256"
 """Key in an ONNX file's metadata_props under which `Manifest.identity()` stands."""
 
@@ -25,6 +29,7 @@ PIXELS_OUTPUT: Final = "pixels"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,31}$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -58,13 +63,24 @@ class ImageSpec(_Strict):
     value_range: tuple[float, float]  # of the output `pixels`
 
 
+class Rewrite(_Strict):
+    """A change of the graph that makes it faster and draws the same images."""
+
+    name: str
+    layer: str | None = None  # the submodule, as blocks.0; None: wherever it could be done
+    speedup: float | None = None
+    """Of the whole graph, measured on the exporting host when it was chosen; None: it only leaves out work."""
+
+
 class Variant(_Strict):
     """One graph file with the common signature."""
 
-    name: str
+    name: VariantName
     file: FileName
     sha256: Sha256
     images_per_second: dict[str, float]  # batch size -> rate, measured on the exporting host
+    rewrites: list[Rewrite] = []
+    """What was changed in the graph, in this order; empty with --portable and in older artifacts."""
 
 
 class Golden(_Strict):
@@ -123,6 +139,9 @@ class Manifest(_Strict):
     properties: Properties
     golden: Golden
     variants: Annotated[list[Variant], Field(min_length=1)]
+    directions: Annotated[list[list[float]], Field(min_length=1, max_length=MAX_DIRECTIONS)] | None = None
+    """Unit vectors of latent space along which the image changes most, the most effective first; None where no first
+    layer was found to take them from."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -137,6 +156,10 @@ class Manifest(_Strict):
             check_class_names(self.class_names)
         if (self.image.mode == "L") != (self.image.channels == 1):
             raise ValueError(f"mode {self.image.mode} does not fit {self.image.channels} channels")
+        for row in self.directions or ():
+            # That they have latent.dim numbers is sealed with the rest: the graph's metadata tell of any edit.
+            if not abs(math.hypot(*row) - 1) < _UNIT:
+                raise ValueError(f"directions must be vectors of length 1; one has {math.hypot(*row):.6g}")
         return self
 
     @property
@@ -149,7 +172,9 @@ class Manifest(_Strict):
 
         The variants are left out because they hold the digests of the very files that carry this one.
         """
-        content = self.model_dump(mode="json", exclude={"variants"})
+        # Artifacts that were sealed before there were directions have to keep their identity.
+        absent = {"directions"} if self.directions is None else set()
+        content = self.model_dump(mode="json", exclude={"variants"} | absent)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def to_json(self) -> str:

@@ -14,6 +14,28 @@ if TYPE_CHECKING:
     import onnxruntime as ort
 
 PROVIDER = "CPUExecutionProvider"
+SPIN_MICROSECONDS = "50"
+
+
+def session_options(threads: int = 0) -> ort.SessionOptions:
+    """How a graph is run: by the certificate, by whatever measures it, and by serving.
+
+    Args:
+        threads: threads inside an operator; 0 is one for each core.
+    """
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.use_deterministic_compute = True
+    # Between the operators of a run, threads wait by spinning: waking them costs more than a small layer takes. But not
+    # for long: by default they go on for 50 ms and more after the run, and take the cores from all else in a server.
+    # docs/graphs.md has what was measured.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
+    options.log_severity_level = 3
+    return options
 
 
 def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0) -> ort.InferenceSession:
@@ -31,16 +53,8 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
 
     chosen = artifact.variant(variant)
     path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.use_deterministic_compute = True
-    # Threads that wait by spinning take the cores from everything else in a server, and go on for a while when idle.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(content, options, providers=[PROVIDER])
+        session = ort.InferenceSession(content, session_options(threads), providers=[PROVIDER])
     except Exception as error:
         raise ArtifactError(
             "unloadable", f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}"

@@ -10,7 +10,7 @@ from .candidate import Result, Results, run_candidate
 from .cases import BATCHES, SEEDS, Cases, make_cases, short_cases
 from .certificate import Certificate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
-from .gates import judge
+from .gates import EXACT, judge
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
 from .runtime import PROVIDER, run_session
 
@@ -44,7 +44,7 @@ def verify(
     for variant in artifact.manifest.variants:
         progress(f"drawing {sum(len(case.z) for case in cases.values())} images with {variant.name}")
         made, _ = run_candidate(directory, variant.name, cases)
-        evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}))
+        evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}), variant.name)
         results.append(summarise(variant.name, evidence, options))
     found = Certificate(
         manifest_identity=artifact.manifest.identity(),
@@ -55,8 +55,8 @@ def verify(
     return found, stored
 
 
-def check_session(artifact: Artifact, session: ort.InferenceSession) -> None:
-    """The short form, on a session that is open already: golden images, twice, and one of them alone.
+def check_session(artifact: Artifact, session: ort.InferenceSession, variant: str = EXACT) -> None:
+    """The short form, on a session of a variant that is open already: golden images, twice, and one of them alone.
 
     Raises:
         ArtifactError: a gate failed; its code is the error's.
@@ -64,7 +64,7 @@ def check_session(artifact: Artifact, session: ort.InferenceSession) -> None:
     stored = read_certificate(artifact)
     golden, pixels = read_golden(artifact)
     cases = short_cases(golden)
-    evidence = Evidence(artifact.manifest, cases, _run_all(session, cases), Reference({"golden": pixels}))
+    evidence = Evidence(artifact.manifest, cases, _run_all(session, cases), Reference({"golden": pixels}), variant)
     for gate in judge(evidence, stored.options):
         if gate.failed:
             raise ArtifactError(gate.code, f"{artifact.directory}: {gate.complaint()}")

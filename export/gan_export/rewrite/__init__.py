@@ -3,9 +3,37 @@
 import onnx
 
 from .activations import activations
+from .batch_norms import batch_norms
 from .channel_sums import channel_sums
+from .labels import labels
+from .phases import FORMS, Form, phases, split_layers
+from .pointwise import pointwise
+from .projections import projections
+from .reshapes import reshapes
+from .rounding import rounding
+from .upsampling import upsampled_layers, upsampling
 
-__all__ = ["activations", "channel_sums", "same_in_any_batch"]
+__all__ = [
+    "FORMS",
+    "SIMPLER",
+    "Form",
+    "activations",
+    "batch_norms",
+    "channel_sums",
+    "labels",
+    "phases",
+    "pointwise",
+    "projections",
+    "reshapes",
+    "rounding",
+    "same_in_any_batch",
+    "split_layers",
+    "upsampled_layers",
+    "upsampling",
+]
+
+SIMPLER = (reshapes, projections, batch_norms, labels, pointwise, rounding)
+"""Rewrites that leave out work and add none, in the order in which each finds what the one before made."""
 
 
 def same_in_any_batch(model: onnx.ModelProto) -> onnx.ModelProto:

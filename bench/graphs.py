@@ -1,0 +1,229 @@
+"""How fast are exported graphs: ours against PyTorch, a plain export, onnxslim and OpenVINO, on the benchmark set.
+
+    python bench/graphs.py                  # everything, about 20 minutes on two cores
+    python bench/graphs.py --help           # with examples
+
+Everybody draws the same latents. `plain` is torch.onnx.export of the module and an ONNX Runtime session without any
+options, as people do it; `onnxslim` is that file through onnxslim. They give float pixels and nothing else. Ours are
+the files that gan-export writes, opened as the service opens them, and give uint8 images, rounded in the graph: the
+work of that is in our times and not in theirs. Each has a process of its own, and all take turns (A B C A B C ...), so
+that other load on the machine hits all; a cell is the median over the turns. `peak` is the share of the machine's
+largest float32 matrix-product rate, measured in the same run, that the operations of the graph amount to before it is
+rewritten. Memory is the resident set that a process of its own has gained after it opened the file and drew 64 images.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import graph_peers
+import numpy as np
+import onnxruntime as ort
+from graph_nets import NETS, build, source_of
+
+from gan_export.artifact import load_artifact
+from gan_export.artifact.gates import psnr_of
+from gan_export.artifact.reading import read_certificate
+from gan_export.capture import capture
+from gan_export.package import export
+from gan_export.tuning import simplified
+from gan_export.work import work_by_layer
+
+BATCHES = (1, 4, 16, 64)
+TURN_SECONDS = 0.06
+REST_SECONDS = 0.15  # between turns: threads of a plain session go on spinning for a while
+EPILOG = """examples:
+  python bench/graphs.py --nets dcgan-64 --peers plain ours int8
+  python bench/graphs.py --peers plain ours int8 --turns 9 --json > graphs.json
+  python bench/graphs.py --nets dcgan-128 --json > one.json
+  python bench/graphs.py --read one.json two.json --plot graphs.png
+"""
+
+
+@dataclass
+class Result:
+    """Of one net: images/s by peer and batch."""
+
+    net: str
+    flop: int  # for one image, of the plain graph
+    rates: dict[str, dict[int, float]]
+    psnr_db: float | None = None  # of int8
+    visible: float | None = None  # share of int8's uint8 pixels that are off by more than 4
+    notes: tuple[str, ...] = ()
+    rewrites: list[str] = field(default_factory=list)
+    memory: dict[str, float] = field(default_factory=dict)  # MiB
+
+    def ratio(self, peer: str, batch: int, base: str = "plain") -> float:
+        return self.rates[peer][batch] / self.rates[base][batch]
+
+
+def compare(name: str, peers: list[str], turns: int, folder: Path) -> Result:
+    """Build the net, export it every way, and let all draw in turns."""
+    net = build(name)
+    variants = ("fp32", "int8") if "int8" in peers else ("fp32",)
+    exported = export(source_of(name, net), name, folder / name, variants=variants)
+    artifact = load_artifact(folder / name)
+    graph_peers.write_plain_file(net, folder / f"{name}.onnx")
+    made = {variant.name for variant in artifact.manifest.variants}
+    with contextlib.ExitStack() as stack:
+        workers = {
+            peer: stack.enter_context(graph_peers.Worker(peer, name, folder))
+            for peer in peers
+            if peer != "int8" or "int8" in made
+        }
+        rates = {peer: {} for peer in workers}
+        for batch in BATCHES:
+            for peer, rate in race(workers, batch, turns).items():
+                rates[peer][batch] = rate
+    flop = sum(work_by_layer(simplified(capture(net.module, net.latent_dim, net.classes)).model).values())
+    result = Result(name, flop, rates, notes=exported.notes)
+    for one in read_certificate(artifact).results:
+        if one.variant == "int8":
+            result.psnr_db = psnr_of(next(gate.measured for gate in one.gates if gate.code == "psnr"))
+            result.visible = next(gate.measured for gate in one.gates if gate.code == "visible")
+    result.rewrites = [
+        f"{one.layer}: {one.name} ({one.speedup})" for one in artifact.variant().rewrites if one.layer is not None
+    ]
+    result.memory = {
+        peer: graph_peers.memory_of(peer, folder / name, folder / f"{name}.onnx")
+        for peer in ("plain", "ours", "int8")
+        if peer in workers
+    }
+    return result
+
+
+def race(workers: dict[str, graph_peers.Worker], batch: int, turns: int) -> dict[str, float]:
+    """Images/s, the median over turns in which each draws for TURN_SECONDS or once."""
+    counts, seconds = {}, {peer: [] for peer in workers}
+    for peer, worker in workers.items():
+        worker.seconds(batch, 1)
+        counts[peer] = max(1, math.ceil(TURN_SECONDS / worker.seconds(batch, 1)))
+    for _ in range(turns):
+        for peer, worker in workers.items():
+            time.sleep(REST_SECONDS)
+            seconds[peer].append(worker.seconds(batch, counts[peer]))
+    return {peer: batch / statistics.median(each) for peer, each in seconds.items()}
+
+
+def peak() -> float:
+    """Largest rate of a float32 matrix product with ONNX Runtime, in GFLOP/s."""
+    size = 1024
+    session = graph_peers.matrix_product(size)
+    given = {"x": np.random.default_rng(0).standard_normal((size, size), np.float32)}
+    session.run(None, given)
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        session.run(None, given)
+        times.append(time.perf_counter() - began)
+    return 2 * size**3 / min(times) / 1e9
+
+
+def tables(results: list[Result], gflops: float) -> Iterator[str]:
+    """Markdown."""
+    peers = list(dict.fromkeys(peer for result in results for peer in result.rates))
+    yield f"| net | MFLOP | batch | {' | '.join(peers)} | ours / plain | int8 / plain | peak: plain, ours |"
+    yield "|---" * (6 + len(peers)) + "|"
+    for result in results:
+        for batch in BATCHES:
+            cells = [f"{result.rates[peer][batch]:,.0f}" if peer in result.rates else "-" for peer in peers]
+            ratios = [
+                f"{result.ratio(peer, batch):.2f}" if {peer, "plain"} <= result.rates.keys() else "-"
+                for peer in ("ours", "int8")
+            ]
+            shares = [
+                f"{result.rates[peer][batch] * result.flop / gflops / 1e9:.0%}"
+                for peer in ("plain", "ours")
+                if peer in result.rates
+            ]
+            row = [result.net, f"{result.flop / 1e6:,.1f}", str(batch), *cells, *ratios, ", ".join(shares)]
+            yield "| " + " | ".join(row) + " |"
+    yield ""
+    yield "| net | int8: PSNR, pixels off by more than 4 | MiB: plain, ours, int8 | rewrites kept, and notes |"
+    yield "|---|---|---|---|"
+    for result in results:
+        quality = "-" if result.psnr_db is None else f"{result.psnr_db:.1f} dB, {result.visible:.2%}"
+        memory = ", ".join(f"{mib:.0f}" for mib in result.memory.values())
+        yield f"| {result.net} | {quality} | {memory} | {'; '.join([*result.rewrites, *result.notes])} |"
+    yield ""
+    for peer in ("ours", "int8"):
+        found = [(r.ratio(peer, b), b) for r in results for b in BATCHES if {peer, "plain"} <= r.rates.keys()]
+        if found:
+            at = ", ".join(f"{_mean([x for x, b in found if b == batch]):.2f}x at {batch}" for batch in BATCHES)
+            yield f"{peer} / plain: {_mean([x for x, _ in found]):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def stored(files: list[Path]) -> tuple[float, list[Result]]:
+    """Of several runs: the best peak, and the results of all."""
+    runs = [json.loads(file.read_text()) for file in files]
+    results = [Result(**each) for run in runs for each in run["results"]]
+    for each in results:
+        each.rates = {peer: {int(size): rate for size, rate in found.items()} for peer, found in each.rates.items()}
+    return max(run["gflops"] for run in runs), results
+
+
+def plot(results: list[Result], path: Path) -> None:
+    """Images/s relative to the plain export, at batch 1 and 16."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    peers = [peer for peer in results[0].rates if peer != "plain"]
+    figure, axes = plt.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
+    for axis, batch in zip(axes, (1, 16), strict=True):
+        for i, peer in enumerate(peers):
+            heights = [result.ratio(peer, batch) if peer in result.rates else 0 for result in results]
+            places = np.arange(len(results)) + (i - (len(peers) - 1) / 2) * 0.8 / len(peers)
+            axis.bar(places, heights, 0.8 / len(peers), label=peer)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_ylabel(f"batch {batch}: times the plain export")
+        axis.set_xticks(range(len(results)), [result.net for result in results])
+    axes[0].legend(ncols=len(peers), fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--peers", nargs="+", choices=graph_peers.PEERS, default=list(graph_peers.PEERS))
+    parser.add_argument("--turns", type=int, default=7, help="of every peer, for each batch")
+    parser.add_argument("--plot", type=Path, help="write a PNG")
+    parser.add_argument("--json", action="store_true", help="print numbers instead of tables")
+    parser.add_argument(
+        "--read", nargs="+", type=Path, metavar="JSON", help="show what --json printed, and measure nothing"
+    )
+    options = parser.parse_args()
+    if options.read:
+        gflops, results = stored(options.read)
+    else:
+        gflops = peak()
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+            results = [compare(name, options.peers, options.turns, Path(folder)) for name in options.nets]
+        gflops = max(gflops, peak())
+    if options.plot:
+        plot(results, options.plot)
+    if options.json:
+        print(json.dumps({"gflops": gflops, "results": [asdict(result) for result in results]}))
+        return
+    print(f"{platform.processor() or platform.machine()}, onnxruntime {ort.__version__}, peak {gflops:.0f} GFLOP/s\n")
+    print("\n".join(tables(results, gflops)))
+
+
+if __name__ == "__main__":
+    main()

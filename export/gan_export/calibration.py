@@ -1,0 +1,120 @@
+"""Ranges of activations for 8-bit integers: what a tensor's values were on some images, and where to cut them.
+
+A wide range has large steps, a narrow one cuts values off. Three ways to weigh that:
+
+min-max        everything that was seen
+percentile     all but one of ten thousand values
+squared error  where steps and cuts together give the smallest mean square error
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from .tuning import Feed, open_graph
+
+BINS: Final = 4096  # of the histograms
+AT_ONCE: Final = 8  # images: all activations of so many are held in memory
+CUT: Final = 1e-4  # share of values beyond a percentile's range
+SCALES: Final = np.linspace(0.2, 1.0, 65)  # of the whole range, which `squared error` tries
+
+Histogram: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]  # counts, and the middles of their bins
+
+
+@dataclass(frozen=True)
+class Span:
+    """How a tensor is written in uint8: value = scale * (byte - zero_point)."""
+
+    scale: np.float32
+    zero_point: np.uint8
+
+    @classmethod
+    def of(cls, low: float, high: float) -> Span:
+        """Over a range, widened to hold zero exactly: paddings are zeros."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = np.float32(max(high - low, 1e-9) / 255)
+        return cls(scale, np.uint8(np.clip(np.rint(-low / scale), 0, 255)))
+
+
+Ranges: TypeAlias = Mapping[str, Span]
+"""Of every tensor, by name."""
+
+
+def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dict[str, Ranges]:
+    """The ranges of tensors on some images, by method.
+
+    Args:
+        model: opset 17.
+        tensors: float32 values in it.
+        feed: the images' inputs; the first dimension of each is the batch.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    given_out = {value.name for value in model.graph.output}
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in given_out
+    )
+    session = open_graph(watched)
+
+    def values() -> Iterator[Mapping[str, NDArray[Any]]]:
+        count = len(next(iter(feed.values())))
+        for first in range(0, count, AT_ONCE):
+            part = {name: array[first : first + AT_ONCE] for name, array in feed.items()}
+            yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
+
+    low, high = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
+    for found in values():
+        for name, array in found.items():
+            low[name], high[name] = min(low[name], float(array.min())), max(high[name], float(array.max()))
+    edges = {name: np.linspace(low[name], max(high[name], low[name] + 1e-9), BINS + 1) for name in tensors}
+    counts = {name: np.zeros(BINS) for name in tensors}
+    for found in values():
+        for name, array in found.items():
+            counts[name] += np.histogram(array, edges[name])[0]
+    middles = {name: (edge[:-1] + edge[1:]) / 2 for name, edge in edges.items()}
+    return {
+        method: {name: choose((counts[name], middles[name]), low[name], high[name]) for name in tensors}
+        for method, choose in METHODS.items()
+    }
+
+
+def _all_of_it(_: Histogram, low: float, high: float) -> Span:
+    return Span.of(low, high)
+
+
+def _percentile(histogram: Histogram, low: float, high: float) -> Span:
+    counts, middles = histogram
+    share = np.cumsum(counts) / max(counts.sum(), 1)
+    sides = (low < 0) + (high > 0)
+    lowest = middles[np.searchsorted(share, CUT / sides)] if low < 0 and sides else low
+    highest = middles[min(int(np.searchsorted(share, 1 - CUT / max(sides, 1))), BINS - 1)] if high > 0 else high
+    return Span.of(float(lowest), float(highest))
+
+
+def _squared_error(histogram: Histogram, low: float, high: float) -> Span:
+    counts, middles = histogram
+
+    def error(scale: float) -> float:
+        span = Span.of(low * scale, high * scale)
+        whole = np.clip(np.rint(middles / span.scale) + span.zero_point, 0, 255)
+        nearest = (whole - span.zero_point) * span.scale
+        inside = (whole > 0) & (whole < 255)
+        # Inside, values lie anywhere between two steps; a bin's middle alone would not tell.
+        return float((counts * np.where(inside, np.float64(span.scale) ** 2 / 12, (nearest - middles) ** 2)).sum())
+
+    best = min(SCALES, key=error)
+    return Span.of(low * best, high * best)
+
+
+METHODS: Final[Mapping[str, Callable[[Histogram, float, float], Span]]] = {
+    "min-max": _all_of_it,
+    "percentile": _percentile,
+    "squared error": _squared_error,
+}

@@ -1,0 +1,48 @@
+"""What the options of gan-export are written as; each raises typer.BadParameter that shows how."""
+
+from __future__ import annotations
+
+import typer
+
+from .adapter import ImageShape, Range
+from .artifact.gates import EXACT
+from .variants import VARIANTS
+
+
+def variants_of(text: str) -> tuple[str, ...]:
+    """Names separated by commas: fp32, and int8 if it is wanted."""
+    names = tuple(part.strip() for part in text.split(","))
+    unknown = [name for name in names if name not in VARIANTS]
+    if unknown or EXACT not in names:
+        raise typer.BadParameter(
+            f"{text!r}: write {EXACT}, or {','.join(VARIANTS)}; {EXACT} is always made", param_hint="--variants"
+        )
+    return names
+
+
+def assignments(texts: list[str], option: str) -> dict[str, str]:
+    """`KEY=VALUE` each; `option` is named when one is not."""
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{name!r}: write it as KEY=VALUE", param_hint=option)
+    return {name.strip(): value for name, _, value in pairs}
+
+
+def image_shape_of(text: str) -> ImageShape:
+    """`C,H,W`."""
+    sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
+    if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in (1, 3) or not all(0 < size <= 4096 for size in sizes):
+        raise typer.BadParameter(
+            f"{text!r}: write channels (1 or 3), height and width, e.g. 3,64,64", param_hint="--image-shape"
+        )
+    return sizes[0], sizes[1], sizes[2]
+
+
+def output_range_of(text: str) -> Range:
+    """`LOW,HIGH`, one of those that images have."""
+    known: dict[str, Range] = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
+    found = known.get(text.replace(" ", ""))
+    if found is None:
+        raise typer.BadParameter(f"{text!r}: use one of {', '.join(known)}", param_hint="--output-range")
+    return found

@@ -1,0 +1,94 @@
+"""BatchNorm in eval mode is a scale and a shift of each channel: they go into the layer before it.
+
+Also across a reshape from (N, F) to (N, C, H, W), where each channel is a run of H * W values of the layer before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from .editing import Editor, attributes_of, given
+
+Array = NDArray[np.float64]
+
+
+def batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold BatchNormalization into the Conv, ConvTranspose, Gemm or MatMul before it, whose result nothing else uses.
+
+    Args:
+        model: opset 17, in which weights are constants.
+    """
+    editor = Editor(model)
+    if not editor.is_flat:
+        return editor.done()
+    for node in list(editor.nodes):
+        if node.op_type == "BatchNormalization" and not attributes_of(node).get("training_mode", 0):
+            _fold(editor, node)
+    return editor.done()
+
+
+def _fold(editor: Editor, norm: onnx.NodeProto) -> None:
+    constants = [editor.constant(name) for name in norm.input[1:5]]
+    layer = editor.only_source(norm.input[0])
+    if layer is None or any(one is None or one.dtype != np.float32 for one in constants):
+        return
+    weight, bias, mean, variance = (np.asarray(one, np.float64) for one in constants)
+    scale = weight / np.sqrt(variance + attributes_of(norm).get("epsilon", 1e-5))
+    shift = bias - mean * scale
+    reshape = None
+    if layer.op_type == "Reshape":
+        reshape, layer = layer, editor.only_source(layer.input[0])
+        shape = editor.shapes.get(norm.input[0], ())
+        flat = editor.shapes.get(reshape.input[0], ())
+        run = int(np.prod(shape[2:]))
+        if layer is None or len(shape) < 3 or len(flat) != 2 or not run or flat[1] != len(scale) * run:
+            return
+        scale, shift = np.repeat(scale, run), np.repeat(shift, run)
+    folded = _folded(editor, layer, scale, shift)
+    if folded is None:
+        return
+    if reshape is None:
+        folded.output[0] = norm.output[0]
+        editor.replace([layer, norm], [folded])
+        return
+    after = onnx.NodeProto()
+    after.CopyFrom(reshape)
+    after.input[0], after.output[0] = folded.output[0], norm.output[0]
+    editor.replace([layer, reshape, norm], [folded, after])
+
+
+def _folded(editor: Editor, layer: onnx.NodeProto, scale: Array, shift: Array) -> onnx.NodeProto | None:
+    """The layer with its results scaled and shifted; None if it is of another kind."""
+    weight = editor.constant(given(layer, 1))
+    bias = editor.constant(given(layer, 2))
+    if weight is None or weight.dtype != np.float32 or (given(layer, 2) and bias is None):
+        return None
+    attributes = attributes_of(layer)
+    old = np.zeros(len(scale)) if bias is None else np.asarray(bias, np.float64)
+    if layer.op_type == "Conv":
+        weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    elif layer.op_type == "ConvTranspose":
+        groups = int(attributes.get("group", 1))
+        parts = weight.reshape(groups, -1, *weight.shape[1:])  # (Cin, Cout / g, ...) -> (g, Cin / g, Cout / g, ...)
+        weight = (parts * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
+    elif layer.op_type in ("Gemm", "MatMul") and weight.ndim == 2 and len(editor.shapes.get(layer.input[0], ())) == 2:
+        outputs = weight.shape[0 if attributes.get("transB", 0) else 1]
+        if attributes.get("transA", 0) or outputs != len(scale) or old.size not in (1, outputs) or old.ndim > 2:
+            return None
+        old = np.broadcast_to(old.reshape(-1), outputs) * attributes.pop("beta", 1.0)
+        weight = weight * (scale[:, None] if attributes.get("transB", 0) else scale) * attributes.pop("alpha", 1.0)
+    else:
+        return None
+    names = [_stored(editor, layer, 1, weight), _stored(editor, layer, 2, old * scale + shift)]
+    kind = "Gemm" if layer.op_type == "MatMul" else layer.op_type
+    return helper.make_node(kind, [layer.input[0], *names], list(layer.output), name=layer.name, **attributes)
+
+
+def _stored(editor: Editor, layer: onnx.NodeProto, index: int, value: NDArray[Any]) -> str:
+    base = given(layer, index) or f"{given(layer, 1)}.shift"
+    return editor.add_constant(f"{base}.folded", value.astype(np.float32))

@@ -1,0 +1,150 @@
+"""Which rewrites make a graph faster on this host: tried layer by layer, measured in turns, kept where they pay."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewrite, draw
+from .artifact.runtime import PROVIDER, session_options
+from .rewrite import FORMS, SIMPLER, phases, split_layers, upsampled_layers, upsampling
+from .work import layer_names, work_by_layer
+
+BATCHES: Final = (1, 16)
+TURNS: Final = 6  # of the two graphs that are compared
+TURN_SECONDS: Final = 0.004  # at least, for one graph and batch
+GAIN: Final = 1.04  # in the mean over the batches: less is noise, and the next export would choose otherwise
+LOSS: Final = 0.97  # at no batch
+SMALL: Final = 5_000_000  # operations an image: below, a request costs more than the graph
+SHARE: Final = 0.01  # of all operations: layers with less are left as they are
+
+Feed: TypeAlias = dict[str, NDArray[Any]]
+Step: TypeAlias = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A graph, and how it came about."""
+
+    model: onnx.ModelProto
+    rewrites: list[Rewrite] = field(default_factory=list)
+
+
+def simplified(model: onnx.ModelProto) -> Tuned:
+    """With the rewrites that only leave out work; nothing is measured, and the same graph gives the same one again."""
+    rewrites: list[Rewrite] = []
+    for step in SIMPLER:
+        simpler = step(model)
+        if len(simpler.graph.node) != len(model.graph.node):
+            rewrites.append(Rewrite(name=step.__name__))
+        model = simpler
+    return Tuned(model, rewrites)
+
+
+def tune(
+    model: onnx.ModelProto, latent: LatentSpec, classes: int, progress: Callable[[str], None] = lambda _: None
+) -> Tuned:
+    """The fastest form of a graph that is found here.
+
+    Args:
+        model: with serving's inputs and outputs, opset 17.
+        latent: what its latents are drawn from.
+        classes: number of classes, 0 for an unconditional generator.
+        progress: told in a few words what is being done.
+    """
+    tuned = simplified(model)
+    best, rewrites = tuned.model, tuned.rewrites
+    work = work_by_layer(best)
+    total = sum(work.values())
+    if total < SMALL:
+        return tuned
+    feeds = [feed_of(latent, classes, batch) for batch in BATCHES]
+    names, plans = layer_names(best), _plans(best)
+    large = sorted((name for name in plans if work.get(name, 0) >= SHARE * total), key=lambda name: -work[name])
+    session = open_graph(best)
+    for layer in large:
+        progress(f"trying other forms of {names[layer]}")
+        tried = []
+        for name, step in plans[layer]:
+            candidate = step(best)
+            opened = open_graph(candidate)
+            ratios = speedups(session, opened, feeds)
+            tried.append((mean_of(ratios), min(ratios), name, candidate, opened))
+        gain, least, name, candidate, opened = max(tried, key=lambda each: each[0])
+        if gain >= GAIN and least >= LOSS:
+            best, session = candidate, opened
+            rewrites.append(Rewrite(name=name, layer=names[layer], speedup=round(gain, 3)))
+    return Tuned(best, rewrites)
+
+
+def feed_of(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -> Feed:
+    """Inputs of a batch of seeds in a row, with labels in turn."""
+    feed: Feed = {LATENT_INPUT: draw(range(first_seed, first_seed + batch), latent.dim, latent.distribution).latents}
+    return feed | ({LABEL_INPUT: np.arange(batch, dtype=np.int64) % classes} if classes else {})
+
+
+def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
+    """A session with the options of serving."""
+    return ort.InferenceSession(model.SerializeToString(), session_options(), providers=[PROVIDER])
+
+
+def speedups(first: ort.InferenceSession, second: ort.InferenceSession, feeds: Sequence[Feed]) -> list[float]:
+    """How many times as fast the second draws each batch.
+
+    They take turns, and the best of each counts: what else the machine does can only make a turn longer.
+    """
+    found = []
+    for feed in feeds:
+        runs = [_runs_of(session, feed) for session in (first, second)]
+        best = [math.inf, math.inf]
+        for _ in range(TURNS):
+            for i, session in enumerate((first, second)):
+                best[i] = min(best[i], _seconds(session, feed, runs[i]))
+        found.append(best[0] / best[1])
+    return found
+
+
+def mean_of(ratios: Sequence[float]) -> float:
+    """Geometric mean."""
+    return math.exp(statistics.fmean(map(math.log, ratios)))
+
+
+def _runs_of(session: ort.InferenceSession, feed: Feed) -> int:
+    """How many runs fill a turn; the first one allocates and is not counted."""
+    session.run([IMAGE_OUTPUT], feed)
+    return max(1, math.ceil(TURN_SECONDS / max(_seconds(session, feed, 1), 1e-6)))
+
+
+def _seconds(session: ort.InferenceSession, feed: Feed, runs: int) -> float:
+    began = time.perf_counter()
+    for _ in range(runs):
+        session.run([IMAGE_OUTPUT], feed)
+    return (time.perf_counter() - began) / runs
+
+
+def _plans(model: onnx.ModelProto) -> dict[str, list[tuple[str, Step]]]:
+    """The forms that a layer can take, by the name of what it makes."""
+    plans: dict[str, list[tuple[str, Step]]] = {}
+    for form in FORMS:
+        for layer in split_layers(model, form):
+            plans.setdefault(layer, []).append((form, partial(phases, form=form, layers=(layer,))))
+    for layer in upsampled_layers(model):
+        joined = partial(upsampling, layers=(layer,))
+        for form in FORMS:
+            both = partial(_both, joined, partial(phases, form=form, layers=(layer,)))
+            plans.setdefault(layer, []).append((f"upsampling, {form}", both))
+    return plans
+
+
+def _both(first: Step, second: Step, model: onnx.ModelProto) -> onnx.ModelProto:
+    return second(first(model))

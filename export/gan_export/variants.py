@@ -1,0 +1,113 @@
+"""The graph files of an artifact: sealed, written, certified; int8 only where it pays on this host."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import onnx
+
+from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
+from .artifact.cases import Cases
+from .artifact.certificate import Options, VariantCertificate
+from .artifact.evidence import Reference
+from .artifact.gates import EXACT
+from .capture import seal
+from .certify import certify_variant
+from .quantize import QuantizationError, quantize
+from .tuning import BATCHES, Tuned, feed_of, mean_of, open_graph, simplified, speedups
+
+INT8: Final = "int8"
+VARIANTS: Final = (EXACT, INT8)
+PAYS: Final = 1.15  # times fp32's speed, in the mean over the batches: for less, nobody should get other pixels
+
+
+@dataclass(frozen=True)
+class Made:
+    """A variant in its file, and its certificate."""
+
+    variant: Variant
+    result: VariantCertificate
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What every variant of an export is measured with."""
+
+    staging: Path
+    cases: Cases
+    reference: Reference
+    options: Options
+
+    def take(self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made] = ()) -> Made:
+        """Write a variant's file beside those that were made before, and measure it.
+
+        Raises:
+            CertificationError: it could not be run at all.
+        """
+        content = seal(graph.model, manifest.identity())
+        file = "generator.onnx" if name == EXACT else f"generator.{name}.onnx"
+        (self.staging / file).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        variant = Variant(name=name, file=file, sha256=digest, images_per_second={}, rewrites=graph.rewrites)
+        whole = with_variants(manifest, [*(made.variant for made in before), variant])
+        (self.staging / MANIFEST_FILE).write_text(whole.to_json())
+        result, speeds = certify_variant(self.staging, whole, name, self.cases, self.reference, self.options)
+        return Made(variant.model_copy(update={"images_per_second": speeds}), result)
+
+    def forget(self, made: Made) -> None:
+        """Take a variant's file away again."""
+        (self.staging / made.variant.file).unlink()
+
+
+def with_variants(manifest: Manifest, variants: Sequence[Variant]) -> Manifest:
+    """A manifest of these files; its identity stays."""
+    listed = {"variants": [variant.model_dump() for variant in variants]}
+    return Manifest.model_validate(manifest.model_dump(exclude={"variants"}) | listed)
+
+
+def add_int8(
+    exam: Exam,
+    manifest: Manifest,
+    traced: onnx.ModelProto,
+    exact: onnx.ModelProto,
+    made: Made,
+    progress: Callable[[str], None],
+) -> Made | str:
+    """The int8 variant, or one sentence that says why there is none.
+
+    Args:
+        exam: as for the exact variant.
+        manifest: of the artifact.
+        traced: the graph as it was captured.
+        exact: the graph of the exact variant, with which its speed is compared.
+        made: the exact variant.
+        progress: told in a few words what is being done.
+    """
+    latent, classes = manifest.latent, manifest.classes
+    try:
+        found = quantize(simplified(traced).model, latent, classes, progress)
+    except QuantizationError as error:
+        return f"int8 is left out: {error}."
+    progress("comparing the speed of int8")
+    ratios = _ratios(exact, found.model, latent, classes)
+    if mean_of(ratios) < PAYS:
+        words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
+        return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
+    int8 = exam.take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+    failed = next((gate for gate in int8.result.gates if gate.failed), None)
+    allowed = {gate.code for gate in made.result.gates if gate.allowed}
+    # The manifest's promises are those of the exact variant: another may not be let through where that one passed.
+    failed = failed or next((gate for gate in int8.result.gates if gate.allowed and gate.code not in allowed), None)
+    if failed is not None:
+        exam.forget(int8)
+        return f"int8 is left out: it {failed.complaint()}."
+    return int8
+
+
+def _ratios(exact: onnx.ModelProto, other: onnx.ModelProto, latent: LatentSpec, classes: int) -> list[float]:
+    feeds = [feed_of(latent, classes, batch) for batch in BATCHES]
+    return speedups(open_graph(exact), open_graph(other), feeds)

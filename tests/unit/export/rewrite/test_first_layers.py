@@ -1,0 +1,106 @@
+"""The first layers: transposed convolutions of 1x1 maps, labels that are looked up, and shapes that are computed."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from gan_export.rewrite import labels, projections, reshapes
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"strides": [2, 2], "pads": [1, 0, 1, 2]},
+        {"dilations": [2, 3]},
+        {"strides": [3, 2], "output_padding": [2, 1]},
+    ],
+)
+def test_a_transposed_convolution_of_a_point_is_a_product(make_graph, assert_same, operators, attributes, bias):
+    weights = {"axes": np.array([2, 3]), "w": (6, 5, 4, 4)} | ({"b": (5,)} if bias else {})
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "axes"], ["map"]),
+        helper.make_node("ConvTranspose", ["map", "w", *["b"][: int(bias)]], ["y"], **attributes),
+    ]
+    before = make_graph(nodes, (6,), weights)
+    after = projections(before)
+    assert operators(after) == ["Gemm", "Reshape"]
+    assert_same(before, after)
+
+
+def test_a_map_that_is_given_as_one_is_flattened_and_larger_ones_stay(make_graph, assert_same, operators):
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"])
+    point, area = (make_graph([node], (6, *size), {"w": (6, 5, 4, 4)}) for size in ((1, 1), (1, 2)))
+    assert operators(projections(point)) == ["Reshape", "Gemm", "Reshape"]
+    assert_same(point, projections(point))
+    grouped = make_graph(
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], group=2)], (6, 1, 1), {"w": (6, 5, 4, 4)}
+    )
+    for model in (area, grouped):
+        assert operators(projections(model)) == ["ConvTranspose"]
+
+
+@pytest.mark.parametrize("last", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "attributes", "weights"),
+    [
+        ("Gemm", {"transB": 1}, {"w": (7, 10), "b": (7,)}),
+        ("Gemm", {"alpha": 0.5, "beta": 3.0}, {"w": (10, 7), "b": (7,)}),
+        ("MatMul", {}, {"w": (10, 7)}),
+    ],
+)
+def test_a_label_is_looked_up_in_a_table(make_graph, assert_same, operators, kind, attributes, weights, last):
+    joined = ["x", "e"] if last else ["e", "x"]
+    nodes = [
+        helper.make_node("Gather", ["embedding", "label"], ["e"]),
+        helper.make_node("Concat", joined, ["c"], axis=1),
+        helper.make_node(kind, ["c", *weights], ["y"], **attributes),
+    ]
+    before = make_graph(nodes, (6,), weights | {"embedding": (3, 4)}, label=True)
+    after = labels(before)
+    assert operators(after) == ["Gather", "Gemm"]
+    assert sorted(tuple(tensor.dims) for tensor in after.graph.initializer) == [(3, 7), (6, 7)]
+    assert_same(before, after)
+
+
+def test_a_label_that_does_more_or_would_need_a_large_table_stays(make_graph, assert_same, operators):
+    embed = helper.make_node("Gather", ["embedding", "label"], ["e"])
+    product = [embed, helper.make_node("Mul", ["e", "x"], ["h"]), helper.make_node("Gemm", ["h", "w"], ["y"])]
+    scaled = make_graph(product, (6,), {"embedding": (3, 6), "w": (6, 7)}, label=True)
+    joined = [embed, helper.make_node("Concat", ["x", "e"], ["c"], axis=1)]
+    gemm = helper.make_node("Gemm", ["c", "w"], ["y"])
+    large = make_graph([*joined, gemm], (6,), {"embedding": (70_000, 1), "w": (7, 64)}, label=True)
+    for model in (scaled, large):
+        assert operators(labels(model)) == operators(model)
+    skip = [
+        *joined,
+        gemm,
+        helper.make_node("Concat", ["y", "c"], ["z"], axis=1),
+    ]  # the embedding goes on to another layer
+    both = make_graph(skip, (6,), {"embedding": (3, 4), "w": (10, 7)}, label=True)
+    assert_same(both, labels(both))
+
+
+@pytest.mark.parametrize("sizes", [[8, 3, 5], [-1, 5]])
+def test_a_shape_of_which_only_the_batch_is_computed_is_a_constant(make_graph, assert_same, operators, sizes):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], end=1),
+        helper.make_node("Concat", ["shape", "rest"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["y"]),
+    ]
+    before = make_graph(nodes, (120,), {"rest": np.array(sizes)})
+    after = reshapes(before)
+    known = min(sizes) > 0
+    assert operators(after) == (["Reshape"] if known else operators(before))
+    assert_same(before, after)
+
+
+def test_a_batch_that_is_not_the_first_dimension_stays(make_graph, operators):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], end=1),
+        helper.make_node("Concat", ["rest", "shape"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["y"]),
+    ]
+    model = make_graph(nodes, (12,), {"rest": np.array([12])})
+    assert operators(reshapes(model)) == operators(model)

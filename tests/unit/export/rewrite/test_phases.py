@@ -1,0 +1,93 @@
+"""Transposed convolutions as plain ones: the same numbers for every size, stride, padding, group and dilation."""
+
+from itertools import product
+
+import pytest
+from onnx import helper
+
+from gan_export.rewrite import FORMS, phases, split_layers
+
+CASES = {  # kernel, stride, pads, output padding, dilations, groups
+    "dcgan": ([4, 4], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 1),
+    "no overlap": ([2, 2], [2, 2], [0, 0, 0, 0], [0, 0], [1, 1], 1),
+    "odd kernel": ([3, 3], [2, 2], [1, 1, 1, 1], [1, 1], [1, 1], 1),
+    "odd result": ([3, 3], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 1),
+    "five, two": ([5, 5], [2, 2], [2, 2, 2, 2], [1, 1], [1, 1], 1),
+    "uneven": ([4, 3], [2, 3], [0, 1, 2, 0], [1, 2], [1, 1], 1),
+    "one axis": ([4, 3], [2, 1], [1, 1, 1, 1], [0, 0], [1, 1], 1),
+    "gaps": ([2, 2], [3, 3], [0, 0, 0, 0], [1, 0], [1, 1], 1),
+    "more padding than kernel": ([2, 2], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 1),
+    "dilated": ([3, 3], [2, 2], [1, 1, 1, 1], [1, 1], [2, 2], 1),
+    "dilated oddly": ([3, 2], [2, 3], [2, 0, 1, 1], [0, 1], [3, 2], 1),
+    "groups": ([4, 4], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 2),
+    "groups, uneven": ([3, 4], [2, 3], [1, 0, 0, 1], [1, 0], [1, 1], 4),
+}
+ALPHA = {"LeakyRelu": {"alpha": 0.2}}
+
+
+@pytest.mark.parametrize(("form", "name"), [*product(FORMS, CASES)])
+@pytest.mark.parametrize("size", [(4, 4), (5, 7), (2, 3)])
+def test_the_numbers_are_the_same(make_graph, assert_same, operators, form, name, size):
+    kernel, strides, pads, extra, dilations, groups = CASES[name]
+    node = helper.make_node(
+        "ConvTranspose", ["x", "w", "b"], ["y"], strides=strides, pads=pads, output_padding=extra,
+        dilations=dilations, group=groups,
+    )  # fmt: skip
+    before = make_graph([node], (8, *size), {"w": (8, 12 // groups, *kernel), "b": (12,)})
+    after = phases(before, form)
+    if form == "windows" and groups > 1:
+        assert split_layers(before, form) == []
+        assert operators(after) == ["ConvTranspose"]
+        return
+    assert split_layers(before, form) == ["y"]
+    assert "ConvTranspose" not in operators(after)
+    convolutions = operators(after).count("Conv")
+    assert convolutions == (1 if form == "windows" else strides[0] * strides[1])
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Tanh", "Sigmoid"])
+def test_an_activation_is_taken_before_the_numbers_are_interleaved(
+    make_graph, assert_same, operators, form, activation
+):
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["h"], strides=[2, 2], pads=[1] * 4),
+        helper.make_node(activation, ["h"], ["y"], **ALPHA.get(activation, {})),
+    ]
+    before = make_graph(nodes, (6, 5, 3), {"w": (6, 3, 4, 4)})
+    after = phases(before, form)
+    found = operators(after)
+    assert [found[i + 1] for i, kind in enumerate(found) if kind == "Conv"] == [activation] * found.count("Conv")
+    assert found.count(activation) == found.count("Conv")
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_only_the_layers_that_were_asked_for(make_graph, assert_same, operators, form):
+    layer = {"strides": [2, 2], "pads": [1] * 4}
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["h"], **layer),
+        helper.make_node("ConvTranspose", ["h", "w"], ["y"], **layer),
+        helper.make_node("ConvTranspose", ["y", "w"], ["last"], **layer),
+    ]
+    before = make_graph(nodes, (4, 3, 3), {"w": (4, 4, 4, 4)}, outputs=("h", "last"))  # h is read and given out
+    assert split_layers(before, form) == ["h", "y", "last"]
+    after = phases(before, form, ["h", "last"])
+    assert operators(after).count("ConvTranspose") == 1
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape", "weight"),
+    [
+        ({"strides": [1, 1], "pads": [1] * 4}, (4, 5, 5), (4, 4, 3, 3)),
+        ({"strides": [2]}, (4, 5), (4, 4, 3)),
+        ({"strides": [2, 2], "auto_pad": "SAME_UPPER"}, (4, 5, 5), (4, 4, 4, 4)),
+    ],
+)
+def test_others_stay(make_graph, attributes, shape, weight):
+    model = make_graph([helper.make_node("ConvTranspose", ["x", "w"], ["y"], **attributes)], shape, {"w": weight})
+    for form in FORMS:
+        assert split_layers(model, form) == []
+        assert list(phases(model, form).graph.node) == list(model.graph.node)

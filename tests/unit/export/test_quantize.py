@@ -1,0 +1,159 @@
+"""Graphs in int8: near enough, in integer kernels, and with those layers in float32 that would show."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from torch import nn
+
+from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
+from gan_export.artifact.runtime import session_options
+from gan_export.capture import capture
+from gan_export.families.mimicry import ResidualGenerator
+from gan_export.families.pytorch_gan_mlp import Perceptron
+from gan_export.quantize import QuantizationError, Quantized, quantize
+from gan_export.tuning import feed_of, simplified
+from gan_training.nets import Generator
+from gan_training.specs import GeneratorSpec
+
+pytestmark = pytest.mark.slow
+
+DIM = 16
+LATENT = LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER)
+OUTLIER = 3000.0
+
+
+def settled(module: nn.Module, classes: int = 0) -> nn.Module:
+    """Small random weights, and BatchNorm's statistics as training would leave them."""
+    torch.manual_seed(3)
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.08)
+        if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm1d):
+            layer.momentum = None
+    label = (torch.arange(64) % classes,) if classes else ()
+    with torch.no_grad():
+        module.train()(torch.randn(64, DIM), *label)
+    return module.eval()
+
+
+def own(**spec: object) -> nn.Module:
+    made = GeneratorSpec(latent_dim=DIM, width=16, **spec)
+    return settled(Generator(made), made.classes)
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], int, set[str]]] = {
+    "dcgan": (lambda: own(image_size=24, channels=3), 0, {"QLinearConv"}),
+    "conditional": (lambda: own(image_size=16, channels=1, classes=10), 10, {"QLinearConv"}),
+    "leaky, nearest": (
+        lambda: own(image_size=16, channels=3, slope=0.2, upsample="nearest"), 0, {"QLinearConv"},
+    ),
+    "residual": (lambda: settled(ResidualGenerator(DIM, 12)), 0, {"QLinearConv"}),
+    "perceptron": (lambda: settled(Perceptron(DIM, 196, image_shape=(1, 14, 14))), 0, {"QGemm"}),
+}  # fmt: skip
+
+
+def graph_of(module: nn.Module, classes: int = 0) -> onnx.ModelProto:
+    return simplified(capture(module, DIM, classes)).model
+
+
+def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    session = ort.InferenceSession(model.SerializeToString(), session_options(), providers=["CPUExecutionProvider"])
+    return session.run(["image", "pixels"], feed)
+
+
+@pytest.fixture(scope="module", params=NETS)
+def case(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, int, set[str], Quantized]:
+    make, classes, kernels = NETS[request.param]
+    graph = graph_of(make(), classes)
+    return graph, classes, kernels, quantize(graph, LATENT, classes)
+
+
+def test_images_are_near_and_said_to_be_as_near_as_they_are(case):
+    graph, classes, _, found = case
+    onnx.checker.check_model(found.model, full_check=True)
+    feed = feed_of(LATENT, classes, 64, first_seed=55)
+    (image, pixels), (image8, pixels8) = run(graph, feed), run(found.model, feed)
+    psnr = 10 * np.log10(4 / np.square(pixels8.astype(float) - pixels).mean())
+    assert found.psnr_db >= MIN_PSNR_DB
+    assert found.visible_share <= MAX_VISIBLE_SHARE
+    # These are other images than those that were looked at.
+    assert psnr == pytest.approx(found.psnr_db, abs=3)
+    assert psnr >= MIN_PSNR_DB
+    assert (np.abs(image8.astype(int) - image) > VISIBLE).mean() <= MAX_VISIBLE_SHARE
+    assert (image8 != image).any()
+
+
+def test_an_image_is_the_same_alone_to_the_byte(case):
+    _, classes, _, found = case
+    feed = feed_of(LATENT, classes, 64)
+    together = run(found.model, feed)
+    for i in (0, 13, 63):
+        alone = run(found.model, {name: array[i : i + 1] for name, array in feed.items()})
+        assert all(np.array_equal(one[0], all_[i]) for one, all_ in zip(alone, together, strict=True))
+
+
+def test_onnx_runtime_joins_the_layers_into_its_integer_kernels(case, tmp_path: Path):
+    _, _, kernels, found = case
+    options = session_options()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    ort.InferenceSession(found.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
+    in_int8 = [one for one in found.rewrites if one.name.startswith("int8")]
+    assert kernels <= kinds.keys()
+    assert kinds["QLinearConv"] + kinds["QGemm"] == len(in_int8)
+
+
+def test_the_same_graph_gives_the_same_bytes_again():
+    graph = graph_of(own(image_size=16, channels=1, classes=3), 3)
+    one, other = (quantize(graph, LATENT, 3).model.SerializeToString(deterministic=True) for _ in range(2))
+    assert one == other
+
+
+def test_a_layer_that_would_show_stays_in_float32_and_is_named():
+    """One channel is far larger than the others, and its weights in the next layer as much smaller."""
+    net = own(image_size=32, channels=3)
+    norm, after = net.blocks[1], net.blocks[3]
+    with torch.no_grad():
+        norm.weight[0] *= OUTLIER
+        norm.bias[0] *= OUTLIER
+        after.weight[0] /= OUTLIER
+    found = quantize(graph_of(net), LATENT, 0)
+    left = {one.layer for one in found.rewrites if one.name.startswith("float32")}
+    assert "blocks.3" in left
+    assert len(left) < len(found.rewrites)
+    assert found.psnr_db >= MIN_PSNR_DB
+
+
+def test_a_net_that_does_not_bear_it_is_refused_with_its_figures():
+    net = own(image_size=16, channels=1)
+    with torch.no_grad():
+        net.project_norm.weight[0] *= OUTLIER
+        net.project_norm.bias[0] *= OUTLIER
+        net.blocks[0].weight[0] /= OUTLIER
+        net.blocks[1].weight[0] *= OUTLIER
+        net.blocks[1].bias[0] *= OUTLIER
+        net.to_image[0].weight[0] /= OUTLIER
+        net.to_image[0].weight *= 8
+    with pytest.raises(QuantizationError, match=r"off by too much: PSNR \d+\.\d dB, [\d.]+% of uint8 pixels by more"):
+        quantize(graph_of(net), LATENT, 0)
+
+
+def test_a_net_without_large_layers_is_refused():
+    class Small(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(DIM, 64)
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.layer(z)).view(-1, 1, 8, 8)
+
+    with pytest.raises(QuantizationError, match="no convolution or matrix product that is large enough"):
+        quantize(graph_of(Small().eval()), LATENT, 0)
