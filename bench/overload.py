@@ -1,6 +1,5 @@
 """More load than a service can take: what comes back, how much of it is good, and how soon it is well again."""
 
-import asyncio
 import json
 import time
 import urllib.request
@@ -33,7 +32,7 @@ def overload(port: int, n: int, rate: float, seconds: float) -> Overload:
     """
     body = json.dumps({"n": n, "seed": 0, "label": 7, "format": "npy"}).encode()
     began = time.perf_counter()
-    outcome = asyncio.run(open_loop(port, body, rate, seconds, connections=4096))
+    outcome = open_loop(port, body, rate, seconds, connections=4096)
     took = time.perf_counter() - began  # the last answers included
     return Overload(n * rate, n * outcome.statuses.get(200, 0) / took, outcome.statuses, outcome.lost, recovery(port))
 

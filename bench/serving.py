@@ -10,7 +10,6 @@ The open loop (open_loop.py) asks at a fixed rate and counts latency from when a
 """
 
 import argparse
-import asyncio
 import json
 import os
 import platform
@@ -124,7 +123,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
     with running(OURS, artifact, work) as (port, process, _):
         wrk(port, BODIES[OURS], 64, 1)
         rate = 0.8 * statistics.median(singles[OURS]["64"])
-        outcome = asyncio.run(open_loop(port, BODIES[OURS].encode(), rate, 4 * arguments.seconds))
+        outcome = open_loop(port, BODIES[OURS].encode(), rate, 4 * arguments.seconds)
         soaked = soak(port, process, arguments.soak) if arguments.soak else None
         over = overloaded(port, arguments) if arguments.overload else None
     return {
