@@ -119,10 +119,15 @@ class Batcher:
             GenerationError: the session failed on one of these images.
             NotReadyError: the worker was cancelled, which happens when the service goes down.
         """
-        self._admit(len(latents))
+        self.admit(len(latents))
         return await self._done(self._queue(latents, labels))
 
-    def _admit(self, n: int) -> None:
+    def admit(self, n: int) -> None:
+        """Whether there is room for n more images: to be asked before anything is made for them.
+
+        Raises:
+            QueueFullError: there is none.
+        """
         if self._waiting and self._waiting + n > self.capacity:
             raise QueueFullError(
                 f"{self._waiting} images are waiting and {n} more would exceed the queue's {self.capacity}; "
@@ -181,7 +186,7 @@ class Batcher:
             while True:
                 while len(running) < _AHEAD + self.lanes and (part := next(coming, None)) is not None:
                     if not running:
-                        self._admit(len(part[0]))
+                        self.admit(len(part[0]))
                     running.append(self._queue(*part, before=running[-1] if running else None))
                 if not running:
                     return

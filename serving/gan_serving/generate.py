@@ -76,6 +76,7 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
         if kept := desk.cache.get(etag):
             return Response(kept.body, headers=made, media_type=kept.media_type)
     desk.limiter.charge(caller, len(plan))
+    generator.batcher.admit(min(len(plan), desk.settings.max_batch))  # before latents are drawn for nothing
     task = _Task(desk, generator, plan, wanted, asked.columns, asked.quality)
     if wanted in STREAM_FORMATS and len(plan) > desk.settings.max_batch:
         return await task.streamed(receive, made)
