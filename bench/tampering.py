@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from gan_export.artifact import MANIFEST_FILE, load_artifact
 from gan_export.capture import seal
-from gan_export.package import ONNX_FILE
+from gan_export.variants import ONNX_FILE
 
 Edit = Callable[[onnx.ModelProto], object]
 

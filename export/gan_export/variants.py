@@ -20,6 +20,8 @@ from .certify import certify_variant
 from .quantize import QuantizationError, quantize
 from .tuning import BATCHES, Tuned, feed_of, mean_of, open_graph, simplified, speedups
 
+ONNX_FILE: Final = "generator.onnx"
+"""The exact variant's graph."""
 INT8: Final = "int8"
 VARIANTS: Final = (EXACT, INT8)
 PAYS: Final = 1.15  # times fp32's speed, in the mean over the batches: for less, nobody should get other pixels
@@ -49,7 +51,7 @@ class Exam:
             CertificationError: it could not be run at all.
         """
         content = seal(graph.model, manifest.identity())
-        file = "generator.onnx" if name == EXACT else f"generator.{name}.onnx"
+        file = ONNX_FILE if name == EXACT else f"generator.{name}.onnx"
         (self.staging / file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         variant = Variant(name=name, file=file, sha256=digest, images_per_second={}, rewrites=graph.rewrites)

@@ -66,6 +66,7 @@ class Metrics:
         if alone or not reserve():
             client.multiproc = False
             values.ValueClass = values.MutexValue
+            client.prometheus_client.disable_created_metrics()  # a series more for each; several workers have none
         else:
             worker = os.getpid()  # asked once: no worker forks, and the client asks with every value
             values.ValueClass = values.MultiProcessValue(lambda: worker)
