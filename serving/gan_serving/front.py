@@ -55,7 +55,7 @@ class Front:
                 await router(scope, receive, send)
                 return
             # Starlette's router would try one route after the other, and wrap the call twice in handlers of errors
-            # that the guard handles: a fifth of the time of a small image.
+            # that the guard handles.
             scope["endpoint"] = endpoint
             response = await endpoint(Request(scope, receive, send))
             await response(scope, receive, send)

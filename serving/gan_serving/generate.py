@@ -34,9 +34,10 @@ from .stream_formats import STREAM_FORMATS, NdjsonStream
 
 _T = TypeVar("_T")
 
-INLINE_BYTES: Final = (4096, 2**20)
-"""Pixels that are encoded at once, and of npy, which only copies them: handing over to another thread and back would
-take longer."""
+INLINE_BYTES: Final = 4096
+"""Pixels that are encoded at once: handing over to another thread and back would take longer."""
+INLINE_NPY_BYTES: Final = 2**20
+"""The same for npy, which only copies them."""
 SHEET_BYTES: Final = 2**28
 """Pixels of one contact sheet, which can't be sent in parts."""
 
@@ -128,8 +129,8 @@ class _Task:
     async def _encoded(self, batch: Batch, work: Callable[[], _T]) -> _T:
         """The result of encoding a batch, here or in another thread."""
         began = time.perf_counter()
-        at_once = batch.images.nbytes <= INLINE_BYTES[self.wanted == "npy"]
-        result = work() if at_once else await self.desk.in_encoders(work)
+        most = INLINE_NPY_BYTES if self.wanted == "npy" else INLINE_BYTES
+        result = work() if batch.images.nbytes <= most else await self.desk.in_encoders(work)
         self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
         return result
 
