@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
 from .arguments import Label
 from .astream import AsyncImageStream
+from .base import OnLine
 from .calls import Awaiting, AwaitingRaw, Calls, ModelCalls
 from .exchange import Exchange
 from .line import AsyncLine, Options, address
@@ -55,7 +55,7 @@ class AsyncRawCalls(Calls, _Raw):
         return AsyncRawModels(self._line)
 
 
-class AsyncGanClient(Calls, _Results):
+class AsyncGanClient(Calls, _Results, OnLine[AsyncLine]):
     """Asks a Ganworks service for images; `GanClient` for asyncio, each call is awaited.
 
         async with AsyncGanClient("http://localhost:3000") as client:
@@ -88,11 +88,6 @@ class AsyncGanClient(Calls, _Results):
         super().__init__(AsyncLine.open(url, headers, Options(timeout, max_retries), transport))
 
     @property
-    def base_url(self) -> str:
-        """The service's URL, without a slash at its end."""
-        return self._line.url
-
-    @property
     def models(self) -> AsyncModels:
         """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
         return AsyncModels(self._line)
@@ -104,21 +99,6 @@ class AsyncGanClient(Calls, _Results):
         An error status is returned like any other: `parse()` raises for it.
         """
         return AsyncRawCalls(self._line)
-
-    def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
-        """A client that behaves otherwise and shares this one's connections; closing either closes them.
-
-        Args:
-            timeout: as for AsyncGanClient; unchanged when None.
-            max_retries: as for AsyncGanClient; unchanged when None.
-
-        Raises:
-            InvalidArgumentError: a value is out of its range.
-        """
-        other = self.__class__.__new__(self.__class__)
-        other.__dict__ |= self.__dict__
-        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
-        return other
 
     def stream(
         self,
@@ -152,6 +132,3 @@ class AsyncGanClient(Calls, _Results):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"

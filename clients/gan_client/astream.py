@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ._constants import MAX_AHEAD
-from .arguments import integer
 from .images import Generation, Image
-from .stream import StreamPlan
+from .stream import Course, StreamPlan
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -19,33 +17,14 @@ if TYPE_CHECKING:
     from .line import AsyncLine
 
 
-class AsyncImageStream(AsyncIterator[Image]):
+class AsyncImageStream(Course, AsyncIterator[Image]):
     """The images of `client.stream`, in the order of their seeds. Use `async with`, or `await aclose()`, to cancel its
     requests before the last image; a stream that nobody holds any more cancels them too."""
 
     def __init__(self, line: AsyncLine, plan: StreamPlan, ahead: int) -> None:
-        self._line, self._plan = line, plan
-        self._ahead = integer("ahead", ahead, 1, MAX_AHEAD)
-        self.done = 0
-        """How many images were given so far."""
-        self._exchanges = plan.exchanges()
+        super().__init__(plan, ahead)
+        self._line = line
         self._flying: deque[Task[Generation]] = deque()
-        self._images: Iterator[Image] = iter(())
-
-    @property
-    def seed(self) -> int:
-        """Seed of the first image; image i has seed + i."""
-        return self._plan.seed
-
-    @property
-    def n(self) -> int:
-        """Number of images in all."""
-        return self._plan.n
-
-    @property
-    def model(self) -> str | None:
-        """Name of the generator; None before the first image if none was asked for."""
-        return self._plan.model
 
     async def __anext__(self) -> Image:
         """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
 from .arguments import Label
+from .base import OnLine
 from .calls import Blocking, BlockingRaw, Calls, ModelCalls
 from .exchange import Exchange
 from .line import Line, Options, address
@@ -54,7 +54,7 @@ class RawCalls(Calls, _Raw):
         return RawModels(self._line)
 
 
-class GanClient(Calls, _Results):
+class GanClient(Calls, _Results, OnLine[Line]):
     """Asks a Ganworks service for images.
 
         with GanClient("http://localhost:3000") as client:
@@ -86,11 +86,6 @@ class GanClient(Calls, _Results):
         super().__init__(Line.open(url, headers, Options(timeout, max_retries), transport))
 
     @property
-    def base_url(self) -> str:
-        """The service's URL, without a slash at its end."""
-        return self._line.url
-
-    @property
     def models(self) -> Models:
         """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
         return Models(self._line)
@@ -102,21 +97,6 @@ class GanClient(Calls, _Results):
         An error status is returned like any other: `parse()` raises for it.
         """
         return RawCalls(self._line)
-
-    def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
-        """A client that behaves otherwise and shares this one's connections; closing either closes them.
-
-        Args:
-            timeout: as for GanClient; unchanged when None.
-            max_retries: as for GanClient; unchanged when None.
-
-        Raises:
-            InvalidArgumentError: a value is out of its range.
-        """
-        other = self.__class__.__new__(self.__class__)
-        other.__dict__ |= self.__dict__
-        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
-        return other
 
     def stream(
         self,
@@ -164,6 +144,3 @@ class GanClient(Calls, _Results):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"

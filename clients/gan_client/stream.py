@@ -94,19 +94,16 @@ class StreamPlan:
         return error
 
 
-class ImageStream(Iterator[Image]):
-    """The images of `client.stream`, in the order of their seeds. Close it, or use it as a context manager, to stop
-    its requests before the last image; a stream that nobody holds any more stops too."""
+class Course:
+    """Where a stream is: what both kinds of it tell."""
 
-    def __init__(self, line: Line, plan: StreamPlan, ahead: int) -> None:
-        self._line, self._plan = line, plan
+    def __init__(self, plan: StreamPlan, ahead: int) -> None:
+        self._plan = plan
         self._ahead = integer("ahead", ahead, 1, MAX_AHEAD)
         self.done = 0
         """How many images were given so far."""
         self._exchanges = plan.exchanges()
-        self._flying: deque[Future[Generation]] = deque()
-        self._images: Iterator[Image] = iter(())
-        self._stop = Stop()
+        self._images: Iterator[Image] = iter(())  # of the chunk that is being given
 
     @property
     def seed(self) -> int:
@@ -122,6 +119,17 @@ class ImageStream(Iterator[Image]):
     def model(self) -> str | None:
         """Name of the generator; None before the first image if none was asked for."""
         return self._plan.model
+
+
+class ImageStream(Course, Iterator[Image]):
+    """The images of `client.stream`, in the order of their seeds. Close it, or use it as a context manager, to stop
+    its requests before the last image; a stream that nobody holds any more stops too."""
+
+    def __init__(self, line: Line, plan: StreamPlan, ahead: int) -> None:
+        super().__init__(plan, ahead)
+        self._line = line
+        self._flying: deque[Future[Generation]] = deque()
+        self._stop = Stop()
 
     def __next__(self) -> Image:
         """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""

@@ -1,0 +1,39 @@
+"""What both clients have that is no call: where they ask, and how they behave."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Generic, Self, TypeVar
+
+from .line import AsyncLine, Line
+
+_Line = TypeVar("_Line", Line, AsyncLine)
+
+
+class OnLine(Generic[_Line]):
+    """A client on its line."""
+
+    _line: _Line
+
+    @property
+    def base_url(self) -> str:
+        """The service's URL, without a slash at its end."""
+        return self._line.url
+
+    def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
+        """A client that behaves otherwise and shares this one's connections; closing either closes them.
+
+        Args:
+            timeout: as for a new client; unchanged when None.
+            max_retries: as for a new client; unchanged when None.
+
+        Raises:
+            InvalidArgumentError: a value is out of its range.
+        """
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__ |= self.__dict__
+        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
+        return other
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
