@@ -10,9 +10,12 @@ from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
 
 
+@pytest.mark.parametrize("lanes", [1, 2, 3])
 @pytest.mark.parametrize("max_batch", [1, 7, 64])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_many_concurrent_requests_get_their_own_images_in_order(make_session, max_batch: int, conditional: bool):
+def test_many_concurrent_requests_get_their_own_images_in_order(
+    make_session, max_batch: int, conditional: bool, lanes: int
+):
     rng = random.Random(max_batch)
     sizes = [rng.choice([1, 1, 1, 2, 5, 63, 64, 65, 200]) for _ in range(120)]
     starts = np.cumsum([0, *sizes]).tolist()
@@ -26,7 +29,7 @@ def test_many_concurrent_requests_get_their_own_images_in_order(make_session, ma
     async def scenario(batcher: Batcher) -> None:
         await asyncio.gather(*(request(batcher, i) for i in range(len(sizes))))
 
-    session.drive(scenario, max_batch=max_batch)
+    session.drive(scenario, max_batch=max_batch, lanes=lanes)
     assert sorted(session.computed) == list(range(sum(sizes)))  # every image once
 
 

@@ -1,33 +1,11 @@
 """A session that runs several batches side by side."""
 
 import asyncio
-import random
 
-import numpy as np
 import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
-
-
-@pytest.mark.parametrize("lanes", [2, 3])
-@pytest.mark.parametrize("max_batch", [1, 7, 64])
-def test_many_concurrent_requests_get_their_own_images_in_order(make_session, lanes: int, max_batch: int):
-    rng = random.Random(lanes * 100 + max_batch)
-    sizes = [rng.choice([1, 1, 1, 2, 5, 63, 64, 65, 200]) for _ in range(120)]
-    starts = np.cumsum([0, *sizes]).tolist()
-    session = make_session()
-
-    async def request(batcher: Batcher, i: int) -> None:
-        for _ in range(rng.randrange(40)):
-            await asyncio.sleep(0)
-        await session.ask(batcher, starts[i], sizes[i], i % 7)
-
-    async def scenario(batcher: Batcher) -> None:
-        await asyncio.gather(*(request(batcher, i) for i in range(len(sizes))))
-
-    session.drive(scenario, max_batch=max_batch, lanes=lanes)
-    assert sorted(session.computed) == list(range(sum(sizes)))  # every image once
 
 
 @pytest.mark.parametrize(
