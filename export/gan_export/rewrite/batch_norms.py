@@ -24,10 +24,8 @@ def batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
         model: opset 17, in which weights are constants.
     """
     editor = Editor(model)
-    if not editor.is_flat:
-        return editor.done()
-    for node in list(editor.nodes):
-        if node.op_type == "BatchNormalization" and not attributes_of(node).get("training_mode", 0):
+    for node in editor.each("BatchNormalization"):
+        if not attributes_of(node).get("training_mode", 0):
             _fold(editor, node)
     return editor.done()
 

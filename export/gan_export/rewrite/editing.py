@@ -40,6 +40,10 @@ class Editor:
         """Whether no node has a graph inside it, which may use any of the values around it."""
         return not any(_holds_graphs(node) for node in self.nodes)
 
+    def each(self, *kinds: str) -> list[onnx.NodeProto]:
+        """The nodes of these operators as they are now, to be replaced one by one; none where the graph is not flat."""
+        return [node for node in self.nodes if node.op_type in kinds] if self.is_flat else []
+
     def constant(self, name: str) -> NDArray[Any] | None:
         """The value of a constant; None if it is computed while the graph runs, or not there at all."""
         tensor = self._tensors.get(name)

@@ -23,11 +23,8 @@ def labels(model: onnx.ModelProto) -> onnx.ModelProto:
         model: opset 17.
     """
     editor = Editor(model)
-    if not editor.is_flat:
-        return editor.done()
-    for node in list(editor.nodes):
-        if node.op_type in ("Gemm", "MatMul"):
-            _replace(editor, node)
+    for node in editor.each("Gemm", "MatMul"):
+        _replace(editor, node)
     return editor.done()
 
 

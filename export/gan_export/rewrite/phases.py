@@ -122,7 +122,7 @@ class _Layer:
 def split_layers(model: onnx.ModelProto, form: Form = "phases") -> list[str]:
     """What the transposed convolutions make that `phases` can replace in that form."""
     editor = Editor(model)
-    return [node.output[0] for node in editor.nodes if editor.is_flat and _layer(editor, node, form) is not None]
+    return [node.output[0] for node in editor.each("ConvTranspose") if _layer(editor, node, form) is not None]
 
 
 def phases(model: onnx.ModelProto, form: Form = "phases", layers: Collection[str] | None = None) -> onnx.ModelProto:
@@ -134,8 +134,8 @@ def phases(model: onnx.ModelProto, form: Form = "phases", layers: Collection[str
         layers: what the transposed convolutions make; None: all.
     """
     editor = Editor(model)
-    for node in list(editor.nodes):
-        if editor.is_flat and (layers is None or set(node.output) & set(layers)):
+    for node in editor.each("ConvTranspose"):
+        if layers is None or set(node.output) & set(layers):
             layer = _layer(editor, node, form)
             if layer is not None:
                 _replace(editor, layer, form)
@@ -143,8 +143,6 @@ def phases(model: onnx.ModelProto, form: Form = "phases", layers: Collection[str
 
 
 def _layer(editor: Editor, node: onnx.NodeProto, form: Form) -> _Layer | None:
-    if node.op_type != "ConvTranspose":
-        return None
     attributes, weight, bias = attributes_of(node), editor.constant(node.input[1]), editor.constant(given(node, 2))
     before, after = editor.shapes.get(node.input[0], ()), editor.shapes.get(node.output[0], ())
     if weight is None or weight.ndim != 4 or not all(before[1:]) or not all(after[1:]) or len(before) != len(after):

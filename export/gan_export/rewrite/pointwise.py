@@ -19,10 +19,8 @@ def pointwise(model: onnx.ModelProto) -> onnx.ModelProto:
         model: opset 17.
     """
     editor = Editor(model)
-    if not editor.is_flat:
-        return editor.done()
-    for node in list(editor.nodes):
-        resize = editor.only_source(node.input[0]) if node.op_type == "Conv" else None
+    for node in editor.each("Conv"):
+        resize = editor.only_source(node.input[0])
         if resize is not None and _is_pointwise(editor, node) and _enlarges(editor, resize):
             write = Writer(editor, node.output[0])
             mixed = write("Conv", resize.input[0], *node.input[1:], **attributes_of(node))

@@ -15,11 +15,8 @@ def projections(model: onnx.ModelProto) -> onnx.ModelProto:
         model: opset 17.
     """
     editor = Editor(model)
-    if not editor.is_flat:
-        return editor.done()
-    for node in list(editor.nodes):
-        if node.op_type == "ConvTranspose":
-            _replace(editor, node)
+    for node in editor.each("ConvTranspose"):
+        _replace(editor, node)
     return editor.done()
 
 

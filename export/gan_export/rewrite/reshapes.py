@@ -15,10 +15,8 @@ def reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
         model: opset 17.
     """
     editor = Editor(model)
-    if not editor.is_flat:
-        return editor.done()
-    for node in list(editor.nodes):
-        if node.op_type != "Reshape" or editor.constant(node.input[1]) is not None:
+    for node in editor.each("Reshape"):
+        if editor.constant(node.input[1]) is not None:
             continue
         shape = editor.shapes.get(node.output[0], ())
         if not all(shape[1:]):

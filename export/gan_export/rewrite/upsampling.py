@@ -23,7 +23,7 @@ REPEATS: Final = ({b"asymmetric", b"floor"}, {b"half_pixel", b"round_prefer_floo
 def upsampled_layers(model: onnx.ModelProto) -> list[str]:
     """What the convolutions make that `upsampling` can replace."""
     editor = Editor(model)
-    return [node.output[0] for node in editor.nodes if editor.is_flat and _scales(editor, node) is not None]
+    return [node.output[0] for node in editor.each("Conv") if _scales(editor, node) is not None]
 
 
 def upsampling(model: onnx.ModelProto, layers: Collection[str] | None = None) -> onnx.ModelProto:
@@ -34,8 +34,8 @@ def upsampling(model: onnx.ModelProto, layers: Collection[str] | None = None) ->
         layers: what the convolutions make; None: all.
     """
     editor = Editor(model)
-    for node in list(editor.nodes):
-        if editor.is_flat and (layers is None or set(node.output) & set(layers)):
+    for node in editor.each("Conv"):
+        if layers is None or set(node.output) & set(layers):
             scales = _scales(editor, node)
             if scales is not None:
                 _replace(editor, node, scales)
@@ -44,8 +44,6 @@ def upsampling(model: onnx.ModelProto, layers: Collection[str] | None = None) ->
 
 def _scales(editor: Editor, node: onnx.NodeProto) -> tuple[int, int] | None:
     """By how much height and width are repeated before a convolution; None if it can't be replaced."""
-    if node.op_type != "Conv":
-        return None
     attributes, weight = attributes_of(node), editor.constant(node.input[1])
     resize = editor.only_source(node.input[0])
     if weight is None or weight.ndim != 4 or resize is None or resize.op_type != "Resize":
