@@ -72,7 +72,7 @@ class Engine:
 def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int) -> Engine:
     """An engine that uses its share of the cores as suits the net.
 
-    The images are the same to the byte either way (the certificate holds them to that).
+    The images are the same to the byte either way: `batch_invariant` of the certificate holds them to that.
 
     Args:
         artifact: as `load_artifact` returned it.

@@ -49,6 +49,8 @@ def run_candidate(directory: Path, variant: str, cases: Cases) -> tuple[Results,
             arrays[f"{name}.z"] = case.z
             if case.label is not None:
                 arrays[f"{name}.label"] = case.label
+            if case.threads:
+                arrays[f"{name}.threads"] = np.array(case.threads)
         np.savez(given, **arrays)  # type: ignore[arg-type]
         command = [
             sys.executable,

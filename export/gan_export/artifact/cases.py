@@ -16,6 +16,7 @@ BATCHES: Final = (1, 2, 3, 7, 64)
 SEEDS: Final = (0, 1_000_003, 2**52)
 TAIL: Final = 4.0  # standard deviations
 ALONE_EVERY: Final = (9, 11, 13, 8)  # positions of a large batch between two images that are also generated alone
+ONE_THREAD: Final = (1, 32)  # batches that are drawn with one thread too, as serving draws those of small nets
 LABELS_AT_ONCE: Final = 64
 MAX_DIMENSIONS: Final = 128  # of a latent that are moved one by one; those of a longer one are moved in groups
 
@@ -33,6 +34,7 @@ class Case:
     distinct: str = ""  # "latents" or "labels": only these differ, and so must the images
     moves: tuple[str, ...] = ()  # what of the first latent each of the others moves; each must move the image
     compared: bool = True  # with the reference
+    threads: int = 0  # inside an operator; 0: one for each core
 
 
 Cases: TypeAlias = dict[str, Case]
@@ -61,6 +63,9 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
     for i in range(0, len(again.z), step):
         label = None if again.label is None else again.label[i : i + 1]
         add(f"alone{i}", again.z[i : i + 1], label, copy_of=largest, start=i)
+    for batch in ONE_THREAD:
+        label = None if again.label is None else again.label[:batch]
+        add(f"one_thread{batch}", again.z[:batch], label, copy_of=largest, compared=False, threads=1)
     far = np.where(again.z[:3] >= 0, 1.0, -1.0) * (TAIL if latent.distribution == "normal" else 1.0)
     add("tails", far)
     add("zeros", np.zeros((2, latent.dim)))

@@ -238,8 +238,9 @@ RULES: Final = (
         "batch_invariant",
         _batch_invariant,
         "images that differ alone and in a batch",
-        "an image does not depend on its neighbours in the batch",
-        "batch statistics are used; export in eval mode, with BatchNorm's running statistics",
+        "an image does not depend on its neighbours in the batch, nor on the number of threads",
+        "batch statistics are used; export in eval mode, with BatchNorm's running statistics (a case named one_thread: "
+        "an operator of ONNX Runtime rounds otherwise with another number of threads)",
     ),
     Rule(
         "value_range",

@@ -23,18 +23,24 @@ SPEED_SECONDS = 0.25
 
 
 def probe(directory: Path, variant: str, cases: Path, results: Path) -> None:
-    """Run every case of an npz (`NAME.z`, `NAME.label`) and store `NAME.image`, `NAME.pixels`, and the speeds.
+    """Run every case of an npz (`NAME.z`, `NAME.label`, `NAME.threads`); store `NAME.image`, `NAME.pixels` and speeds.
 
     A case that the session refuses is stored as `NAME.error`, so that the certificate can say why.
     """
-    session = open_session(load_artifact(directory), variant)
+    artifact = load_artifact(directory)
+    session = open_session(artifact, variant)
+    sessions = {0: session}
     outputs: dict[str, NDArray[Any]] = {}
     with np.load(cases, allow_pickle=False) as given:
         names = sorted({key.rpartition(".")[0] for key in given.files})
         for name in names:
             z, label = given[f"{name}.z"], given.get(f"{name}.label")
+            threads = int(given.get(f"{name}.threads", 0))
+            if threads not in sessions:
+                sessions[threads] = open_session(artifact, variant, threads=threads)
             try:
-                outputs[f"{name}.image"], outputs[f"{name}.pixels"] = run_session(session, z, label, pixels=True)
+                drawn = run_session(sessions[threads], z, label, pixels=True)
+                outputs[f"{name}.image"], outputs[f"{name}.pixels"] = drawn
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
                 outputs[f"{name}.error"] = np.array(str(error).splitlines()[0])
         z, label = given[f"{names[0]}.z"][:1], given.get(f"{names[0]}.label")

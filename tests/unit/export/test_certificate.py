@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_export.artifact import Manifest, run_session
+from gan_export.artifact import Artifact, Manifest, run_session
+from gan_export.artifact import probe as probing
+from gan_export.artifact.candidate import run_candidate
 from gan_export.artifact.cases import BATCHES, Cases, make_cases
-from gan_export.artifact.certificate import TOLERANCE, Certificate
-from gan_export.artifact.evidence import errors_between
-from gan_export.artifact.gates import CODES
+from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
+from gan_export.artifact.evidence import Evidence, Reference, errors_between
+from gan_export.artifact.gates import CODES, judge
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerDrawer
 from gan_export.package import Exported, ExportError, export
@@ -171,3 +174,36 @@ def test_the_folder_of_an_artifact(faces: Exported, clouds: Exported):
         assert f"# {manifest.name}\n" in card
         assert ("cat, Dürer, 7" in card) == (manifest.name == "faces")
         assert all(f"| {gate.code} |" in card for gate in stored.results[0].gates)
+
+
+def test_an_image_that_depends_on_the_number_of_threads_is_found(faces: Exported, monkeypatch, tmp_path: Path):
+    """One pixel of what one thread drew differs in its last bit."""
+    opened: list[int] = []
+
+    def open_some(artifact: Artifact, variant: str, *, threads: int = 0):
+        opened.append(threads)
+        return open_session(artifact, variant, threads=threads)
+
+    manifest, directory = faces.artifact.manifest, faces.artifact.directory
+    cases = cases_of(manifest)
+    with_one = {name for name, case in cases.items() if case.threads == 1}
+    assert len(with_one) == 2
+    given = {f"{name}.z": case.z for name, case in cases.items()}
+    given |= {f"{name}.label": case.label for name, case in cases.items() if case.label is not None}
+    np.savez(tmp_path / "cases.npz", **given, **{f"{name}.threads": np.array(1) for name in with_one})
+    monkeypatch.setattr(probing, "open_session", open_some)
+    probing.probe(directory, "fp32", tmp_path / "cases.npz", tmp_path / "results.npz")
+    assert opened == [0, 1]
+
+    results, _ = run_candidate(directory, "fp32", cases)
+    reference = Reference({name: results[name].pixels for name, case in cases.items() if case.compared})
+    whole = Evidence(manifest, cases, results, reference, "fp32")
+    assert [gate.code for gate in judge(whole, Options()) if gate.failed] == []
+    drawn = results["one_thread32"]
+    pixels = drawn.pixels.copy()
+    pixels[31, 0, 5, 7] = np.nextafter(pixels[31, 0, 5, 7], np.float32(2))
+    moved = Evidence(manifest, cases, results | {"one_thread32": replace(drawn, pixels=pixels)}, reference, "fp32")
+    (failed,) = [gate for gate in judge(moved, Options()) if gate.failed]
+    assert failed.code == "batch_invariant"
+    assert "one_thread32" in failed.complaint()
+    assert "number of threads" in failed.what
