@@ -34,6 +34,8 @@ _RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement le
 _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
+_ROOM: Final = 16  # this part of the queue must be free again before requests are looked at
+
 
 @dataclass
 class _Job:
@@ -96,6 +98,7 @@ class Batcher:
     _jobs: deque[_Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
+    _refusing: bool = field(default=False, init=False)  # images were refused, and there is hardly more room since
     _computing: int = field(default=0, init=False)  # lanes that have a batch
     _seconds_per_image: float = field(default=0.0, init=False)
 
@@ -129,11 +132,24 @@ class Batcher:
             QueueFullError: there is none.
         """
         if self._waiting and self._waiting + n > self.capacity:
-            raise QueueFullError(
-                f"{self._waiting} images are waiting and {n} more would exceed the queue's {self.capacity}; "
-                "try again later",
-                retry_after=self._waiting * self._seconds_per_image / self.lanes,
-            )
+            self._refusing = True
+            raise self._refusal(f"{n} more would exceed the queue's {self.capacity}")
+
+    def refusal(self) -> QueueFullError | None:
+        """What to answer to a request that nobody has looked at yet; None: it may come in.
+
+        Once images were refused, so is everything until a part of the queue has been worked off. To look at each
+        request, only to find no room for it, would take the time of those that were let in.
+        """
+        if self._refusing and self._waiting <= self.capacity - self.capacity // _ROOM:
+            self._refusing = False
+        return self._refusal(f"the queue of {self.capacity} was full") if self._refusing else None
+
+    def _refusal(self, why: str) -> QueueFullError:
+        return QueueFullError(
+            f"{self._waiting} images are waiting and {why}; try again later",
+            retry_after=self._waiting * self._seconds_per_image / self.lanes,
+        )
 
     def _queue(self, latents: Latents, labels: Labels | None, before: _Job | None = None) -> _Job:
         offset = before.offset + len(before.latents) if before else 0

@@ -21,7 +21,7 @@ from typing import Final, Literal, TypeVar
 from gan_client.types import ModelInfo, ReloadReport
 from gan_export.artifact import draw
 
-from .errors import NotLoadableError, NotReadyError, UnknownModelError
+from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
 from .notices import Notices, notices_of_environment
@@ -97,6 +97,17 @@ class Catalog:
         if self._settings.default_model is not None or not serving:
             return self._settings.default_model
         return max(serving, key=lambda name: (serving[name].exported_at, name))
+
+    def refusal(self) -> QueueFullError | None:
+        """What to answer to a request that nobody has looked at yet, while the queue of every generator is full."""
+        soonest = None
+        for generator in self._shelf.serving.values():
+            refusal = generator.batcher.refusal()
+            if refusal is None:
+                return None
+            if soonest is None or refusal.retry_after < soonest.retry_after:
+                soonest = refusal
+        return soonest
 
     def get(self, name: str | None) -> Generator:
         """The generator of that name, or the default one if no name is given.

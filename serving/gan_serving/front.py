@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import iscoroutinefunction
-from typing import TypeGuard
+from typing import Final, TypeGuard
 
 from bentoml._internal.configuration.containers import BentoMLContainer
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +20,7 @@ from .access_log import AccessLog
 from .connection import install as install_protocol
 from .cors import with_cors
 from .desk import SCOPE_KEY, Desk
+from .errors import QueueFullError
 from .guard import Guard
 from .keys import Keys
 from .metrics import Metrics, metrics
@@ -26,6 +28,8 @@ from .observe import Requests
 from .rate_limit import RateLimiter
 from .settings import Settings
 from .v2 import ProtocolErrors
+
+_DRAWING: Final = frozenset({"/generate", "/interpolate"})
 
 
 class Front:
@@ -70,6 +74,7 @@ class Front:
             keys=self._keys,
             limiter=self.limiter,
             observer=Requests(series, AccessLog.from_settings(self.settings), self._routes),
+            refusal=self._refusal,
         )
         outermost = _traced(with_cors(ProtocolErrors(guard), self.settings))
 
@@ -77,6 +82,14 @@ class Front:
             await (outermost if scope["type"] == "http" else bento)(scope, receive, send)
 
         return application
+
+    def _refusal(self, scope: Scope, headers: Headers) -> QueueFullError | None:
+        """The answer to a request for new images while there is no room for them."""
+        if scope["path"] not in _DRAWING or scope["method"] != "POST" or self.desk is None:
+            return None
+        if self.desk.cache.capacity or "if-none-match" in headers:
+            return None  # it may need no new images
+        return self.desk.catalog.refusal()
 
 
 def _is_fixed(route: BaseRoute) -> TypeGuard[Route]:

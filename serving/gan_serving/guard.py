@@ -8,6 +8,7 @@ import math
 import random
 import re
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -106,6 +107,7 @@ class Guard:
         keys: Keys | None = None,
         limiter: RateLimiter | None = None,
         observer: Observer | None = None,
+        refusal: Callable[[Scope, Headers], ServiceError | None] = lambda _scope, _headers: None,
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
@@ -114,6 +116,7 @@ class Guard:
         self.keys = keys
         self.limiter = limiter
         self.observer = observer
+        self.refusal = refusal  # of a request that isn't worth reading now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,6 +143,8 @@ class Guard:
         try:
             self._check_caller(scope, headers, call)
             self._check_length(headers)
+            if (refused := self.refusal(scope, headers)) is not None:
+                raise refused
             timeout = self._timeout(headers)
             async with deadline:
                 deadline.reschedule(asyncio.get_running_loop().time() + timeout)

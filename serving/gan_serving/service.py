@@ -22,7 +22,7 @@ from .desk import Desk
 from .errors import ServiceError
 from .front import Front
 from .guard import error_response
-from .heap import settle
+from .interpreter import settle
 from .metrics import metrics
 from .preflight import check_before_serving
 

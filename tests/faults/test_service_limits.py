@@ -6,12 +6,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from asking import PATIENCE, look, post, read_images, until
+from asking import PATIENCE, held, look, post, read_images, until
 from trap_artifact import Direct, write_trap
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,29 @@ def test_known_responses_come_from_the_cache_which_is_bounded_and_then_the_burst
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
     assert int(refused.headers["retry-after"]) >= 1
     assert post(guarded, {}, authorization=f"Bearer {OTHER}").status_code == 200, "each key has its own burst"
+
+
+def test_while_the_queue_is_full_nothing_is_read_and_it_is_over_when_there_is_room(serve, trap_models) -> None:
+    settings = {"queue_images": 32, "max_batch": 16, "threads": 1, "reload_seconds": 0}
+    with serve(models=trap_models / "small", **settings) as service, httpx.Client(base_url=service.url) as client:
+        known = post(service, SEEDED)
+        with held(service, 1.0), ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(post, service, {"n": 31})
+            until(lambda: look(service).waiting == 31, "they wait")
+            refused = post(service, {"n": 3})
+            assert "31 images are waiting and 3 more would exceed the queue's 32" in refused.json()["error"]["message"]
+            unread = [post(service, {}), post(service, "no request"), post(service, {}, path="/interpolate")]
+            for answer in (refused, *unread):
+                assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full"), answer.text
+                assert answer.json()["request_id"] == answer.headers["x-request-id"]
+                assert int(answer.headers["retry-after"]) >= 1
+            assert "31 images are waiting and the queue of 32 was full" in unread[0].json()["error"]["message"]
+            assert post(service, SEEDED, if_none_match=known.headers["etag"]).status_code == 304
+            assert client.get("/models").status_code == 200
+            assert look(service).total("gan_rejections_total", reason="queue_full") == 4
+            assert waiting.result().status_code == 200
+        assert post(service, SEEDED).content == known.content
+        assert post(service, "no request").status_code == 400
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """One line of JSON for each request, whatever a client writes into it."""
 
+import asyncio
 import json
 import logging
 import time
@@ -111,6 +112,47 @@ def test_the_logger_can_be_turned_off(capsys: pytest.CaptureFixture[str], logger
     logger.setLevel(logging.WARNING)
     log.write(record())
     assert capsys.readouterr().out == ""
+
+
+class Output:
+    """Standard output that notes each call of the system."""
+
+    def __init__(self, fault: OSError | None = None) -> None:
+        self.fault, self.waiting, self.calls = fault, "", []
+
+    def write(self, text: str) -> None:
+        self.waiting += text
+
+    def flush(self) -> None:
+        if self.fault:
+            raise self.fault
+        self.calls.append(self.waiting)
+        self.waiting = ""
+
+
+def test_lines_of_one_turn_of_the_event_loop_leave_together_in_their_order(monkeypatch: pytest.MonkeyPatch):
+    output = Output()
+    monkeypatch.setattr("sys.stdout", output)
+
+    async def turns() -> None:
+        log = AccessLog.from_settings(Settings())
+        for turn in ("ab", "c"):
+            for name in turn:
+                log.write(record(request_id=name))
+            await asyncio.sleep(0)
+
+    asyncio.run(turns())
+    assert [[json.loads(line)["request_id"] for line in call.splitlines()] for call in output.calls] == [
+        ["a", "b"],
+        ["c"],
+    ]
+
+
+def test_requests_are_answered_when_nobody_reads_the_log(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout", Output(BrokenPipeError()))
+    log = AccessLog.from_settings(Settings())
+    log.write(record())
+    log.write(record())
 
 
 def test_a_bad_mode_is_refused():

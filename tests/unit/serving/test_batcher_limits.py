@@ -84,6 +84,32 @@ def test_before_anything_was_measured_the_advice_is_a_second(make_session):
     session.drive(scenario, capacity=100)
 
 
+def test_once_full_it_takes_nothing_unseen_until_a_part_of_it_is_free(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = asyncio.create_task(session.ask(batcher, 0, 1))
+        await session.is_running()
+        rest = [asyncio.create_task(session.ask(batcher, 10 * i, 10)) for i in range(1, 11)]
+        await asyncio.sleep(0)
+        assert batcher.waiting == 100
+        assert batcher.refusal() is None, "it is full, and has refused nobody"
+        with pytest.raises(QueueFullError):
+            batcher.admit(1)
+        refusal = batcher.refusal()
+        assert refusal is not None
+        assert refusal.message == "100 images are waiting and the queue of 100 was full; try again later"
+        rest.pop().cancel()
+        await asyncio.sleep(0.01)
+        assert batcher.waiting == 90
+        assert batcher.refusal() is None
+        batcher.admit(10)
+        session.let_go()
+        await asyncio.gather(first, *rest)
+
+    session.drive(scenario, capacity=100)
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
