@@ -1,4 +1,7 @@
-"""The whole path in one go: train on the embedded digits, export, serve, sample. `make demo` runs it."""
+"""The whole path in one go: serve the zoo, train on the embedded digits, export, and sample from the running service.
+
+`make demo` runs it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,8 @@ from pathlib import Path
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "demo-digits"
-RUN, ARTIFACT, SAMPLES = f"runs/{NAME}", f"models/{NAME}", f"samples/{NAME}"  # in ROOT
+ZOO = "mnist-cgan"  # an artifact that comes with the repository
+RUN, ARTIFACT, SAMPLES = f"runs/{NAME}", f"models/{NAME}", "samples"  # in ROOT
 LABEL, COUNT = 7, 64
 READY_SECONDS, STOP_SECONDS = 60, 30
 
@@ -34,24 +38,27 @@ def main() -> None:
     # Ctrl-C goes to the whole terminal group, and `make` sends SIGTERM: either way the service is stopped below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
-    say("1/4 train: a class-conditional GAN on the embedded digits")
-    run(
-        f"gan-train --type cgan --data digits --out {RUN} --minutes {options.minutes} --steps 100000 "
-        "--set evaluate_every=0 --force"
-    )
-    say("2/4 export: ONNX with a certificate")
-    run(f"gan-export {RUN}/ckpt.pt --name {NAME} --out {ARTIFACT} --force")
     port = free_port(options.port)
     url = f"http://localhost:{port}"
-    say(f"3/4 serve: bentoml serve --port {port}")
+    say(f"1/5 serve: bentoml serve --port {port}")
     with service(port, url):
-        say(f"4/4 sample: {COUNT} images of the digit {LABEL}")
+        say(f"2/5 sample: {COUNT} images of the digit {LABEL} from {ZOO}, which is in the box")
+        run(f"gan-client models --url {url}")
+        sample(ZOO, url)
+        say("3/5 train: a class-conditional GAN on the embedded digits")
         run(
-            f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {NAME} --out {SAMPLES} --url {url} --force"
+            f"gan-train --type cgan --data digits --out {RUN} --minutes {options.minutes} --steps 100000 "
+            "--set evaluate_every=0 --force"
         )
-        print(f"\ncontact sheet  {SAMPLES}/sheet.png")
+        say("4/5 export: ONNX with a certificate")
+        before = served(url)
+        run(f"gan-export {RUN}/ckpt.pt --name {NAME} --out {ARTIFACT} --force")
+        seconds = wait_for_another(before, url)
+        say(f"5/5 sample: {seconds:.1f} s later the service has {NAME}, without a restart")
+        sample(NAME, url)
+        print(f"\ncontact sheet  {SAMPLES}/{NAME}/sheet.png")
         print(f"export check   {certificate_line()}")
-        print(f"service        {url}")
+        print(f"service        {url}, playground {url}/ui/")
         if options.once:
             return
         print(f"""
@@ -60,6 +67,29 @@ Try:  curl -X POST {url}/generate -H 'content-type: application/json' \\
 Ctrl-C stops the service.""")
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()
+
+
+def sample(model: str, url: str) -> None:
+    run(
+        f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {model} --out {SAMPLES}/{model} "
+        f"--url {url} --force"
+    )
+
+
+def wait_for_another(version: str | None, url: str) -> float:
+    """Until the service has another version of the demo's artifact; returns seconds."""
+    begin = time.monotonic()
+    while served(url) in (None, version):
+        if time.monotonic() - begin > READY_SECONDS:
+            sys.exit(f"demo: the service did not take up {ARTIFACT}; {url}/models says what it has")
+        time.sleep(0.1)
+    return time.monotonic() - begin
+
+
+def served(url: str) -> str | None:
+    """Which version of the demo's artifact the service has; None if it has none."""
+    with urllib.request.urlopen(f"{url}/models") as answer:
+        return {model["name"]: model["artifact"] for model in json.load(answer)["models"]}.get(NAME)
 
 
 def say(text: str) -> None:
@@ -77,9 +107,13 @@ def run(line: str) -> None:
 
 @contextlib.contextmanager
 def service(port: int, url: str) -> Iterator[None]:
-    """`bentoml serve` with only the demo's artifact, until the block ends; its log is shown if it does not come up."""
+    """`bentoml serve` with the zoo and the demo's artifact as soon as there is one, until the block ends.
+
+    Its log is shown if it does not come up.
+    """
     with tempfile.TemporaryDirectory() as home, (Path(home) / "serve.log").open("w+") as log:
-        environment = os.environ | {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", "GAN_MODELS": ARTIFACT}
+        environment = os.environ | {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true"}
+        environment["GAN_MODELS"] = f"{ARTIFACT}?:zoo"
         process = subprocess.Popen(
             [BIN / "bentoml", "serve", "--port", str(port), "--timeout-graceful-shutdown", "10"],
             cwd=ROOT,

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # A bento's root is on sys.path, the stage folders inside it are not.
 sys.path[:0] = [str(ROOT / stage) for stage in ("clients", "export", "serving")]
-os.environ.setdefault("GAN_MODELS", str(ROOT / "models"))
+os.environ.setdefault("GAN_MODELS", f"{ROOT / 'models'}?:zoo")
 
 from gan_serving.service import GanService  # noqa: E402
 

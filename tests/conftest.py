@@ -82,14 +82,16 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
     """Start `bentoml serve`, wait until it is ready; at the end stop it and look that nothing is left of it."""
 
     @contextlib.contextmanager
-    def start(*arguments: str, cwd: Path = ROOT, home: Path | None = None, **settings: object) -> Iterator[Service]:
+    def start(
+        *arguments: str, cwd: Path = ROOT, home: Path | None = None, programs: Path = BIN, **settings: object
+    ) -> Iterator[Service]:
         home = home or tmp_path_factory.mktemp("bentoml")
         port, log = free_port(), tmp_path_factory.mktemp("log") / "serve.log"
         environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true", MARK: str(port)}
         environment |= {f"GAN_{name.upper()}": str(value) for name, value in settings.items()}
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [BIN / "bentoml", "serve", *arguments, "--port", str(port)],
+                [programs / "bentoml", "serve", *arguments, "--port", str(port)],
                 cwd=cwd,
                 env=environment,
                 stdout=output,

@@ -35,6 +35,7 @@ logger = logging.getLogger("bentoml.ganworks")
 
 GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
 NOTICE_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
+ZOO_DEFAULT: Final = "mnist-cgan"  # where there is only the zoo
 VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
 
 _T = TypeVar("_T")
@@ -92,11 +93,14 @@ class Catalog:
 
     @property
     def default_name(self) -> str | None:
-        """The generator of requests that name none: GAN_DEFAULT_MODEL, else the newest artifact."""
+        """The generator of requests that name none: GAN_DEFAULT_MODEL, else the newest artifact of the user's own."""
         serving = self._shelf.serving
         if self._settings.default_model is not None or not serving:
             return self._settings.default_model
-        return max(serving, key=lambda name: (serving[name].exported_at, name))
+        own = [name for name in serving if self._shelf.is_own(name)]
+        if not own and ZOO_DEFAULT in serving:
+            return ZOO_DEFAULT
+        return max(own or serving, key=lambda name: (serving[name].exported_at, name))
 
     def refusal(self) -> QueueFullError | None:
         """What to answer to a request that nobody has looked at yet, while the queue of every generator is full."""
@@ -231,7 +235,7 @@ class Catalog:
             folder,
             self._settings,
             serving=self._shelf.serving,
-            holder=partial(self._shelf.holder, now=now),
+            holder=partial(self._shelf.holder, asker=folder, now=now),
             unloaded=unloaded,
             recorder=self._recorder,
         )

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gan_export.artifact import ArtifactError, load_artifact
 
 from .generator import Generator, RecorderFn, make_generator, with_pages_of
 from .settings import Settings
+
+NAME_TAKEN: Final = "name_taken"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Problem:
     def name_taken(cls, folder: Path, name: str) -> Problem:
         """Two artifacts of one name: the one that came first is served."""
         message = f"{folder}: another artifact is named {name!r} too; this one is left out"
-        return cls.of(folder, ArtifactError("name_taken", message))
+        return cls.of(folder, ArtifactError(NAME_TAKEN, message))
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def examine(
         folder: of the artifact.
         settings: of the service.
         serving: what is served now; a generator of the same graph keeps its session and its queue.
-        holder: the folder that serves a name now, if one does.
+        holder: the folder that serves a name now, if one does and need not give way to `folder`.
         unloaded: names that are not to be loaded.
         recorder: for the generator's batcher.
     """

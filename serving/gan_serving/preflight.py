@@ -70,7 +70,7 @@ def _check_artifacts(found: Settings) -> None:
 
 def _resolved(source: Source) -> str:
     if isinstance(source, Folder) and ":" in source.resolved():
-        _exit(f"{source.resolved()}: a folder of GAN_MODELS can't have a ':' in its path; move it, or link to it")
+        _exit(f"{source.path.resolve()}: a folder of GAN_MODELS can't have a ':' in its path; move it, or link to it")
     return source.resolved()
 
 

@@ -28,15 +28,18 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GAN_", frozen=True, extra="ignore")
 
     models: str = Field(
-        default="models",
-        description="Folders of artifacts, artifacts, and bento:NAME[:VERSION] of BentoML's model store, separated by "
-        "':'; a relative folder right after a bento:NAME is written ./FOLDER.",
+        default="models?:zoo",
+        description="Folders of artifacts, artifacts, bento:NAME[:VERSION] of BentoML's model store, and `zoo` for the "
+        "artifacts that come with the package, separated by ':'; a folder that may be missing ends in '?', and a "
+        "relative folder right after a bento:NAME is written ./FOLDER.",
     )
     reload_seconds: float = Field(
         default=2.0, ge=0, le=86400, description="Seconds between looks for changed artifacts; 0: only on request."
     )
     default_model: str | None = Field(
-        default=None, description="Generator of requests that name none; default: the newest artifact."
+        default=None,
+        description="Generator of requests that name none; default: the newest artifact, and `mnist-cgan` where there "
+        "is only the zoo.",
     )
     variant: Literal["fp32", "int8", "auto"] = Field(
         default="fp32",

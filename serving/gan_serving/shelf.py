@@ -14,7 +14,7 @@ from typing import Literal
 from gan_client.types import ReloadReport
 
 from .generator import Generator
-from .loading import Examined, Problem
+from .loading import NAME_TAKEN, Examined, Problem
 from .sources import Fingerprint, Source, Survey
 
 logger = logging.getLogger("bentoml.ganworks")
@@ -39,7 +39,7 @@ class Shelf:
 
     Rules: what can't be loaded replaces nothing. A generator whose folder is gone is removed, but the last one of all
     stays, and so does everything whose source can't be looked into: a folder that is not mounted is no wish. Of two
-    artifacts with one name, the one that came first is served.
+    artifacts with one name, the one that came first is served, or that whose source doesn't give way.
     """
 
     def __init__(self, on_event: EventFn) -> None:
@@ -58,17 +58,26 @@ class Shelf:
         if seen.problem is None:  # served, or unloaded and perhaps not to be any more
             return seen.name not in self.serving and seen.name not in unloaded
         # What was left out because of its name may have it when the other one is gone.
-        return again or (seen.problem.code == "name_taken" and self.holder(seen.name or "", now) is None)
+        return again or (seen.problem.code == NAME_TAKEN and self.holder(seen.name or "", folder, now) is None)
 
     def is_sudden(self, now: Survey) -> bool:
         """Whether a folder is newly gone: while it is replaced by renaming, there is none for an instant."""
         complaints = {str(error) for _, error in now.lost}
         return not complaints <= self._complaints or not self._homeless(now).keys() <= self._kept.keys()
 
-    def holder(self, name: str, now: Survey) -> Path | None:
-        """The folder that serves a name and is still there."""
+    def holder(self, name: str, asker: Path, now: Survey) -> Path | None:
+        """The folder that serves a name, and keeps it when `asker`, a folder of `now`, has an artifact of that name."""
         home = self._homes.get(name)
-        return home if home in now.sources else None
+        gives_way = now.sources[asker].gives_way
+        if home in now.sources:
+            return None if now.sources[home].gives_way and not gives_way else home
+        seen = None if home is None else self.seen.get(home)
+        return home if gives_way and seen is not None and now.is_lost(seen.source) else None
+
+    def is_own(self, name: str) -> bool:
+        """Whether a generator that is served is its user's, and not from a source that gives way."""
+        seen = self.seen.get(self._homes[name])
+        return seen is None or not seen.source.gives_way
 
     def take(
         self,
@@ -101,7 +110,8 @@ class Shelf:
                     self._on_event("ok", each.generator.manifest.name)
         changed = {each.folder for each in examined}
         for folder, seen in self.seen.items():
-            if seen.problem is not None and (asked or folder not in changed):
+            is_expected = seen.source.gives_way and seen.problem is not None and seen.problem.code == NAME_TAKEN
+            if seen.problem is not None and not is_expected and (asked or folder not in changed):
                 if not seen.told:
                     self._tell(folder, seen.problem, starting=starting)
                 seen.told = True
@@ -139,9 +149,12 @@ class Shelf:
     def _place(self, folder: Path, generator: Generator, now: Survey) -> bool:
         """Serve it; whether it is another one than before."""
         name = generator.manifest.name
-        if self.holder(name, now) not in (None, folder):  # both are new
+        if self.holder(name, folder, now) not in (None, folder):  # both are new
             self.seen[folder].problem = Problem.name_taken(folder, name)
             return False
+        home = self._homes.get(name)
+        if home is not None and home != folder and home in now.sources:  # it gives way
+            self.seen[home].problem = Problem.name_taken(home, name)
         old = self.serving.get(name)
         self.serving = {**self.serving, name: generator}
         self._homes[name] = folder

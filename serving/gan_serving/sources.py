@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 from gan_export.artifact.manifest import MANIFEST_FILE
 
 from . import store
 
 STORE_PREFIX: Final = "bento"
+ZOO: Final = "zoo"
+MAY_BE_MISSING: Final = "?"
+"""Ends the entry of a folder that need not be there."""
+ZOO_FOLDERS: Final = (Path(__file__).parent / ZOO, Path(__file__).parents[2] / ZOO)
+"""Of an installed package, and of a checkout or a bento."""
 
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Name, mtime in ns, size and inode of every file of a folder: when they are the same, nothing was written."""
@@ -24,6 +29,10 @@ class SourceError(ValueError):
 
 class Source(Protocol):
     """One entry of GAN_MODELS."""
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether its artifacts stand back behind those of other sources."""
 
     def artifacts(self) -> list[Path]:
         """The artifact folders that are there now; raises SourceError if that can't be said."""
@@ -37,6 +46,8 @@ class Folder:
     """A folder of artifacts, or one artifact."""
 
     path: Path
+    may_be_missing: bool = False
+    gives_way: ClassVar[bool] = False
 
     def artifacts(self) -> list[Path]:
         try:
@@ -45,11 +56,27 @@ class Folder:
             # Hidden folders are exports under way, or older versions that step aside.
             found = sorted(entry.name for entry in os.scandir(self.path) if not entry.name.startswith("."))
         except OSError as error:
+            if self.may_be_missing and isinstance(error, FileNotFoundError):
+                return []
             raise SourceError(f"{self.path}: can't be read: {error.strerror}") from error
         return [self.path / name for name in found if _has_manifest(self.path / name)]
 
     def resolved(self) -> str:
-        return str(self.path.resolve())
+        return f"{self.path.resolve()}{MAY_BE_MISSING if self.may_be_missing else ''}"
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """The artifacts that come with this package."""
+
+    folders: Sequence[Path] = field(default_factory=lambda: ZOO_FOLDERS)  # the first that is there
+    gives_way: ClassVar[bool] = True
+
+    def artifacts(self) -> list[Path]:
+        return next((Folder(folder).artifacts() for folder in self.folders if folder.is_dir()), [])
+
+    def resolved(self) -> str:
+        return ZOO
 
 
 @dataclass
@@ -59,6 +86,7 @@ class StoreModel:
     tag: str
     _folder: Path | None = field(default=None, init=False)
     _stamp: Fingerprint = field(default=(), init=False)  # of the versions' folder when `_folder` was looked up
+    gives_way: ClassVar[bool] = False
 
     def artifacts(self) -> list[Path]:
         if self._folder is None or not self._folder.is_dir() or self._stamp != _stamp_of(self._folder):
@@ -77,7 +105,8 @@ def parse_sources(text: str) -> list[Source]:
     """The sources that GAN_MODELS names.
 
     Entries are separated by ':', which is a part of tags too. `bento` begins a tag: it takes the next part as the name
-    and the one after it as the version, unless that has a '/', '~' or leading '.' (a folder), is empty, or is `bento`.
+    and the one after it as the version, unless that has a '/', '~' or leading '.' (a folder), is empty, or is `bento`
+    or `zoo`. `zoo` names the artifacts that come with this package. A folder that need not be there ends in '?'.
 
     Raises:
         ValueError: `bento` without a name.
@@ -95,8 +124,10 @@ def parse_sources(text: str) -> list[Source]:
             name = parts.pop(0)
             version = parts.pop(0) if parts and _fits_tag(parts[0]) else None
             sources.append(StoreModel(name if version is None else f"{name}:{version}"))
-        elif part:
-            sources.append(Folder(Path(part).expanduser()))
+        elif part == ZOO:
+            sources.append(Zoo())
+        elif path := part.removesuffix(MAY_BE_MISSING):
+            sources.append(Folder(Path(path).expanduser(), may_be_missing=path != part))
     return sources
 
 
@@ -154,7 +185,7 @@ def _has_manifest(folder: Path) -> bool:
 
 
 def _fits_tag(part: str) -> bool:
-    return bool(part) and part != STORE_PREFIX and "/" not in part and part[0] not in "~."
+    return bool(part) and part not in (STORE_PREFIX, ZOO) and "/" not in part and part[0] not in "~."
 
 
 def _stamp_of(folder: Path) -> Fingerprint:

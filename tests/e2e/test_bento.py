@@ -15,11 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "this is the code of the bento"
 
 
+def in_the_zoo() -> list[str]:
+    return [manifest.parent.name for manifest in ROOT.glob("zoo/*/manifest.json")]
+
+
 def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, models: Path, tmp_path: Path) -> None:
     checkout, home, elsewhere = tmp_path / "checkout", tmp_path / "home", tmp_path / "elsewhere"
     home.mkdir()
     elsewhere.mkdir()
-    for part in ("serving", "export", "clients", "bentofile.yaml"):
+    for part in ("serving", "export", "clients", "zoo", "bentofile.yaml"):
         source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -40,11 +44,14 @@ def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, mod
     bento = home / "bentos" / "ganworks" / "test" / "src"
     assert (bento / "models" / "digits" / "generator.onnx").is_file()
     assert not list(bento.rglob("*.pt"))
+    assert not list((bento / "zoo").glob("*.*")), "what makes the zoo again has no place here"
     assert not (bento / "export" / "gan_export" / "capture.py").exists(), "torch's side of the export has no place here"
     shutil.rmtree(checkout)
     with serve("ganworks:test", cwd=elsewhere, home=home) as service:
-        names = [model["name"] for model in httpx.get(f"{service.url}/models").json()["models"]]
-        assert names == ["colours", "digits"]
+        found = httpx.get(f"{service.url}/models").json()["models"]
+        assert {model["name"] for model in found} == {"colours", "digits", *in_the_zoo()}
+        (default,) = (model["name"] for model in found if model["default"])
+        assert default in ("colours", "digits"), "the user's own go before the zoo"
         answer = httpx.post(f"{service.url}/generate", json={"model": "digits", "format": "png"})
         assert answer.status_code == 200
         assert str(bento / "models") in service.log.read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,9 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     (cached,) = (work / "cache").glob("ruler-*.pt")
     stamp = cached.stat().st_mtime_ns
 
-    again = run_command("gan-eval", *ask, cwd=work, env=env)
+    again = run_command("gan-eval", *ask[:1], *ask[3:], "--neighbours", "pairs.png", cwd=work, env=env)
+    with Image.open(work / "pairs.png") as picture:
+        assert picture.size == (8 * 18 + 2, 2 * 18 + 2), "four pairs of each class"
     assert again.returncode == 0, again.stderr
     assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
     for word in ("frechet_distance", "others.npz", "real images"):
@@ -73,6 +76,8 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
         (("run/ckpt.pt", "--data", "npz:real.npz", "--n", "3"), 2, ["3", "8"]),
         (("run/ckpt.pt", "--data", "npz:real.npz", "--weights", "best"), 2, ["best", "ema or raw"]),
         (("run/ckpt.pt",), 2, ["--data"]),
+        (("a.npz", "b.npz", "--data", "npz:real.npz", "--neighbours", "pairs.png"), 2, ["--neighbours", "one", "2"]),
+        (("real.npz", "--data", "npz:real.npz", "--n", "40", "--neighbours", "no/pairs.png"), 1, ["no/pairs.png"]),
     ],
 )
 def test_bad_input_is_one_line(

@@ -1,4 +1,4 @@
-"""The curves of a run as inline SVG: one small plot per group of measures."""
+"""The curves of a run, one small plot per group of measures: as inline SVG for a page, or as one picture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
+from PIL import Image
 
 from .measures import Group, grouped, words
 
 Array = NDArray[np.float64]
+Series = dict[str, tuple[Array, Array]]
+"""Steps and values (n,) of each measure."""
 
 POINTS = 1000  # of a curve at most
 SERIES = 6  # colours; further curves repeat them dashed
@@ -33,16 +36,34 @@ _MARKED = 30  # up to this many values each has a dot
 _LARGEST = 1e30  # beyond it a value is drawn as a gap, like NaN
 _LOG_SPAN = 100  # largest over median value from which on the axis is logarithmic
 
+_COLUMNS = 3  # of plots in a picture
+_TITLE = 24  # points above each, for its title and its keys
+_DPI = 100
+
+
+@dataclass(frozen=True)
+class _Colours:
+    """What is drawn in which colour."""
+
+    ink: str
+    soft: str
+    bad: str
+    best: str
+    series: tuple[str, ...]  # SERIES of them
+
+    def all(self) -> tuple[str, ...]:
+        return (self.ink, self.soft, self.bad, self.best, *self.series)
+
+
 # matplotlib knows no CSS colours: it draws with stand-ins, and the page's colours take their places.
-_INK, _SOFT, _BAD, _BEST = "#0a0b0c", "#0a0b0d", "#0a0b0e", "#0a0b0f"
-_SERIES: Final = [f"#0a0c{i:02x}" for i in range(SERIES)]
-_CSS: Final = {
-    _INK: "currentColor",
-    _SOFT: "var(--rule)",
-    _BAD: "var(--bad)",
-    _BEST: "var(--best)",
-    **{stand_in: f"var(--series-{i})" for i, stand_in in enumerate(_SERIES)},
-}
+_STAND_INS: Final = _Colours("#0a0b0c", "#0a0b0d", "#0a0b0e", "#0a0b0f", tuple(f"#0a0c{i:02x}" for i in range(SERIES)))
+_CSS: Final = _Colours(
+    "currentColor", "var(--rule)", "var(--bad)", "var(--best)", tuple(f"var(--series-{i})" for i in range(SERIES))
+)
+_ON_WHITE: Final = _Colours(
+    "#333333", "#dddddd", "#c62828", "#2e7d32", ("#1f6fb4", "#d9641e", "#2a9d5c", "#a13d8f", "#8a6d1d", "#555555")
+)
+_PAGE: Final = dict(zip(_STAND_INS.all(), _CSS.all(), strict=True))
 _STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "text.usetex": False, "font.size": _FONT}
 
 
@@ -85,14 +106,29 @@ def draw_plots(history: Sequence[dict[str, float]], steps: int, marks: Sequence[
         steps: generator updates, the right end of the axis.
         marks: vertical lines in every plot.
     """
-    lines = [line for line in history if np.isfinite(line.get("step", np.nan))]
-    plots = []
-    for group, names in grouped(lines):
-        series = {name: _series(lines, name) for name in names}
-        drawn = {name: pair for name, pair in series.items() if np.isfinite(pair[1]).any()}
-        if drawn:
-            plots.append(_plot(group, drawn, max(steps, 1), sorted(marks, key=lambda mark: mark.step)))
-    return plots
+    ordered = sorted(marks, key=lambda mark: mark.step)
+    return [_plot(group, series, max(steps, 1), ordered) for group, series in _drawable(history)]
+
+
+def draw_picture(history: Sequence[dict[str, float]], steps: int, marks: Sequence[Mark] = ()) -> Image.Image:
+    """The same plots side by side on a white ground; arguments as of `draw_plots`."""
+    ordered, drawn = sorted(marks, key=lambda mark: mark.step), _drawable(history)
+    rows = max(1, -(-len(drawn) // _COLUMNS))
+    width, height = _COLUMNS * _WIDTH, rows * (_HEIGHT + _TITLE)
+    figure = Figure(figsize=(width / 72, height / 72), dpi=_DPI)
+    with mpl.rc_context(_STYLE):
+        for place, (group, series) in enumerate(drawn):
+            left, top = place % _COLUMNS * _WIDTH, height - place // _COLUMNS * (_HEIGHT + _TITLE)
+            _add_axes(figure, (left, top - _HEIGHT - _TITLE), group, series, max(steps, 1), ordered, _ON_WHITE)
+            figure.text((left + _LEFT) / width, (top - 9) / height, group.title, fontsize=_FONT, weight="bold")
+            for i, name in enumerate(series if len(series) > 1 else ()):
+                x = left + _LEFT + i * (_WIDTH - _LEFT) / len(series)
+                colour = _ON_WHITE.series[i % SERIES]
+                figure.text(x / width, (top - 19) / height, words(name), fontsize=_FONT - 1.5, color=colour)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+    # Few colours: a palette takes a third of the bytes.
+    return Image.open(buffer).convert("RGB").quantize(64)
 
 
 def thin(steps: Array, values: Array, points: int = POINTS) -> tuple[Array, Array]:
@@ -108,6 +144,18 @@ def thin(steps: Array, values: Array, points: int = POINTS) -> tuple[Array, Arra
     return steps[kept], values[kept]
 
 
+def _drawable(history: Sequence[dict[str, float]]) -> list[tuple[Group, Series]]:
+    """The curves of each group that has at least one finite value."""
+    lines = [line for line in history if np.isfinite(line.get("step", np.nan))]
+    found = []
+    for group, names in grouped(lines):
+        series = {name: _series(lines, name) for name in names}
+        drawn = {name: pair for name, pair in series.items() if np.isfinite(pair[1]).any()}
+        if drawn:
+            found.append((group, drawn))
+    return found
+
+
 def _series(lines: Sequence[dict[str, float]], name: str) -> tuple[Array, Array]:
     """Steps and values (n,) of the lines that have this measure; NaN where it can't be drawn."""
     pairs = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=np.float64)
@@ -115,17 +163,11 @@ def _series(lines: Sequence[dict[str, float]], name: str) -> tuple[Array, Array]
     return steps, np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
-def _plot(group: Group, series: dict[str, tuple[Array, Array]], steps: int, marks: Sequence[Mark]) -> Plot:
+def _plot(group: Group, series: Series, steps: int, marks: Sequence[Mark]) -> Plot:
     figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
     # The salt makes ids in the SVG differ from plot to plot, and be the same each time.
     with mpl.rc_context(_STYLE | {"svg.hashsalt": group.title}):
-        axes = figure.add_axes(
-            (_LEFT / _WIDTH, _BOTTOM / _HEIGHT, 1 - (_LEFT + _RIGHT) / _WIDTH, 1 - (_TOP + _BOTTOM) / _HEIGHT)
-        )
-        for i, (x, y) in enumerate(series.values()):
-            _draw(axes, x, y, _SERIES[i % SERIES], "-" if i < SERIES else "--")
-        _set_axes(axes, np.concatenate([y for _, y in series.values()]), steps, is_share=group.is_share)
-        _draw_marks(axes, marks, steps)
+        _add_axes(figure, (0, 0), group, series, steps, marks, _STAND_INS)
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -137,6 +179,32 @@ def _plot(group: Group, series: dict[str, tuple[Array, Array]], steps: int, mark
     return Plot(
         group.title, group.note, [] if is_named_by_title else keys, body, view, f"{group.title} by step. {alt}."
     )
+
+
+def _add_axes(
+    figure: Figure,
+    corner: tuple[float, float],
+    group: Group,
+    series: Series,
+    steps: int,
+    marks: Sequence[Mark],
+    colours: _Colours,
+) -> None:
+    """One plot of _WIDTH x _HEIGHT points, whose lower left corner is there."""
+    width, height = figure.get_size_inches() * 72
+    axes = figure.add_axes(
+        (
+            (corner[0] + _LEFT) / width,
+            (corner[1] + _BOTTOM) / height,
+            (_WIDTH - _LEFT - _RIGHT) / width,
+            (_HEIGHT - _TOP - _BOTTOM) / height,
+        )
+    )
+    for i, (x, y) in enumerate(series.values()):
+        _draw(axes, x, y, colours.series[i % SERIES], "-" if i < SERIES else "--")
+    values = np.concatenate([y for _, y in series.values()])
+    _set_axes(axes, values, steps, colours, is_share=group.is_share)
+    _draw_marks(axes, marks, steps, colours)
 
 
 def _draw(axes: Axes, x: Array, y: Array, colour: str, dashes: str) -> None:
@@ -168,7 +236,7 @@ def _running_mean(x: Array, y: Array) -> tuple[Array, Array]:
     return np.array([x[part].mean() for part in parts]), means
 
 
-def _set_axes(axes: Axes, values: Array, steps: int, *, is_share: bool) -> None:
+def _set_axes(axes: Axes, values: Array, steps: int, colours: _Colours, *, is_share: bool) -> None:
     finite = values[np.isfinite(values)]
     if finite.min() > 0 and finite.max() > _LOG_SPAN * np.median(finite):
         axes.set_yscale("log")
@@ -184,20 +252,20 @@ def _set_axes(axes: Axes, values: Array, steps: int, *, is_share: bool) -> None:
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda step, _: f"{step / 1000:,g}k" if steps >= 10_000 else f"{step:,.0f}")
     )
-    axes.grid(axis="y", color=_SOFT, linewidth=0.6)
+    axes.grid(axis="y", color=colours.soft, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(which="both", colors=_INK, length=0, labelsize=_FONT)
+    axes.tick_params(which="both", colors=colours.ink, length=0, labelsize=_FONT)
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
-        spine.set_color(_SOFT)
+        spine.set_color(colours.soft)
 
 
-def _draw_marks(axes: Axes, marks: Sequence[Mark], steps: int) -> None:
+def _draw_marks(axes: Axes, marks: Sequence[Mark], steps: int, colours: _Colours) -> None:
     """Lines with labels above; a label that would run into the next line gets short, or is left out."""
     per_step = (_WIDTH - _LEFT - _RIGHT) / steps
     ends = [*(mark.step * per_step for mark in marks), _WIDTH - _LEFT][1:]  # the last one's is the picture's edge
     for mark, end in zip(marks, ends, strict=True):
-        colour = _BAD if mark.is_alarm else _BEST
+        colour = colours.bad if mark.is_alarm else colours.best
         axes.axvline(mark.step, color=colour, linewidth=0.9, linestyle="--" if mark.is_alarm else "-", alpha=0.8)
         room = (end - mark.step * per_step) / _CHARACTER
         label = next((text for text in (mark.label, mark.short) if len(text) <= room), "")
@@ -221,7 +289,7 @@ def _for_page(svg: str) -> tuple[str, Markup]:
     body = re.sub(r' id="(?![mp][0-9a-f]{10}")[^"]*"', "", body)  # those of markers and clip paths are referred to
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), body)
-    body = re.sub("|".join(_CSS), lambda colour: _CSS[colour[0]], body)
+    body = re.sub("|".join(_PAGE), lambda colour: _PAGE[colour[0]], body)
     return view[1], Markup(re.sub(r"\n\s*", " ", body))  # matplotlib has escaped its text
 
 

@@ -20,11 +20,12 @@ from .checkpoint import CheckpointError
 from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
-from .eval_page import write_page
+from .eval_page import neighbour_pairs, write_page
 from .evaluate import Evaluation, Judge, split
 from .metrics.features import Ruler, ruler_for
 from .metrics.inception import InceptionRuler
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
+from .page import write_picture
 from .samples import ReportFn, Samples, labels_as_in, load_samples
 
 EPILOG = """
@@ -90,11 +91,20 @@ def evaluate(
         typer.Option(help="What measures distances. auto: inception where it is on disk, else classifier."),
     ] = FeaturesOption.AUTO,
     page: Annotated[Path | None, typer.Option(help="Write a page with pictures to this HTML file.")] = None,
+    neighbours: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG",
+            help="Write the samples of each class closest to training images, each with that image on its right.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Judge a checkpoint, or images that anybody generated, against real ones; several side by side."""
     if weights not in ("ema", "raw"):
         raise ConfigError(f"weights is {weights!r}; use ema or raw")
+    if neighbours is not None and len(images) > 1:
+        raise ConfigError(f"--neighbours is for one CKPT or IMAGES, not {len(images)}")
     inception = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
     with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
@@ -112,6 +122,8 @@ def evaluate(
         print(f"gan-eval: {warning}", file=sys.stderr)
     if page is not None:
         write_page(page, judge, judged, WHAT, REAL, warning)
+    if neighbours is not None:
+        write_picture(neighbours, neighbour_pairs(judge, judged[0][1]))
     if as_json:
         print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in judged]))
     else:

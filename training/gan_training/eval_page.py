@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .evaluate import Evaluation, Judge
@@ -71,7 +72,17 @@ def _spread(images: Tensor) -> Tensor:
     return images[torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).long()]
 
 
+def neighbour_pairs(judge: Judge, samples: Samples) -> Image.Image:
+    """The samples closest to training images, each with that image on its right; a row for each class, if there are."""
+    if judge.ruler.has_classes:
+        closest, nearest = judge.closest_of_each_class(samples, COLUMNS // 2)
+    else:
+        closest, nearest = judge.closest(samples)
+    return pairs(closest, judge.train.images[nearest.indices], COLUMNS)
+
+
 def _pictures(judge: Judge, samples: Samples) -> dict[str, str]:
-    closest, nearest = judge.closest(samples)
-    neighbours = pairs(closest, judge.train.images[nearest.indices], COLUMNS)
-    return {"samples": inline(grid(samples.images[:SHOWN], COLUMNS)), "pairs": inline(neighbours)}
+    return {
+        "samples": inline(grid(samples.images[:SHOWN], COLUMNS)),
+        "pairs": inline(neighbour_pairs(judge, samples)),
+    }

@@ -141,6 +141,15 @@ class Judge:
         order = nearest.distances.argsort()[:count]
         return compared[order], Nearest(nearest.distances[order], nearest.indices[order])
 
+    def closest_of_each_class(self, samples: Samples, count: int) -> tuple[Tensor, Nearest]:
+        """The same of each class, class by class, as the ruler sees them: images with little ink are close anyhow."""
+        compared = some(samples.images, COMPARED)
+        nearest = nearest_neighbours(compared, self.train.images)
+        _, classes = self.ruler.measure(compared)
+        order = nearest.distances.argsort()
+        chosen = torch.cat([order[classes[order] == label][:count] for label in range(self.train.classes)])
+        return compared[chosen], Nearest(nearest.distances[chosen], nearest.indices[chosen])
+
 
 def some(rows: Tensor, count: int) -> Tensor:
     """At most `count` rows, the same seeded choice each time: images may be sorted by class."""

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: a template filled in, pictures inside, written whole."""
+"""Self-contained HTML pages: a template filled in, pictures inside; pages and pictures are written whole."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def write_html(path: Path, template: str, **values: Any) -> None:
     try:
         # A name that came from a file name may hold bytes that are no UTF-8.
         write_whole(path, lambda part: part.write_bytes(text.encode("utf-8", "backslashreplace")))
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a picture to `path` as PNG, whole or not at all.
+
+    Raises:
+        CheckpointError: the file can't be written.
+    """
+    try:
+        write_whole(path, lambda part: picture.save(part, format="PNG", optimize=True))
     except OSError as error:
         raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
 

@@ -336,6 +336,51 @@ def test_of_two_artifacts_with_one_name_the_second_takes_over_without_a_gap(hous
     assert house.events == [("ok", "a")]
 
 
+def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
+    house: House, errors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, while serving, and when the user's own is gone again; without a word to the log."""
+    zoo = house.folder.parent / "zoo"
+    for name in ("mnist-cgan", "other"):
+        write_artifact(zoo / name, 1, name=name)
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
+    house.folder.rmdir()
+    models = f"{house.folder}?:zoo"
+
+    async def scenario(catalog: Catalog) -> None:
+        assert names(catalog) == ["mnist-cgan", "other"]
+        assert catalog.default_name == "mnist-cgan"
+        first = catalog.get("other").digest
+        house.folder.mkdir()
+        house.put("mine", 2, name="other")
+        await look(catalog)
+        assert catalog.get("other").digest != first
+        assert catalog.default_name == "other", "the user's own goes before the zoo"
+        assert [(state.name, state.state) for state in catalog.states()] == [
+            ("mnist-cgan", "READY"),
+            ("other", "READY"),
+        ]
+        report = await catalog.reload()
+        assert (report.loaded, report.failed) == ([], {})
+        shutil.rmtree(house.folder)
+        await look(catalog)
+        assert catalog.get("other").digest == first
+        assert catalog.default_name == "mnist-cgan"
+        house.folder.mkdir()
+        house.put("mine", 2, name="other")
+
+    async def again(catalog: Catalog) -> None:
+        assert names(catalog) == ["mnist-cgan", "other"]
+        assert catalog.default_name == "other"
+        assert catalog.get("other").manifest.hyperparameters == {"version": 2}
+
+    house.drive(scenario, models)
+    house.drive(again, models)
+    house.drive(again, f"zoo:{house.folder}")
+    assert errors() == []
+    assert house.events == [("ok", "other"), ("ok", "other")]
+
+
 def test_load_and_unload_by_request(house: House) -> None:
     house.put("a")
     house.put("b")

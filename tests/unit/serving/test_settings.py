@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_serving.settings import Settings, SettingsError, settings
-from gan_serving.sources import Folder
+from gan_serving.sources import Folder, Zoo
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def other(value: str | bool | float) -> str | bool | float:
 
 def test_defaults(read):
     found = read()
-    assert found.model_sources == [Folder(Path("models"))]
+    assert found.model_sources == [Folder(Path("models"), may_be_missing=True), Zoo()]
     assert (found.max_n, found.max_batch, found.queue_images) == (4096, 64, 16384)
     assert (found.workers, found.timeout, found.max_body) == (1, 60.0, 16 * 2**20)
     assert found.session_threads == len(os.sched_getaffinity(0))

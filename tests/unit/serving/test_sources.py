@@ -10,7 +10,7 @@ from toy_artifact import write_artifact
 from gan_export.artifact import load_artifact
 from gan_export.store import put_into_store
 from gan_serving.settings import Settings
-from gan_serving.sources import Folder, StoreModel, parse_sources, survey
+from gan_serving.sources import Folder, StoreModel, Zoo, parse_sources, survey
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,10 @@ from gan_serving.sources import Folder, StoreModel, parse_sources, survey
         ("bento:digits::b", [StoreModel("digits"), Folder(Path("b"))]),
         ("bento:digits:bento:faces", [StoreModel("digits"), StoreModel("faces")]),
         ("./bento", [Folder(Path("bento"))]),
+        ("zoo", [Zoo()]),
+        ("a?:zoo:/b?", [Folder(Path("a"), may_be_missing=True), Zoo(), Folder(Path("/b"), may_be_missing=True)]),
+        ("bento:digits:zoo", [StoreModel("digits"), Zoo()]),
+        ("./zoo:zoo2:?", [Folder(Path("zoo")), Folder(Path("zoo2"))]),
     ],
 )
 def test_entries(text: str, expected: list[object]) -> None:
@@ -51,6 +55,25 @@ def test_folders_have_their_artifacts_and_nothing_hidden(tmp_path: Path) -> None
         f"{tmp_path / 'nowhere'}: can't be read: No such file or directory",
         f"{tmp_path / 'file'}: can't be read: Not a directory",
     ]
+
+
+def test_a_folder_that_may_be_missing_is_no_complaint_and_is_seen_when_it_comes(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "models", may_be_missing=True)
+    assert parse_sources(folder.resolved()) == [folder]
+    found = survey([folder])
+    assert (found.sources, found.lost) == ({}, [])
+    write_artifact(tmp_path / "models" / "a")
+    assert list(survey([folder]).sources) == [tmp_path / "models" / "a"]
+    (_, error), *_ = survey([Folder(tmp_path / "models" / "a" / "manifest.json", may_be_missing=True)]).lost
+    assert "Not a directory" in str(error)
+
+
+def test_the_zoo_is_the_first_of_its_folders_that_is_there(tmp_path: Path) -> None:
+    write_artifact(tmp_path / "second" / "a")
+    zoo = Zoo((tmp_path / "first", tmp_path / "second"))
+    assert zoo.artifacts() == [tmp_path / "second" / "a"]
+    assert Zoo((tmp_path / "first",)).artifacts() == []
+    assert parse_sources(zoo.resolved()) == [Zoo()]
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own imports

@@ -138,5 +138,7 @@ def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
     assert judge.judge(Samples(train.images, None)).class_agreement is None
     closest, nearest = judge.closest(Samples(train.images, None), 4)
     assert torch.equal(closest, train.images[nearest.indices])
+    of_each, _ = judge.closest_of_each_class(Samples(train.images, None), 3)
+    assert [float(image.float().mean()) > 127.5 for image in of_each] == [False] * 3 + [True] * 3
     with pytest.raises(DataError, match=r"32x32 with 1 channel, but toy has 16x16 with 1 channel"):
         judge.judge(Samples(torch.zeros(20, 1, 32, 32, dtype=torch.uint8), None))

@@ -1,0 +1,189 @@
+"""Make the artifacts of this folder again: train, export, serve, draw, judge, write the cards. `make zoo` runs it.
+
+What is done is not done again: a run goes on where it stopped, a finished one is used as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from card import FIGURES, with_table, write_card
+from measure import Judged, judge, run
+from recipe import BuildError, Recipe, read_recipes
+
+from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
+from gan_training.alarm import Alarm
+from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from gan_training.config import TrainConfig
+from gan_training.curves import Mark, draw_picture
+from gan_training.data import DataError, load_data
+from gan_training.report import versions
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+RECIPES = HERE / "recipes.toml"
+PAGE = ROOT / "docs" / "zoo.md"
+LARGEST_BYTES = 2_500_000
+"""Of an artifact's folder: it has a place in git and in the wheel."""
+LABELS_ALONE = {"embed_dim", "conditioned_by"}
+"""Settings that mean nothing without labels."""
+TRIES = 3
+"""Exports: int8 is left out where it is no faster, which other work on the machine may blur."""
+EPILOG = """examples:
+  make zoo                                    all of them; days on a small machine
+  make zoo ONLY=mnist-cgan
+  python zoo/build.py --only mnist-cgan --only mnist-wgan --runs runs
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="this one; can be repeated")
+    parser.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder of runs of gan-train: DIR/NAME is gone on with"
+    )
+    parser.add_argument("--recipes", type=Path, default=RECIPES, metavar="FILE", help="other recipes")
+    parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="where the artifacts go; default: zoo")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs" / "zoo", metavar="DIR", help="default: runs/zoo")
+    options = parser.parse_args()
+    try:
+        for recipe in read_recipes(options.recipes, options.only):
+            print(f"== {recipe.name}", file=sys.stderr, flush=True)
+            work = options.work / recipe.name
+            made = build(recipe, options.runs / recipe.name if options.runs else work / "run", work, options.out)
+            print(made)
+        if options.out == HERE:
+            folders = [HERE / recipe.name for recipe in read_recipes(RECIPES, [])]
+            PAGE.write_text(with_table(PAGE.read_text("utf-8"), [each for each in folders if each.exists()]), "utf-8")
+    except (BuildError, ArtifactError, CheckpointError, DataError, OSError) as error:
+        sys.exit(f"zoo/build.py: {error}")
+
+
+def build(recipe: Recipe, run_folder: Path, work: Path, out: Path) -> Path:
+    """Make an artifact with its card; returns its folder.
+
+    Args:
+        recipe: how.
+        run_folder: of the training; one that is there is gone on with, or used if it is finished.
+        work: folder for what is made on the way.
+        out: the artifact's folder is made here, all of it or nothing.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = trained(recipe, run_folder)
+    artifact = exported(recipe, run_folder / recipe.checkpoint, work / "artifact")
+    judged = judge(recipe, artifact, work)
+    return published(recipe, run_folder, checkpoint, artifact, judged, out)
+
+
+def trained(recipe: Recipe, run_folder: Path) -> Checkpoint:
+    """The finished run's checkpoint of the recipe."""
+    config, last = recipe.config(), run_folder / "ckpt.pt"
+    if not last.exists():
+        run(recipe.training_command(run_folder))
+    elif (step := _of_recipe(last, config).step) < config.steps:
+        print(f"{last}: step {step:,} of {config.steps:,}", file=sys.stderr)
+        run(["gan-train", "--resume", "--out", str(run_folder), "--steps", str(config.steps)])
+    if (step := _of_recipe(last, config).step) != config.steps:
+        raise BuildError(f"{last}: has {step:,} steps, the recipe {config.steps:,}")
+    return load_checkpoint(run_folder / recipe.checkpoint)
+
+
+def _of_recipe(path: Path, config: TrainConfig) -> Checkpoint:
+    """A checkpoint, if it is one of the recipe's; raises BuildError if its settings or its data are others."""
+    checkpoint = load_checkpoint(path)
+    there, wanted = checkpoint.config.to_dict(), config.to_dict()
+    aside = {*TrainConfig.RUNTIME, "data"} | (set() if config.is_conditional else LABELS_ALONE)
+    different = [name for name in wanted if name not in aside and there[name] != wanted[name]]
+    if different:
+        said = ", ".join(f"{name} is {there[name]} there and {wanted[name]} in the recipe" for name in different)
+        raise BuildError(f"{path}: {said}")
+    if there["data"] != config.data:
+        own, public = load_data(there["data"]), load_data(config.data)
+        if not torch.equal(own.images, public.images):
+            raise BuildError(f"{path}: was trained on {there['data']}, which is not {config.data}")
+    return checkpoint
+
+
+def exported(recipe: Recipe, weights: Path, out: Path) -> Artifact:
+    """The artifact of these weights, with every variant that the recipe names."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    for _ in range(TRIES):
+        if not _is_whole(out, recipe, digest):
+            run([*recipe.export_command(weights), "--out", str(out), "--force"])
+        if _is_whole(out, recipe, digest):
+            return load_artifact(out)
+    raise BuildError(f"{out}: {recipe.variants} were asked for; its README.md says why one is left out")
+
+
+def _is_whole(folder: Path, recipe: Recipe, digest: str) -> bool:
+    """Whether it is the artifact of weights with this digest, and nothing was left out."""
+    if not is_artifact(folder):
+        return False
+    manifest = load_artifact(folder).manifest
+    made = {variant.name for variant in manifest.variants}
+    return manifest.provenance.source_sha256 == digest and made >= set(recipe.variants.split(","))
+
+
+def published(
+    recipe: Recipe, run_folder: Path, checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], out: Path
+) -> Path:
+    """The artifact with its card and pictures, renamed into place."""
+    staging, folder = out / f".{recipe.name}.part", out / recipe.name
+    shutil.rmtree(staging, ignore_errors=True)
+    shutil.copytree(artifact.directory, staging)
+    alarms = _alarms(run_folder, checkpoint.step)
+    figures = _figures(checkpoint, artifact, judged, alarms)
+    (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    card = write_card(recipe, (artifact.directory / "README.md").read_text("utf-8"), figures)
+    (staging / "README.md").write_text(card, "utf-8")
+    marks = [Mark(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
+    picture = draw_picture(checkpoint.history, checkpoint.step, marks)
+    picture.save(staging / "curves.png", optimize=True)
+    if judged[0].neighbours is not None:
+        shutil.copy(judged[0].neighbours, staging / "neighbours.png")
+    size = sum(file.stat().st_size for file in staging.iterdir())
+    if size > LARGEST_BYTES:
+        raise BuildError(f"{staging}: has {size:,} bytes, {LARGEST_BYTES:,} are allowed; make the generator smaller")
+    if folder.exists():
+        shutil.rmtree(folder)
+    staging.rename(folder)
+    return folder
+
+
+def _figures(checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], alarms: list[Alarm]) -> dict[str, Any]:
+    rates = [line["images_per_second"] for line in checkpoint.history if "images_per_second" in line]
+    shares = judged[0].values["class_shares"] or []
+    return {
+        "training": {
+            "steps": checkpoint.step,
+            "batch_size": checkpoint.config.batch_size,
+            "seconds": round(checkpoint.seconds),
+            "alarms": [alarm.message for alarm in alarms],
+            "images_per_second": round(statistics.median(rates)) if rates else None,
+        },
+        "host": versions(torch.device("cpu")),
+        "class_names": artifact.manifest.class_names or list(map(str, range(len(shares)))),
+        "variants": {each.variant: each.values for each in judged},
+    }
+
+
+def _alarms(run_folder: Path, steps: int) -> list[Alarm]:
+    """Those that rang up to this step, in their order."""
+    path = run_folder / "alarms.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    alarms = [Alarm(**json.loads(line)) for line in lines]
+    return sorted((alarm for alarm in alarms if alarm.step <= steps), key=lambda alarm: alarm.step)
+
+
+if __name__ == "__main__":
+    main()
