@@ -1,4 +1,4 @@
-"""From seed to latent: the same numbers in every process, on every host and in every language (DESIGN section 5).
+"""From seed to latent: the same numbers in every process, on every host and in every language (docs/design.md).
 
 The words of a seed are those of `numpy.random.Philox(key=seed).random_raw()`: Philox4x64-10 (Salmon et al., 2011,
 "Parallel random numbers: as easy as 1, 2, 3") with the seed as key and a counter that starts at 1.

@@ -1,4 +1,4 @@
-"""The certificate of a good generator: sensible numbers, and the cases that DESIGN asks for."""
+"""The certificate of a good generator: sensible numbers, and the cases that it is about."""
 
 import json
 from collections.abc import Callable

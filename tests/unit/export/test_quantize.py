@@ -132,6 +132,16 @@ def test_a_layer_that_would_show_stays_in_float32_and_is_named():
     assert found.psnr_db >= MIN_PSNR_DB
 
 
+def test_the_last_layer_may_have_nothing_to_spare_for_the_certificate(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("gan_export.quantize.SPARE_DB", 60.0)
+    found = quantize(graph_of(own(image_size=16, channels=1)), LATENT, 0)
+    kept = [one.layer for one in found.rewrites if one.name.startswith("int8")]
+    assert len(kept) == 1
+    assert len(found.rewrites) > 1
+    assert found.psnr_db >= MIN_PSNR_DB
+    assert found.visible_share <= MAX_VISIBLE_SHARE
+
+
 def test_a_net_that_does_not_bear_it_is_refused_with_its_figures():
     net = own(image_size=16, channels=1)
     with torch.no_grad():
