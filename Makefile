@@ -4,16 +4,19 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(she
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(VENV)/.peers-installed
 CHROMIUM := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium fonts-dejavu-core
 
-.PHONY: help setup demo test lint types browser clean
+.PHONY: help setup demo test lint types browser zoo bench clean
 
 help:
 	@echo "make setup          .venv with everything, at the versions of constraints.txt"
-	@echo "make demo           train, export, serve and sample digits; ONCE=1 stops the service at the end"
+	@echo "make demo           serve the zoo, train, export and add a generator; ONCE=1 stops the service at the end"
 	@echo "make test           lint, types and the whole test suite"
 	@echo "make lint | types   those alone"
 	@echo "make browser        Chromium for tests/browser, where it is missing and apt can install it"
+	@echo "make zoo            train, export and measure the artifacts of zoo/ again; ONLY=NAME for one, RUNS=DIR: docs/zoo.md"
+	@echo "make bench          measure everything and write docs/performance.md; ONLY=serving for one, QUICK=1 to try it"
 	@echo "make clean          delete .venv and caches"
 
 setup: $(STAMP)
@@ -43,6 +46,18 @@ browser:
 		apt-get update -qq && $(CHROMIUM) >/dev/null && exit 0; \
 	fi; \
 	echo "make: no Chromium, and apt can't install it: tests/browser will be skipped" >&2
+
+zoo: setup
+	$(BIN)/python zoo/build.py $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
+
+# QUICK=1 writes into build/bench/ and leaves docs/ alone. The serving part needs wrk, and says so where there is none.
+bench: $(PEERS)
+	$(BIN)/python bench/performance.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick)
+
+# What the benchmarks compare with.
+$(PEERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+from report.client import tables
 from serving import OURS, make_artifact, processor, running
 
 from gan_client import AsyncGanClient, GanClient
@@ -44,7 +45,7 @@ def main() -> None:
         artifact = arguments.artifact.resolve() if arguments.artifact else make_artifact(Path(folder))
         with running(OURS, artifact, Path(folder)) as (port, _, _):
             found = measure(f"http://127.0.0.1:{port}", arguments.pairs, arguments.rounds)
-    print(json.dumps(found, indent=2) if arguments.json else as_text(found))
+    print(json.dumps(found, indent=2) if arguments.json else f"{found['machine']}\n\n{tables(found)}")
 
 
 def parse() -> argparse.Namespace:
@@ -63,7 +64,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(url: str, pairs: int, rounds: int) -> dict[str, object]:
-    """Seconds of every call: name -> bare and ours, pair by pair; and images/s of streams, round by round."""
+    """Milliseconds of every call, bare and ours, and images/s of streams."""
     with GanClient(url) as client, httpx.Client(base_url=url, timeout=60) as bare:
         calls = {
             "generate(64)": (zip_of(bare), lambda: client.generate(N, LABEL, seed=0)),
@@ -88,8 +89,13 @@ def measure(url: str, pairs: int, rounds: int) -> dict[str, object]:
     return {
         "machine": f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}, "
         f"httpx {httpx.__version__}",
-        "seconds": seconds,
-        "images_per_second": streams,
+        "pairs": pairs,
+        "calls": {name: summary(times) for name, times in seconds.items()},
+        "streamed": STREAMED,
+        "streams": {
+            name: {"median": statistics.median(rates), "least": min(rates), "most": max(rates)}
+            for name, rates in streams.items()
+        },
     }
 
 
@@ -158,26 +164,18 @@ def lines(bare: httpx.Client, seed: int) -> None:
         sys.exit(f"bench/client.py: the service sent {count} images of {STREAMED}")
 
 
-def as_text(found: dict) -> str:
-    lines = [
-        found["machine"],
-        "",
-        "| call | bare HTTP, ms | ours, ms | difference, ms (5 % to 95 %) | CPU: bare, ours, difference, ms |",
-        "|---|---|---|---|---|",
-    ]
-    for name, times in found["seconds"].items():
-        more, more_cpu = (differences(times, *kinds) for kinds in (("ours", "bare"), ("ours CPU", "bare CPU")))
-        low, high = (more[round(share * (len(more) - 1))] for share in (0.05, 0.95))
-        medians = {kind: 1e3 * statistics.median(each) for kind, each in times.items()}
-        lines.append(
-            f"| `{name}` | {medians['bare']:.2f} | {medians['ours']:.2f} | "
-            f"{statistics.median(more):.2f} ({low:.2f} to {high:.2f}) | {medians['bare CPU']:.2f}, "
-            f"{medians['ours CPU']:.2f}, {statistics.median(more_cpu):.2f} |"
-        )
-    lines += ["", "| 4096 images | images/s |", "|---|---|"]
-    for name, rates in found["images_per_second"].items():
-        lines.append(f"| {name} | {statistics.median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |")
-    return "\n".join(lines)
+def summary(times: dict[str, list[float]]) -> dict[str, float]:
+    """Of one call, in milliseconds: medians over the pairs, and the ends of what nine tenths of the differences are."""
+    more, more_cpu = (differences(times, *kinds) for kinds in (("ours", "bare"), ("ours CPU", "bare CPU")))
+    medians = {kind.lower().replace(" ", "_"): 1e3 * statistics.median(each) for kind, each in times.items()}
+    low, high = (more[round(share * (len(more) - 1))] for share in (0.05, 0.95))
+    return {
+        **medians,
+        "more": statistics.median(more),
+        "more_5": low,
+        "more_95": high,
+        "more_cpu": statistics.median(more_cpu),
+    }
 
 
 def differences(times: dict[str, list[float]], one: str, other: str) -> list[float]:

@@ -21,14 +21,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 import graph_peers
 import numpy as np
 import onnxruntime as ort
 from graph_nets import NETS, build, source_of
+from report.graphs import BATCHES, Result, plot, tables
 
 from gan_export.artifact import load_artifact
 from gan_export.artifact.gates import psnr_of
@@ -38,7 +38,6 @@ from gan_export.package import export
 from gan_export.tuning import simplified
 from gan_export.work import work_by_layer
 
-BATCHES = (1, 4, 16, 64)
 TURN_SECONDS = 0.06
 REST_SECONDS = 0.15  # between turns: threads of a plain session go on spinning for a while
 EPILOG = """examples:
@@ -47,23 +46,6 @@ EPILOG = """examples:
   python bench/graphs.py --nets dcgan-128 --json > one.json
   python bench/graphs.py --read one.json two.json --plot graphs.png
 """
-
-
-@dataclass
-class Result:
-    """Of one net: images/s by peer and batch."""
-
-    net: str
-    flop: int  # for one image, of the plain graph
-    rates: dict[str, dict[int, float]]
-    psnr_db: float | None = None  # of int8
-    visible: float | None = None  # share of int8's uint8 pixels that are off by more than 4
-    notes: tuple[str, ...] = ()
-    rewrites: list[str] = field(default_factory=list)
-    memory: dict[str, float] = field(default_factory=dict)  # MiB
-
-    def ratio(self, peer: str, batch: int, base: str = "plain") -> float:
-        return self.rates[peer][batch] / self.rates[base][batch]
 
 
 def compare(name: str, peers: list[str], turns: int, folder: Path) -> Result:
@@ -128,72 +110,19 @@ def peak() -> float:
     return 2 * size**3 / min(times) / 1e9
 
 
-def tables(results: list[Result], gflops: float) -> Iterator[str]:
-    """Markdown."""
-    peers = list(dict.fromkeys(peer for result in results for peer in result.rates))
-    yield f"| net | MFLOP | batch | {' | '.join(peers)} | ours / plain | int8 / plain | peak: plain, ours |"
-    yield "|---" * (6 + len(peers)) + "|"
-    for result in results:
-        for batch in BATCHES:
-            cells = [f"{result.rates[peer][batch]:,.0f}" if peer in result.rates else "-" for peer in peers]
-            ratios = [
-                f"{result.ratio(peer, batch):.2f}" if {peer, "plain"} <= result.rates.keys() else "-"
-                for peer in ("ours", "int8")
-            ]
-            shares = [
-                f"{result.rates[peer][batch] * result.flop / gflops / 1e9:.0%}"
-                for peer in ("plain", "ours")
-                if peer in result.rates
-            ]
-            row = [result.net, f"{result.flop / 1e6:,.1f}", str(batch), *cells, *ratios, ", ".join(shares)]
-            yield "| " + " | ".join(row) + " |"
-    yield ""
-    yield "| net | int8: PSNR, pixels off by more than 4 | MiB: plain, ours, int8 | rewrites kept, and notes |"
-    yield "|---|---|---|---|"
-    for result in results:
-        quality = "-" if result.psnr_db is None else f"{result.psnr_db:.1f} dB, {result.visible:.2%}"
-        memory = ", ".join(f"{mib:.0f}" for mib in result.memory.values())
-        yield f"| {result.net} | {quality} | {memory} | {'; '.join([*result.rewrites, *result.notes])} |"
-    yield ""
-    for peer in ("ours", "int8"):
-        found = [(r.ratio(peer, b), b) for r in results for b in BATCHES if {peer, "plain"} <= r.rates.keys()]
-        if found:
-            at = ", ".join(f"{_mean([x for x, b in found if b == batch]):.2f}x at {batch}" for batch in BATCHES)
-            yield f"{peer} / plain: {_mean([x for x, _ in found]):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
+def measure(options: argparse.Namespace) -> dict[str, object]:
+    """The largest matrix-product rate of before and after, and a result for each net."""
+    gflops = peak()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+        results = [compare(name, options.peers, options.turns, Path(folder)) for name in options.nets]
+    results = json.loads(json.dumps([asdict(result) for result in results]))  # as --read has them
+    return {"gflops": max(gflops, peak()), "results": results}
 
 
-def _mean(values: list[float]) -> float:
-    return math.exp(statistics.fmean(map(math.log, values)))
-
-
-def stored(files: list[Path]) -> tuple[float, list[Result]]:
+def stored(files: list[Path]) -> dict[str, object]:
     """Of several runs: the best peak, and the results of all."""
     runs = [json.loads(file.read_text()) for file in files]
-    results = [Result(**each) for run in runs for each in run["results"]]
-    for each in results:
-        each.rates = {peer: {int(size): rate for size, rate in found.items()} for peer, found in each.rates.items()}
-    return max(run["gflops"] for run in runs), results
-
-
-def plot(results: list[Result], path: Path) -> None:
-    """Images/s relative to the plain export, at batch 1 and 16."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    peers = [peer for peer in results[0].rates if peer != "plain"]
-    figure, axes = plt.subplots(2, 1, figsize=(11, 7), sharex=True, layout="constrained")
-    for axis, batch in zip(axes, (1, 16), strict=True):
-        for i, peer in enumerate(peers):
-            heights = [result.ratio(peer, batch) if peer in result.rates else 0 for result in results]
-            places = np.arange(len(results)) + (i - (len(peers) - 1) / 2) * 0.8 / len(peers)
-            axis.bar(places, heights, 0.8 / len(peers), label=peer)
-        axis.axhline(1, color="black", linewidth=0.8)
-        axis.set_ylabel(f"batch {batch}: times the plain export")
-        axis.set_xticks(range(len(results)), [result.net for result in results])
-    axes[0].legend(ncols=len(peers), fontsize="small")
-    figure.savefig(path, dpi=110)
+    return {"gflops": max(run["gflops"] for run in runs), "results": [each for run in runs for each in run["results"]]}
 
 
 def main() -> None:
@@ -209,20 +138,15 @@ def main() -> None:
         "--read", nargs="+", type=Path, metavar="JSON", help="show what --json printed, and measure nothing"
     )
     options = parser.parse_args()
-    if options.read:
-        gflops, results = stored(options.read)
-    else:
-        gflops = peak()
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-            results = [compare(name, options.peers, options.turns, Path(folder)) for name in options.nets]
-        gflops = max(gflops, peak())
+    found = stored(options.read) if options.read else measure(options)
     if options.plot:
-        plot(results, options.plot)
+        plot(found, options.plot)
     if options.json:
-        print(json.dumps({"gflops": gflops, "results": [asdict(result) for result in results]}))
+        print(json.dumps(found))
         return
+    gflops = found["gflops"]
     print(f"{platform.processor() or platform.machine()}, onnxruntime {ort.__version__}, peak {gflops:.0f} GFLOP/s\n")
-    print("\n".join(tables(results, gflops)))
+    print(tables(found))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from pathlib import Path
 import psutil
 from open_loop import open_loop
 from overload import overload
+from report.serving import OURS, OURS_EVERYWHERE, tables
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -42,17 +43,19 @@ EPILOG = """examples:
   python bench/serving.py --artifact models/digits --rounds 5 --json > serving.json
   python bench/serving.py --soak 600 --overload 60        memory at saturation for ten minutes; five times too much load
 """
-OVERLOAD_N = 256
+OVERLOAD_N = 64
+FORMS = ("npy", "png")
 ONE = {"label": 7, "seed": 5}
-OURS = "ganworks"
 COMMANDS = {
     OURS: [BIN / "bentoml", "serve", "--port"],
+    OURS_EVERYWHERE: [BIN / "bentoml", "serve", "--port"],
     "stock BentoML": [BIN / "bentoml", "serve", "peers.stock_bentoml:Stock", "--port"],
     "LitServe": [sys.executable, "-m", "peers.litserve_app"],
     "bare Starlette": [sys.executable, "-m", "peers.bare_starlette"],
 }
 BODIES = {
     OURS: json.dumps(ONE | {"format": "png"}),
+    OURS_EVERYWHERE: json.dumps(ONE | {"format": "png"}),
     "stock BentoML": json.dumps({"asks": [ONE]}),
     "LitServe": json.dumps(ONE),
     "bare Starlette": json.dumps(ONE),
@@ -66,7 +69,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifact = arguments.artifact.resolve() if arguments.artifact else make_artifact(Path(folder))
         found = measure(artifact, Path(folder), arguments)
-    print(json.dumps(found, indent=2) if arguments.json else as_text(found))
+    print(json.dumps(found, indent=2) if arguments.json else f"{found['machine']}\n\n{tables(found)}")
 
 
 def parse() -> argparse.Namespace:
@@ -98,7 +101,7 @@ def make_artifact(folder: Path) -> Path:
 def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[str, object]:
     """Everything, in turns."""
     singles: dict[str, dict[str, list[float]]] = {name: {"1": [], "64": [], "latency": []} for name in COMMANDS}
-    many: dict[str, dict[str, list[float]]] = {form: {"ours": [], "limit": []} for form in ("npy", "png")}
+    many: dict[str, dict[str, list[float]]] = {form: {OURS: [], OURS_EVERYWHERE: [], "limit": []} for form in FORMS}
     alone: dict[str, list[float]] = {"ready": [], "idle_cpu": []}
     for turn in range(arguments.rounds):
         for name in list(COMMANDS) if turn % 2 == 0 else list(reversed(COMMANDS)):
@@ -110,11 +113,12 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                 rate, latency = wrk(port, BODIES[name], 1, arguments.seconds)
                 singles[name]["1"].append(rate)
                 singles[name]["latency"].append(latency)
-                if name == OURS:
+                if name in (OURS, OURS_EVERYWHERE):
                     for form, rates in many.items():
                         body = json.dumps({"n": 64, "seed": 0, "label": 7, "format": form})
                         rate, _ = wrk(port, body, 8, arguments.seconds)
-                        rates["ours"].append(rate * 64)
+                        rates[name].append(rate * 64)
+                if name == OURS:
                     alone["ready"].append(seconds)
                     alone["idle_cpu"].append(idle_cpu(process))
         for form, rates in many.items():
@@ -152,11 +156,13 @@ def running(name: str, artifact: Path, work: Path) -> Iterator[tuple[int, psutil
         "BENCH_ARTIFACT": str(artifact), "GAN_MODELS": str(artifact), "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "true",
     }  # fmt: skip
+    if name == OURS_EVERYWHERE:
+        environment["GAN_WORKERS"] = str(len(os.sched_getaffinity(0)))
     began = time.perf_counter()
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
             [*COMMANDS[name], str(port)],
-            cwd=ROOT if name == OURS else BENCH,
+            cwd=ROOT if name in (OURS, OURS_EVERYWHERE) else BENCH,
             env=environment,
             stdout=log,
             stderr=log,
@@ -250,45 +256,6 @@ def overloaded(port: int, arguments: argparse.Namespace) -> dict[str, object]:
     say(f"overload: 5 times {saturated:.0f} requests a second")
     found = overload(port, OVERLOAD_N, 5 * saturated, arguments.overload)
     return {"saturated": saturated * OVERLOAD_N, **asdict(found)}
-
-
-def as_text(found: dict) -> str:
-    singles = found["singles"]
-    lines = [found["machine"], "", "| single images | 64 connections, /s | 1 connection, /s | latency, ms | ours is |"]
-    lines.append("|---|---|---|---|---|")
-    for name, rates in singles.items():
-        ratios = [a / b for a, b in zip(singles[OURS]["64"], rates["64"], strict=True)]
-        lines.append(
-            f"| {name} | {statistics.median(rates['64']):,.0f} | {statistics.median(rates['1']):,.0f} | "
-            f"{statistics.median(rates['latency']):.2f} | {spread(ratios)} |"
-        )
-    lines += ["", "| 64 images a request | ours, images/s | limit without a server | ratio |", "|---|---|---|---|"]
-    for form, rates in found["many"].items():
-        ratios = [a / b for a, b in zip(rates["ours"], rates["limit"], strict=True)]
-        ours, limit = statistics.median(rates["ours"]), statistics.median(rates["limit"])
-        lines.append(f"| {form} | {ours:,.0f} | {limit:,.0f} | {spread(ratios)} |")
-    loop, alone = found["open_loop"], found["alone"]
-    lines += [
-        "",
-        f"open loop, {loop['rate']:,.0f}/s (80 % of saturated): p50 {loop['p50'] * 1e3:.1f} ms, p99 "
-        f"{loop['p99'] * 1e3:.1f} ms ({loop['p99'] / loop['p50']:.1f}x), answers {loop['statuses']}, "
-        f"lost {loop['lost']}",
-        f"start to first answer {statistics.median(alone['ready']):.1f} s; idle CPU "
-        f"{statistics.median(alone['idle_cpu']):.1%} of a core",
-    ]
-    if found["soak"]:
-        lines.append(f"resident memory by minute at saturation, MiB: {found['soak']['mib']}")
-    if over := found["overload"]:
-        lines.append(
-            f"overload: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
-            f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; answers "
-            f"{over['statuses']}, lost {over['lost']}; well again after {over['recovery']:.2f} s"
-        )
-    return "\n".join(lines)
-
-
-def spread(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def processor() -> str:

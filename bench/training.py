@@ -27,13 +27,13 @@ from pathlib import Path
 
 import plain_script
 import torch
+from report.training import tables
 
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.data.batches import EpochBatches
 from gan_training.run import Run
 
-RULE = 1.5  # the project's: ours is to be at least this many times as fast
 MEMORY_STEPS = 20
 EPILOG = """examples:
   python bench/training.py --quick                          half a minute: is it in the right region?
@@ -203,26 +203,6 @@ def peak_resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
-COLUMNS = "{:10} {:5} {:>9} {:>9} {:>7} {:>13}  {:>10} {:>7} {:>7} {:>7}"
-
-
-def print_table(results: list[Result], options: argparse.Namespace) -> None:
-    print(f"torch {torch.__version__}, {options.threads} threads of {cpu_name()}, device {options.device}")
-    print(f"images/s and ratio: median of {options.rounds} rounds; memory: largest, in MiB\n")
-    print(
-        COLUMNS.format("case", "ours", "ours/s", "plain/s", "ratio", "min..max", "loading/s", "ours", "plain", "before")
-    )
-    for r in results:
-        spread = f"{r.lowest:.2f}..{r.highest:.2f}"
-        speeds = [f"{r.ours:,.0f}", f"{r.plain:,.0f}", f"{r.ratio:.2f}x", spread, f"{r.loading:,.0f}"]
-        memory = [f"{r.memory_ours:,.0f}", f"{r.memory_plain:,.0f}", f"{r.memory_before:,.0f}"]
-        print(COLUMNS.format(r.case, r.precision, *speeds, *memory))
-    slow = [r.case for r in results if r.ratio < RULE]
-    print(f"\nat least {RULE}x: " + (f"not {', '.join(slow)}" if slow else "all"))
-    largest = max(r.ours / r.loading for r in results)
-    print(f"loading alone takes at most {largest:.1%} of a step's time")
-
-
 def cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
@@ -259,11 +239,12 @@ def main() -> None:
     for name in options.types:
         print(f"{name} ...", file=sys.stderr)
         results.append(measure(name, options))
+    machine = {"torch": torch.__version__, "cpu": cpu_name(), "threads": options.threads, "device": options.device}
+    found = {**machine, "rounds": options.rounds, "results": [asdict(result) for result in results]}
     if options.json:
-        machine = {"torch": torch.__version__, "cpu": cpu_name(), "threads": options.threads, "device": options.device}
-        print(json.dumps({**machine, "rounds": options.rounds, "results": [asdict(r) for r in results]}, indent=2))
+        print(json.dumps(found, indent=2))
     else:
-        print_table(results, options)
+        print(f"torch {torch.__version__}, {cpu_name()}\n\n{tables(found)}")
 
 
 if __name__ == "__main__":

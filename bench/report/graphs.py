@@ -1,0 +1,102 @@
+"""What bench/graphs.py found: images/s of exported graphs, by net, batch and peer."""
+
+import math
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .markdown import number, table
+from .plots import grouped_bars
+
+BATCHES = (1, 4, 16, 64)
+
+
+@dataclass
+class Result:
+    """Of one net: images/s by peer and batch."""
+
+    net: str
+    flop: int  # for one image, of the plain graph
+    rates: dict[str, dict[int, float]]
+    psnr_db: float | None = None  # of int8
+    visible: float | None = None  # share of int8's uint8 pixels that are off by more than 4
+    notes: tuple[str, ...] = ()
+    rewrites: list[str] = field(default_factory=list)
+    memory: dict[str, float] = field(default_factory=dict)  # MiB
+
+    def ratio(self, peer: str, batch: int, base: str = "plain") -> float:
+        return self.rates[peer][batch] / self.rates[base][batch]
+
+    def has(self, *peers: str) -> bool:
+        return set(peers) <= self.rates.keys()
+
+
+def read(found: dict) -> list[Result]:
+    """Results of what --json printed, where batch sizes are text."""
+    results = [Result(**each) for each in found["results"]]
+    for each in results:
+        each.rates = {peer: {int(size): rate for size, rate in rates.items()} for peer, rates in each.rates.items()}
+    return results
+
+
+def tables(found: dict) -> str:
+    results, gflops = read(found), found["gflops"]
+    return "\n\n".join([speeds(results, gflops), qualities(results), *means(results)])
+
+
+def speeds(results: list[Result], gflops: float) -> str:
+    peers = list(dict.fromkeys(peer for result in results for peer in result.rates))
+    rows = []
+    for result in results:
+        for batch in BATCHES:
+            cells = [number(result.rates[peer][batch]) if result.has(peer) else "-" for peer in peers]
+            ratios = [
+                f"{result.ratio(peer, batch):.2f}" if result.has(peer, "plain") else "-" for peer in ("ours", "int8")
+            ]
+            shares = [
+                f"{result.rates[peer][batch] * result.flop / gflops / 1e9:.0%}"
+                for peer in ("plain", "ours")
+                if result.has(peer)
+            ]
+            rows.append([result.net, number(result.flop / 1e6, 1), str(batch), *cells, *ratios, ", ".join(shares)])
+    return table(["net", "MFLOP", "batch", *peers, "ours / plain", "int8 / plain", "peak: plain, ours"], rows)
+
+
+def qualities(results: list[Result]) -> str:
+    rows = []
+    for result in results:
+        quality = "-" if result.psnr_db is None else f"{result.psnr_db:.1f} dB, {result.visible:.2%}"
+        memory = ", ".join(f"{peer} {mib:.0f}" for peer, mib in result.memory.items())
+        rows.append([result.net, quality, memory, "; ".join([*result.rewrites, *result.notes])])
+    return table(["net", "int8: PSNR, pixels off by more than 4", "memory, MiB", "rewrites kept, and notes"], rows)
+
+
+def means(results: list[Result]) -> Iterator[str]:
+    for peer in ("ours", "int8"):
+        found = [(r.ratio(peer, b), b) for r in results for b in BATCHES if r.has(peer, "plain")]
+        if found:
+            at = ", ".join(f"{_mean([x for x, b in found if b == batch]):.2f}x at {batch}" for batch in BATCHES)
+            yield f"{peer} / plain: {_mean([x for x, _ in found]):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
+
+
+def plot(found: dict, path: Path) -> None:
+    """Images/s relative to the plain export, at batch 1 and 16."""
+    results = read(found)
+    peers = [peer for peer in dict.fromkeys(peer for result in results for peer in result.rates) if peer != "plain"]
+    grouped_bars(
+        path,
+        [result.net for result in results],
+        {
+            f"batch {batch}: times the plain export": {
+                peer: [result.ratio(peer, batch) if result.has(peer, "plain") else math.nan for result in results]
+                for peer in peers
+            }
+            for batch in (1, 16)
+        },
+        line=1,
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))

@@ -1,0 +1,145 @@
+"""docs/performance.md: a section for each benchmark, from the results on disk and from nothing else."""
+
+import string
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import client, faults, graphs, serving, training
+from .markdown import table
+from .results import Failure, Machine, Result, read
+
+QUICK = "**Quick settings: these figures show that the benchmark runs, and nothing else.**"
+
+
+@dataclass(frozen=True)
+class Section:
+    """How one benchmark is shown."""
+
+    title: str
+    about: str
+    tables: Callable[[dict], str]
+    plot: Callable[[dict, Path], None] | None = None
+    alt: str = ""
+
+
+SECTIONS = {
+    "graphs": Section(
+        "Graphs",
+        """\
+Images/s of exported graphs. `plain` is `torch.onnx.export` and a session without options, `onnxslim` and the
+`openvino`s are given the same file, `eager` and `compile` are PyTorch; these give float pixels. `ours` and
+`int8` are `gan-export`'s files, opened as the service opens them, and give bytes. Each has a process of its
+own, all take turns, a cell is the median. `peak` is the share of the machine's matrix-product rate that the
+plain graph's operations amount to. The nets are untrained, with the activations and the contrast of trained
+ones. [graphs.md](graphs.md) tells what is done to a graph.""",
+        graphs.tables,
+        graphs.plot,
+        "Images/s as multiples of the plain export's, by net",
+    ),
+    "serving": Section(
+        "Serving",
+        """\
+The same 28x28 artifact, one worker each where nothing else is said, load and servers on the same cores. `stock
+BentoML` is a `batchable=True` API; `bare Starlette` has our batcher and encoder and none of our checks, metrics or
+log; the limit is a loop without a server on all cores. Servers take turns; a ratio is the median over rounds, with
+the smallest and largest. The open loop counts latency from when a request was due.""",
+        serving.tables,
+        serving.plot,
+        "Single images a second of each server",
+    ),
+    "training": Section(
+        "Training",
+        """\
+`gan-train`'s trainer, and [a plain PyTorch script](../bench/plain_script.py) with the same nets in float32
+and NCHW, with default Adam and a DataLoader, in turns. An image counts each time the critic sees it as real.""",
+        training.tables,
+        training.plot,
+        "Images/s and memory as multiples of the plain script's",
+    ),
+    "client": Section(
+        "Client",
+        """\
+The client's calls, and the bare HTTP calls (httpx, a kept connection) of the same bytes, in pairs. The
+service answers the calls from its cache, so that its own work doesn't blur the difference; streams are drawn
+anew.""",
+        client.tables,
+        client.plot,
+        "Milliseconds that a call adds, and images/s of streams",
+    ),
+    "faults": Section(
+        "Faults caught",
+        """\
+Who notices a broken export: each row is a generator with one planted fault, `Good` has none, `-` is a fault
+let through. [bench/README.md](../bench/README.md) says how to read it, [export.md](export.md) what the codes
+mean.""",
+        faults.tables,
+    ),
+}
+
+
+def write(page: Path, folder: Path) -> None:
+    """The page and its plots (in images/ beside it) from the results in `folder`."""
+    outcomes = {name: read(folder, name) for name in SECTIONS}
+    parts = ["# Performance", INTRODUCTION, _runs([good for good, _ in outcomes.values() if good])]
+    for name, section in SECTIONS.items():
+        parts += [f"## {section.title}", section.about, *_body(name, section, *outcomes[name], page)]
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+INTRODUCTION = """\
+`make bench` measures all of this and writes this page from the results that it keeps as JSON in `bench/results/`;
+`make bench ONLY=serving` measures one part anew. Ours and the others' figures of a table come from one run on one
+machine; other machines give others. What each benchmark does, and how to read it:
+[bench/README.md](../bench/README.md)."""
+
+
+def _runs(results: list[Result]) -> str:
+    """When and where, a line for each result, and each machine once."""
+    if not results:
+        return ""
+    machines = list(dict.fromkeys(result.run.machine for result in results))
+    names = {machine: string.ascii_uppercase[i] if len(machines) > 1 else "" for i, machine in enumerate(machines)}
+    rows = [
+        [
+            SECTIONS[run.benchmark].title,
+            run.date,
+            f"{run.seconds / 60:.0f} min" if run.seconds >= 90 else f"{run.seconds:.0f} s",
+            f"{run.load:.1f}",
+            *([names[run.machine]] if len(machines) > 1 else []),
+            ", ".join(f"{package} {version}" for package, version in run.versions.items()),
+            f"`{run.command}`",
+        ]
+        for run in (result.run for result in results)
+    ]
+    heads = ["part", "date", "took", "load before", *(["machine"] if len(machines) > 1 else []), "versions", "command"]
+    where = [
+        f"Machine {names[machine]}: {_described(machine)}".replace("Machine :", "Machine:") for machine in machines
+    ]
+    note = "`load before` is the machine's load average when the run began: above 0, other programs took their part."
+    return "\n\n".join([*where, table(heads, rows), note])
+
+
+def _described(machine: Machine) -> str:
+    features = f" ({', '.join(machine.features)})" if machine.features else ""
+    return (
+        f"{machine.cores} cores of {machine.processor}{features}, {machine.memory_gib:g} GiB, {machine.system}, "
+        f"Python {machine.python}."
+    )
+
+
+def _body(name: str, section: Section, good: Result | None, bad: Failure | None, page: Path) -> list[str]:
+    parts = []
+    if bad:
+        rest = " What follows is from the run before." if good else ""
+        parts.append(f"**The run of {bad.run.date} failed: {bad.reason}**{rest}")
+    if not good:
+        return [*parts, f"There is no result; `make bench ONLY={name}` gets one."]
+    if good.run.quick:
+        parts.append(QUICK)
+    if section.plot:
+        image = page.parent / "images" / f"performance-{name}.png"
+        section.plot(good.found, image)
+        parts.append(f"![{section.alt}](images/{image.name})")
+    return [*parts, section.tables(good.found)]

@@ -1,0 +1,69 @@
+"""What bench/serving.py found: requests/s and latency of the service and of others."""
+
+from pathlib import Path
+from statistics import median
+
+from .markdown import number, table, times
+from .plots import ranges
+
+OURS = "ganworks"
+OURS_EVERYWHERE = "ganworks, a worker for each core"
+
+
+def tables(found: dict) -> str:
+    return "\n\n".join([_singles(found["singles"]), _many(found["many"]), "\n".join(f"- {x}" for x in _others(found))])
+
+
+def _singles(singles: dict) -> str:
+    rows = []
+    for name, rates in singles.items():
+        ratios = [a / b for a, b in zip(singles[OURS]["64"], rates["64"], strict=True)]
+        cells = [number(median(rates["64"])), number(median(rates["1"])), number(median(rates["latency"]), 2)]
+        rows.append([name, *cells, times(ratios)])
+    return table(["single images", "64 connections, /s", "1 connection, /s", "latency, ms", "ours is"], rows)
+
+
+def _many(many: dict) -> str:
+    rows = []
+    for form, rates in many.items():
+        for name in (OURS, OURS_EVERYWHERE):
+            ratios = [a / b for a, b in zip(rates[name], rates["limit"], strict=True)]
+            rows.append([form, name, number(median(rates[name])), number(median(rates["limit"])), times(ratios)])
+    return table(["64 images a request", "", "images/s", "limit without a server", "ratio"], rows)
+
+
+def _others(found: dict) -> list[str]:
+    loop, alone = found["open_loop"], found["alone"]
+    lines = [
+        f"open loop, {loop['rate']:,.0f}/s (80 % of saturated): p50 {loop['p50'] * 1e3:.1f} ms, p99 "
+        f"{loop['p99'] * 1e3:.1f} ms ({loop['p99'] / loop['p50']:.1f}x), {_answers(loop)}",
+        f"start to first answer: {median(alone['ready']):.1f} s",
+        f"idle: {median(alone['idle_cpu']):.1%} of a core",
+    ]
+    if found["soak"]:
+        lines.append(f"resident memory by minute at saturation, MiB: {', '.join(map(str, found['soak']['mib']))}")
+    if over := found["overload"]:
+        lines.append(
+            f"overload: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
+            f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; {_answers(over)}; "
+            f"well again after {over['recovery']:.2f} s"
+        )
+    return lines
+
+
+def _answers(outcome: dict) -> str:
+    each = ", ".join(f"{count:,} with status {status}" for status, count in outcome["statuses"].items())
+    return f"answers: {each}; {outcome['lost']} lost"
+
+
+def plot(found: dict, path: Path) -> None:
+    """Single images a second, with many connections and with one."""
+    ranges(
+        path,
+        {
+            f"single images a second, {title}": {
+                name: (median(rates[key]), min(rates[key]), max(rates[key])) for name, rates in found["singles"].items()
+            }
+            for key, title in (("64", "64 connections"), ("1", "1 connection"))
+        },
+    )
