@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v
 """Asked every few seconds by machines; logged only with GAN_ACCESS_LOG=all."""
 MAX_TEXT: Final = 256
 """Characters of one value; what a client wrote can't make a line longer."""
+_WHOLE_BYTES: Final = 4096
+"""What Linux writes into a pipe without mixing it with what other processes write (PIPE_BUF)."""
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: no value can end the line
 
@@ -65,8 +68,8 @@ class AccessRecord:
 class AccessLog:
     """Writes records to standard output, as GAN_ACCESS_LOG says; the logger `ganworks.access` can turn it off.
 
-    Lines that are written in one turn of the event loop leave with one call of the system: under load, a call for each
-    took a tenth of the worker's time. So did Logger.info, which walks up the stack to find out who called.
+    Lines that are written in one turn of the event loop leave together: under load, a call of the system for each took
+    a tenth of the worker's time. So did Logger.info, which walks up the stack to find out who called.
     """
 
     def __init__(self, mode: Literal["on", "off", "all"]) -> None:
@@ -100,5 +103,18 @@ class AccessLog:
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         with suppress(OSError):  # whoever read standard output has gone; requests are answered all the same
-            sys.stdout.write("\n".join([*lines, ""]))
-            sys.stdout.flush()
+            for piece in _pieces(lines):
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """Whole lines, as many at a time as stay together where several workers share a pipe."""
+    piece, size = list[str](), 0
+    for line in lines:
+        if piece and size + len(line) + 1 > _WHOLE_BYTES:
+            yield "".join(piece)
+            piece, size = [], 0
+        piece.append(f"{line}\n")
+        size += len(line) + 1
+    yield "".join(piece)

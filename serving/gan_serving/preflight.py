@@ -63,14 +63,14 @@ def _check_artifacts(found: Settings) -> None:
             problems.append(str(error))
         else:
             return
-    where = ", ".join(source.resolved() for source in sources) or "GAN_MODELS (it is empty)"
+    where = " or ".join(source.described() for source in sources) or "GAN_MODELS (it is empty)"
     reason = problems[0] if problems else f"there is no artifact in {where}"
     _exit(f"no generator to serve: {reason}; make one with gan-export, or set GAN_MODELS to a folder that has one")
 
 
 def _resolved(source: Source) -> str:
     if isinstance(source, Folder) and ":" in source.resolved():
-        _exit(f"{source.path.resolve()}: a folder of GAN_MODELS can't have a ':' in its path; move it, or link to it")
+        _exit(f"{source.described()}: a folder of GAN_MODELS can't have a ':' in its path; move it, or link to it")
     return source.resolved()
 
 

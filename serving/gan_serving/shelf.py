@@ -104,6 +104,7 @@ class Shelf:
             self.seen[each.folder] = Seen(
                 now.sources[each.folder], now.fingerprints[each.folder], each.name, each.problem
             )
+        for each in examined:
             if each.generator is not None and self._place(each.folder, each.generator, now):
                 report.loaded.append(each.generator.manifest.name)
                 if not starting:

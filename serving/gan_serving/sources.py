@@ -40,29 +40,38 @@ class Source(Protocol):
     def resolved(self) -> str:
         """The entry again, so that it means the same in another working directory."""
 
+    def described(self) -> str:
+        """The entry in words."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Folder:
-    """A folder of artifacts, or one artifact."""
+    """A folder of artifacts, or one artifact. One that may be missing is missed all the same once it was there."""
 
     path: Path
     may_be_missing: bool = False
     gives_way: ClassVar[bool] = False
+    _was_there: bool = field(default=False, init=False, repr=False, compare=False)
 
     def artifacts(self) -> list[Path]:
         try:
             if (self.path / MANIFEST_FILE).exists():
+                self._was_there = True
                 return [self.path]
             # Hidden folders are exports under way, or older versions that step aside.
             found = sorted(entry.name for entry in os.scandir(self.path) if not entry.name.startswith("."))
         except OSError as error:
-            if self.may_be_missing and isinstance(error, FileNotFoundError):
+            if self.may_be_missing and not self._was_there and isinstance(error, FileNotFoundError):
                 return []
             raise SourceError(f"{self.path}: can't be read: {error.strerror}") from error
+        self._was_there = True
         return [self.path / name for name in found if _has_manifest(self.path / name)]
 
     def resolved(self) -> str:
         return f"{self.path.resolve()}{MAY_BE_MISSING if self.may_be_missing else ''}"
+
+    def described(self) -> str:
+        return str(self.path.resolve())
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,9 @@ class Zoo:
 
     def resolved(self) -> str:
         return ZOO
+
+    def described(self) -> str:
+        return "the zoo"
 
 
 @dataclass
@@ -99,6 +111,9 @@ class StoreModel:
 
     def resolved(self) -> str:
         return f"{STORE_PREFIX}:{self.tag}"
+
+    def described(self) -> str:
+        return self.resolved()
 
 
 def parse_sources(text: str) -> list[Source]:

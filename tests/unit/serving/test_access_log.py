@@ -3,6 +3,9 @@
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -146,6 +149,33 @@ def test_lines_of_one_turn_of_the_event_loop_leave_together_in_their_order(monke
         ["a", "b"],
         ["c"],
     ]
+
+
+TALKATIVE = """
+import asyncio
+from gan_serving.access_log import AccessLog, AccessRecord
+from gan_serving.settings import Settings
+
+async def turns():
+    log = AccessLog.from_settings(Settings())
+    for _ in range(100):
+        for _ in range(60):
+            log.write(AccessRecord("i" * 200, "POST", "/generate", "/generate", 200, 0.1, 4321))
+        await asyncio.sleep(0)
+
+asyncio.run(turns())
+"""
+
+
+def test_lines_of_workers_that_share_a_pipe_stay_whole():
+    reading, writing = os.pipe()
+    workers = [subprocess.Popen([sys.executable, "-c", TALKATIVE], stdout=writing) for _ in range(2)]
+    os.close(writing)
+    with open(reading, encoding="ascii") as pipe:  # noqa: PTH123  # a descriptor has no path
+        lines = pipe.read().splitlines()
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert len(lines) == 2 * 100 * 60
+    assert {json.loads(line)["request_id"] for line in lines} == {"i" * 200}
 
 
 def test_requests_are_answered_when_nobody_reads_the_log(monkeypatch: pytest.MonkeyPatch):

@@ -362,11 +362,10 @@ def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
         ]
         report = await catalog.reload()
         assert (report.loaded, report.failed) == ([], {})
-        shutil.rmtree(house.folder)
+        shutil.rmtree(house.folder / "mine")
         await look(catalog)
         assert catalog.get("other").digest == first
         assert catalog.default_name == "mnist-cgan"
-        house.folder.mkdir()
         house.put("mine", 2, name="other")
 
     async def again(catalog: Catalog) -> None:
@@ -379,6 +378,42 @@ def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
     house.drive(again, f"zoo:{house.folder}")
     assert errors() == []
     assert house.events == [("ok", "other"), ("ok", "other")]
+
+
+def test_a_folder_that_may_be_missing_and_was_there_is_no_wish_when_it_goes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a volume that is not mounted for a moment: nobody gets another generator's images."""
+    zoo = house.folder.parent / "zoo"
+    write_artifact(zoo / "mnist-cgan", 1, name="mnist-cgan")
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
+    house.put("mine", 2)
+
+    async def scenario(catalog: Catalog) -> None:
+        house.folder.rename(house.folder.with_name("away"))
+        report = await catalog.reload()
+        assert report.unloaded == []
+        assert names(catalog) == ["mine", "mnist-cgan"]
+        assert catalog.default_name == "mine"
+
+    house.drive(scenario, f"{house.folder}?:zoo")
+
+
+def test_the_zoo_and_the_users_own_of_one_name_may_come_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo = house.folder.parent / "zoo"
+    made = write_artifact(zoo / "other", 1, name="other")
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
+
+    async def scenario(catalog: Catalog) -> None:
+        away = made.rename(zoo.with_name("away"))
+        await look(catalog)  # the last one of all stays
+        house.put("mine", 2, name="other")
+        away.rename(made)
+        await catalog.reload()
+        assert catalog.get("other").manifest.hyperparameters == {"version": 2}
+        assert (await catalog.reload()).failed == {}
+
+    house.drive(scenario, f"{house.folder}:zoo")
 
 
 def test_load_and_unload_by_request(house: House) -> None:

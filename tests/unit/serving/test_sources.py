@@ -64,6 +64,10 @@ def test_a_folder_that_may_be_missing_is_no_complaint_and_is_seen_when_it_comes(
     assert (found.sources, found.lost) == ({}, [])
     write_artifact(tmp_path / "models" / "a")
     assert list(survey([folder]).sources) == [tmp_path / "models" / "a"]
+    (tmp_path / "models").rename(tmp_path / "away")
+    (_, error), *_ = survey([folder]).lost
+    assert "No such file or directory" in str(error), "it was there: this is no longer what was meant"
+    (tmp_path / "away").rename(tmp_path / "models")
     (_, error), *_ = survey([Folder(tmp_path / "models" / "a" / "manifest.json", may_be_missing=True)]).lost
     assert "Not a directory" in str(error)
 
