@@ -1,10 +1,11 @@
 """Every benchmark, one after the other, and docs/performance.md of what they measured.
 
-    python bench/performance.py                    # everything, about an hour on two cores; `make bench` is this
+    python bench/performance.py                    # everything; `make bench` is this
     python bench/performance.py --help             # with examples
 
 Each result is kept as JSON with its machine, versions and date, and the page is written from these files alone. A
-benchmark that fails doesn't stop the others: its section says why, above the result of the run before.
+benchmark that fails doesn't stop the others: its section says why, above the result of the run before, and the exit
+code is 1.
 """
 
 import argparse
@@ -30,7 +31,7 @@ LONGEST = 2 * 3600.0  # seconds of one benchmark
 STOP_SECONDS = 60
 EPILOG = """examples:
   python bench/performance.py --only serving client       the others keep the results that they have
-  python bench/performance.py --quick                     5 minutes: into build/bench/, docs/ stays as it is
+  python bench/performance.py --quick                     does it run? Into build/bench/, docs/ stays as it is
   python bench/performance.py --write-only                the page again, from results that are there
 """
 
@@ -61,15 +62,19 @@ BENCHMARKS = {
 
 def main() -> None:
     arguments = parse()
+    failed = []
     for name in () if arguments.write_only else arguments.only:
         print(f"== {name}", file=sys.stderr, flush=True)
         outcome = run(name, quick=arguments.quick)
         write(arguments.results, outcome)
         page.write(arguments.page, arguments.results)
         if isinstance(outcome, Failure):
+            failed.append(name)
             print(f"bench/performance.py: {name} failed: {outcome.reason}", file=sys.stderr)
     page.write(arguments.page, arguments.results)
     print(arguments.page)
+    if failed:
+        sys.exit(f"bench/performance.py: failed: {', '.join(failed)}")
 
 
 def parse() -> argparse.Namespace:
@@ -109,9 +114,14 @@ def run(name: str, *, quick: bool, longest: float = LONGEST) -> Result | Failure
     if code:
         return Failure(done, last or f"exit code {code}")
     try:
-        return Result(done, json.loads(output))
+        result = Result(done, json.loads(output))
     except json.JSONDecodeError as error:
         return Failure(done, f"it printed no JSON: {error}")
+    try:
+        page.rehearse(result)
+    except Exception as error:  # noqa: BLE001 - JSON of another shape may raise anything
+        return Failure(done, f"its JSON can't be shown: {error!r}")
+    return result
 
 
 def follow(command: list[str], longest: float) -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.metadata
 import json
 import shutil
 import statistics
@@ -20,12 +21,12 @@ from measure import Judged, judge, run
 from recipe import BuildError, Recipe, read_recipes
 
 from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
+from gan_export.package import PACKAGES
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from gan_training.config import TrainConfig
 from gan_training.curves import Mark, draw_picture
 from gan_training.data import DataError, load_data
-from gan_training.report import versions
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -62,7 +63,7 @@ def main() -> None:
             work = options.work / recipe.name
             made = build(recipe, options.runs / recipe.name if options.runs else work / "run", work, options.out)
             print(made)
-        if options.out == HERE:
+        if options.out.resolve() == HERE:
             folders = [HERE / recipe.name for recipe in read_recipes(RECIPES, [])]
             PAGE.write_text(with_table(PAGE.read_text("utf-8"), [each for each in folders if each.exists()]), "utf-8")
     except (BuildError, ArtifactError, CheckpointError, DataError, OSError) as error:
@@ -126,12 +127,18 @@ def exported(recipe: Recipe, weights: Path, out: Path) -> Artifact:
 
 
 def _is_whole(folder: Path, recipe: Recipe, digest: str) -> bool:
-    """Whether it is the artifact of weights with this digest, and nothing was left out."""
+    """Whether it is the artifact of weights with this digest, by today's packages, and nothing was left out."""
     if not is_artifact(folder):
         return False
     manifest = load_artifact(folder).manifest
-    made = {variant.name for variant in manifest.variants}
-    return manifest.provenance.source_sha256 == digest and made >= set(recipe.variants.split(","))
+    made, origin = {variant.name for variant in manifest.variants}, manifest.provenance
+    is_current = origin.source_sha256 == digest and origin.packages == _packages()
+    return is_current and made >= set(recipe.variants.split(","))
+
+
+def _packages() -> dict[str, str]:
+    """Versions, as a manifest has them."""
+    return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
 def published(
@@ -140,7 +147,37 @@ def published(
     """The artifact with its card and pictures, renamed into place."""
     staging, folder = out / f".{recipe.name}.part", out / recipe.name
     shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(artifact.directory, staging)
+    try:
+        shutil.copytree(artifact.directory, staging)
+        _complete(staging, recipe, run_folder, checkpoint, artifact, judged)
+        size = sum(file.stat().st_size for file in staging.iterdir())
+        if size > LARGEST_BYTES:
+            raise BuildError(f"{folder}: has {size:,} bytes, {LARGEST_BYTES:,} are allowed; make the generator smaller")
+        _put(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _put(new: Path, folder: Path) -> None:
+    """Rename a folder into the place of another, which is deleted when the new one is there."""
+    aside = folder.with_name(f".{folder.name}.old.part")
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    new.rename(folder)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _complete(
+    staging: Path,
+    recipe: Recipe,
+    run_folder: Path,
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    judged: list[Judged],
+) -> None:
+    """Figures, card and pictures into an artifact's folder."""
     alarms = _alarms(run_folder, checkpoint.step)
     figures = _figures(checkpoint, artifact, judged, alarms)
     (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
@@ -151,13 +188,6 @@ def published(
     picture.save(staging / "curves.png", optimize=True)
     if judged[0].neighbours is not None:
         shutil.copy(judged[0].neighbours, staging / "neighbours.png")
-    size = sum(file.stat().st_size for file in staging.iterdir())
-    if size > LARGEST_BYTES:
-        raise BuildError(f"{staging}: has {size:,} bytes, {LARGEST_BYTES:,} are allowed; make the generator smaller")
-    if folder.exists():
-        shutil.rmtree(folder)
-    staging.rename(folder)
-    return folder
 
 
 def _figures(checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], alarms: list[Alarm]) -> dict[str, Any]:
@@ -171,7 +201,7 @@ def _figures(checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], a
             "alarms": [alarm.message for alarm in alarms],
             "images_per_second": round(statistics.median(rates)) if rates else None,
         },
-        "host": versions(torch.device("cpu")),
+        "hosts": {each.variant: each.host for each in judged},
         "class_names": artifact.manifest.class_names or list(map(str, range(len(shares)))),
         "variants": {each.variant: each.values for each in judged},
     }

@@ -34,7 +34,7 @@ def write_card(recipe: Recipe, exported: str, figures: dict[str, Any]) -> str:
     sections = {
         "Data": f"{recipe.data.what}. Licence: {recipe.data.licence}.\n\n"
         "The weights are under the licence of this repository, Apache-2.0.",
-        "Recipe": _recipe(recipe, figures["training"], figures["host"]),
+        "Recipe": _recipe(recipe, figures["training"], list(figures["hosts"].values())),
         "Quality": f"{first['images']:,} images of the seeds from 0 on, drawn through the HTTP service with each graph "
         "and judged by `gan-eval`. Distances are in the features of a classifier of the training data.\n\n"
         + "\n\n".join([_quality(variants), *_shares(variants, names)]),
@@ -49,7 +49,8 @@ def write_card(recipe: Recipe, exported: str, figures: dict[str, Any]) -> str:
     return f"{head.rstrip()}{body}\n{CERTIFICATE}{certificate}"
 
 
-def _recipe(recipe: Recipe, training: dict[str, Any], host: dict[str, Any]) -> str:
+def _recipe(recipe: Recipe, training: dict[str, Any], hosts: Sequence[dict[str, Any]]) -> str:
+    where = [f"{host['processor']} with {host['threads']} thread{'s' * (host['threads'] != '1')}" for host in hosts]
     folder = Path("runs/zoo") / recipe.name / "run"
     return f"""```sh
 make zoo ONLY={recipe.name}
@@ -63,8 +64,8 @@ trains, exports, and measures what stands below. The first two by hand:
 ```
 
 {training["steps"]:,} steps of {training["batch_size"]} images took {_minutes(training["seconds"])}, at a median of
-{training["images_per_second"]:,} real images/s; {_alarms(training["alarms"])}. Exported and measured on
-{host["processor"]} with {host["threads"]} thread{"s" if host["threads"] != "1" else ""}."""
+{training["images_per_second"]:,} real images/s; {_alarms(training["alarms"])}. Measured on
+{" and ".join(dict.fromkeys(where))}."""
 
 
 def _alarms(messages: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -18,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from recipe import BuildError, Recipe
 
 from gan_export.artifact import Artifact, Variant
+from gan_training.report import versions
 
 BIN = Path(sys.executable).parent
 READY_SECONDS, STOP_SECONDS = 90, 30
@@ -35,6 +38,7 @@ class Judged:
 
     variant: str
     values: dict[str, Any]  # of gan-eval --json
+    host: dict[str, str]  # where they were measured, and with which versions
     neighbours: Path | None  # of the first: a picture of the samples closest to training images, with those
 
 
@@ -52,7 +56,7 @@ def run(command: list[str]) -> str:
 
 
 def judge(recipe: Recipe, artifact: Artifact, work: Path) -> list[Judged]:
-    """Every variant's figures; what `work` holds of the same files is not done again.
+    """Every variant's figures; what `work` holds of the same graph, data and options of gan-eval is not done again.
 
     Args:
         recipe: names data and number of images.
@@ -63,28 +67,31 @@ def judge(recipe: Recipe, artifact: Artifact, work: Path) -> list[Judged]:
         BuildError: a command or the service failed, or int8 is not as good as fp32.
     """
     found: list[Judged] = []
+    options = _evaluation(recipe)
+    key = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
     for variant in artifact.manifest.variants:
-        stem = work / f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
-        images, figures = stem.with_suffix(".npz"), stem.with_suffix(".json")
+        stem = f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
+        images, figures = work / f"{stem}.npz", work / f"{stem}-{key}.json"
+        neighbours = None if found else figures.with_suffix(".png")
         if not figures.exists():
             _draw(recipe, artifact, variant, images)
-            text = run(_evaluation(recipe, images, None if found else stem.with_suffix(".png")))
+            picture = [] if neighbours is None else ["--neighbours", str(neighbours)]
+            (values,) = json.loads(run(["gan-eval", str(images), *options, *picture]))
+            del values["source"]  # a path
             part = figures.with_suffix(".part")
-            part.write_text(text)
+            part.write_text(json.dumps({"host": versions(torch.device("cpu")), "values": values}))
             part.replace(figures)
-        (values,) = json.loads(figures.read_text())
-        del values["source"]  # a path
-        found.append(Judged(variant.name, values, None if found else stem.with_suffix(".png")))
+        found.append(Judged(variant.name, **json.loads(figures.read_text()), neighbours=neighbours))
     refuse_gap(found)
     return found
 
 
-def _evaluation(recipe: Recipe, images: Path, neighbours: Path | None) -> list[str]:
-    command = ["gan-eval", str(images), "--data", recipe.data.source, "--n", str(recipe.images)]
+def _evaluation(recipe: Recipe) -> list[str]:
+    """Options of gan-eval, without the files that it reads and writes."""
+    options = ["--data", recipe.data.source, "--n", str(recipe.images)]
     # The classifier is there on any machine; Inception's weights aren't.
-    command += ["--features", "classifier", "--json"]
-    command += [] if recipe.data.test is None else ["--test-data", recipe.data.test]
-    return command + ([] if neighbours is None else ["--neighbours", str(neighbours)])
+    options += ["--features", "classifier", "--json"]
+    return options + ([] if recipe.data.test is None else ["--test-data", recipe.data.test])
 
 
 def refuse_gap(judged: Sequence[Judged]) -> None:

@@ -1,6 +1,7 @@
 """docs/performance.md: a section for each benchmark, from the results on disk and from nothing else."""
 
 import string
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,13 @@ def write(page: Path, folder: Path) -> None:
         parts += [f"## {section.title}", section.about, *_body(name, section, *outcomes[name], page)]
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
+
+
+def rehearse(result: Result) -> None:
+    """Write a result's section and plot nowhere: what can't be shown raises here, before it is kept."""
+    name = result.run.benchmark
+    with tempfile.TemporaryDirectory() as folder:
+        _body(name, SECTIONS[name], result, None, Path(folder) / "performance.md")
 
 
 INTRODUCTION = """\

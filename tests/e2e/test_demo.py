@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-TAKEN_UP_SECONDS = 20
+TAKEN_UP_SECONDS = 30
 """A look every two seconds, and loading on a busy machine."""
 
 

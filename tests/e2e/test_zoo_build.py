@@ -1,10 +1,14 @@
 """zoo/build.py from a recipe to an artifact with its card; in small, on the embedded digits."""
 
+import hashlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -27,15 +31,29 @@ settings = ["steps=20", "generator_width=8", "critic_width=8", "sample_every=20"
 variants = "fp32"
 faults = ["It has hardly been trained."]
 """
+PLACES = ("--recipes", "recipes.toml", "--out", "made", "--work", "work")
 
 
 def build(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    where = ("--recipes", "recipes.toml", "--out", "made", "--work", "work")
-    command = [sys.executable, str(ROOT / "zoo" / "build.py"), *where, *arguments]
+    command = [sys.executable, str(ROOT / "zoo" / "build.py"), *PLACES, *arguments]
     return subprocess.run(command, cwd=work, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
 
 
-def test_a_recipe_becomes_an_artifact_once(tmp_path: Path) -> None:
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """zoo/build.py under another name: `build` is a package on PyPI."""
+    monkeypatch.syspath_prepend(ROOT / "zoo")
+    spec = importlib.util.spec_from_file_location("zoo_build", ROOT / "zoo" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_recipe_becomes_an_artifact_once(
+    tmp_path: Path, builder: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "recipes.toml").write_text(RECIPE)
     done = build(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -54,6 +72,20 @@ def test_a_recipe_becomes_an_artifact_once(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stderr
     assert "$ " not in again.stderr, "everything was there already"
     assert (folder / "README.md").read_text() == card
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["build.py", *PLACES])
+    monkeypatch.setattr(builder, "LARGEST_BYTES", 1000)
+    with pytest.raises(SystemExit, match=r"made/small: has .* 1,000 are allowed"):
+        builder.main()
+    assert list((tmp_path / "made").iterdir()) == [folder], "the old one, and nothing beside it"
+
+    (recipe,) = builder.read_recipes(tmp_path / "recipes.toml", [])
+    digest = hashlib.sha256((tmp_path / "work" / "small" / "run" / "ckpt.pt").read_bytes()).hexdigest()
+    made = tmp_path / "work" / "small" / "artifact"
+    assert builder._is_whole(made, recipe, digest)
+    monkeypatch.setattr(builder, "_packages", lambda: load_artifact(made).manifest.provenance.packages | {"onnx": "0"})
+    assert not builder._is_whole(made, recipe, digest), "by other packages"
 
     other = RECIPE.replace("generator_width=8", "generator_width=16")
     (tmp_path / "recipes.toml").write_text(other)
@@ -93,7 +125,64 @@ def test_a_variant_that_is_far_from_the_first_is_refused(monkeypatch: pytest.Mon
     from recipe import BuildError
 
     values = {"class_agreement": None, "precision": 0.8, "recall": 0.8, "frechet_distance": 0.01}
-    first = Judged("fp32", values, None)
-    refuse_gap([first, Judged("int8", values | {"recall": 0.73}, None)])
+    first = Judged("fp32", values, {}, None)
+    refuse_gap([first, Judged("int8", values | {"recall": 0.73}, {}, None)])
     with pytest.raises(BuildError, match=r"recall is 0\.71 with int8 and 0\.8 with fp32; at most 10%"):
-        refuse_gap([first, Judged("int8", values | {"recall": 0.71}, None)])
+        refuse_gap([first, Judged("int8", values | {"recall": 0.71}, {}, None)])
+
+
+def test_figures_are_of_their_data_and_of_the_host_that_measured_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "zoo")
+    import measure
+    from recipe import read_recipes
+
+    commands: list[list[str]] = []
+
+    def run(command: list[str]) -> str:
+        commands.append(command)
+        return json.dumps([{"source": command[1], "frechet_distance": len(commands)}])
+
+    monkeypatch.setattr(measure, "run", run)
+    monkeypatch.setattr(measure, "_draw", lambda *_: None)
+    artifact = SimpleNamespace(manifest=SimpleNamespace(variants=[SimpleNamespace(name="fp32", sha256="0" * 64)]))
+    (tmp_path / "recipes.toml").write_text(RECIPE)
+    (recipe,) = read_recipes(tmp_path / "recipes.toml", [])
+
+    def judged(host: str, **data: str) -> tuple[int, str]:
+        monkeypatch.setattr(measure, "versions", lambda _: {"processor": host})
+        (found,) = measure.judge(replace(recipe, data=replace(recipe.data, **data)), artifact, tmp_path)
+        return found.values["frechet_distance"], found.host["processor"]
+
+    assert judged("first") == (1, "first")
+    assert judged("second") == (1, "first"), "not measured again"
+    assert judged("second", test="digits#test") == (2, "second")
+    assert judged("third", source="mnist") == (3, "third")
+    assert judged("third") == (1, "first")
+
+
+def test_an_artifact_takes_the_place_of_the_old_one(tmp_path: Path, builder: ModuleType) -> None:
+    new, folder, interrupted = tmp_path / ".small.part", tmp_path / "small", tmp_path / ".small.old.part"
+    for path, text in ((new, "new"), (folder, "old"), (interrupted, "older")):
+        path.mkdir()
+        (path / "file").write_text(text)
+    builder._put(new, folder)
+    assert list(tmp_path.iterdir()) == [folder]
+    assert (folder / "file").read_text() == "new"
+
+
+def test_the_zoo_by_a_relative_path_is_the_zoo(
+    tmp_path: Path, builder: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "zoo.md"
+    page.write_text("<!-- figures: written by zoo/build.py -->\nold\n<!-- end of figures -->\n")
+    for folder in ("zoo", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "recipes.toml").write_text(RECIPE)
+    for name, value in (("HERE", tmp_path / "zoo"), ("PAGE", page), ("build", lambda *_: "made")):
+        monkeypatch.setattr(builder, name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["build.py", "--recipes", "recipes.toml", "--out", "elsewhere/../zoo"])
+    builder.main()
+    assert "old" not in page.read_text()
