@@ -10,6 +10,7 @@ out torch.autograd.grad, which gradient penalties need. torch's SyncBatchNorm re
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -178,6 +179,9 @@ def started() -> Iterator[Parallel]:
     if place.world == 1:
         yield place
         return
+    # Its functions have the process group of when they were imported as a default: imported later (torch.optim does),
+    # they would keep it, and gloo's threads with it, which now and then ended the process with SIGABRT.
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)

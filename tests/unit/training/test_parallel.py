@@ -117,7 +117,8 @@ def be_one_of_many(folder: Path) -> None:
             parallel.barrier()
         except PeerLostError as error:
             results["lost"] = str(error)
-        torch.save(results, folder / "0.pt")
+    results["threads"] = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    torch.save(results, folder / "0.pt")
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,13 @@ def largest_difference(a: dict[str, Any], b: dict[str, Any]) -> float:
     for net in NETS:
         assert list(a[net]) == list(b[net])
     return max(float((a[net][name].double() - b[net][name].double()).abs().max()) for net in NETS for name in a[net])
+
+
+@pytest.mark.slow
+def test_no_thread_of_gloo_outlives_the_run(together):
+    """One that does meets the end of the interpreter, and now and then ends the process with SIGABRT."""
+    assert together[0]["threads"]
+    assert not [name for name in together[0]["threads"] if "gloo" in name]
 
 
 @pytest.mark.slow
