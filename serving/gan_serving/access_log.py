@@ -68,8 +68,8 @@ class AccessRecord:
 class AccessLog:
     """Writes records to standard output, as GAN_ACCESS_LOG says; the logger `ganworks.access` can turn it off.
 
-    Lines that are written in one turn of the event loop leave together: under load, a call of the system for each took
-    a tenth of the worker's time. So did Logger.info, which walks up the stack to find out who called.
+    Lines that are written in one turn of the event loop leave together, and past the logger's handlers: under overload
+    these took 9 % of the loop's samples in a profile, with a call of the system and a LogRecord for each line.
     """
 
     def __init__(self, mode: Literal["on", "off", "all"]) -> None:

@@ -35,8 +35,8 @@ _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
 _PIECE: Final = 4
-"""Images of one request that a batch takes at least, if the request has so many. With one of each, handing them out
-took a sixth of two cores while 64 requests of 256 images waited."""
+"""Images of one request that a batch takes at least, if the request has so many. Pieces cost time: under five times too
+much load, in requests of 256 images, goodput was 0.77x of saturation with one of each, 0.88x and 0.94x with four."""
 _ROOM: Final = 16  # this part of the queue must be free again before requests are looked at
 
 
