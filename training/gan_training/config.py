@@ -40,6 +40,8 @@ class TrainConfig:
     critic_width: int = 64  # channels of the critic's first feature map
     max_width: int = 512  # channels of any feature map
     embed_dim: int = 32  # length of the generator's label embedding
+    mapping_layers: int = 0  # residual fully connected layers between the latent and the first feature map
+    mapping_width: int = 64  # units of each
     upsample: Upsample = "transpose"
     dropout: float = 0.0  # share of the generator's hidden values that training zeroes
     generator_slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
@@ -182,6 +184,8 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "max_width": (1, 8192),
     "critic_hidden": (0, 8192),
     "embed_dim": (1, 4096),
+    "mapping_layers": (0, 16),
+    "mapping_width": (1, 4096),
     "generator_slope": (0, 1),
     "critic_slope": (0, 1),
     "generator_lr": (0, 1),
@@ -236,6 +240,8 @@ def build_specs(config: TrainConfig, image_size: int, channels: int, classes: in
         latent=config.latent,
         classes=classes,
         embed_dim=config.embed_dim,
+        mapping_layers=config.mapping_layers,
+        mapping_width=config.mapping_width,
         width=config.generator_width,
         max_width=config.max_width,
         upsample=config.upsample,

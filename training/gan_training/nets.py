@@ -24,7 +24,12 @@ class Verdict(NamedTuple):
 
 
 class Generator(nn.Module):
-    """(N, latent_dim) float and, when conditional, (N,) int64 -> (N, C, H, W) in [-1, 1]."""
+    """(N, latent_dim) float and, when conditional, (N,) int64 -> (N, C, H, W) in [-1, 1].
+
+    With `mapping_layers`, a small net stands before the first feature map: one linear layer can't send a connected
+    cloud of latents to classes that lie apart. It is StyleGAN's mapping network (Karras et al., 2019, arXiv:1812.04948)
+    with residual layers that add nothing at first: otherwise samples were all alike for the first thousands of steps.
+    """
 
     def __init__(self, spec: GeneratorSpec) -> None:
         super().__init__()
@@ -33,6 +38,8 @@ class Generator(nn.Module):
         widths = [min(spec.width * 2**i, spec.max_width) for i in reversed(range(doublings))]
         inputs = spec.latent_dim + (spec.embed_dim if spec.classes else 0)
         self.embed = nn.Embedding(spec.classes, spec.embed_dim) if spec.classes else None
+        self.mapping = _mapping(inputs, spec) if spec.mapping_layers else None
+        inputs = spec.mapping_width if spec.mapping_layers else inputs
         self.project = nn.Linear(inputs, widths[0] * self.base**2, bias=False)
         self.project_norm = _batch_norm(widths[0], spec)
         self.act = _activation(spec.slope)
@@ -47,12 +54,16 @@ class Generator(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.to_image = nn.Sequential(*_double(widths[-1], spec.channels, spec, bias=True), nn.Tanh())
         self.apply(_init_dcgan)
+        if self.mapping is not None:
+            _init_mapping(self.mapping)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         if self.embed is not None:
             if label is None:
                 raise ValueError(f"this generator has {self.spec.classes} classes: pass labels")
             z = torch.cat([z, self.embed(label)], dim=1)  # (N, z) -> (N, z + embed)
+        if self.mapping is not None:
+            z = self.mapping(z)  # (N, z) -> (N, mapping_width)
         x = self.project(z).unflatten(1, (-1, self.base, self.base))  # (N, z) -> (N, W, base, base)
         x = self.act(self.project_norm(x))
         image: Tensor = self.to_image(self.blocks(x))  # (N, W, base, base) -> (N, C, H, W)
@@ -129,6 +140,35 @@ def draw_latents(n: int, dim: int, latent: Latent, rng: torch.Generator) -> Tens
     return torch.rand(n, dim, generator=rng).mul_(2).sub_(1)
 
 
+class _Residual(nn.Module):
+    """(N, width) -> (N, width): the input, and what a fully connected layer adds to it."""
+
+    def __init__(self, width: int, spec: GeneratorSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width, bias=False)
+        self.norm = nn.BatchNorm1d(width, eps=spec.norm_eps, momentum=spec.norm_momentum)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.leaky_relu(self.norm(self.linear(x)), 0.2)
+
+
+def _mapping(inputs: int, spec: GeneratorSpec) -> nn.Sequential:
+    """(N, inputs) -> (N, mapping_width)."""
+    width = spec.mapping_width
+    return nn.Sequential(
+        nn.Linear(inputs, width, bias=False), *(_Residual(width, spec) for _ in range(spec.mapping_layers))
+    )
+
+
+def _init_mapping(mapping: nn.Sequential) -> None:
+    """Begins as a linear layer: the residual layers' BatchNorm scales are 0 (Goyal et al., 2017, arXiv:1706.02677)."""
+    for layer in mapping:
+        if isinstance(layer, _Residual):
+            nn.init.zeros_(layer.norm.weight)
+        elif isinstance(layer, nn.Linear):  # no normalisation follows: values as large as the latent's
+            nn.init.normal_(layer.weight, 0.0, layer.in_features**-0.5)
+
+
 def _double(width: int, out: int, spec: GeneratorSpec, *, bias: bool) -> list[nn.Module]:
     """Layers that double height and width: (N, width, s, s) -> (N, out, 2s, 2s)."""
     if spec.upsample == "transpose":
@@ -152,6 +192,6 @@ def _init_dcgan(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)

@@ -153,14 +153,14 @@ class Parallel:
         if self.world > 1:
             for parent in list(net.modules()):
                 for name, layer in parent.named_children():
-                    if type(layer) is nn.BatchNorm2d:
-                        setattr(parent, name, _SharedBatchNorm2d(layer, self))
+                    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                        setattr(parent, name, _SharedBatchNorm(layer, self))
                     elif type(layer) is nn.Dropout:
                         setattr(parent, name, _SharedDropout(layer, self))
                     elif isinstance(layer, _BatchNorm | _DropoutNd):
                         raise ParallelError(
                             f"{name} is a {type(layer).__name__}, which looks at the rows of one process only; "
-                            "use BatchNorm2d and Dropout, or train in one process"
+                            "use BatchNorm1d, BatchNorm2d and Dropout, or train in one process"
                         )
         return net
 
@@ -235,10 +235,10 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-class _SharedBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm2d over the rows of all processes, differentiable twice (R1 on a critic with BatchNorm)."""
+class _SharedBatchNorm(_BatchNorm):
+    """BatchNorm1d or 2d over the rows of all processes, differentiable twice (R1 on a critic with BatchNorm)."""
 
-    def __init__(self, plain: nn.BatchNorm2d, parallel: Parallel) -> None:
+    def __init__(self, plain: _BatchNorm, parallel: Parallel) -> None:
         super().__init__(plain.num_features, plain.eps, plain.momentum, plain.affine, plain.track_running_stats)
         self.weight, self.bias = plain.weight, plain.bias
         for name, buffer in plain.named_buffers():
@@ -249,17 +249,20 @@ class _SharedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        x = input.float()  # (N, C, H, W)
+        x = input.float()  # (N, C) or (N, C, H, W)
         mean, var = self._statistics(x)  # (C,), (C,)
         self._follow(mean.detach(), var.detach(), x.numel() // x.shape[1] * self.parallel.world)
         scale = self.weight * (var + self.eps).rsqrt()
-        mean, scale, bias = (value.view(1, -1, 1, 1) for value in (mean, scale, self.bias))
+        mean, scale, bias = (value.view(1, -1, *[1] * (x.dim() - 2)) for value in (mean, scale, self.bias))
         return torch.addcmul(bias, x - mean, scale).to(input.dtype)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Nothing: the layers that were replaced took images or vectors."""
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of all rows. From everyone's own, since a sum of squares would lose digits."""
         rank, world = self.parallel.rank, self.parallel.world
-        var, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        var, mean = torch.var_mean(x, dim=[d for d in range(x.dim()) if d != 1], correction=0)
         mine = torch.stack([mean, var])[None]  # (1, 2, C)
         everyone: Tensor = _Sum.apply(F.pad(mine, (0, 0, 0, 0, rank, world - rank - 1)))  # type: ignore[no-untyped-call]
         means, variances = everyone.unbind(1)  # (world, C)
@@ -268,7 +271,7 @@ class _SharedBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, var: Tensor, n: int) -> None:
-        """Move the running statistics as BatchNorm2d does, with the unbiased variance of n values."""
+        """Move the running statistics as a plain BatchNorm does, with the unbiased variance of n values."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None

@@ -61,7 +61,7 @@ class _Spec:
 class GeneratorSpec(_Spec):
     """The convolutional generator of nets.py: latent (and label) -> image in [-1, 1]."""
 
-    ADDED = frozenset({"dropout"})
+    ADDED = frozenset({"dropout", "mapping_layers", "mapping_width"})
 
     image_size: int  # pixels
     channels: int  # 1 or 3
@@ -69,6 +69,8 @@ class GeneratorSpec(_Spec):
     latent: Latent = "normal"
     classes: int = 0  # 0: unconditional
     embed_dim: int = 32  # length of the label embedding that is joined to the latent
+    mapping_layers: int = 0  # residual fully connected layers between both and the first feature map; 0: none
+    mapping_width: int = 64  # units of each
     width: int = 64  # channels of the last hidden feature map; doubles towards the latent
     max_width: int = 512
     upsample: Upsample = "transpose"
@@ -79,7 +81,8 @@ class GeneratorSpec(_Spec):
 
     def __post_init__(self) -> None:
         _check_image(self.image_size, self.channels, self.classes)
-        _check_positive(self, "latent_dim", "embed_dim", "width", "max_width")
+        _check_positive(self, "latent_dim", "embed_dim", "mapping_width", "width", "max_width")
+        _check_not_negative(self, "mapping_layers")
         _check_choice("latent", self.latent, get_args(Latent))
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout is {self.dropout}; use 0 or more, below 1")
@@ -107,8 +110,7 @@ class CriticSpec(_Spec):
     def __post_init__(self) -> None:
         _check_image(self.image_size, self.channels, self.classes)
         _check_positive(self, "width", "max_width")
-        if self.hidden < 0:
-            raise SpecError(f"hidden is {self.hidden!r}; use a whole number, 0 for no such layer")
+        _check_not_negative(self, "hidden")
         _check_choice("norm", self.norm, get_args(Norm))
         _check_choice("label_head", self.label_head, get_args(LabelHead))
         if (self.label_head == "none") != (self.classes == 0):
@@ -128,6 +130,12 @@ def _check_positive(spec: object, *names: str) -> None:
         value = getattr(spec, name)
         if not isinstance(value, int) or value < 1:
             raise SpecError(f"{name} is {value!r}; use a whole number of at least 1")
+
+
+def _check_not_negative(spec: object, name: str) -> None:
+    value = getattr(spec, name)
+    if not isinstance(value, int) or value < 0:
+        raise SpecError(f"{name} is {value!r}; use a whole number, 0 for no such layer")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

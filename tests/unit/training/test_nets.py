@@ -168,16 +168,37 @@ def test_label_changes_the_score_unless_the_critic_classifies(gan_type, settings
 
 
 @pytest.mark.parametrize("upsample", ["transpose", "nearest"])
-def test_spec_and_weights_are_the_whole_net(upsample):
-    generator, _ = nets("cgan", 32, 3, upsample=upsample, generator_slope=0.1)
+@pytest.mark.parametrize("mapping_layers", [0, 2])
+def test_spec_and_weights_are_the_whole_net(upsample, mapping_layers):
+    generator, _ = nets("cgan", 32, 3, upsample=upsample, generator_slope=0.1, mapping_layers=mapping_layers)
     spec = dataclasses.replace(generator.spec, norm_eps=1e-3)
     first, second = Generator(spec), Generator(GeneratorSpec.from_dict(spec.to_dict()))
     z, labels = torch.randn(N, 5), torch.tensor([0, 5, 23])
     first(z, labels)  # moves BatchNorm's statistics
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.eval()(z, labels), second.eval()(z, labels))
-    assert all(m.eps == 1e-3 for m in first.modules() if isinstance(m, nn.BatchNorm2d))
-    assert {m.negative_slope for m in first.modules() if isinstance(m, nn.LeakyReLU)} == {0.1}
+    assert all(m.eps == 1e-3 for m in first.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    assert {m.negative_slope for m in first.blocks if isinstance(m, nn.LeakyReLU)} == {0.1}
+
+
+def test_a_mapping_stands_before_the_first_feature_map():
+    generator, _ = nets("cgan", mapping_layers=2, mapping_width=7)
+    z, labels = torch.randn(N, 5), torch.tensor([0, 5, 23])
+    generator.train()(z, labels)  # moves BatchNorm's statistics
+    generator.eval()
+    enter, *layers = generator.mapping
+    h = enter(torch.cat([z, generator.embed(labels)], dim=1))
+    assert torch.equal(generator.mapping[1:](h), h)  # nothing is added at first
+    for layer in layers:
+        nn.init.normal_(layer.norm.weight)
+    for layer in layers:
+        h = h + nn.functional.leaky_relu(layer.norm(layer.linear(h)), 0.2)
+    x = generator.project(h).view(N, -1, 7, 7)
+    wanted = generator.to_image(generator.blocks(generator.act(generator.project_norm(x))))
+    assert len(layers) == 2
+    assert h.shape == (N, 7)
+    torch.testing.assert_close(generator(z, labels), wanted)
+    assert nets("cgan")[0].mapping is None
 
 
 def test_latents_have_the_asked_distribution():

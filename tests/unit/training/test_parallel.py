@@ -55,6 +55,7 @@ CASES = {
     "cgan with projection": Case("cgan", {"r1_gamma": 1.0, "critic_norm": "spectral"}, channels=3),
     "cgan with concat": Case("cgan", {"conditioned_by": "concat", "upsample": "nearest"}),
     "acgan": Case("acgan", {"auxiliary_weight": 0.5, "latent": "uniform"}),
+    "acgan with a mapping": Case("acgan", {"mapping_layers": 2, "mapping_width": 7}),
     "wgan with penalty": Case("wgan", {"n_critic": 2, "conditional": True, "drift": 0.01}),
     "wgan with clipping": Case("wgan", {"n_critic": 2, "lipschitz": "clip", "critic_lr": 1e-3}, channels=3),
     "cgan in bf16": Case("cgan", {"dropout": 0.2, "critic_norm": "batch"}, bf16=True),
@@ -270,8 +271,8 @@ def test_what_cannot_be_shared_is_refused():
     if torch.cuda.device_count() < 2:
         with pytest.raises(ParallelError, match=f"there are {torch.cuda.device_count()} GPUs here and 2 or more proc"):
             second.device(torch.device("cuda"))
-    with pytest.raises(ParallelError, match="1 is a BatchNorm1d"):
-        second.shared(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+    with pytest.raises(ParallelError, match="1 is a BatchNorm3d"):
+        second.shared(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm3d(2)))
 
 
 def test_shared_layers_are_the_plain_ones_in_eval_mode():

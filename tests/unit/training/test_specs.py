@@ -18,6 +18,7 @@ CRITIC = {"image_size": 28, "channels": 1}
             64, 3, latent_dim=9, latent="uniform", classes=24, embed_dim=5, width=7, max_width=11, upsample="nearest"
         ),
         GeneratorSpec(32, 3, slope=0.1, norm_eps=1e-3, norm_momentum=0.01),
+        GeneratorSpec(28, 1, mapping_layers=3, mapping_width=96),
         CriticSpec(28, 1),
         CriticSpec(64, 3, classes=24, label_head="auxiliary", width=7, max_width=11, norm="spectral", slope=0.3),
         CriticSpec(32, 1, classes=2, label_head="concat", norm="batch", norm_eps=1e-3, norm_momentum=0.01),
@@ -40,7 +41,10 @@ def test_a_spec_survives_json(spec):
         (GeneratorSpec, GENERATOR | {"max_width": "64"}, "max_width is '64'"),
         (GeneratorSpec, GENERATOR | {"latent": "cauchy"}, "latent is 'cauchy'; use one of normal, uniform"),
         (GeneratorSpec, GENERATOR | {"upsample": "bilinear"}, "upsample is 'bilinear'; use one of transpose, nearest"),
+        (GeneratorSpec, GENERATOR | {"mapping_layers": -1}, "mapping_layers is -1; use a whole number, 0 for no such"),
+        (GeneratorSpec, GENERATOR | {"mapping_width": 0}, "mapping_width is 0; use a whole number of at least 1"),
         (CriticSpec, CRITIC | {"image_size": 36}, "image size 36"),
+        (CriticSpec, CRITIC | {"hidden": -1}, "hidden is -1; use a whole number, 0 for no such layer"),
         (CriticSpec, CRITIC | {"norm": "layer"}, "norm is 'layer'; use one of batch, none, spectral"),
         (CriticSpec, CRITIC | {"label_head": "film"}, "label_head is 'film'"),
         (CriticSpec, CRITIC | {"classes": 3}, "label_head 'none' does not fit 3 classes"),
