@@ -36,6 +36,7 @@ class TrainConfig:
 
     latent_dim: int = 64
     latent: Latent = "normal"
+    latent_scale: float = 1.0  # of the latents that training draws; below 1, samples spread wider than what was trained
     generator_width: int = 64  # channels of the generator's last hidden feature map
     critic_width: int = 64  # channels of the critic's first feature map
     max_width: int = 512  # channels of any feature map
@@ -179,6 +180,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "batch_size": (2, 65536),
     "seed": (0, 2**53 - 1),
     "latent_dim": (1, 4096),
+    "latent_scale": (0.1, 10),
     "generator_width": (1, 2048),
     "critic_width": (1, 2048),
     "max_width": (1, 8192),

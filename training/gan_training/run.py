@@ -89,7 +89,7 @@ class Run:
             Critic(self.critic_spec),
             build_objective(config),
             self._batches(),
-            lambda n, rng: draw_latents(n, config.latent_dim, config.latent, rng),
+            lambda n, rng: draw_latents(n, config.latent_dim, config.latent, rng) * config.latent_scale,
             build_loop_settings(config, bf16=self.bf16),
             seed=config.seed,
             device=self.device,

@@ -77,3 +77,15 @@ def test_instance_noise_reaches_real_and_fake_images_and_fades(make_run, tmp_pat
     assert len(seen) >= 3, "real and fake for the critic, fake for the generator"
     for images in seen[:3]:
         assert float(images.detach().abs().max()) > 1, "images without noise are in [-1, 1]"
+
+
+@pytest.mark.parametrize("latent", ["normal", "uniform"])
+def test_latents_of_training_may_be_narrower_than_those_of_samples(make_run, tmp_path, latent) -> None:
+    drawn = [
+        make_run("dcgan", tmp_path / str(scale), latent=latent, latent_scale=scale).trainer.draw_latents(
+            N, torch.Generator().manual_seed(0)
+        )
+        for scale in (1.0, 0.5)
+    ]
+    assert torch.equal(drawn[1], drawn[0] * 0.5)
+    assert float(drawn[0].std()) == pytest.approx(1 if latent == "normal" else 3**-0.5, abs=SAMPLING)
