@@ -27,7 +27,7 @@ licence = "that of the digits"
 [artifact.small]
 preset = "cgan-28"
 data = "digits"
-settings = ["steps=20", "generator_width=8", "critic_width=8", "sample_every=20", "log_every=5"]
+settings = ["steps=400", "generator_width=8", "critic_width=8", "sample_every=400", "log_every=20"]
 variants = "fp32"
 faults = ["It has hardly been trained."]
 """
@@ -61,10 +61,10 @@ def test_a_recipe_becomes_an_artifact_once(
     folder = tmp_path / "made" / "small"
     assert load_artifact(folder).name == "small"
     figures = json.loads((folder / "quality.json").read_text())
-    assert figures["training"]["steps"] == 20
+    assert figures["training"]["steps"] == 400
     assert figures["variants"]["fp32"]["images"] == IMAGES
     card = (folder / "README.md").read_text()
-    for words in ("that of the digits", "--set steps=20", "It has hardly been trained.", "| class_agreement |"):
+    for words in ("that of the digits", "--set steps=400", "It has hardly been trained.", "| class_agreement |"):
         assert words in card
     assert {file.name for file in folder.glob("*.png")} == {"preview.png", "curves.png", "neighbours.png"}
 
@@ -102,7 +102,7 @@ def test_a_recipe_becomes_an_artifact_once(
         (RECIPE, ["large"], "'large' is no artifact of .*; use one of small"),
         (RECIPE.replace("variants", "variant"), [], "'variant' is unknown"),
         (RECIPE.replace("cgan-28", "cgan-29"), [], "preset 'cgan-29' is unknown"),
-        (RECIPE.replace("steps=20", "step=20"), [], "--set step: there is no such setting"),
+        (RECIPE.replace("steps=400", "step=20"), [], "--set step: there is no such setting"),
         ("images =", [], "is no TOML"),
     ],
 )

@@ -161,8 +161,13 @@ def test_images_come_when_the_disk_is_full_and_the_models_are_gone(serve, tmp_pa
         return answer.status_code == 200 and np.array_equal(read_images("npy", answer.content).images, expected)
 
     with small_disk(home), serve(models=models, home=home, reload_seconds=0.2, workers=workers) as service:
+
+        def ready() -> int:
+            return int(service.log.read_text().count("Completed async startup hook"))
+
         first = set(service.workers())
         assert len(first) == workers
+        until(lambda: ready() == workers, "they are all ready")
         assert answers_rightly(service)
         fill(home)
         for path in (
@@ -185,7 +190,7 @@ def test_images_come_when_the_disk_is_full_and_the_models_are_gone(serve, tmp_pa
         os.kill(killed, signal.SIGKILL)
         until(lambda: len(set(service.workers()) - {killed}) == workers, "a new worker")
         now = set(service.workers())
-        until(lambda: service.log.read_text().count("Completed async startup hook") > workers, "it is ready")
+        until(lambda: ready() > workers, "it is ready")
         shutil.rmtree(models)
         until(lambda: "goes on being served" in service.log.read_text(), "the models are missed")
         assert all(answers_rightly(service) for _ in range(20))
