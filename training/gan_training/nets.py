@@ -28,7 +28,7 @@ class Generator(nn.Module):
 
     With `mapping_layers`, a small net stands before the first feature map: one linear layer can't send a connected
     cloud of latents to classes that lie apart. It is StyleGAN's mapping network (Karras et al., 2019, arXiv:1812.04948)
-    with residual layers that add nothing at first: otherwise samples were all alike for the first thousands of steps.
+    with residual layers that add nothing at first: otherwise runs began with samples all alike.
     """
 
     def __init__(self, spec: GeneratorSpec) -> None:

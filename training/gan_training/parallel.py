@@ -153,7 +153,7 @@ class Parallel:
         if self.world > 1:
             for parent in list(net.modules()):
                 for name, layer in parent.named_children():
-                    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                    if isinstance(layer, _BatchNorm) and type(layer) in (nn.BatchNorm1d, nn.BatchNorm2d):
                         setattr(parent, name, _SharedBatchNorm(layer, self))
                     elif type(layer) is nn.Dropout:
                         setattr(parent, name, _SharedDropout(layer, self))

@@ -271,8 +271,10 @@ def test_what_cannot_be_shared_is_refused():
     if torch.cuda.device_count() < 2:
         with pytest.raises(ParallelError, match=f"there are {torch.cuda.device_count()} GPUs here and 2 or more proc"):
             second.device(torch.device("cuda"))
-    with pytest.raises(ParallelError, match="1 is a BatchNorm3d"):
-        second.shared(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm3d(2)))
+    own = type("OwnBatchNorm2d", (nn.BatchNorm2d,), {})  # may compute something else
+    for layer in (nn.BatchNorm3d(2), own(2)):
+        with pytest.raises(ParallelError, match=f"1 is a {type(layer).__name__}"):
+            second.shared(nn.Sequential(nn.Linear(2, 2), layer))
 
 
 def test_shared_layers_are_the_plain_ones_in_eval_mode():
