@@ -14,7 +14,7 @@ from .specs import SUPPORTED_SIZES, CriticSpec, GeneratorSpec, LabelHead, Latent
 GanType = Literal["dcgan", "cgan", "acgan", "wgan"]
 GAN_TYPES: Final[tuple[GanType, ...]] = get_args(GanType)
 Precision = Literal["auto", "fp32", "bf16"]
-ConditionedBy = Literal["projection", "concat"]
+ConditionedBy = Literal["projection", "concat", "auxiliary"]
 
 
 class ConfigError(ValueError):
@@ -50,7 +50,9 @@ class TrainConfig:
     critic_hidden: int = 0  # units of a fully connected layer before the critic's score; 0: none
     critic_norm: Norm = "none"
     conditional: bool = False  # wgan only: both nets see the label (cgan and acgan always are)
-    conditioned_by: ConditionedBy = "projection"  # how the critic of a cgan or conditional wgan sees the label
+    conditioned_by: ConditionedBy = (
+        "projection"  # how the critic of a cgan or conditional wgan sees the label; auxiliary, wgan only: it classifies
+    )
 
     generator_lr: float = 2e-4
     critic_lr: float = 2e-4
@@ -66,11 +68,12 @@ class TrainConfig:
     saturating: bool = False  # dcgan, cgan, acgan: the generator minimises log(1 - D), without the usual label flip
     r1_gamma: float = 0.0  # dcgan, cgan, acgan: weight of the gradient penalty on real images
     r1_every: int = 8  # critic steps between two such penalties
-    auxiliary_weight: float = 1.0  # acgan: weight of the class loss
+    auxiliary_weight: float = 1.0  # acgan, and wgan with conditioned_by=auxiliary: weight of the class loss
     n_critic: int = 5  # wgan: critic steps for each generator step
     lipschitz: Lipschitz = "gp"  # wgan
     clip: float = 0.01  # wgan with lipschitz=clip: largest absolute weight
     gp_weight: float = 10.0  # wgan with lipschitz=gp
+    gp_every: int = 1  # wgan with lipschitz=gp: critic steps between two penalties
     drift: float = 0.0  # wgan: weight of the mean squared real score
 
     checkpoint_every: int = 500  # steps
@@ -82,6 +85,7 @@ class TrainConfig:
     report: bool = True  # write report.html
     precision: Precision = "auto"  # auto: bf16 where the processor multiplies it natively
     device: str = "auto"  # cpu, cuda, cuda:1, ...
+    cuda_graph: bool = True  # on a GPU: record a step's work once and replay it; false starts every kernel anew
 
     RUNTIME: typing.ClassVar[frozenset[str]] = frozenset(
         {
@@ -94,6 +98,7 @@ class TrainConfig:
             "evaluate_every",
             "stop_on_collapse",
             "report",
+            "cuda_graph",
         }
     )
     """Settings that may change on resume: they say how long and how chatty, not what is trained."""
@@ -112,6 +117,8 @@ class TrainConfig:
             raise ConfigError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
         if self.conditional and self.type == "dcgan":
             raise ConfigError("dcgan is unconditional; use --type cgan for labels")
+        if self.conditioned_by == "auxiliary" and self.type == "cgan":
+            raise ConfigError("conditioned_by is 'auxiliary', and a cgan's critic doesn't classify; use --type acgan")
         if self.critic_norm == "batch" and self.type == "wgan":
             raise ConfigError("critic_norm is 'batch', and wgan's critic has no BatchNorm; use none or spectral")
 
@@ -119,6 +126,11 @@ class TrainConfig:
     def is_conditional(self) -> bool:
         """Whether the nets see labels."""
         return self.conditional or self.type in ("cgan", "acgan")
+
+    @property
+    def has_auxiliary(self) -> bool:
+        """Whether the critic classifies."""
+        return self.type == "acgan" or (self.conditional and self.type == "wgan" and self.conditioned_by == "auxiliary")
 
     @classmethod
     def for_type(cls, gan_type: str, data: str, **changes: Any) -> Self:
@@ -165,11 +177,12 @@ ONLY_FOR: Final[dict[str, tuple[GanType, ...]]] = {
     "saturating": _BCE,
     "r1_gamma": _BCE,
     "r1_every": _BCE,
-    "auxiliary_weight": ("acgan",),
+    "auxiliary_weight": ("acgan", "wgan"),
     "n_critic": ("wgan",),
     "lipschitz": ("wgan",),
     "clip": ("wgan",),
     "gp_weight": ("wgan",),
+    "gp_every": ("wgan",),
     "drift": ("wgan",),
 }
 """Settings that only some types have; given to another type they are refused, not ignored."""
@@ -208,6 +221,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "n_critic": (1, 100),
     "clip": (1e-6, 10),
     "gp_weight": (0, 1e6),
+    "gp_every": (1, 1000),
     "drift": (0, 1e6),
     "checkpoint_every": (1, 100_000_000),
     "sample_every": (1, 100_000_000),
@@ -252,7 +266,7 @@ def build_specs(config: TrainConfig, image_size: int, channels: int, classes: in
     )
     head: LabelHead = "none"
     if config.is_conditional:
-        head = "auxiliary" if config.type == "acgan" else config.conditioned_by
+        head = "auxiliary" if config.has_auxiliary else config.conditioned_by
     critic = CriticSpec(
         image_size=image_size,
         channels=channels,
@@ -275,7 +289,9 @@ def build_objective(config: TrainConfig) -> Objective:
             lipschitz=config.lipschitz,
             clip=config.clip,
             gp_weight=config.gp_weight,
+            gp_every=config.gp_every,
             drift=config.drift,
+            auxiliary_weight=config.auxiliary_weight if config.has_auxiliary else 0.0,
         )
     shared: dict[str, Any] = {
         name: getattr(config, name)
@@ -297,6 +313,7 @@ def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
         instance_noise=config.instance_noise,
         instance_noise_steps=config.instance_noise_steps,
         bf16=bf16,
+        cuda_graph=config.cuda_graph,
     )
 
 

@@ -27,3 +27,9 @@ def choose_bf16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def add_in_fixed_order(device: torch.device) -> None:
+    """On a GPU, cuDNN's algorithms that always add in the same order: same seed, same run."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic = True

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from .cuda_graph import CudaGraphs, Tensors
 from .objectives import Batch, Objective
 from .parallel import SINGLE, Parallel
 
@@ -29,6 +30,7 @@ class LoopSettings:
     instance_noise: float = 0.0  # standard deviation of what is added to all images that the critic sees, at first
     instance_noise_steps: int = 2000  # generator steps until it has faded to nothing
     bf16: bool = False  # autocast to bfloat16; losses and penalties stay float32
+    cuda_graph: bool = True  # on a GPU, and in one process: record a step's work once and replay it
 
 
 class Trainer:
@@ -67,6 +69,7 @@ class Trainer:
         self.parallel = parallel
         for net in (self.generator, self.critic):
             parallel.shared(net)
+        self._averaged, self._current = _by_kind(self.ema), _by_kind(self.generator)
         self.objective, self.batches, self.draw_latents, self.settings = (
             objective,
             batches,
@@ -75,36 +78,74 @@ class Trainer:
         )
         self.generator_optimizer = self._adam(self.generator, settings.generator_lr)
         self.critic_optimizer = self._adam(self.critic, settings.critic_lr)
+        is_replayed = self.device.type == "cuda" and settings.cuda_graph and parallel.world == 1
+        self.graphs = CudaGraphs(self.device) if is_replayed else None
         self.rng = torch.Generator().manual_seed(seed)
+        self.noise = torch.zeros((), device=self.device)  # standard deviation of the instance noise at this step
         self.steps_done = 0  # generator updates
 
     def step(self) -> Parts:
         """One generator update; returns the losses and accuracies as detached scalars, still on the device."""
-        parts: Parts = {}
         self._set_learning_rates()
+        is_noisy = self._set_noise()
         critic_steps = self.objective.critic_steps
-        for i in range(critic_steps):
-            real = self._to_device(next(self.batches))
-            # The last fakes serve the generator's step too, which saves a forward pass (Radford's code does so).
-            # They have the real batch's labels: the same class frequencies, whatever the data's are.
-            with torch.set_grad_enabled(i == critic_steps - 1):
-                fake = self._generate(len(real.images), real.labels)
-            parts = self._critic_step(real, fake, self.steps_done * critic_steps + i)
-        parts |= self._generator_step(fake)
+        penalised = tuple(self.objective.is_penalised(self.steps_done * critic_steps + i) for i in range(critic_steps))
+        drawn = [tensor for _ in range(critic_steps) for tensor in self._draw()]
+
+        def work(tensors: Tensors) -> Parts:
+            return self._updates(tensors, is_noisy)
+
+        if self.graphs is None:
+            parts = work([tensor.to(self.device) for tensor in drawn])
+        else:  # the same work where no more than this differs
+            parts = self.graphs((penalised, is_noisy), drawn, work)
         self.steps_done += 1
         self._update_ema()
         return self.parallel.average(parts)
+
+    def _draw(self) -> Tensors:
+        """What one critic step needs from the CPU: real images, latents, and the images' labels if there are any."""
+        real = next(self.batches)
+        z = self.parallel.own(self.draw_latents(len(real.images) * self.parallel.world, self.rng))
+        return [real.images, z, *([] if real.labels is None else [real.labels])]
+
+    def _updates(self, drawn: Tensors, is_noisy: bool) -> Parts:
+        """The critic's updates and the generator's. It reads nothing from the device, so that a graph can hold it."""
+        parts: Parts = {}
+        critic_steps = self.objective.critic_steps
+        each = len(drawn) // critic_steps
+        for i in range(critic_steps):
+            images, z, *labels = drawn[i * each : (i + 1) * each]
+            if images.dim() == 4:
+                images = images.contiguous(memory_format=torch.channels_last)
+            real = Batch(images, labels[0] if labels else None)
+            # The last fakes serve the generator's step too, which saves a forward pass (Radford's code does so).
+            # They have the real batch's labels: the same class frequencies, whatever the data's are.
+            with torch.set_grad_enabled(i == critic_steps - 1), self._autocast():
+                fake = Batch(self.generator(z, real.labels), real.labels)
+            parts = self._critic_step(real, fake, self.steps_done * critic_steps + i, is_noisy)
+        return parts | self._generator_step(fake, is_noisy)
 
     def _set_learning_rates(self) -> None:
         """A function of the step alone, so that the length of a run may change when it is resumed."""
         settings = self.settings
         if settings.lr_half_life:
             share = 0.5 ** (self.steps_done / settings.lr_half_life)
-            self.generator_optimizer.param_groups[0]["lr"] = settings.generator_lr * share
-            self.critic_optimizer.param_groups[0]["lr"] = settings.critic_lr * share
+            _set_lr(self.generator_optimizer.param_groups[0], settings.generator_lr * share)
+            _set_lr(self.critic_optimizer.param_groups[0], settings.critic_lr * share)
 
-    def _critic_step(self, real: Batch, fake: Batch, step: int) -> Parts:
-        real, fake = self._blurred(real), self._blurred(Batch(fake.images.detach(), fake.labels))
+    def _set_noise(self) -> bool:
+        """Whether there is instance noise at this step (Sonderby et al., 2016, arXiv:1610.04490); it fades linearly."""
+        left = 1 - self.steps_done / self.settings.instance_noise_steps
+        is_noisy = self.settings.instance_noise > 0 and left > 0
+        if is_noisy:
+            self.noise.fill_(self.settings.instance_noise * left)
+        return is_noisy
+
+    def _critic_step(self, real: Batch, fake: Batch, step: int, is_noisy: bool) -> Parts:
+        fake = Batch(fake.images.detach(), fake.labels)
+        if is_noisy:
+            real, fake = self._blurred(real), self._blurred(fake)
         self.critic_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self.objective.critic_loss(self.critic, real, fake, step, self.parallel.rand_like)
@@ -114,52 +155,37 @@ class Trainer:
         self.objective.constrain(self.critic)
         return loss.parts
 
-    def _generator_step(self, fake: Batch) -> Parts:
+    def _generator_step(self, fake: Batch, is_noisy: bool) -> Parts:
         self.critic.requires_grad_(False)
         self.generator_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = self.objective.generator_loss(self.critic, self._blurred(fake))
+            loss = self.objective.generator_loss(self.critic, self._blurred(fake) if is_noisy else fake)
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.parallel.average_gradients(self.generator)
         self.generator_optimizer.step()
         self.critic.requires_grad_(True)
         return loss.parts
 
-    def _generate(self, n: int, labels: Tensor | None) -> Batch:
-        z = self.parallel.own(self.draw_latents(n * self.parallel.world, self.rng)).to(self.device)
-        with self._autocast():
-            return Batch(self.generator(z, labels), labels)
-
     def _blurred(self, batch: Batch) -> Batch:
-        """With instance noise (Sonderby et al., 2016, arXiv:1610.04490), which fades in a straight line."""
-        left = 1 - self.steps_done / self.settings.instance_noise_steps
-        if not self.settings.instance_noise or left <= 0:
-            return batch
-        noise = self.parallel.randn_like(batch.images) * (self.settings.instance_noise * left)
-        return Batch(batch.images + noise, batch.labels)
+        return Batch(batch.images + self.parallel.randn_like(batch.images) * self.noise, batch.labels)
 
     @torch.no_grad()
     def _update_ema(self) -> None:
         """Move the EMA towards the generator, BatchNorm's running statistics with it, so that they fit its weights."""
         # A young average would be mostly initial weights: the decay grows with the steps (as in TensorFlow's EMA).
         decay = min(self.settings.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
-        averaged, current = list(_state(self.ema)), list(_state(self.generator))
-        floats = [i for i, value in enumerate(current) if value.is_floating_point()]
-        torch._foreach_lerp_([averaged[i] for i in floats], [current[i] for i in floats], 1 - decay)
-        for i in set(range(len(current))) - set(floats):
-            averaged[i].copy_(current[i])
-
-    def _to_device(self, batch: Batch) -> Batch:
-        images = batch.images.to(self.device)
-        if images.dim() == 4:
-            images = images.contiguous(memory_format=torch.channels_last)
-        return Batch(images, None if batch.labels is None else batch.labels.to(self.device))
+        torch._foreach_lerp_(self._averaged[True], self._current[True], 1 - decay)
+        if self._averaged[False]:
+            torch._foreach_copy_(self._averaged[False], self._current[False])
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.settings.bf16)
 
     def _adam(self, net: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(net.parameters(), lr=lr, betas=self.settings.betas, fused=True)
+        if self.device.type != "cuda":
+            return torch.optim.Adam(net.parameters(), lr=lr, betas=self.settings.betas, fused=True)
+        on_device = torch.tensor(lr, device=self.device)  # where a recorded step finds it changed
+        return torch.optim.Adam(net.parameters(), lr=on_device, betas=self.settings.betas, fused=True, capturable=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but for the order of the data (the batches' own state)."""
@@ -167,8 +193,8 @@ class Trainer:
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
             "ema": self.ema.state_dict(),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
+            "generator_optimizer": _optimizer_state(self.generator_optimizer),
+            "critic_optimizer": _optimizer_state(self.critic_optimizer),
             "rng": self.rng.get_state(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": [torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [],
@@ -180,8 +206,10 @@ class Trainer:
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.ema.load_state_dict(state["ema"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+        _load_optimizer(self.generator_optimizer, state["generator_optimizer"])
+        _load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        if self.graphs is not None:
+            self.graphs = CudaGraphs(self.device)  # the optimisers' state lies elsewhere now
         self.rng.set_state(state["rng"])
         torch.set_rng_state(state["torch_rng"])
         if state["cuda_rng"]:
@@ -189,6 +217,32 @@ class Trainer:
         self.steps_done = state["steps_done"]
 
 
-def _state(net: nn.Module) -> Iterator[Tensor]:
-    yield from net.parameters()
-    yield from net.buffers()
+def _by_kind(net: nn.Module) -> dict[bool, list[Tensor]]:
+    """Parameters and buffers: under True those of floating-point numbers, under False the others (counters)."""
+    tensors = [*net.parameters(), *net.buffers()]
+    return {kind: [tensor for tensor in tensors if tensor.is_floating_point() == kind] for kind in (True, False)}
+
+
+def _set_lr(group: dict[str, Any], lr: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(lr)
+    else:
+        group["lr"] = lr
+
+
+def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
+    """Its state with learning rates as numbers, the same on every device."""
+    state = optimizer.state_dict()
+    return state | {"param_groups": [group | {"lr": float(group["lr"])} for group in state["param_groups"]]}
+
+
+def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
+    """Moments and settings of `state`, but what the device asks for stays."""
+    own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
+    groups = [
+        saved | {"capturable": group["capturable"]} for saved, group in zip(state["param_groups"], own, strict=True)
+    ]
+    optimizer.load_state_dict(state | {"param_groups": groups})
+    for group, before, saved in zip(optimizer.param_groups, own, groups, strict=True):
+        group["lr"] = before["lr"]
+        _set_lr(group, saved["lr"])

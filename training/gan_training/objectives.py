@@ -52,6 +52,10 @@ class DCGAN:
     r1_gamma: float = 0.0
     r1_every: int = 8
 
+    def is_penalised(self, step: int) -> bool:
+        """Whether the gradient penalty is part of the critic's loss at this step."""
+        return self.r1_gamma > 0 and step % self.r1_every == 0
+
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
@@ -65,7 +69,7 @@ class DCGAN:
         }
         loss = loss + self._class_term(on_real, real.labels, "real", parts)
         loss = loss + self._class_term(on_fake, fake.labels, "fake", parts)
-        if self.r1_gamma and step % self.r1_every == 0:
+        if self.is_penalised(step):
             penalty = gradient_norms(critic, real).square().mean()
             parts["r1"] = penalty.detach()
             loss = loss + 0.5 * self.r1_gamma * self.r1_every * penalty
@@ -111,12 +115,7 @@ class ACGAN(DCGAN):
     def _class_term(
         self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
     ) -> Tensor | float:
-        if verdict.class_logits is None or labels is None:
-            raise ValueError("ACGAN needs labels and a critic with an auxiliary classifier")
-        loss = F.cross_entropy(verdict.class_logits, labels)
-        parts[f"{where}_class_loss"] = loss.detach()
-        parts[f"{where}_class_accuracy"] = (verdict.class_logits.argmax(1) == labels).float().mean()
-        return self.auxiliary_weight * loss
+        return _auxiliary_loss(self.auxiliary_weight, verdict, labels, where, parts)
 
 
 @dataclass(frozen=True)
@@ -131,29 +130,43 @@ class WGAN:
     lipschitz: Lipschitz = "gp"
     clip: float = 0.01
     gp_weight: float = 10.0
+    gp_every: int = 1  # critic steps between two penalties, each weighted accordingly (as StyleGAN2 does with R1)
     drift: float = 0.0  # weight of the mean squared real score, which keeps scores near zero (ProGAN)
+    auxiliary_weight: float = 0.0  # of ACGAN's class loss, for a critic that classifies (Gulrajani does so)
+
+    def is_penalised(self, step: int) -> bool:
+        """Whether the gradient penalty is part of the critic's loss at this step."""
+        return self.lipschitz == "gp" and step % self.gp_every == 0
 
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
-        real_score, fake_score = critic(*real).score, critic(*fake).score
+        on_real, on_fake = critic(*real), critic(*fake)
+        real_score, fake_score = on_real.score, on_fake.score
         loss = fake_score.mean() - real_score.mean()
         parts = {
             "critic_loss": loss.detach(),
             "real_score": real_score.mean().detach(),
             "fake_score": fake_score.mean().detach(),
         }
-        if self.lipschitz == "gp":
+        if self.is_penalised(step):
             penalty = (gradient_norms(critic, interpolate(real, fake, rand_like)) - 1).square().mean()
             parts["gradient_penalty"] = penalty.detach()
-            loss = loss + self.gp_weight * penalty
+            loss = loss + self.gp_weight * self.gp_every * penalty
         if self.drift:
             loss = loss + self.drift * real_score.square().mean()
+        if self.auxiliary_weight:
+            loss = loss + _auxiliary_loss(self.auxiliary_weight, on_real, real.labels, "real", parts)
+            loss = loss + _auxiliary_loss(self.auxiliary_weight, on_fake, fake.labels, "fake", parts)
         return Loss(loss, parts)
 
     def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
-        loss = -critic(*fake).score.mean()
-        return Loss(loss, {"generator_loss": loss.detach()})
+        on_fake = critic(*fake)
+        loss = -on_fake.score.mean()
+        parts = {"generator_loss": loss.detach()}
+        if self.auxiliary_weight:
+            loss = loss + _auxiliary_loss(self.auxiliary_weight, on_fake, fake.labels, "generator", parts)
+        return Loss(loss, parts)
 
     @torch.no_grad()
     def constrain(self, critic: nn.Module) -> None:
@@ -186,5 +199,18 @@ def gradient_norms(critic: CriticFn, batch: Batch) -> Tensor:
     return (gradient.flatten(1).square().sum(1) + 1e-12).sqrt()
 
 
+def _auxiliary_loss(
+    weight: float, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+) -> Tensor:
+    """Scalar: cross-entropy of the critic's classes; tells loss and accuracy in `parts`."""
+    if verdict.class_logits is None or labels is None:
+        raise ValueError("the class loss needs labels and a critic with an auxiliary classifier")
+    loss = F.cross_entropy(verdict.class_logits, labels)
+    parts[f"{where}_class_loss"] = loss.detach()
+    parts[f"{where}_class_accuracy"] = (verdict.class_logits.argmax(1) == labels).float().mean()
+    return weight * loss
+
+
 def _bce(logits: Tensor, target: Tensor | float) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, torch.as_tensor(target).to(logits).expand_as(logits))
+    targets = target if isinstance(target, Tensor) else torch.full_like(logits, target)
+    return F.binary_cross_entropy_with_logits(logits, targets)

@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_check
 from .config import ConfigError, TrainConfig, build_loop_settings, build_objective, build_specs
 from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
-from .device import choose_bf16, choose_device
+from .device import add_in_fixed_order, choose_bf16, choose_device
 from .interrupt import CtrlC
 from .loop import Trainer
 from .nets import Critic, Generator, draw_latents
@@ -79,6 +79,7 @@ class Run:
                 f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan"
             )
         self.device = parallel.device(choose_device(config.device))
+        add_in_fixed_order(self.device)
         self.bf16 = choose_bf16(config.precision, self.device)
         self.class_names = data.class_names if config.is_conditional else ()
         self.generator_spec, self.critic_spec = build_specs(config, data.image_size, data.channels, data.classes)

@@ -99,6 +99,11 @@ def test_bad_assignments_are_refused_in_one_line(assignment, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_cgan_whose_critic_classifies_is_an_acgan():
+    with pytest.raises(ConfigError, match=r"conditioned_by is 'auxiliary'.* use --type acgan"):
+        TrainConfig.for_type("cgan", "toy", conditioned_by="auxiliary")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
@@ -168,6 +173,7 @@ def test_a_config_survives_json_and_refuses_unknown_names(gan_type):
         ("wgan", {"conditioned_by": "concat"}, "none"),
         ("wgan", {"conditional": True}, "projection"),
         ("wgan", {"conditional": True, "conditioned_by": "concat"}, "concat"),
+        ("wgan", {"conditional": True, "conditioned_by": "auxiliary"}, "auxiliary"),
     ],
 )
 def test_specs_follow_type_and_settings(gan_type, settings, head):
@@ -196,7 +202,7 @@ def test_specs_follow_type_and_settings(gan_type, settings, head):
 def test_loop_settings_follow_the_config():
     changes = {"generator_lr": 1e-3, "critic_lr": 2e-3, "beta1": 0.1, "beta2": 0.8, "ema_decay": 0.7, "lr_half_life": 9}
     noise = {"instance_noise": 0.2, "instance_noise_steps": 30}
-    config = TrainConfig.for_type("wgan", "x", **changes, **noise)
+    config = TrainConfig.for_type("wgan", "x", cuda_graph=False, **changes, **noise)
     settings = build_loop_settings(config, bf16=True)
     assert dataclasses.asdict(settings) == {
         "generator_lr": 1e-3,
@@ -206,4 +212,5 @@ def test_loop_settings_follow_the_config():
         "ema_decay": 0.7,
         **noise,
         "bf16": True,
+        "cuda_graph": False,
     }

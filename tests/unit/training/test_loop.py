@@ -22,6 +22,10 @@ OBJECTIVES = {
         {"soft_labels": 0.1, "noisy_labels": 0.05, "saturating": True, "dropout": 0.2, "instance_noise": 0.1},
     ),
     "wgan-gp": ("wgan", {"n_critic": 2, "conditional": True}),
+    "wgan-lazy": (
+        "wgan",
+        {"n_critic": 1, "gp_every": 3, "conditional": True, "conditioned_by": "auxiliary", "lr_half_life": 9},
+    ),
     "wgan-clip": ("wgan", {"n_critic": 2, "lipschitz": "clip"}),
 }
 

@@ -124,7 +124,7 @@ def test_acgan_classifies_real_and_fake(weight):
 
 def test_acgan_without_labels_or_classifier_is_refused():
     for critic, labels in ((Linear(CLASSES), False), (Linear(), True)):
-        with pytest.raises(ValueError, match="ACGAN needs labels"):
+        with pytest.raises(ValueError, match="class loss needs labels"):
             ACGAN().critic_loss(critic, batch(0, labels), batch(1, labels), 0)
 
 
@@ -152,6 +152,37 @@ def test_gradient_penalty_of_a_linear_critic(weight):
     # d/dw of weight * (|w| - 1)^2
     wanted = weight * 2 * (norm - 1) / norm * critic.score.weight
     torch.testing.assert_close(slope - base, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_lazy_gradient_penalty_comes_every_few_steps_and_counts_for_all_of_them():
+    critic, real, fake = Linear(), batch(0), batch(1)
+    (slope,) = torch.autograd.grad(WGAN(gp_weight=8.0).critic_loss(critic, real, fake, 0).total, critic.score.weight)
+    lazy = WGAN(gp_weight=2.0, gp_every=4)
+    found = [lazy.critic_loss(critic, real, fake, step) for step in range(9)]
+    assert ["gradient_penalty" in loss.parts for loss in found] == [step in (0, 4, 8) for step in range(9)]
+    (lazy_slope,) = torch.autograd.grad(found[4].total, critic.score.weight)
+    torch.testing.assert_close(lazy_slope, slope)
+    assert value(found[5].total) == pytest.approx(float(found[5].parts["critic_loss"]), rel=CLOSE)
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_wgan_with_a_class_loss_adds_what_acgan_adds(weight):
+    torch.manual_seed(0)
+    critic = Critic(CriticSpec(16, 1, classes=3, label_head="auxiliary", width=8))
+    real, fake = (Batch(torch.rand(12, 1, 16, 16) * 2 - 1, torch.arange(12) % 3) for _ in range(2))
+    objective, without = WGAN(auxiliary_weight=weight, lipschitz="clip"), WGAN(lipschitz="clip")
+    cross_entropy = [
+        torch.nn.functional.cross_entropy(critic(*images).class_logits, images.labels) for images in (real, fake)
+    ]
+    added = objective.critic_loss(critic, real, fake, 0).total - without.critic_loss(critic, real, fake, 0).total
+    torch.testing.assert_close(added, weight * sum(cross_entropy), rtol=1e-4, atol=1e-5)
+    loss = objective.generator_loss(critic, fake)
+    torch.testing.assert_close(
+        loss.total - without.generator_loss(critic, fake).total, weight * cross_entropy[1], rtol=1e-4, atol=1e-5
+    )
+    assert 0 <= float(loss.parts["generator_class_accuracy"]) <= 1
+    with pytest.raises(ValueError, match="class loss needs labels"):
+        objective.critic_loss(critic, Batch(real.images), fake, 0)
 
 
 def test_gradient_penalty_is_per_sample():
@@ -239,6 +270,12 @@ def test_lipschitz_selects_penalty_or_clipping(lipschitz, penalised):
             "wgan",
             {"n_critic": 3, "lipschitz": "clip", "clip": 0.2, "gp_weight": 7.0, "drift": 0.1},
             WGAN(critic_steps=3, lipschitz="clip", clip=0.2, gp_weight=7.0, drift=0.1),
+        ),
+        ("wgan", {"gp_every": 4, "auxiliary_weight": 0.5}, WGAN(gp_every=4)),  # nobody classifies
+        (
+            "wgan",
+            {"conditional": True, "conditioned_by": "auxiliary", "auxiliary_weight": 0.5},
+            WGAN(auxiliary_weight=0.5),
         ),
     ],
 )

@@ -182,6 +182,7 @@ def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
         (None, lambda _: bce(0.7, 0.7)),
         (None, lambda _: bce(0.9, 0.95, 0.6, 2.0)),
         (None, lambda i: wasserstein(-2.0 + 0.3 * (-1) ** i)),
+        (None, lambda i: wasserstein(-20.0, penalty=19.0) if i < 15 else wasserstein(-2.0)),
         ("critic-wins", lambda _: bce(0.99, 1.0, 0.05, 5.0)),
         ("critic-lost", lambda _: bce(0.5, 0.52, 1.386, 0.69)),
         ("critic-lost", lambda _: wasserstein(0.01)),
