@@ -26,7 +26,7 @@ class Provider:
     title: str  # in certificates
     variants: tuple[str, ...]  # that it draws
     exact: bool = True  # whether float32 is float32: if not, it is enough that the images look the same
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict, hash=False)
     """ONNX Runtime's provider options."""
 
     @property
