@@ -9,7 +9,9 @@ from PIL import Image
 
 from .artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
 from .artifact.certificate import Certificate, VariantCertificate
+from .artifact.providers import first_provider
 from .artifact.sheet import contact_sheet
+from .show import title_of
 
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
@@ -55,8 +57,8 @@ def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str
         + " |",
         "|---|---|---|---|---|---|---|",
     ]
-    for result, variant in zip(certificate.results, manifest.variants, strict=True):
-        lines.append(_errors_row(result, variant))
+    variants = {variant.name: variant for variant in manifest.variants}
+    lines += [_errors_row(result, variants[result.variant]) for result in certificate.results]
     if certificate.allowed:
         lines += ["", f"Let through by --allow: {', '.join(certificate.allowed)}."]
     lines += ["", "| gate | measured | limit | unit |", "|---|---|---|---|"]
@@ -69,12 +71,14 @@ def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str
 
 
 def _errors_row(result: VariantCertificate, variant: Variant) -> str:
-    speeds = ", ".join(f"{rate:,.0f}" for rate in variant.images_per_second.values())
+    # The rates are those of the variant's first provider.
+    rates = variant.images_per_second.values() if result.provider == first_provider(result.variant).title else ()
+    speeds = ", ".join(f"{rate:,.0f}" for rate in rates)
     errors = result.against_float32
     if errors is None:
-        return f"| {result.variant} | not measured | | | | | {speeds} |"
+        return f"| {title_of(result)} | not measured | | | | | {speeds} |"
     psnr = "no difference" if errors.psnr_db is None else f"{errors.psnr_db:.1f} dB"
     return (
-        f"| {result.variant} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
+        f"| {title_of(result)} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
         f"| {result.uint8_differing_share:.4%} (by {result.uint8_max_difference} at most) | {speeds} |"
     )

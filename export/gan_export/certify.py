@@ -19,6 +19,7 @@ from .artifact.candidate import CertificationError, run_candidate
 from .artifact.cases import Array, Cases
 from .artifact.certificate import Certificate, Options, VariantCertificate
 from .artifact.evidence import Evidence, Reference
+from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
@@ -123,16 +124,22 @@ def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], N
 
 
 def certify_variant(
-    directory: Path, manifest: Manifest, variant: str, cases: Cases, reference: Reference, options: Options
+    directory: Path,
+    manifest: Manifest,
+    variant: str,
+    cases: Cases,
+    reference: Reference,
+    options: Options,
+    provider: Provider = CPU,
 ) -> tuple[VariantCertificate, dict[str, float]]:
     """Compare one variant on disk with the reference; returns the measurements and the speeds by batch size.
 
     Raises:
         CertificationError: the file could not be run at all.
     """
-    results, speeds = run_candidate(directory, variant, cases)
-    evidence = Evidence(manifest, cases, results, reference, variant)
-    return summarise(variant, evidence, options), speeds
+    results, speeds = run_candidate(directory, variant, cases, provider)
+    evidence = Evidence(manifest, cases, results, reference, variant, provider)
+    return summarise(evidence, options), speeds
 
 
 def certificate_of(

@@ -17,10 +17,12 @@ from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
 from .artifact.certificate import TOLERANCE, Options
-from .artifact.gates import ALLOWABLE, EXACT
-from .artifact.manifest import ModelName, Rewrite
+from .artifact.gates import ALLOWABLE
+from .artifact.manifest import EXACT, ModelName, Rewrite
+from .artifact.providers import CPU
+from .artifact.reading import ArtifactError
 from .capture import CaptureError
-from .option_values import assignments, image_shape_of, output_range_of, variants_of
+from .option_values import assignments, image_shape_of, output_range_of, providers_of, variants_of
 from .package import Exported, ExportError, export
 from .refusal import IntakeError
 from .show import show_certificate
@@ -118,9 +120,19 @@ def export_command(
     variants: Annotated[
         str,
         typer.Option(
-            metavar="fp32[,int8]", help="Graphs to make. int8 is left out where it does not pay on this host or shows."
+            metavar="fp32[,int8][,fp16]",
+            help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they do not pay on this host or "
+            "show.",
         ),
     ] = EXACT,
+    providers: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu[,cuda][,cuda-tf32]",
+            help="What the certificate is made with; cpu always is, and cuda for fp16. For another host's GPU: "
+            "gan-verify --provider cuda --add there.",
+        ),
+    ] = CPU.word,
     portable: Annotated[
         bool, typer.Option("--portable", help="Leave the graph as it was traced: no rewrites that pay on this host.")
     ] = False,
@@ -205,7 +217,7 @@ def export_command(
     unknown = [code for code in allow or () if code not in ALLOWABLE]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")
-    asked = variants_of(variants)
+    asked, drawn_by = variants_of(variants), providers_of(providers)
     wishes = Wishes(
         weights=weights.value,
         weights_key=weights_key,
@@ -233,6 +245,7 @@ def export_command(
             out or Path("models") / chosen,
             options=Options(tolerance=tolerance, allowed=tuple(sorted(set(allow or ())))),
             variants=asked,
+            providers=drawn_by,
             portable=portable,
             force=force,
             progress=status.update,
@@ -291,5 +304,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         CaptureError: 1,
         CertificationError: 1,
         ExportError: 1,
+        ArtifactError: 1,
     }
     run_command(app, "gan-export", arguments, failures, "stopped; nothing was written")

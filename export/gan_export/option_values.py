@@ -5,19 +5,28 @@ from __future__ import annotations
 import typer
 
 from .adapter import ImageShape, Range
-from .artifact.gates import EXACT
+from .artifact.manifest import EXACT
+from .artifact.providers import CPU, PROVIDERS, Provider
 from .variants import VARIANTS
 
 
 def variants_of(text: str) -> tuple[str, ...]:
-    """Names separated by commas: fp32, and int8 if it is wanted."""
+    """Names separated by commas: fp32, and int8 and fp16 if they are wanted."""
     names = tuple(part.strip() for part in text.split(","))
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or EXACT not in names:
         raise typer.BadParameter(
-            f"{text!r}: write {EXACT}, or {','.join(VARIANTS)}; {EXACT} is always made", param_hint="--variants"
+            f"{text!r}: write {EXACT} and, if wanted, more of {','.join(VARIANTS)}", param_hint="--variants"
         )
     return names
+
+
+def providers_of(text: str) -> tuple[Provider, ...]:
+    """Names separated by commas; the processor is left out of what is returned, for it always counts."""
+    names = tuple(part.strip() for part in text.split(","))
+    if any(name not in PROVIDERS for name in names):
+        raise typer.BadParameter(f"{text!r}: write some of {','.join(PROVIDERS)}", param_hint="--providers")
+    return tuple(provider for word, provider in PROVIDERS.items() if word in names and provider is not CPU)
 
 
 def assignments(texts: list[str], option: str) -> dict[str, str]:

@@ -31,14 +31,17 @@ from .artifact import (
 )
 from .artifact.cases import make_cases
 from .artifact.certificate import Certificate, Gate, Options
-from .artifact.gates import EXACT, judge_reference
+from .artifact.gates import judge_reference
 from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
+from .artifact.manifest import EXACT
+from .artifact.providers import CUDA, Provider, check_provider
 from .capture import BATCH, capture
 from .certify import ask_reference, certificate_of, drawer_of
 from .directions import principal_directions
+from .gpu import make_for_gpus
 from .source import Source
 from .tuning import Tuned, tune
-from .variants import INT8, Exam, Made, add_int8, with_variants
+from .variants import FP16, INT8, Exam, Made, add_int8, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 
@@ -70,6 +73,7 @@ def export(
     *,
     options: Options | None = None,
     variants: Collection[str] = (EXACT,),
+    providers: Collection[Provider] = (),
     portable: bool = False,
     force: bool = False,
     progress: ProgressFn = lambda _: None,
@@ -80,7 +84,9 @@ def export(
         source: from `load_source`.
         name: the model's name, as clients will write it.
         options: tolerance, and gates that need not pass.
-        variants: of VARIANTS; fp32 is always made. int8 is left out, with a note, where it does not pay or would show.
+        variants: of VARIANTS; fp32 is always made. int8 and fp16 are left out, with a note, where they do not pay or
+            would show.
+        providers: of CUDA's, beside the processor, which the artifact is to be certified on; fp16 needs `CUDA`.
         portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
         out: directory to make; may only exist already with `force`, and if it is an artifact.
         progress: told in a few words what is being done.
@@ -88,7 +94,11 @@ def export(
     Raises:
         ExportError: `out` is taken or can't be written, or a gate of the certificate failed.
         CaptureError, CertificationError: the graph could not be made, or not run.
+        ArtifactError: a provider is not there.
     """
+    on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants else [])]))
+    for provider in on_gpu:
+        check_provider(provider)
     made: list[Path] = []  # folders that were not there, the deepest first
     try:
         _check_target(out, force=force)
@@ -99,7 +109,7 @@ def export(
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     try:
-        recipe = _Recipe(options or Options(), INT8 in variants, portable, progress)
+        recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, progress)
         certificate, notes = _write(source, name, staging, recipe)
         _put(staging, out)
     except OSError as error:
@@ -115,7 +125,8 @@ def export(
 @dataclass(frozen=True)
 class _Recipe:
     options: Options
-    int8: bool
+    variants: frozenset[str]
+    on_gpu: tuple[Provider, ...]
     portable: bool
     progress: ProgressFn
 
@@ -151,15 +162,18 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
             break
         properties = found  # a gate was let through: the manifest must not promise what it checks
     all_made = [made]
-    if recipe.int8:
+    if INT8 in recipe.variants:
         int8 = add_int8(exam, manifest, traced, graph.model, made, progress)
         if isinstance(int8, str):
             notes.append(int8)
         else:
             all_made.append(int8)
+    on_gpu = make_for_gpus(exam, manifest, traced, all_made, recipe.on_gpu, recipe.variants, progress)
+    all_made += on_gpu.made
+    notes += on_gpu.notes
     progress("drawing the preview")
     manifest = with_variants(manifest, [each.variant for each in all_made])
-    certificate = certificate_of(manifest, [each.result for each in all_made], drawer.name, options)
+    certificate = certificate_of(manifest, [*(each.result for each in all_made), *on_gpu.results], drawer.name, options)
     (staging / MANIFEST_FILE).write_text(manifest.to_json())
     (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
     artifact = load_artifact(staging)
@@ -223,12 +237,19 @@ def _manifest(source: Source, name: str, golden: bytes, properties: Properties) 
             source_sha256=source.sha256,
             weights=source.weights,
             training=source.training,
-            packages={package: importlib.metadata.version(package) for package in PACKAGES},
+            packages={package: _version(package) for package in PACKAGES},
         ),
         properties=properties,
         golden=golden_entry(golden),
         variants=[],
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return importlib.metadata.version(f"{package}-gpu")  # ONNX Runtime's for GPUs, in the place of the other
 
 
 def _check_target(out: Path, *, force: bool) -> None:

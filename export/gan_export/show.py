@@ -7,6 +7,7 @@ from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
 from .artifact.gates import rules_of
+from .artifact.providers import CPU, provider_titled
 
 
 def show_certificate(certificate: Certificate, console: Console) -> None:
@@ -15,24 +16,32 @@ def show_certificate(certificate: Certificate, console: Console) -> None:
     for result in certificate.results:
         for gate in result.gates:
             measured = f"{gate.measured:.3g}"
-            table.add_row(result.variant, gate.code, _verdict(gate), measured, f"{gate.limit:g}", gate.unit)
+            table.add_row(title_of(result), gate.code, _verdict(gate), measured, f"{gate.limit:g}", gate.unit)
         judged = {gate.code for gate in result.gates}
         if any(gate.failed for gate in result.gates):
-            for rule in rules_of(result.variant):
+            for rule in rules_of(result.variant, provider_titled(result.provider)):
                 if rule.code not in judged:
-                    table.add_row(result.variant, rule.code, "not judged", "", "", rule.unit, style="dim")
+                    table.add_row(title_of(result), rule.code, "not judged", "", "", rule.unit, style="dim")
     console.print(table)
     for result in certificate.results:
         console.print(sentence(result, certificate.reference), highlight=False, soft_wrap=True)
+
+
+def title_of(result: VariantCertificate) -> str:
+    """The variant, and what draws it where that is no processor."""
+    provider = provider_titled(result.provider)
+    return result.variant if provider is CPU else f"{result.variant}, {provider.word}"
 
 
 def sentence(result: VariantCertificate, reference: str) -> str:
     """How far a variant is from its reference."""
     errors = result.against_float32
     if errors is None:
-        return f"{result.variant}: {result.images} images drawn with {result.provider}; their errors can't be measured"
+        return (
+            f"{title_of(result)}: {result.images} images drawn with {result.provider}; their errors can't be measured"
+        )
     return (
-        f"{result.variant}: {result.compared} images differ from {reference} by {errors.max_abs:.2e} at most "
+        f"{title_of(result)}: {result.compared} images differ from {reference} by {errors.max_abs:.2e} at most "
         f"({errors.mean_abs:.2e} in the mean), {result.uint8_differing_share:.4%} of uint8 pixels by "
         f"{result.uint8_max_difference} at most"
     )

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewrite, draw
-from .artifact.runtime import PROVIDER, session_options
+from .artifact.runtime import open_cpu
 from .rewrite import FORMS, SIMPLER, phases, split_layers, upsampled_layers, upsampling
 from .work import layer_names, work_by_layer
 
@@ -95,7 +95,7 @@ def feed_of(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -
 
 def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
     """A session with the options of serving."""
-    return ort.InferenceSession(model.SerializeToString(), session_options(), providers=[PROVIDER])
+    return open_cpu(model.SerializeToString())
 
 
 def speedups(first: ort.InferenceSession, second: ort.InferenceSession, feeds: Sequence[Feed]) -> list[float]:

@@ -14,7 +14,8 @@ from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
 from .artifact.cases import Cases
 from .artifact.certificate import Options, VariantCertificate
 from .artifact.evidence import Reference
-from .artifact.gates import EXACT
+from .artifact.manifest import EXACT
+from .artifact.providers import CPU, Provider
 from .capture import seal
 from .certify import certify_variant
 from .quantize import QuantizationError, quantize
@@ -23,7 +24,9 @@ from .tuning import BATCHES, Tuned, feed_of, mean_of, open_graph, simplified, sp
 ONNX_FILE: Final = "generator.onnx"
 """The exact variant's graph."""
 INT8: Final = "int8"
-VARIANTS: Final = (EXACT, INT8)
+FP16: Final = "fp16"
+"""For GPUs."""
+VARIANTS: Final = (EXACT, INT8, FP16)
 PAYS: Final = 1.15  # times fp32's speed, in the mean over the batches: for less, nobody should get other pixels
 
 
@@ -44,7 +47,9 @@ class Exam:
     reference: Reference
     options: Options
 
-    def take(self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made] = ()) -> Made:
+    def take(
+        self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made] = (), provider: Provider = CPU
+    ) -> Made:
         """Write a variant's file beside those that were made before, and measure it.
 
         Raises:
@@ -55,10 +60,23 @@ class Exam:
         (self.staging / file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         variant = Variant(name=name, file=file, sha256=digest, images_per_second={}, rewrites=graph.rewrites)
-        whole = with_variants(manifest, [*(made.variant for made in before), variant])
-        (self.staging / MANIFEST_FILE).write_text(whole.to_json())
-        result, speeds = certify_variant(self.staging, whole, name, self.cases, self.reference, self.options)
+        listed = [*(made.variant for made in before), variant]
+        result, speeds = self._measure(with_variants(manifest, listed), name, provider)
         return Made(variant.model_copy(update={"images_per_second": speeds}), result)
+
+    def measure(
+        self, manifest: Manifest, name: str, provider: Provider, made: Sequence[Made]
+    ) -> tuple[VariantCertificate, dict[str, float]]:
+        """Measure a variant that is among those made with another provider; returns the rates by batch size too.
+
+        Raises:
+            CertificationError: it could not be run at all.
+        """
+        return self._measure(with_variants(manifest, [each.variant for each in made]), name, provider)
+
+    def _measure(self, whole: Manifest, name: str, provider: Provider) -> tuple[VariantCertificate, dict[str, float]]:
+        (self.staging / MANIFEST_FILE).write_text(whole.to_json())
+        return certify_variant(self.staging, whole, name, self.cases, self.reference, self.options, provider)
 
     def forget(self, made: Made) -> None:
         """Take a variant's file away again."""

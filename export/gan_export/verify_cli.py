@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,9 @@ from rich.console import Console
 from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
+from .artifact.providers import PROVIDERS, check_provider
 from .artifact.reading import ArtifactError
-from .artifact.verify import verify
+from .artifact.verify import add_results, verify
 from .show import show_certificate
 
 EPILOG = """
@@ -24,8 +26,19 @@ Examples:
 
   gan-verify models/digits --json | jq .passed
 
+  gan-verify models/digits --provider cuda --add
+
 Exit codes: 0 all gates passed here, 1 one failed or the artifact is damaged, 2 bad arguments.
 """
+
+
+class ProviderOption(StrEnum):
+    """The words for providers."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    CUDA_TF32 = "cuda-tf32"
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -39,12 +52,21 @@ def verify_command(
             help="Largest absolute error of pixels on [-1, 1]. Default: the one of the export.", min=1e-9, max=2.0
         ),
     ] = None,
+    provider: Annotated[
+        ProviderOption, typer.Option(help="What draws here: the processor, or a GPU with CUDA.")
+    ] = ProviderOption.CPU,
+    add: Annotated[
+        bool, typer.Option("--add", help="Put what was measured into the artifact's certificate, if it passed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
     """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
     with Console(stderr=True).status("reading the artifact") as status:
         try:
-            found, stored = verify(directory, tolerance, progress=status.update)
+            check_provider(PROVIDERS[provider.value])
+            found, stored = verify(directory, tolerance, status.update, PROVIDERS[provider.value])
+            if add and not found.failures:
+                add_results(directory, found)
         except (ArtifactError, CertificationError) as error:
             if as_json:
                 print(json.dumps({"passed": False, "code": error.code, "message": str(error), "certificate": None}))
@@ -63,7 +85,8 @@ def verify_command(
         variant, gate = failure
         raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}")
     if not as_json:
-        Console().print(f"{directory}: verified on this host", highlight=False, soft_wrap=True)
+        added = "; its certificate says so" if add else ""
+        Console().print(f"{directory}: verified on this host{added}", highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

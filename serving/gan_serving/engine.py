@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_export.artifact import Artifact, Manifest, open_session, run_session
-from gan_export.artifact.gates import EXACT
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.providers import CPU, Provider
 from gan_export.artifact.verify import check_session
 
 LARGE_SECONDS: Final = 0.002
@@ -22,7 +23,15 @@ _TIMED_RUNS: Final = 5
 class Engine:
     """A loaded generator. `run` may be called from any thread, `lanes` calls at a time."""
 
-    def __init__(self, artifact: Artifact, variant: str = EXACT, *, threads: int = 0, lanes: int = 1) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        variant: str = EXACT,
+        *,
+        threads: int = 0,
+        lanes: int = 1,
+        provider: Provider = CPU,
+    ) -> None:
         """Load, draw the golden images and compare them.
 
         Args:
@@ -30,6 +39,7 @@ class Engine:
             variant: which graph.
             threads: threads inside an operator; 0 is one for each core.
             lanes: batches that run side by side.
+            provider: what computes.
 
         Raises:
             ArtifactError: the artifact can't be served.
@@ -37,14 +47,9 @@ class Engine:
         self.lanes = lanes
         self.manifest: Manifest = artifact.manifest
         self.variant = artifact.variant(variant)
-        self._session = open_session(artifact, variant, threads=threads)
-        check_session(artifact, self._session, variant)
-
-    @property
-    def provider(self) -> str:
-        """ONNX Runtime's execution provider that the session uses first."""
-        name: str = self._session.get_providers()[0]
-        return name
+        self.provider = provider
+        self._session = open_session(artifact, variant, threads=threads, provider=provider)
+        check_session(artifact, self._session, variant, provider)
 
     @property
     def threads(self) -> int:
@@ -69,7 +74,7 @@ class Engine:
         return statistics.median(times)
 
 
-def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int) -> Engine:
+def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int, provider: Provider = CPU) -> Engine:
     """An engine that uses its share of the cores as suits the net.
 
     The images are the same to the byte either way: `batch_invariant` of the certificate holds them to that.
@@ -78,10 +83,13 @@ def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int) -> Engi
         artifact: as `load_artifact` returned it.
         variant: which graph.
         cores: how many there are to be used; threads of one batch's operators, or of batches side by side.
+        provider: what computes; a GPU does so batch after batch.
 
     Raises:
         ArtifactError: the artifact can't be served.
     """
+    if provider.is_cuda:
+        return Engine(artifact, variant, threads=1, provider=provider)
     engine = Engine(artifact, variant, threads=1, lanes=cores)
     if cores > 1 and engine.seconds_per_image() > LARGE_SECONDS:
         return Engine(artifact, variant, threads=cores)

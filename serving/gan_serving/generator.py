@@ -17,13 +17,14 @@ from typing import Any, Final
 from gan_client.types import CertificateSummary, ModelInfo
 from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, ArtifactError, Manifest
 from gan_export.artifact.certificate import Certificate
+from gan_export.artifact.providers import CPU
 from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
 from .engine import Engine, open_engine
 from .recorder import Recorder
 from .settings import Settings
-from .variants import result_of, variants_to_try
+from .variants import result_of, ways_to_try
 
 logger = logging.getLogger("bentoml.ganworks")
 
@@ -50,9 +51,12 @@ class Generator:
 
     @property
     def digest(self) -> str:
-        """sha256 of the graph that draws, in whose metadata the manifest's identity stands: with it, a seed and a
-        label, an image is determined to the byte."""
-        return self.engine.variant.sha256
+        """Of the graph that draws, in whose metadata the manifest's identity stands, and of what it is drawn with:
+        with it, a seed and a label, an image is determined to the byte."""
+        sha256, provider = self.engine.variant.sha256, self.engine.provider
+        if provider is CPU:
+            return sha256
+        return hashlib.sha256(f"{sha256} {provider.title}".encode()).hexdigest()
 
     @cached_property
     def preview_etag(self) -> str:
@@ -70,7 +74,7 @@ class Generator:
             latent_distribution=manifest.latent.distribution,
             class_names=manifest.class_names,
             family=manifest.family,
-            certificate=summary_of(self.certificate, self.engine.variant.name),
+            certificate=summary_of(self.certificate, self.engine),
             default=default,
             state="ready",
             reason=reason,
@@ -82,15 +86,15 @@ class Generator:
         """What /models/{name} says of it: the whole manifest and certificate, and what is running."""
         return self.manifest.model_dump(mode="json") | {
             "certificate": self.certificate.model_dump(mode="json"),
-            "certificate_summary": summary_of(self.certificate, self.engine.variant.name).model_dump(mode="json"),
+            "certificate_summary": summary_of(self.certificate, self.engine).model_dump(mode="json"),
             "state": "ready",
             "reason": reason,
             "loaded_at": self._loaded(),
             "artifact": self.manifest.identity(),
             "engine": {
                 "variant": self.engine.variant.name,
-                "sha256": self.digest,
-                "provider": self.engine.provider,
+                "sha256": self.engine.variant.sha256,
+                "provider": self.engine.provider.title,
                 "threads": self.engine.threads,
                 "lanes": self.engine.lanes,
             },
@@ -134,14 +138,14 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
 
 
 def _open_engine(artifact: Artifact, certificate: Certificate, settings: Settings) -> Engine:
-    """On the first variant that can be served here."""
-    *others, last = variants_to_try(artifact, certificate, settings)
-    for variant in others:
+    """The first way to draw that works here."""
+    *others, last = ways_to_try(artifact, certificate, settings)
+    for way in others:
         try:
-            return open_engine(artifact, variant, cores=settings.session_threads)
+            return open_engine(artifact, way.variant, cores=settings.session_threads, provider=way.provider)
         except ArtifactError as error:
-            logger.warning("generator %s: %s is not served here: [%s] %s", artifact.name, variant, error.code, error)
-    return open_engine(artifact, last, cores=settings.session_threads)
+            logger.warning("generator %s: %s is not served here: [%s] %s", artifact.name, way, error.code, error)
+    return open_engine(artifact, last.variant, cores=settings.session_threads, provider=last.provider)
 
 
 def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
@@ -160,9 +164,9 @@ def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
     )
 
 
-def summary_of(certificate: Certificate, variant: str) -> CertificateSummary:
-    """The certificate of a variant, in short."""
-    result = result_of(certificate, variant)
+def summary_of(certificate: Certificate, engine: Engine) -> CertificateSummary:
+    """The certificate of what draws, in short."""
+    result = result_of(certificate, engine.variant.name, engine.provider)
     return CertificateSummary(
         reference=certificate.reference,
         images=result.compared,

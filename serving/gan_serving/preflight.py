@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from gan_export.artifact import ArtifactError, load_artifact
+from gan_export.artifact.providers import PROVIDERS, check_provider
 
 from .cors import allowed_origins
 from .keys import Keys
@@ -36,6 +37,7 @@ def check_before_serving() -> Settings:
         _exit(str(error))
     context = click.get_current_context(silent=True)
     if context is not None and context.info_name == "serve":
+        _check_provider(found)
         _check_artifacts(found)
         _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))
         # The worker processes may have another working directory.
@@ -46,6 +48,16 @@ def check_before_serving() -> Settings:
         if found.workers > 1:
             _share_notices()
     return found
+
+
+def _check_provider(found: Settings) -> None:
+    """That what GAN_PROVIDER names is there; 'auto' takes what there is."""
+    if found.provider == "auto":
+        return
+    try:
+        check_provider(PROVIDERS[found.provider])
+    except ArtifactError as error:
+        _exit(f"GAN_PROVIDER: {error}")
 
 
 def _check_artifacts(found: Settings) -> None:

@@ -41,7 +41,12 @@ class Settings(BaseSettings):
         description="Generator of requests that name none; default: the newest artifact, and `mnist-cgan` where there "
         "is only the zoo.",
     )
-    variant: Literal["fp32", "int8", "auto"] = Field(
+    provider: Literal["cpu", "cuda", "cuda-tf32", "auto"] = Field(
+        default="cpu",
+        description="What draws: the processor, or a GPU; 'auto' takes the GPU for artifacts that are certified on "
+        "it, where there is one.",
+    )
+    variant: Literal["fp32", "int8", "fp16", "auto"] = Field(
         default="fp32",
         description="Which graph of an artifact draws; 'auto' takes the fastest that is certified and within "
         "`GAN_MIN_PSNR`.",

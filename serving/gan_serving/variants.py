@@ -1,48 +1,112 @@
-"""Which of an artifact's graphs is served: the one that was asked for, or the fastest whose images are near enough."""
+"""Which of an artifact's graphs is served, and by what: as was asked for, or the fastest that is near enough."""
 
 from __future__ import annotations
 
+import logging
 import math
+from typing import NamedTuple
 
 from gan_export.artifact import Artifact, ArtifactError, Variant
 from gan_export.artifact.certificate import Certificate, VariantCertificate
-from gan_export.artifact.gates import EXACT, psnr_of
+from gan_export.artifact.gates import is_near, psnr_of
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.providers import CPU, CUDA, PROVIDERS, Provider, is_usable
 
 from .settings import Settings
 
+logger = logging.getLogger("bentoml.ganworks")
 
-def variants_to_try(artifact: Artifact, certificate: Certificate, settings: Settings) -> list[str]:
-    """Names of variants, the best first; one is tried when the one before can't be served on this host.
+
+class Way(NamedTuple):
+    """A graph, and what computes it."""
+
+    variant: str
+    provider: Provider
+
+    def __str__(self) -> str:
+        return self.variant if self.provider is CPU else f"{self.variant} with {self.provider.word}"
+
+
+def ways_to_try(artifact: Artifact, certificate: Certificate, settings: Settings) -> list[Way]:
+    """Ways to draw an artifact, the best first; one is tried when the one before can't be served on this host.
 
     Args:
         artifact: that is to be served.
         certificate: of that artifact.
-        settings: of the service; `variant` and `min_psnr` decide.
+        settings: of the service; `provider`, `variant` and `min_psnr` decide.
 
     Raises:
-        ArtifactError: it has no variant of the name that was asked for.
+        ArtifactError: it has no variant of the name that was asked for, or is not certified on the GPU.
     """
+    if settings.provider != "auto":
+        provider = PROVIDERS[settings.provider]
+        return [Way(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
+    ways: list[Way] = []
+    providers = [CUDA, CPU] if is_usable(CUDA) else [CPU]
+    for provider in providers:
+        try:
+            ways += [Way(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
+        except ArtifactError as error:
+            if provider is providers[-1] and not ways:
+                raise
+            logger.warning("generator %s: %s is passed over: [%s] %s", artifact.name, provider.word, error.code, error)
+    return ways
+
+
+def variants_to_try(
+    artifact: Artifact, certificate: Certificate, settings: Settings, provider: Provider = CPU
+) -> list[str]:
+    """Names of variants for one provider, the best first; as for `ways_to_try`."""
     found = {variant.name: variant for variant in artifact.manifest.variants}
+    results = {result.variant: result for result in certificate.results if result.provider == provider.title}
     if settings.variant != "auto":
-        if settings.variant not in found:
-            raise ArtifactError(
-                "variant",
-                f"{artifact.directory}: has no variant {settings.variant!r}, which GAN_VARIANT asks for; it has "
-                f"{', '.join(found)}: export it with --variants fp32,{settings.variant}, or set GAN_VARIANT=auto",
-            )
+        _check_asked(settings.variant, artifact, list(found), provider)
+        if provider.is_cuda and settings.variant not in results:
+            raise _uncertified(artifact, settings.variant, provider)
         return [settings.variant]
-    results = {result.variant: result for result in certificate.results}
-    near = [name for name in found if name in results and _is_near(results[name], settings.min_psnr)]
+    near = [name for name in found if name in results and _is_near(results[name], provider, settings.min_psnr)]
+    if not near:
+        raise _uncertified(artifact, EXACT, provider)
+    if provider.is_cuda:
+        # An export makes another variant for GPUs only where it is faster there; the rates of fp32 are a processor's.
+        return sorted(near, key=lambda name: name == EXACT)
     return sorted(near, key=lambda name: -_speed(found[name]))
 
 
-def result_of(certificate: Certificate, variant: str) -> VariantCertificate:
-    """What was measured of a variant; of the first one if nothing was of that one."""
-    return next((result for result in certificate.results if result.variant == variant), certificate.results[0])
+def _check_asked(variant: str, artifact: Artifact, found: list[str], provider: Provider) -> None:
+    if variant not in found:
+        raise ArtifactError(
+            "variant",
+            f"{artifact.directory}: has no variant {variant!r}, which GAN_VARIANT asks for; it has "
+            f"{', '.join(found)}: export it with --variants fp32,{variant}, or set GAN_VARIANT=auto",
+        )
+    if variant not in provider.variants:
+        raise ArtifactError(
+            "variant",
+            f"{artifact.directory}: {provider.word} does not draw {variant!r}, which GAN_VARIANT asks for, but "
+            f"{' and '.join(provider.variants)}",
+        )
 
 
-def _is_near(result: VariantCertificate, min_psnr: float) -> bool:
-    if result.variant == EXACT:
+def _uncertified(artifact: Artifact, variant: str, provider: Provider) -> ArtifactError:
+    return ArtifactError(
+        "certificate",
+        f"{artifact.directory}: its {variant} is not certified on {provider.title}; on this host, run "
+        f"gan-verify {artifact.directory} --provider {provider.word} --add",
+    )
+
+
+def result_of(certificate: Certificate, variant: str, provider: Provider = CPU) -> VariantCertificate:
+    """What was measured of a variant on a provider; the first result if nothing was of these."""
+    wanted = (variant, provider.title)
+    return next(
+        (result for result in certificate.results if (result.variant, result.provider) == wanted),
+        certificate.results[0],
+    )
+
+
+def _is_near(result: VariantCertificate, provider: Provider, min_psnr: float) -> bool:
+    if not is_near(result.variant, provider):
         return True
     errors = [gate.measured for gate in result.gates if gate.code == "psnr"]
     passed = bool(errors) and not any(gate.failed for gate in result.gates)

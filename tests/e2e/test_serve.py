@@ -15,11 +15,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 from PIL import Image
 
 from gan_export.artifact import draw, load_artifact, open_session, run_session
+from gan_export.artifact.providers import CUDA
 
 pytestmark = pytest.mark.slow
 
@@ -287,7 +289,15 @@ def test_a_port_in_use_is_one_line(models: Path, tmp_path: Path, run_command: Ru
 
 @pytest.mark.parametrize(
     ("env", "words"),
-    [({"GAN_MODELS": "/nowhere"}, ["/nowhere", "gan-export"]), ({"GAN_MAX_N": "many"}, ["GAN_MAX_N", "'many'"])],
+    [
+        ({"GAN_MODELS": "/nowhere"}, ["/nowhere", "gan-export"]),
+        ({"GAN_MAX_N": "many"}, ["GAN_MAX_N", "'many'"]),
+        pytest.param(
+            {"GAN_PROVIDER": "cuda"},
+            ["GAN_PROVIDER: cuda was asked for", "has no CUDAExecutionProvider", "pip install 'ganworks[cuda]'"],
+            marks=pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA"),
+        ),
+    ],
 )
 def test_bad_settings_are_one_line(tmp_path: Path, run_command: RunFn, env: dict[str, str], words: list[str]) -> None:
     env = env | {"BENTOML_HOME": str(tmp_path)}

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from .cases import Array, Cases
+from .providers import CPU, Provider
 
 PROBE_SECONDS: Final = 600
 
@@ -36,7 +37,9 @@ class Result:
 Results: TypeAlias = dict[str, Result]
 
 
-def run_candidate(directory: Path, variant: str, cases: Cases) -> tuple[Results, dict[str, float]]:
+def run_candidate(
+    directory: Path, variant: str, cases: Cases, provider: Provider = CPU
+) -> tuple[Results, dict[str, float]]:
     """Run the cases in a fresh process (probe.py); returns their results and the speeds by batch size.
 
     Raises:
@@ -61,6 +64,7 @@ def run_candidate(directory: Path, variant: str, cases: Cases) -> tuple[Results,
             variant,
             str(given),
             str(made),
+            provider.word,
         ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)

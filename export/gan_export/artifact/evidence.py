@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from .candidate import Results
 from .cases import TAIL, Array, Cases
 from .certificate import Errors
-from .manifest import Manifest
+from .manifest import EXACT, Manifest
+from .providers import CPU, Provider
 
 ROUNDED: Final = 1e-3  # uint8 steps: pixels as close to whole ones were rounded
 
@@ -37,7 +38,8 @@ class Evidence:
     cases: Cases
     results: Results
     reference: Reference
-    variant: str = "fp32"
+    variant: str = EXACT
+    provider: Provider = CPU
 
     @cached_property
     def differences(self) -> dict[str, Array]:

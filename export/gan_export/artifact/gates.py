@@ -9,12 +9,11 @@ import numpy as np
 
 from .certificate import TOLERANCE, Gate, Options
 from .evidence import Evidence, Reference
-from .manifest import Manifest
+from .manifest import EXACT, Manifest
+from .providers import CPU, Provider
 
 RANGE_SLACK: Final = 1e-6
 TIE: Final = 1e-3  # uint8 steps: float arithmetic may put a value so close to a half on its other side
-EXACT: Final = "fp32"
-"""The variant that must give the reference's pixels; of others it is enough that the images look the same."""
 MIN_PSNR_DB: Final = 40.0
 VISIBLE: Final = 4  # uint8 steps: more is counted
 MAX_VISIBLE_SHARE: Final = 0.02  # of uint8 pixels
@@ -48,7 +47,7 @@ def judge_reference(manifest: Manifest, reference: Reference, options: Options) 
 def judge(evidence: Evidence, options: Options, rules: Sequence[Rule] | None = None) -> list[Gate]:
     """The gates in their order, up to the first that fails and was not allowed to."""
     gates: list[Gate] = []
-    for rule in rules_of(evidence.variant) if rules is None else rules:
+    for rule in rules_of(evidence.variant, evidence.provider) if rules is None else rules:
         measured = rule.measure(evidence)
         if measured is None:
             continue
@@ -176,8 +175,8 @@ def _distinct(evidence: Evidence, kind: str) -> Measured | None:
 
 def _latents_matter(evidence: Evidence) -> Measured | None:
     equal = _distinct(evidence, "latents")
-    if equal is None or equal.value or evidence.variant != EXACT:
-        return equal  # 8-bit activations may hide what a small part of the latent does
+    if equal is None or equal.value or is_near(evidence.variant, evidence.provider):
+        return equal  # few bits may hide what a small part of the latent does
     still = evidence.unmoved()
     more = f" and {len(still) - 1} more" if len(still) > 1 else ""
     return Measured(len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else "")
@@ -302,12 +301,17 @@ NEAR_RULES: Final = (
         limit=MAX_VISIBLE_SHARE,
     ),
 )
-"""What stands in the place of `tolerance` for a variant that is not exact."""
+"""What stands in the place of `tolerance` where `is_near`."""
 
 
-def rules_of(variant: str) -> tuple[Rule, ...]:
-    """The gates of a variant, in their order."""
-    if variant == EXACT:
+def is_near(variant: str, provider: Provider) -> bool:
+    """Whether it is enough that the images look like the reference's: not of float32 that is computed as float32."""
+    return variant != EXACT or not provider.exact
+
+
+def rules_of(variant: str, provider: Provider = CPU) -> tuple[Rule, ...]:
+    """The gates of a variant on a provider, in their order."""
+    if not is_near(variant, provider):
         return RULES
     place = next(i for i, rule in enumerate(RULES) if rule.code == "tolerance")
     return (*RULES[:place], *NEAR_RULES, *RULES[place + 1 :])

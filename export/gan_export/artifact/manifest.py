@@ -22,6 +22,8 @@ _UNIT: Final = 1e-3  # by which a direction's length may differ from 1
 IDENTITY_KEY: Final = "ganworks.manifest_sha256"
 """Key in an ONNX file's metadata_props under which `Manifest.identity()` stands."""
 
+EXACT: Final = "fp32"
+"""The variant that must give the reference's pixels; of others it is enough that the images look the same."""
 LATENT_INPUT: Final = "z"
 LABEL_INPUT: Final = "label"
 IMAGE_OUTPUT: Final = "image"

@@ -1,4 +1,5 @@
-"""Run an artifact in a fresh process: `python -m gan_export.artifact.probe ARTIFACT VARIANT CASES.npz RESULTS.npz`.
+"""Run an artifact in a fresh process:
+`python -m gan_export.artifact.probe ARTIFACT VARIANT CASES.npz RESULTS.npz PROVIDER`.
 
 The certificate must speak of what a server will do, so nothing of the exporting process is shared: the file is read
 from the disk, with the session options of serving, without torch.
@@ -12,32 +13,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from .providers import CPU, PROVIDERS, Provider
 from .reading import ArtifactError, load_artifact
-from .runtime import open_session, run_session
+from .runtime import Session, open_session, run_session
 
 SPEED_BATCHES = (1, 64)
 SPEED_SECONDS = 0.25
 
 
-def probe(directory: Path, variant: str, cases: Path, results: Path) -> None:
+def probe(directory: Path, variant: str, cases: Path, results: Path, provider: Provider = CPU) -> None:
     """Run every case of an npz (`NAME.z`, `NAME.label`, `NAME.threads`); store `NAME.image`, `NAME.pixels` and speeds.
 
     A case that the session refuses is stored as `NAME.error`, so that the certificate can say why.
     """
     artifact = load_artifact(directory)
-    session = open_session(artifact, variant)
+    session = open_session(artifact, variant, provider=provider)
     sessions = {0: session}
     outputs: dict[str, NDArray[Any]] = {}
     with np.load(cases, allow_pickle=False) as given:
         names = sorted({key.rpartition(".")[0] for key in given.files})
         for name in names:
             z, label = given[f"{name}.z"], given.get(f"{name}.label")
-            threads = int(given.get(f"{name}.threads", 0))
+            threads = 0 if provider.is_cuda else int(given.get(f"{name}.threads", 0))  # of a processor
             if threads not in sessions:
-                sessions[threads] = open_session(artifact, variant, threads=threads)
+                sessions[threads] = open_session(artifact, variant, threads=threads, provider=provider)
             try:
                 drawn = run_session(sessions[threads], z, label, pixels=True)
                 outputs[f"{name}.image"], outputs[f"{name}.pixels"] = drawn
@@ -50,7 +51,7 @@ def probe(directory: Path, variant: str, cases: Path, results: Path) -> None:
     np.savez(results, **outputs)  # type: ignore[arg-type]
 
 
-def _images_per_second(session: ort.InferenceSession, z: NDArray[np.float32], label: NDArray[np.int64] | None) -> float:
+def _images_per_second(session: Session, z: NDArray[np.float32], label: NDArray[np.int64] | None) -> float:
     """Median rate over a quarter of a second; 0 for a batch the session refuses."""
     seconds: list[float] = []
     try:
@@ -66,7 +67,7 @@ def _images_per_second(session: ort.InferenceSession, z: NDArray[np.float32], la
 
 if __name__ == "__main__":
     try:
-        probe(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+        probe(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), PROVIDERS[sys.argv[5]])
     except ArtifactError as problem:
         print(f"{problem.code}\t{problem}", file=sys.stderr)  # what candidate.py reads
         sys.exit(1)

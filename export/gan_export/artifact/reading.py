@@ -23,7 +23,8 @@ MAX_FILE_BYTES: Final = 2**31  # of an ONNX file without external data
 class ArtifactError(ValueError):
     """A directory that is no artifact, or a damaged one; the message is one line.
 
-    `code` is stable: manifest, digest, identity, signature, unloadable, golden, certificate, name_taken, or a gate's.
+    `code` is stable: manifest, digest, identity, signature, unloadable, golden, certificate, provider, variant,
+    name_taken, or a gate's.
     """
 
     def __init__(self, code: str, message: str) -> None:

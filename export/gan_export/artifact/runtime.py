@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .fixed_batch import FixedBatchSession, on_gpu_thread
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .providers import CPU, Provider, check_provider, load_libraries
 from .reading import Artifact, ArtifactError, read_graph
 
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-PROVIDER = "CPUExecutionProvider"
 SPIN_MICROSECONDS = "50"
+CUDA_BATCH = 16
+"""Images in every run on a GPU."""
+
+
+class Session(Protocol):
+    """What draws: an `onnxruntime.InferenceSession`, or what runs like one."""
+
+    def run(self, output_names: Sequence[str], input_feed: dict[str, Any], /) -> Sequence[Any]: ...
+
+    def get_providers(self) -> Sequence[str]: ...
+
+    def get_session_options(self) -> ort.SessionOptions: ...
 
 
 def session_options(threads: int = 0) -> ort.SessionOptions:
@@ -38,23 +52,32 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     return options
 
 
-def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0) -> ort.InferenceSession:
+def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0, provider: Provider = CPU) -> Session:
     """A session on the variant's file, with the options that serving uses.
 
     Args:
         artifact: as `load_artifact` returned it.
         variant: which graph.
-        threads: threads inside an operator; 0 is one for each core.
+        threads: threads inside an operator, on a processor; 0 is one for each core.
+        provider: what computes it.
 
     Raises:
-        ArtifactError: the graph can't be loaded, was made for another manifest, or has another signature.
+        ArtifactError: the graph can't be loaded, was made for another manifest, or has another signature; or the
+            provider is not there, or does not draw that variant.
     """
-    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
-
     chosen = artifact.variant(variant)
+    if variant not in provider.variants:
+        raise ArtifactError(
+            "provider",
+            f"{artifact.directory}: {provider.word} does not draw the variant {variant!r}, but "
+            f"{' or '.join(provider.variants)}",
+        )
+    check_provider(provider)
     path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
     try:
-        session = ort.InferenceSession(content, session_options(threads), providers=[PROVIDER])
+        session = open_cuda(content, provider) if provider.is_cuda else open_cpu(content, threads)
+    except ArtifactError:
+        raise
     except Exception as error:
         raise ArtifactError(
             "unloadable", f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}"
@@ -73,11 +96,46 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0)
         if [tensor.name for tensor in declared] != [tensor.name for tensor in found]:
             names = ", ".join(tensor.name for tensor in found)
             raise ArtifactError("signature", f"{path}: its {kind}s are {names}, not those of the manifest")
+    return FixedBatchSession(session, artifact.manifest, CUDA_BATCH) if provider.is_cuda else session
+
+
+def open_cpu(content: bytes, threads: int = 0) -> ort.InferenceSession:
+    """A session on the processor, with the options that serving uses; `threads` as for `open_session`."""
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
+    return ort.InferenceSession(content, session_options(threads), providers=[CPU.engine])
+
+
+def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.InferenceSession:
+    """A session on the GPU, for the thread that uses it.
+
+    Args:
+        content: the ONNX file.
+        provider: of CUDA's.
+        graph: start all kernels at once, from the third run on; runs must then be bound, and all of one shape.
+
+    Raises:
+        ArtifactError: ONNX Runtime can't start the provider, as where a library of CUDA's is missing.
+    """
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
+    load_libraries()
+    options = provider.options | {"enable_cuda_graph": str(int(graph))}
+    session = on_gpu_thread(
+        # The fallback is Python's: without the provider there is to be no session, and not one on the processor.
+        lambda: ort.InferenceSession(content, session_options(1), [(provider.engine, options)], enable_fallback=0)
+    )
+    if session.get_providers()[0] != provider.engine:
+        raise ArtifactError(
+            "provider",
+            f"{provider.word} was asked for, and ONNX Runtime can't start its {provider.engine}: a library of CUDA or "
+            "cuDNN is missing, or is of another version than it was built for; the log above names it",
+        )
     return session
 
 
 def run_session(
-    session: ort.InferenceSession,
+    session: Session,
     latents: NDArray[np.float32],
     labels: NDArray[np.int64] | None,
     *,

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .candidate import Result, Results, run_candidate
 from .cases import BATCHES, SEEDS, Cases, make_cases, short_cases
 from .certificate import Certificate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
-from .gates import EXACT, judge
+from .gates import judge
+from .manifest import CERTIFICATE_FILE, EXACT
+from .providers import CPU, Provider
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
-from .runtime import PROVIDER, run_session
-
-if TYPE_CHECKING:
-    import onnxruntime as ort
+from .runtime import Session, run_session
 
 
 def verify(
-    directory: Path, tolerance: float | None = None, progress: Callable[[str], None] = lambda _: None
+    directory: Path,
+    tolerance: float | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    provider: Provider = CPU,
 ) -> tuple[Certificate, Certificate]:
     """Measure an artifact on this host, against the golden images that are stored in it.
 
     Args:
         directory: the artifact.
         tolerance: largest absolute error of pixels; None: the one it was exported with.
+        provider: what draws; of the artifact's variants, those that it draws are measured.
         progress: told in a few words what is being done.
 
     Returns:
@@ -42,10 +45,12 @@ def verify(
     options = stored.options if tolerance is None else stored.options.model_copy(update={"tolerance": tolerance})
     results = []
     for variant in artifact.manifest.variants:
+        if variant.name not in provider.variants:
+            continue
         progress(f"drawing {sum(len(case.z) for case in cases.values())} images with {variant.name}")
-        made, _ = run_candidate(directory, variant.name, cases)
-        evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}), variant.name)
-        results.append(summarise(variant.name, evidence, options))
+        made, _ = run_candidate(directory, variant.name, cases, provider)
+        evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}), variant.name, provider)
+        results.append(summarise(evidence, options))
     found = Certificate(
         manifest_identity=artifact.manifest.identity(),
         reference=f"{len(pixels)} golden images, stored at export ({stored.reference})",
@@ -55,7 +60,35 @@ def verify(
     return found, stored
 
 
-def check_session(artifact: Artifact, session: ort.InferenceSession, variant: str = EXACT) -> None:
+def add_results(directory: Path, found: Certificate) -> Certificate:
+    """Put what `verify` found into the artifact's certificate, in place of earlier results of the same provider.
+
+    Args:
+        directory: the artifact.
+        found: of which no gate failed.
+
+    Returns:
+        The certificate that the artifact carries now.
+
+    Raises:
+        ArtifactError: the artifact's own certificate can't be read, or the new one not be written.
+    """
+    stored = read_certificate(load_artifact(directory))
+    measured = {(result.variant, result.provider) for result in found.results}
+    kept = [result for result in stored.results if (result.variant, result.provider) not in measured]
+    certificate = stored.model_copy(update={"results": [*kept, *found.results]}).sealed()
+    path = directory / CERTIFICATE_FILE
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".certificate.", delete=False) as file:
+            file.write(certificate.to_json())
+        Path(file.name).chmod(path.stat().st_mode & 0o777)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise ArtifactError("certificate", f"{path}: can't be written: {error.strerror}") from error
+    return certificate
+
+
+def check_session(artifact: Artifact, session: Session, variant: str = EXACT, provider: Provider = CPU) -> None:
     """The short form, on a session of a variant that is open already: golden images, twice, and one of them alone.
 
     Raises:
@@ -64,14 +97,15 @@ def check_session(artifact: Artifact, session: ort.InferenceSession, variant: st
     stored = read_certificate(artifact)
     golden, pixels = read_golden(artifact)
     cases = short_cases(golden)
-    evidence = Evidence(artifact.manifest, cases, _run_all(session, cases), Reference({"golden": pixels}), variant)
+    made, reference = _run_all(session, cases), Reference({"golden": pixels})
+    evidence = Evidence(artifact.manifest, cases, made, reference, variant, provider)
     for gate in judge(evidence, stored.options):
         if gate.failed:
             raise ArtifactError(gate.code, f"{artifact.directory}: {gate.complaint()}")
 
 
-def summarise(variant: str, evidence: Evidence, options: Options) -> VariantCertificate:
-    """Judge one variant's evidence, and state the errors where it got far enough to have any."""
+def summarise(evidence: Evidence, options: Options) -> VariantCertificate:
+    """Judge the evidence of one variant on one provider, and state the errors where it got far enough to have any."""
     gates = judge(evidence, options)
     cases, reference = evidence.cases, evidence.reference
     against32 = against64 = own = share = steps = None
@@ -83,8 +117,8 @@ def summarise(variant: str, evidence: Evidence, options: Options) -> VariantCert
             against64, own = errors_between(candidate, float64), errors_between(float32, float64)
         share, steps = evidence.uint8_difference()
     return VariantCertificate(
-        variant=variant,
-        provider=PROVIDER,
+        variant=evidence.variant,
+        provider=evidence.provider.title,
         images=sum(len(case.z) for case in cases.values()),
         compared=sum(len(cases[name].z) for name in reference.float32),
         batches=list(BATCHES),
@@ -98,7 +132,7 @@ def summarise(variant: str, evidence: Evidence, options: Options) -> VariantCert
     )
 
 
-def _run_all(session: ort.InferenceSession, cases: Cases) -> Results:
+def _run_all(session: Session, cases: Cases) -> Results:
     results: Results = {}
     for name, case in cases.items():
         try:

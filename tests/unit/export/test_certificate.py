@@ -18,6 +18,7 @@ from gan_export.artifact.cases import BATCHES, Cases, make_cases
 from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
 from gan_export.artifact.evidence import Evidence, Reference, errors_between
 from gan_export.artifact.gates import CODES, judge
+from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerDrawer
 from gan_export.package import Exported, ExportError, export
@@ -180,9 +181,9 @@ def test_an_image_that_depends_on_the_number_of_threads_is_found(faces: Exported
     """One pixel of what one thread drew differs in its last bit."""
     opened: list[int] = []
 
-    def open_some(artifact: Artifact, variant: str, *, threads: int = 0):
+    def open_some(artifact: Artifact, variant: str, *, threads: int = 0, provider: Provider):
         opened.append(threads)
-        return open_session(artifact, variant, threads=threads)
+        return open_session(artifact, variant, threads=threads, provider=provider)
 
     manifest, directory = faces.artifact.manifest, faces.artifact.directory
     cases = cases_of(manifest)

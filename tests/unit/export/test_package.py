@@ -123,7 +123,10 @@ def test_an_export_that_stops_half_way_leaves_everything_as_it_was(
 
 
 def test_the_artifact_package_and_its_runtime_need_no_torch(run_python: Callable[[str], str]):
-    code = "import gan_export.artifact, gan_export.artifact.probe, gan_export.artifact.sheet, sys; print(*sys.modules)"
+    code = (
+        "import gan_export.artifact, gan_export.artifact.probe, gan_export.artifact.sheet, sys; "
+        "gan_export.artifact.runtime.session_options(); print(*sys.modules)"
+    )
     modules = set(run_python(code).split())
     assert "onnxruntime" in modules
     assert not {name.partition(".")[0] for name in modules} & {"torch", "onnx", "onnxscript", "bentoml", "gan_training"}

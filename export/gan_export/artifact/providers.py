@@ -1,0 +1,117 @@
+"""What computes a graph: the processor, or a GPU with CUDA; which variants are for which, and whether it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from .manifest import EXACT
+from .reading import ArtifactError
+
+CPU_ENGINE: Final = "CPUExecutionProvider"
+CUDA_ENGINE: Final = "CUDAExecutionProvider"
+INSTALL: Final = "pip install 'ganworks[cuda]', and then pip install --force-reinstall --no-deps onnxruntime-gpu"
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An execution provider of ONNX Runtime, set up in one way."""
+
+    word: str  # in GAN_PROVIDER and --providers
+    engine: str  # ONNX Runtime's name
+    title: str  # in certificates
+    variants: tuple[str, ...]  # that it draws
+    exact: bool = True  # whether float32 is float32: if not, it is enough that the images look the same
+    options: dict[str, str] = field(default_factory=dict, hash=False)
+    """ONNX Runtime's provider options."""
+
+    @property
+    def is_cuda(self) -> bool:
+        return self.engine == CUDA_ENGINE
+
+
+def _cuda(word: str, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
+    options = {
+        "device_id": "0",
+        # The library's own choice of algorithm, which is the same at every start: one by measurement would not be.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "cudnn_conv_use_max_workspace": "1",
+        # TF32 rounds the factors of float32 products to 10 bits, and NVIDIA's libraries do so unless told not to.
+        "use_tf32": "1" if tf32 else "0",
+        # The arena grows by what is asked for: doubling would keep other programs from the GPU's memory.
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+    return Provider(word, CUDA_ENGINE, title, variants, exact=not tf32, options=options)
+
+
+CPU: Final = Provider("cpu", CPU_ENGINE, CPU_ENGINE, (EXACT, "int8"))
+CUDA: Final = _cuda("cuda", CUDA_ENGINE, (EXACT, "fp16"), tf32=False)
+CUDA_TF32: Final = _cuda("cuda-tf32", f"{CUDA_ENGINE} with TF32", (EXACT,), tf32=True)
+PROVIDERS: Final = {provider.word: provider for provider in (CPU, CUDA, CUDA_TF32)}
+"""All there are, by the word for them."""
+
+
+def first_provider(variant: str) -> Provider:
+    """What a variant is made for, and its rates are measured with."""
+    return next((provider for provider in PROVIDERS.values() if variant in provider.variants), CPU)
+
+
+def provider_titled(title: str) -> Provider:
+    """The provider of a certificate's result; one that this version does not know draws like the processor."""
+    return next((provider for provider in PROVIDERS.values() if provider.title == title), CPU)
+
+
+def check_provider(provider: Provider) -> None:
+    """Whether it can be used here.
+
+    Raises:
+        ArtifactError: its package is not installed, or there is no GPU; the message says what to do.
+    """
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
+    if not provider.is_cuda:
+        return
+    asked = f"{provider.word} was asked for, and "
+    if provider.engine not in ort.get_available_providers():
+        raise ArtifactError(
+            "provider",
+            f"{asked}the installed ONNX Runtime {ort.__version__} has no {provider.engine}: {INSTALL}",
+        )
+    gpus = count_gpus()
+    if gpus < 1:
+        found = "the driver shows none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
+        raise ArtifactError("provider", f"{asked}there is no GPU here: {found}; use cpu")
+
+
+def is_usable(provider: Provider) -> bool:
+    """Whether `check_provider` has nothing to say."""
+    try:
+        check_provider(provider)
+    except ArtifactError:
+        return False
+    return True
+
+
+def count_gpus() -> int:
+    """As NVIDIA's driver counts them; -1 where there is no driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return -1
+    count = ctypes.c_int(0)
+    # Both return 0 for success; cuInit fails where the driver is there and its kernel module or the GPU is not.
+    return 0 if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) else count.value
+
+
+@lru_cache
+def load_libraries() -> None:
+    """Load CUDA and cuDNN from NVIDIA's Python packages, where they are not on the loader's path. What is missing is
+    told when a session is opened."""
+    import onnxruntime as ort
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find there
+        ort.preload_dlls()

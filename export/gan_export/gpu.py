@@ -1,0 +1,144 @@
+"""What is made for GPUs: certificates of the exact graph there, and its variant in float16, where that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import onnx
+
+from .artifact import Manifest
+from .artifact.certificate import Gate, VariantCertificate
+from .artifact.manifest import EXACT
+from .artifact.providers import CUDA, Provider
+from .half import HalfError, half
+from .tuning import Tuned, mean_of, simplified
+from .variants import FP16, PAYS, Exam, Made
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The exact variant on a GPU."""
+
+    result: VariantCertificate
+    images_per_second: dict[str, float]  # by batch size
+
+
+@dataclass
+class OnGpus:
+    """All that GPUs add to an artifact."""
+
+    made: list[Made] = field(default_factory=list)
+    results: list[VariantCertificate] = field(default_factory=list)  # of the exact variant
+    notes: list[str] = field(default_factory=list)  # on what is left out
+
+
+def make_for_gpus(
+    exam: Exam,
+    manifest: Manifest,
+    traced: onnx.ModelProto,
+    before: Sequence[Made],
+    providers: Sequence[Provider],
+    variants: Collection[str],
+    progress: Callable[[str], None],
+) -> OnGpus:
+    """The exact variant's certificate on each provider, and the variant in float16 if it is among `variants`.
+
+    Args:
+        exam: as for the exact variant.
+        manifest: of the artifact.
+        traced: the graph as it was captured.
+        before: the variants that were made already, the exact one first.
+        providers: of CUDA's, which are there.
+        variants: what was asked for.
+        progress: told in a few words what is being done.
+
+    Raises:
+        CertificationError: a graph could not be run at all.
+    """
+    found = OnGpus()
+    for provider in providers:
+        progress(f"comparing the file with the original generator, with {provider.word}")
+        exact = measure_exact(exam, manifest, provider, before[0])
+        if isinstance(exact, str):
+            found.notes.append(exact)
+            continue
+        found.results.append(exact.result)
+        if provider is CUDA and FP16 in variants:
+            fp16 = add_fp16(exam, manifest, traced, before, exact, progress)
+            if isinstance(fp16, str):
+                found.notes.append(fp16)
+            else:
+                found.made.append(fp16)
+    return found
+
+
+def measure_exact(exam: Exam, manifest: Manifest, provider: Provider, exact: Made) -> Measured | str:
+    """The exact variant's certificate on a GPU, or one sentence that says why there is none.
+
+    Args:
+        exam: as for the exact variant.
+        manifest: of the artifact.
+        provider: of CUDA's.
+        exact: that variant, in its file.
+
+    Raises:
+        CertificationError: it could not be run at all.
+    """
+    result, rates = exam.measure(manifest, EXACT, provider, [exact])
+    failed = first_failed(result.gates, exact)
+    if failed is not None:
+        return f"{provider.word} is left out: on it, {EXACT} {failed.complaint()}."
+    return Measured(result, rates)
+
+
+def add_fp16(
+    exam: Exam,
+    manifest: Manifest,
+    traced: onnx.ModelProto,
+    before: Sequence[Made],
+    exact: Measured,
+    progress: Callable[[str], None],
+) -> Made | str:
+    """The variant in float16, certified on CUDA, or one sentence that says why there is none.
+
+    Args:
+        exam: as for the exact variant.
+        manifest: of the artifact.
+        traced: the graph as it was captured.
+        before: the variants that were made already, the exact one first.
+        exact: that one on CUDA, with which the speed is compared.
+        progress: told in a few words what is being done.
+
+    Raises:
+        CertificationError: it could not be run at all.
+    """
+    plain = simplified(traced)
+    try:
+        graph = Tuned(half(plain.model), plain.rewrites)
+    except HalfError as error:
+        return f"{FP16} is left out: {error}."
+    progress(f"comparing {FP16} with the original generator")
+    made = exam.take(manifest, FP16, graph, before, CUDA)
+    failed = first_failed(made.result.gates, before[0])
+    if failed is not None:
+        exam.forget(made)
+        return f"{FP16} is left out: it {failed.complaint()}."
+    ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
+    if not ratios or mean_of(ratios) < PAYS:
+        exam.forget(made)
+        words = ", ".join(f"{ratio:.2f}x" for ratio in ratios)
+        return f"{FP16} is left out: it is no faster than {EXACT} on this GPU ({words})."
+    return made
+
+
+def rate_ratios(rates: dict[str, float], others: dict[str, float]) -> list[float]:
+    """How many times as fast, at each batch size that both have."""
+    return [rate / others[batch] for batch, rate in rates.items() if rate > 0 and others.get(batch, 0) > 0]
+
+
+def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:
+    """The first gate that failed, or that was let through and passed for the exact variant on the processor: the
+    manifest's promises are that one's."""
+    allowed = {gate.code for gate in exact.result.gates if gate.allowed}
+    return next((gate for gate in gates if gate.failed or (gate.allowed and gate.code not in allowed)), None)

@@ -1,0 +1,105 @@
+"""What computes: how each provider is set up, what it may draw, and what is said where it is not there."""
+
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+import typer
+
+from gan_export.artifact import ArtifactError, open_session
+from gan_export.artifact.gates import is_near, rules_of
+from gan_export.artifact.providers import (
+    CPU,
+    CUDA,
+    CUDA_TF32,
+    PROVIDERS,
+    Provider,
+    check_provider,
+    count_gpus,
+    is_usable,
+    provider_titled,
+)
+from gan_export.option_values import providers_of
+from gan_export.package import Exported, export
+from gan_export.verify_cli import main as verify_main
+from gan_training.specs import GeneratorSpec
+
+NO_PACKAGE = pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA")
+NO_GPU = pytest.mark.skipif(count_gpus() > 0, reason="there is a GPU")
+
+
+def test_float32_is_float32_unless_tf32_is_asked_for():
+    assert CUDA.options["use_tf32"] == "0"
+    assert CUDA_TF32.options == CUDA.options | {"use_tf32": "1"}
+    assert "tolerance" in {rule.code for rule in rules_of("fp32", CUDA)}
+    assert {"psnr", "visible"} <= {rule.code for rule in rules_of("fp32", CUDA_TF32)}
+    assert not is_near("fp32", CUDA)
+    assert is_near("fp16", CUDA)
+
+
+def test_algorithms_are_not_chosen_by_measurement_which_would_differ_at_every_start():
+    assert {PROVIDERS[word].options["cudnn_conv_algo_search"] for word in ("cuda", "cuda-tf32")} == {"HEURISTIC"}
+
+
+def test_titles_tell_providers_apart():
+    assert [provider_titled(each.title) for each in PROVIDERS.values()] == list(PROVIDERS.values())
+    assert provider_titled("AnotherExecutionProvider") is CPU
+
+
+@NO_PACKAGE
+@pytest.mark.parametrize("provider", [CUDA, CUDA_TF32])
+def test_without_the_package_it_is_one_line_with_the_way_to_get_it(provider: Provider, faces: Exported):
+    assert not is_usable(provider)
+    with pytest.raises(ArtifactError) as caught:
+        open_session(faces.artifact, provider=provider)
+    assert caught.value.code == "provider"
+    assert str(caught.value).startswith(f"{provider.word} was asked for, and the installed ONNX Runtime")
+    assert "pip install 'ganworks[cuda]'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@NO_PACKAGE
+def test_an_export_for_a_gpu_that_is_not_there_makes_nothing(make_source, tmp_path: Path):
+    source = make_source(GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4))
+    for wanted in ({"providers": (CUDA_TF32,)}, {"variants": ("fp32", "fp16")}):
+        with pytest.raises(ArtifactError, match="was asked for, and the installed ONNX Runtime") as caught:
+            export(source, "m", tmp_path / "deep" / "m", **wanted)
+        assert caught.value.code == "provider"
+    assert list(tmp_path.iterdir()) == []
+
+
+@NO_PACKAGE
+def test_gan_verify_says_so_in_one_line(faces: Exported, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        verify_main([str(faces.artifact.directory), "--provider", "cuda"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.strip().startswith("gan-verify: cuda was asked for, and the installed ONNX Runtime")
+
+
+@NO_GPU
+def test_with_the_package_and_without_a_gpu_it_is_another_line(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA.engine, CPU.engine])
+    with pytest.raises(ArtifactError, match=r"^cuda was asked for, and there is no GPU here: .*; use cpu$") as caught:
+        check_provider(CUDA)
+    assert caught.value.code == "provider"
+
+
+def test_a_variant_is_for_some_providers_only(faces: Exported):
+    with pytest.raises(ArtifactError, match="has no variant 'int8'"):
+        open_session(faces.artifact, "int8", provider=CPU)
+    exact = faces.artifact.manifest.variants[0]
+    half = exact.model_copy(update={"name": "fp16"})
+    faces.artifact.manifest.variants.append(half)
+    try:
+        with pytest.raises(ArtifactError, match="cpu does not draw the variant 'fp16', but fp32 or int8") as caught:
+            open_session(faces.artifact, "fp16")
+    finally:
+        faces.artifact.manifest.variants.remove(half)
+    assert caught.value.code == "provider"
+
+
+def test_providers_are_written_as_their_words():
+    assert providers_of("cpu") == ()
+    assert providers_of("cuda-tf32, cpu,cuda") == (CUDA, CUDA_TF32)
+    with pytest.raises(typer.BadParameter, match="'cuda,tpu': write some of cpu,cuda,cuda-tf32"):
+        providers_of("cuda,tpu")
