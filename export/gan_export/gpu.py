@@ -62,10 +62,11 @@ def make_for_gpus(
         exact = measure_exact(exam, manifest, provider, before[0])
         if isinstance(exact, str):
             found.notes.append(exact)
-            continue
-        found.results.append(exact.result)
+        else:
+            found.results.append(exact.result)
         if provider is CUDA and FP16 in variants:
-            fp16 = add_fp16(exam, manifest, traced, before, exact, progress)
+            compared = None if isinstance(exact, str) else exact
+            fp16 = add_fp16(exam, manifest, traced, before, compared, progress)
             if isinstance(fp16, str):
                 found.notes.append(fp16)
             else:
@@ -97,7 +98,7 @@ def add_fp16(
     manifest: Manifest,
     traced: onnx.ModelProto,
     before: Sequence[Made],
-    exact: Measured,
+    exact: Measured | None,
     progress: Callable[[str], None],
 ) -> Made | str:
     """The variant in float16, certified on CUDA, or one sentence that says why there is none.
@@ -107,7 +108,7 @@ def add_fp16(
         manifest: of the artifact.
         traced: the graph as it was captured.
         before: the variants that were made already, the exact one first.
-        exact: that one on CUDA, with which the speed is compared.
+        exact: that one on CUDA, with which the speed is compared; None if it is not certified there.
         progress: told in a few words what is being done.
 
     Raises:
@@ -124,6 +125,8 @@ def add_fp16(
     if failed is not None:
         exam.forget(made)
         return f"{FP16} is left out: it {failed.complaint()}."
+    if exact is None:
+        return made
     ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
     if not ratios or mean_of(ratios) < PAYS:
         exam.forget(made)

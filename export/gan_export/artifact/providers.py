@@ -37,8 +37,9 @@ class Provider:
 def _cuda(word: str, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
     options = {
         "device_id": "0",
-        # The library's own choice of algorithm, which is the same at every start: one by measurement would not be.
-        "cudnn_conv_algo_search": "HEURISTIC",
+        # One algorithm, which adds in the same order at every run. What cuDNN chooses itself does not, for transposed
+        # convolutions: of one latent, two runs gave two images (docs/graphs.md).
+        "cudnn_conv_algo_search": "DEFAULT",
         "cudnn_conv_use_max_workspace": "1",
         # TF32 rounds the factors of float32 products to 10 bits, and NVIDIA's libraries do so unless told not to.
         "use_tf32": "1" if tf32 else "0",

@@ -38,7 +38,7 @@ def test_float32_is_float32_unless_tf32_is_asked_for():
 
 
 def test_algorithms_are_not_chosen_by_measurement_which_would_differ_at_every_start():
-    assert {PROVIDERS[word].options["cudnn_conv_algo_search"] for word in ("cuda", "cuda-tf32")} == {"HEURISTIC"}
+    assert {PROVIDERS[word].options["cudnn_conv_algo_search"] for word in ("cuda", "cuda-tf32")} == {"DEFAULT"}
 
 
 def test_titles_tell_providers_apart():
