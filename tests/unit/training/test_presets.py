@@ -23,7 +23,7 @@ def test_a_preset_in_the_box_is_a_run_and_holds_only_what_differs(name):
 
 def test_there_are_presets_and_their_files_are_in_the_package():
     folder = resources.files("gan_training") / "presets"
-    assert {"acgan-28", "cgan-28", "dcgan-28", "wgan-28"} <= set(preset_names())
+    assert {"acgan-28", "cgan-28", "dcgan-28", "wgan-28", "wgan-28-labels"} <= set(preset_names())
     assert {f"{name}.toml" for name in preset_names()} == {entry.name for entry in folder.iterdir()}
 
 
