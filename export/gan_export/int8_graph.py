@@ -7,33 +7,37 @@ is done with bytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import numpy as np
 import onnx
 
 from .calibration import Ranges, Span
+from .int8_weights import Rounded
 from .rewrite.editing import Editor, Writer, attributes_of
 
 INT32: Final = (-(2**31), 2**31 - 1)
 MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
 
 
-def write_int8(model: onnx.ModelProto, layers: Collection[str], spans: Ranges) -> onnx.ModelProto:
+def write_int8(
+    model: onnx.ModelProto, layers: Collection[str], spans: Ranges, weights: Mapping[str, Rounded]
+) -> onnx.ModelProto:
     """The graph with some layers in int8.
 
     Args:
         model: opset 17.
         layers: what the Conv and Gemm nodes make.
         spans: the range of every tensor that `tensors_of` names for them.
+        weights: theirs, by layer.
     """
     editor = Editor(model)
     roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
     tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], _result(editor, layer)))
     ranges = {name: spans[source_of(editor, name)] for name in tensors}
     for layer in layers:
-        _quantize_weights(editor, layer, ranges[roots[layer]])
+        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]])
     for name in tensors:
         _Bytes(editor, layers, name, ranges[name]).write()
     return editor.done()
@@ -117,23 +121,18 @@ def _result(editor: Editor, layer: str) -> str:
     return user.output[0] if user is not None and user.op_type == "Relu" else layer
 
 
-def _quantize_weights(editor: Editor, layer: str, span: Span) -> None:
+def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) -> None:
     node = made_by(editor, layer)
-    weight = editor.constant(node.input[1])
-    assert weight is not None
-    attributes = attributes_of(node)
-    axis = 0 if node.op_type == "Conv" or attributes.get("transB", 0) else 1
-    scales = np.abs(weight).max(axis=tuple(i for i in range(weight.ndim) if i != axis)) / np.float32(127)
-    scales = np.maximum(scales, np.float32(1e-12))
-    whole = np.rint(weight / scales.reshape([-1 if i == axis else 1 for i in range(weight.ndim)]))
     write = Writer(editor, f"{layer}.int8")
-    zeros = np.zeros(len(scales), np.int8)
-    inputs = [node.input[0], write("DequantizeLinear", whole.astype(np.int8), scales, zeros, axis=axis)]
-    if len(node.input) > 2:
-        bias = editor.constant(node.input[2])
-        assert bias is not None
-        steps = scales * span.scale
-        counts = np.clip(np.rint(np.broadcast_to(bias, steps.shape) / steps.astype(np.float64)), *INT32)
-        inputs.append(write("DequantizeLinear", counts.astype(np.int32), steps, zeros.astype(np.int32), axis=0))
-    write(node.op_type, *inputs, output=layer, **attributes)
+    zeros = np.zeros(len(weights.scales), np.int8)
+    steps = weights.scales * span.scale
+    bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
+    shifted = weights.shift if bias is None else weights.shift + bias
+    counts = np.clip(np.rint(shifted / steps.astype(np.float64)), *INT32).astype(np.int32)
+    inputs = (
+        node.input[0],
+        write("DequantizeLinear", weights.whole, weights.scales, zeros, axis=weights.axis),
+        write("DequantizeLinear", counts, steps, zeros.astype(np.int32), axis=0),
+    )
+    write(node.op_type, *inputs, output=layer, **attributes_of(node))
     editor.replace([node], write.nodes)

@@ -9,7 +9,7 @@ float32 is found by measurement, on images that are not those of the certificate
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -21,6 +21,7 @@ from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, La
 from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
 from .calibration import Ranges, calibrate
 from .int8_graph import source_of, tensors_of, write_int8
+from .int8_weights import Rounded, round_weights
 from .rewrite import phases, upsampling
 from .rewrite.editing import Editor, attributes_of
 from .tuning import Feed, feed_of, open_graph
@@ -70,7 +71,9 @@ def quantize(
     progress("measuring the ranges of activations")
     given, looked = (feed_of(latent, classes, IMAGES, FIRST_SEED + i * IMAGES) for i in range(2))
     ranges = calibrate(plain, tensors_of(plain, layers), given)
-    judge = _Judge(plain, looked, progress)
+    progress("rounding weights")
+    weights = round_weights(plain, layers, given)
+    judge = _Judge(plain, weights, looked, progress)
     looks = {name: judge(layers, spans) for name, spans in ranges.items()}
     method = min(looks, key=lambda name: looks[name].distance)
     found = looks[method]
@@ -128,13 +131,15 @@ class _Look:
 class _Judge:
     """Draws the same images with float32 and with a candidate."""
 
-    def __init__(self, model: onnx.ModelProto, feed: Feed, progress: Callable[[str], None]) -> None:
-        self._model, self._feed, self._progress = model, feed, progress
+    def __init__(
+        self, model: onnx.ModelProto, weights: Mapping[str, Rounded], feed: Feed, progress: Callable[[str], None]
+    ) -> None:
+        self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
         self._image, self._pixels = self._draw(model)
 
     def __call__(self, layers: Collection[str], spans: Ranges) -> _Look:
         self._progress(f"drawing with {len(layers)} layers in int8")
-        model = write_int8(self._model, layers, spans)
+        model = write_int8(self._model, layers, spans, self._weights)
         image, pixels = self._draw(model)
         error = float(np.square(pixels.astype(np.float64) - self._pixels).mean())
         off = np.abs(image.astype(int) - self._image) > VISIBLE
