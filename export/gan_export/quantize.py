@@ -9,8 +9,10 @@ float32 is found by measurement, on images that are not those of the certificate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -22,6 +24,7 @@ from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
 from .calibration import Ranges, calibrate
 from .int8_graph import source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
+from .layer_choice import choose
 from .rewrite import phases, upsampling
 from .rewrite.editing import Editor, attributes_of
 from .tuning import Feed, feed_of, open_graph
@@ -74,57 +77,43 @@ def quantize(
     progress("rounding weights")
     weights = round_weights(plain, layers, given)
     judge = _Judge(plain, weights, looked, progress)
-    looks = {name: judge(layers, spans) for name, spans in ranges.items()}
-    method = min(looks, key=lambda name: looks[name].distance)
-    found = looks[method]
-    floats: list[str] = []
-    while not found.is_near:
-        left = [layer for layer in layers if layer not in floats]
-        if len(left) <= 1 and found.may_pass:
-            break  # with nothing to spare: the certificate will tell
-        if len(left) <= 1:
-            raise QuantizationError(
-                f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
-                f"{found.visible_share:.1%} of uint8 pixels by more than {VISIBLE}"
-            )
-        tried = {layer: judge([one for one in left if one != layer], ranges[method]) for layer in left}
-        layer = min(tried, key=lambda each: tried[each].distance)
-        found = tried[layer]
-        floats.append(layer)
-    work = work_by_layer(plain)
-    for layer in sorted(floats, key=lambda each: -work[each]):
-        # What was taken out first may be borne now, without those that were taken out after it.
-        again = judge([one for one in layers if one == layer or one not in floats], ranges[method])
-        if again.is_near:
-            found = again
-            floats.remove(layer)
+    look = cache(lambda method, some: judge(ranges[method], some))
+    method = min(ranges, key=lambda name: look(name, tuple(layers)).distance)
+    kept, found = choose(layers, partial(look, method))
+    if not found.may_pass:
+        raise QuantizationError(
+            f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
+            f"{found.visible_share:.1%} of uint8 pixels by more than {VISIBLE}"
+        )
     names = layer_names(plain)
-    rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in layers if one not in floats]
-    rewrites += [Rewrite(name="float32: int8 would show", layer=names[one]) for one in floats]
-    return Quantized(found.model, rewrites, found.psnr_db, found.visible_share)
+    rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept]
+    rewrites += [Rewrite(name="float32: int8 would show", layer=names[one]) for one in layers if one not in kept]
+    return Quantized(write_int8(plain, kept, ranges[method], weights), rewrites, found.psnr_db, found.visible_share)
 
 
 @dataclass(frozen=True)
 class _Look:
-    """A candidate, and how far its images are from float32's."""
+    """How far a candidate's images are from float32's."""
 
-    model: onnx.ModelProto
-    psnr_db: float
+    error: float  # mean square over all pixels, which are on [-1, 1]
     visible_share: float
 
     @property
+    def psnr_db(self) -> float:
+        return 10 * math.log10(4 / max(self.error, 1e-20))
+
+    @property
     def distance(self) -> float:
-        """Its error and its share of visible pixels in parts of what is allowed of each: the larger one."""
+        """Its error and its share of visible pixels in parts of what they may be: the larger one.
+
+        At 1, there is something to spare for the certificate's images.
+        """
         error = 10 ** ((MIN_PSNR_DB + SPARE_DB - self.psnr_db) / 20)
         return max(error, self.visible_share / (MAX_VISIBLE_SHARE * SPARE_SHARE))
 
     @property
-    def is_near(self) -> bool:
-        """Within what is allowed, with something to spare for the certificate's images."""
-        return self.distance <= 1
-
-    @property
     def may_pass(self) -> bool:
+        """Within what is allowed, perhaps with nothing to spare: the certificate will tell."""
         return self.psnr_db >= MIN_PSNR_DB and self.visible_share <= MAX_VISIBLE_SHARE
 
 
@@ -137,23 +126,25 @@ class _Judge:
         self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
         self._image, self._pixels = self._draw(model)
 
-    def __call__(self, layers: Collection[str], spans: Ranges) -> _Look:
+    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Look:
         self._progress(f"drawing with {len(layers)} layers in int8")
-        model = write_int8(self._model, layers, spans, self._weights)
-        image, pixels = self._draw(model)
-        error = float(np.square(pixels.astype(np.float64) - self._pixels).mean())
+        image, pixels = self._draw(write_int8(self._model, layers, spans, self._weights))
+        error = np.square(pixels.astype(np.float64) - self._pixels).mean()
         off = np.abs(image.astype(int) - self._image) > VISIBLE
-        return _Look(model, 10 * float(np.log10(4 / max(error, 1e-20))), float(off.mean()))
+        return _Look(float(error), float(off.mean()))
 
     def _draw(self, model: onnx.ModelProto) -> tuple[Array, Array]:
         image, pixels = open_graph(model).run([IMAGE_OUTPUT, PIXELS_OUTPUT], self._feed)
         return image, pixels
 
 
-def _layers(model: onnx.ModelProto) -> list[str]:
-    """What the layers make that may be in int8, in the graph's order; none whose input is the latent itself."""
+def _layers(model: onnx.ModelProto) -> dict[str, int]:
+    """Operations an image of the layers that may be in int8, by what they make, in the graph's order.
+
+    None whose input is the latent itself.
+    """
     work, editor = work_by_layer(model), Editor(model)
-    total, found = sum(work.values()), list[str]()
+    total, found = sum(work.values()), dict[str, int]()
     inputs = {LATENT_INPUT, LABEL_INPUT}
     for node in editor.nodes:
         name = node.output[0]
@@ -163,5 +154,5 @@ def _layers(model: onnx.ModelProto) -> list[str]:
         odd = attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0
         bias = len(node.input) < 3 or editor.constant(node.input[2]) is not None
         if editor.is_flat and not odd and bias and source_of(editor, node.input[0]) not in inputs:
-            found.append(name)
+            found[name] = work[name]
     return found
