@@ -55,27 +55,13 @@ def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dic
         tensors: float32 values in it.
         feed: the images' inputs; the first dimension of each is the batch.
     """
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    given_out = {value.name for value in model.graph.output}
-    watched.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in given_out
-    )
-    session = open_graph(watched)
-
-    def values() -> Iterator[Mapping[str, NDArray[Any]]]:
-        count = len(next(iter(feed.values())))
-        for first in range(0, count, AT_ONCE):
-            part = {name: array[first : first + AT_ONCE] for name, array in feed.items()}
-            yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
-
     low, high = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
-    for found in values():
+    for found in values_of(model, tensors, feed):
         for name, array in found.items():
             low[name], high[name] = min(low[name], float(array.min())), max(high[name], float(array.max()))
     edges = {name: np.linspace(low[name], max(high[name], low[name] + 1e-9), BINS + 1) for name in tensors}
     counts = {name: np.zeros(BINS) for name in tensors}
-    for found in values():
+    for found in values_of(model, tensors, feed):
         for name, array in found.items():
             counts[name] += np.histogram(array, edges[name])[0]
     middles = {name: (edge[:-1] + edge[1:]) / 2 for name, edge in edges.items()}
@@ -83,6 +69,27 @@ def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dic
         method: {name: choose((counts[name], middles[name]), low[name], high[name]) for name in tensors}
         for method, choose in METHODS.items()
     }
+
+
+def values_of(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Float32 values in a model, by name, for AT_ONCE images at a time.
+
+    Args:
+        model: opset 17.
+        tensors: at least one.
+        feed: the images' inputs; the first dimension of each is the batch.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    given_out = {value.name for value in model.graph.output}
+    watched.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in given_out
+    )
+    session = open_graph(watched)
+    count = len(next(iter(feed.values())))
+    for first in range(0, count, AT_ONCE):
+        part = {name: array[first : first + AT_ONCE] for name, array in feed.items()}
+        yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
 
 
 def _all_of_it(_: Histogram, low: float, high: float) -> Span:

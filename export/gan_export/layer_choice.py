@@ -1,0 +1,62 @@
+"""Which layers may be in int8: as much work as the error allows.
+
+A layer's error when it alone is in int8 tells what it adds to that of others, near enough to put layers in an order:
+those first that save most work for it. Whether a choice is good enough is always looked at. A look costs a graph and
+images, so there are few: one for each layer, and some more that grow with the logarithm of their number, and with the
+number of layers that stay in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Protocol, TypeVar
+
+
+class Look(Protocol):
+    """What is seen of the images that a choice draws."""
+
+    @property
+    def error(self) -> float:
+        """Mean square over all pixels."""
+        ...
+
+    @property
+    def distance(self) -> float:
+        """From what the images should be, 1 where it begins to be too much."""
+        ...
+
+
+Seen = TypeVar("Seen", bound=Look)
+
+
+def choose(costs: Mapping[str, float], look: Callable[[tuple[str, ...]], Seen]) -> tuple[tuple[str, ...], Seen]:
+    """Layers for int8, and what is seen with them; if no choice is near enough, the layer that is nearest alone.
+
+    Args:
+        costs: what each layer would cost in float32, as operations an image.
+        look: at the images with some layers in int8, in the order of `costs`; it remembers what it has seen.
+    """
+    layers = tuple(costs)
+
+    def with_(chosen: Collection[str]) -> Seen:
+        return look(tuple(layer for layer in layers if layer in chosen))
+
+    if with_(layers).distance <= 1:
+        return layers, with_(layers)
+    alone = {layer: with_([layer]) for layer in layers}
+    order = sorted(layers, key=lambda layer: alone[layer].error / costs[layer])
+    chosen = set(order[: _most(len(order) - 1, lambda count: with_(order[:count]).distance <= 1)])
+    for layer in sorted(layers, key=lambda each: -costs[each]):
+        if layer not in chosen and with_({*chosen, layer}).distance <= 1:
+            chosen.add(layer)
+    chosen = chosen or {min(alone, key=lambda layer: alone[layer].distance)}
+    return tuple(layer for layer in layers if layer in chosen), with_(chosen)
+
+
+def _most(most: int, holds: Callable[[int], bool]) -> int:
+    """The largest count up to `most` that holds, if with each count all smaller ones do; none always does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle - 1)
+    return low
