@@ -89,9 +89,15 @@ def test_int8_has_its_own_file_certificate_and_speeds(both: Exported):
     assert "DequantizeLinear" not in operators(artifact)
 
 
-def test_int8_exported_again_is_the_same_file(both: Exported, make_source: MakeSourceFn, tmp_path: Path):
-    again = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
-    assert needs_int8(again).variant("int8").sha256 == needs_int8(both).variant("int8").sha256
+def test_int8_exported_again_is_the_same_file(
+    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gan_export.variants.PAYS", 0)  # whatever else this host does in the meantime
+    one, other = (
+        export(make_source(SPEC, trained_like()), "both", tmp_path / folder / "both", variants=BOTH)
+        for folder in ("one", "other")
+    )
+    assert needs_int8(one).variant("int8").sha256 == needs_int8(other).variant("int8").sha256
 
 
 def test_the_manifest_names_the_layers_and_what_was_made_of_them(both: Exported):
