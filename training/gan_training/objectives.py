@@ -152,6 +152,7 @@ class WGAN:
         if self.is_penalised(step):
             penalty = (gradient_norms(critic, interpolate(real, fake, rand_like)) - 1).square().mean()
             parts["gradient_penalty"] = penalty.detach()
+            parts["penalty_loss"] = self.gp_weight * penalty.detach()
             loss = loss + self.gp_weight * self.gp_every * penalty
         if self.drift:
             loss = loss + self.drift * real_score.square().mean()

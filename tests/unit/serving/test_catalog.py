@@ -17,6 +17,7 @@ from starlette.routing import Router
 from toy_artifact import DIM, images_of, put_in_place, write_artifact
 
 from gan_export.artifact import draw
+from gan_export.artifact.providers import CPU
 from gan_serving.catalog import Catalog, Generator
 from gan_serving.desk import SCOPE_KEY
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
@@ -102,7 +103,7 @@ def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:
         for name in "abc":
             generator = catalog.get(name)
             assert np.array_equal(await images(generator), images_of(house.folder / name, SEEDS))
-            assert (generator.engine.threads, generator.engine.provider) == (1, "CPUExecutionProvider")
+            assert (generator.engine.threads, generator.engine.provider) == (1, CPU)
         assert len({catalog.get(name).digest for name in "abc"}) == 3
         assert {model.artifact for model in catalog.list()} == {catalog.get(n).manifest.identity() for n in "abc"}
         with pytest.raises(UnknownModelError, match=r"'d' is unknown; this service has a, b, c"):

@@ -19,12 +19,14 @@ RECENT: Final = 300  # steps over which losses are judged
 LONGER: Final = 500  # steps over which swings are counted
 YOUNG: Final = 100  # steps in which losses may be any
 SETTLED: Final = 300  # steps that every run may look bad at first
+UNBOUND: Final = 150  # steps in which a small gp_weight lets slopes grow, in good runs too
 
 SURE: Final = 0.985  # mean accuracy of a critic that the generator no longer reaches
 PASSIVE: Final = 0.53  # mean accuracy of a critic that only guesses
 LARGE_LOSS: Final = 20.0  # cross-entropy: 1.39 is a guess, a healthy generator stays below 5
 LARGE_SCORE: Final = 1000.0  # Wasserstein scores on images in [-1, 1]
 LARGE_PENALTY: Final = 5.0  # mean squared distance of gradient norms from 1; a healthy critic's is below 0.3
+LASTING_PENALTY: Final = 5.0  # the same times its weight, in the mean over RECENT; healthy: below 1.5
 SWING: Final = 0.35  # cross-entropy away from the mean that counts as a swing
 RELATIVE_SWING: Final = 0.75  # the same for a Wasserstein loss, as a share of its mean
 SWINGS: Final = 5  # alternations in LONGER steps
@@ -96,9 +98,16 @@ def losses_exploded(history: History) -> str | None:
     line = history[-1]
     limit = LARGE_SCORE if "real_score" in line else LARGE_LOSS
     limits = {"critic_loss": limit, "generator_loss": limit}
-    if line["step"] >= SETTLED:  # a small gp_weight lets slopes grow for the first 100 steps, in good runs too
+    if line["step"] >= UNBOUND:
         limits["gradient_penalty"] = LARGE_PENALTY
     large = [name for name, limit in limits.items() if abs(line.get(name, 0.0)) > limit]
+    if line["step"] >= YOUNG + RECENT and _covers(history, "penalty_loss", RECENT):
+        lasting = _mean(history, "penalty_loss", RECENT)
+        if lasting > LASTING_PENALTY:
+            return (
+                f"penalty_loss was {lasting:,.0f} over the last {RECENT} steps "
+                f"(healthy: below {LASTING_PENALTY:,.0f}); try learning rates 10 times lower"
+            )
     if not large or line["step"] < YOUNG:
         return None
     name = large[0]
