@@ -55,11 +55,6 @@ class FixedBatchSession:
         """These outputs for inputs of any batch size N >= 1; from any thread, one after another."""
         return on_gpu_thread(partial(self._bound.run, output_names, input_feed))
 
-    def get_providers(self) -> list[str]:
-        """As the session's own."""
-        names: list[str] = self._bound.session.get_providers()
-        return names
-
     def get_session_options(self) -> ort.SessionOptions:
         """As the session's own."""
         return self._bound.session.get_session_options()

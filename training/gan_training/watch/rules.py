@@ -93,7 +93,12 @@ def critic_lost(history: History) -> str | None:
     )
 
 
-def losses_exploded(history: History) -> str | None:
+def exploded(history: History) -> str | None:
+    """Losses far too large now, or a penalty that has been for long."""
+    return _large_loss(history) or _lasting_penalty(history)
+
+
+def _large_loss(history: History) -> str | None:
     """Losses far outside what a run that can recover shows."""
     line = history[-1]
     limit = LARGE_SCORE if "real_score" in line else LARGE_LOSS
@@ -101,17 +106,23 @@ def losses_exploded(history: History) -> str | None:
     if line["step"] >= UNBOUND:
         limits["gradient_penalty"] = LARGE_PENALTY
     large = [name for name, limit in limits.items() if abs(line.get(name, 0.0)) > limit]
-    if line["step"] >= YOUNG + RECENT and _covers(history, "penalty_loss", RECENT):
-        lasting = _mean(history, "penalty_loss", RECENT)
-        if lasting > LASTING_PENALTY:
-            return (
-                f"penalty_loss was {lasting:,.0f} over the last {RECENT} steps "
-                f"(healthy: below {LASTING_PENALTY:,.0f}); try learning rates 10 times lower"
-            )
     if not large or line["step"] < YOUNG:
         return None
     name = large[0]
     return f"{name} is {line[name]:,.0f} (healthy: below {limits[name]:,.0f}); try learning rates 10 times lower"
+
+
+def _lasting_penalty(history: History) -> str | None:
+    """A critic whose slopes never settle: single steps look well between others that don't."""
+    if history[-1]["step"] < YOUNG + RECENT or not _covers(history, "penalty_loss", RECENT):
+        return None
+    mean = _mean(history, "penalty_loss", RECENT)
+    if mean <= LASTING_PENALTY:
+        return None
+    return (
+        f"penalty_loss was {mean:,.0f} over the last {RECENT} steps (healthy: below {LASTING_PENALTY:,.0f}); "
+        "try learning rates 10 times lower"
+    )
 
 
 def oscillating(history: History) -> str | None:
@@ -161,7 +172,7 @@ def memorisation(history: History) -> str | None:
 
 RULES: Final = (
     Rule("collapse", collapse),
-    Rule("exploded", losses_exploded),
+    Rule("exploded", exploded),
     Rule("memorisation", memorisation),
     Rule("critic-wins", critic_wins),
     Rule("critic-lost", critic_lost),
