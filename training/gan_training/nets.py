@@ -65,6 +65,8 @@ class Generator(nn.Module):
         if self.mapping is not None:
             z = self.mapping(z)  # (N, z) -> (N, mapping_width)
         x = self.project(z).unflatten(1, (-1, self.base, self.base))  # (N, z) -> (N, W, base, base)
+        if self.training:  # gradients come back channels last; where orders meet, ReLU took 28 times as long
+            x = x.contiguous(memory_format=torch.channels_last)
         x = self.act(self.project_norm(x))
         image: Tensor = self.to_image(self.blocks(x))  # (N, W, base, base) -> (N, C, H, W)
         return image
@@ -81,6 +83,7 @@ class Critic(nn.Module):
     def __init__(self, spec: CriticSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.mixes_batch = spec.norm == "batch"  # otherwise what it says of an image depends on that image alone
         self.base, doublings = halvings(spec.image_size)
         widths = [min(spec.width * 2**i, spec.max_width) for i in range(doublings)]
         planes = spec.channels + (1 if spec.label_head == "concat" else 0)

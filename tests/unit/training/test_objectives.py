@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from gan_training.config import TrainConfig, build_objective
 from gan_training.nets import Critic, Verdict
-from gan_training.objectives import ACGAN, CGAN, DCGAN, WGAN, Batch, gradient_norms, interpolate
+from gan_training.objectives import ACGAN, CGAN, DCGAN, WGAN, Batch, gradient_norms, interpolate, verdicts
 from gan_training.specs import CriticSpec
 
 N, SHAPE, CLASSES = 7, (1, 4, 4), 5
@@ -183,6 +183,37 @@ def test_wgan_with_a_class_loss_adds_what_acgan_adds(weight):
     assert 0 <= float(loss.parts["generator_class_accuracy"]) <= 1
     with pytest.raises(ValueError, match="class loss needs labels"):
         objective.critic_loss(critic, Batch(real.images), fake, 0)
+
+
+@pytest.mark.parametrize("head", ["none", "concat", "projection", "auxiliary"])
+@pytest.mark.parametrize("norm", ["none", "spectral", "batch"])
+def test_real_and_fake_in_one_call_are_judged_as_in_two(head, norm):
+    torch.manual_seed(0)
+    critic = Critic(
+        CriticSpec(16, 1, width=8, classes=CLASSES if head != "none" else 0, label_head=head, norm=norm, hidden=6)
+    )
+    critic.train(norm != "spectral")  # in training, each call moves its estimate of the largest singular value
+    rng = torch.Generator().manual_seed(1)
+    real, fake = (
+        Batch(torch.rand(n, 1, 16, 16, generator=rng) * 2 - 1, torch.randint(CLASSES, (n,), generator=rng))
+        for n in (5, 3)
+    )
+    apart = [critic(*real), critic(*fake)]
+    for one, wanted, other in zip(verdicts(critic, real, fake), apart, reversed(apart), strict=True):
+        assert one.score.shape == wanted.score.shape != other.score.shape
+        torch.testing.assert_close(one.score, wanted.score, rtol=CLOSE, atol=1e-6)
+        assert (one.class_logits is None) == (head != "auxiliary")
+        if one.class_logits is not None:
+            torch.testing.assert_close(one.class_logits, wanted.class_logits, rtol=CLOSE, atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "calls"), [("none", [8]), ("spectral", [8]), ("batch", [5, 3])])
+def test_only_a_critic_with_batch_norm_sees_real_and_fake_apart(norm, calls):
+    critic = Critic(CriticSpec(16, 1, width=8, norm=norm))
+    seen = []
+    critic.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
+    verdicts(critic, Batch(torch.zeros(5, 1, 16, 16)), Batch(torch.zeros(3, 1, 16, 16)))
+    assert seen == calls
 
 
 def test_gradient_penalty_is_per_sample():
