@@ -56,7 +56,10 @@ def verify_command(
         ProviderOption, typer.Option(help="What draws here: the processor, or a GPU with CUDA.")
     ] = ProviderOption.CPU,
     add: Annotated[
-        bool, typer.Option("--add", help="Put what was measured into the artifact's certificate, if it passed.")
+        bool,
+        typer.Option(
+            "--add", help="Put what was measured into the artifact's certificate, of each variant that passed."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
@@ -65,8 +68,9 @@ def verify_command(
         try:
             check_provider(PROVIDERS[provider.value])
             found, stored = verify(directory, tolerance, status.update, PROVIDERS[provider.value])
-            if add and not found.failures:
-                add_results(directory, found)
+            good = found.passing()
+            if add and good.results:
+                add_results(directory, good)
         except (ArtifactError, CertificationError) as error:
             if as_json:
                 print(json.dumps({"passed": False, "code": error.code, "message": str(error), "certificate": None}))
@@ -83,7 +87,8 @@ def verify_command(
             console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
     if failure is not None:
         variant, gate = failure
-        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}")
+        added = f"; added: {', '.join(result.variant for result in good.results)}" if add and good.results else ""
+        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{added}")
     if not as_json:
         added = "; its certificate says so" if add else ""
         Console().print(f"{directory}: verified on this host{added}", highlight=False, soft_wrap=True)

@@ -141,7 +141,13 @@ class TrainConfig:
             if gan_type not in ONLY_FOR.get(name, GAN_TYPES):
                 types_of = " and ".join(ONLY_FOR[name])
                 raise ConfigError(f"{name} has no meaning for {gan_type}; it is a setting of {types_of}")
-        return cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **changes})
+        config = cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **changes})
+        if "auxiliary_weight" in changes and not config.has_auxiliary:
+            raise ConfigError(
+                f"auxiliary_weight is {config.auxiliary_weight:g}, and this wgan's critic doesn't classify; it "
+                "does with conditional=true and conditioned_by=auxiliary"
+            )
+        return config
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

@@ -97,6 +97,11 @@ class Certificate(_Strict):
         """Variant and gate, for all gates that failed."""
         return [(result.variant, gate) for result in self.results for gate in result.gates if gate.failed]
 
+    def passing(self) -> Certificate:
+        """With those results alone whose gates all passed or were let through."""
+        passed = [result for result in self.results if not any(gate.failed for gate in result.gates)]
+        return self.model_copy(update={"results": passed})
+
     @property
     def allowed(self) -> list[str]:
         """Codes of the gates that did not pass and were let through."""

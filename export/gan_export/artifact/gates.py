@@ -231,7 +231,8 @@ RULES: Final = (
         _deterministic,
         "pixels that differ between two runs",
         "the same input gives the same image twice",
-        "noise is drawn or dropout is on inside forward; draw noise outside and pass it as latents",
+        "noise is drawn or dropout is on inside forward; draw noise outside and pass it as latents (on a GPU: a kernel "
+        "adds in another order each time)",
     ),
     Rule(
         "batch_invariant",

@@ -65,7 +65,7 @@ def add_results(directory: Path, found: Certificate) -> Certificate:
 
     Args:
         directory: the artifact.
-        found: of which no gate failed.
+        found: with results whose gates all passed.
 
     Returns:
         The certificate that the artifact carries now.

@@ -21,6 +21,7 @@ from gan_export.artifact.verify import verify
 from gan_export.package import Exported, export
 from gan_export.source import Source
 from gan_export.tuning import GAIN, Tuned
+from gan_export.verify_cli import main as verify_main
 from gan_serving.generator import make_generator
 from gan_serving.settings import Settings
 from gan_serving.variants import variants_to_try
@@ -68,6 +69,22 @@ def needs_int8(exported: Exported) -> Artifact:
         assert any(note.startswith("int8 is left out: ") for note in exported.notes)
         pytest.xfail("int8 does not pay on this processor")
     return exported.artifact
+
+
+def test_verify_adds_the_variant_that_passed_though_another_failed(
+    both: Exported, copy_of: Callable[[Artifact], Path], capsys: pytest.CaptureFixture[str]
+):
+    folder = copy_of(needs_int8(both))
+    before = {result.variant: result for result in read_certificate(load_artifact(folder)).results}
+    with pytest.raises(SystemExit) as ended:
+        verify_main([str(folder), "--add", "--tolerance", "1e-9"])  # int8 has no such gate
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "fp32 failed the gate 'tolerance'" in told
+    assert told.strip().endswith("; added: int8")
+    after = {result.variant: result for result in read_certificate(load_artifact(folder)).results}
+    assert after["fp32"] == before["fp32"]
+    assert after["int8"].compared < before["int8"].compared  # the golden images alone
 
 
 def test_int8_has_its_own_file_certificate_and_speeds(both: Exported):

@@ -140,6 +140,14 @@ def test_impossible_settings_are_refused_with_what_is_allowed(setting, words):
     assert "\n" not in str(caught.value)
 
 
+def test_the_weight_of_a_class_loss_is_refused_where_no_critic_classifies():
+    for changes in ({}, {"conditional": True}, {"conditioned_by": "auxiliary"}):
+        with pytest.raises(ConfigError, match=r"auxiliary_weight is 0\.5, and this wgan's critic doesn't classify"):
+            TrainConfig.for_type("wgan", "digits", auxiliary_weight=0.5, **changes)
+    config = TrainConfig.for_type("wgan", "digits", auxiliary_weight=0.5, conditional=True, conditioned_by="auxiliary")
+    assert config.auxiliary_weight == 0.5
+
+
 def test_a_setting_of_another_type_is_refused_and_not_ignored():
     for name, types in ONLY_FOR.items():
         for gan_type in set(GAN_TYPES) - set(types):
