@@ -28,9 +28,12 @@ def round_rows(rows: Array, covariance: Array) -> NDArray[np.int8]:
         covariance: of the inputs, float64 (inputs, inputs); it may be singular.
     """
     mean = float(np.trace(covariance)) / len(covariance)
-    if mean <= 0:
+    if not mean > 0:
         return nearest(rows)
-    factor = _inverse_factor(covariance / mean + DAMPING * np.eye(len(covariance)))
+    try:
+        factor = _inverse_factor(covariance / mean + DAMPING * np.eye(len(covariance)))
+    except np.linalg.LinAlgError:  # what was seen of inputs that hardly vary is rounding, and no covariance
+        return nearest(rows)
     left = np.array(rows.T, np.float64, order="C")  # (inputs, outputs), as what is done is done to an input's weights
     whole = np.zeros(left.shape, np.int8)
     for first in range(0, len(left), BLOCK):

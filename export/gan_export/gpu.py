@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import onnx
 
 from .artifact import Manifest
+from .artifact.candidate import CertificationError
 from .artifact.certificate import Gate, VariantCertificate
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
@@ -52,9 +53,6 @@ def make_for_gpus(
         providers: of CUDA's, which are there.
         variants: what was asked for.
         progress: told in a few words what is being done.
-
-    Raises:
-        CertificationError: a graph could not be run at all.
     """
     found = OnGpus()
     for provider in providers:
@@ -82,11 +80,11 @@ def measure_exact(exam: Exam, manifest: Manifest, provider: Provider, exact: Mad
         manifest: of the artifact.
         provider: of CUDA's.
         exact: that variant, in its file.
-
-    Raises:
-        CertificationError: it could not be run at all.
     """
-    result, rates = exam.measure(manifest, EXACT, provider, [exact])
+    try:
+        result, rates = exam.measure(manifest, EXACT, provider, [exact])
+    except CertificationError as error:
+        return f"{provider.word} is left out: on it, {EXACT} can't be run: {error}."
     failed = first_failed(result.gates, exact)
     if failed is not None:
         return f"{provider.word} is left out: on it, {EXACT} {failed.complaint()}."
@@ -110,9 +108,6 @@ def add_fp16(
         before: the variants that were made already, the exact one first.
         exact: that one on CUDA, with which the speed is compared; None if it is not certified there.
         progress: told in a few words what is being done.
-
-    Raises:
-        CertificationError: it could not be run at all.
     """
     plain = simplified(traced)
     try:
@@ -120,7 +115,9 @@ def add_fp16(
     except HalfError as error:
         return f"{FP16} is left out: {error}."
     progress(f"comparing {FP16} with the original generator")
-    made = exam.take(manifest, FP16, graph, before, CUDA)
+    made = exam.try_to_take(manifest, FP16, graph, before, CUDA)
+    if isinstance(made, str):
+        return made
     failed = first_failed(made.result.gates, before[0])
     if failed is not None:
         exam.forget(made)

@@ -17,6 +17,8 @@ from .rewrite.editing import ACTIVATIONS, Editor
 
 FLOAT_ONLY: Final = {"Resize": (1, 2)}
 """Inputs that an operator wants in float32 whatever its type is: the region and the scales."""
+RESCALING: Final = ("Add", "Clip", "Div", "Identity", "Mul", "Reshape", "Slice", "Sub", "Transpose")
+"""What may stand between the last activation and the pixels: a range of 0 to 1 or 0 to 255, another order."""
 LARGEST: Final = float(np.finfo(np.float16).max)
 
 
@@ -39,8 +41,9 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     last = editor.producer(PIXELS_OUTPUT)
     if last is None:
         raise HalfError("nothing computes its pixels")
-    tail = _after(editor, last)
-    if last.op_type not in ACTIVATIONS:
+    activation = _activation_before(editor, last)
+    tail = _after(editor, activation or last)
+    if activation is None:
         tail.remove(id(last))
     found = _Body(editor, tail).converted()
     try:
@@ -48,6 +51,15 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise HalfError(f"an operator does not take float16: {str(error).strip().splitlines()[0]}") from error
     return found
+
+
+def _activation_before(editor: Editor, last: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The activation whose numbers a node gives out, rescaled or moved at most."""
+    node: onnx.NodeProto | None = last
+    while node is not None and node.op_type in RESCALING:
+        varying = [name for name in node.input if name and editor.constant(name) is None]
+        node = editor.producer(varying[0]) if len(varying) == 1 else None
+    return node if node is not None and node.op_type in ACTIVATIONS else None
 
 
 def _after(editor: Editor, first: onnx.NodeProto) -> set[int]:

@@ -12,12 +12,14 @@ from typing import Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from .calibration import Ranges, Span
 from .int8_weights import Rounded
 from .rewrite.editing import Editor, Writer, attributes_of
 
-INT32: Final = (-(2**31), 2**31 - 1)
+MOST_COUNTS: Final = 2**30
+"""Of a bias, which is an int32 in steps of its output's scale; as much again is left for the sum it is added to."""
 MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -125,14 +127,26 @@ def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) 
     node = made_by(editor, layer)
     write = Writer(editor, f"{layer}.int8")
     zeros = np.zeros(len(weights.scales), np.int8)
-    steps = weights.scales * span.scale
     bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
     shifted = weights.shift if bias is None else weights.shift + bias
-    counts = np.clip(np.rint(shifted / steps.astype(np.float64)), *INT32).astype(np.int32)
+    whole, scales = _with_room(weights, np.abs(shifted) / (MOST_COUNTS * span.scale))
+    steps = scales * span.scale
+    counts = np.rint(shifted / steps.astype(np.float64)).astype(np.int32)
     inputs = (
         node.input[0],
-        write("DequantizeLinear", weights.whole, weights.scales, zeros, axis=weights.axis),
+        write("DequantizeLinear", whole, scales, zeros, axis=weights.axis),
         write("DequantizeLinear", counts, steps, zeros.astype(np.int32), axis=0),
     )
     write(node.op_type, *inputs, output=layer, **attributes_of(node))
     editor.replace([node], write.nodes)
+
+
+def _with_room(weights: Rounded, least: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Weights and scales, where no output's scale is smaller than its bias needs.
+
+    An output whose weights are tiny beside its bias would have too small a scale; in the larger one its weights round
+    to less, which does not show beside that bias.
+    """
+    scales = np.maximum(weights.scales, np.nextafter(least.astype(np.float32), np.float32(np.inf)))
+    ratios = (weights.scales / scales).reshape([-1 if i == weights.axis else 1 for i in range(weights.whole.ndim)])
+    return np.rint(weights.whole * ratios).astype(np.int8), scales

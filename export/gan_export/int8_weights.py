@@ -123,12 +123,16 @@ class _Moments:
     def __init__(self, layer: _Layer) -> None:
         self._layer, self._count = layer, 0
         self._chance = np.random.default_rng(0)  # its own: what is seen of a layer does not depend on the others
+        self._about: Array | None = None  # the first images' mean: sums about it are small where numbers are large
         self._sum: Array = np.zeros((layer.groups, layer.size))
         self._products: Array = np.zeros((layer.groups, layer.size, layer.size))
 
     def add(self, given: Array) -> None:
         """What the layer is given for some images, float32."""
         inputs = self._layer.inputs(given, self._chance)
+        if self._about is None:
+            self._about = inputs.mean(axis=1, dtype=np.float64)
+        inputs = inputs - self._about.astype(np.float32)[:, None, :]
         self._count += inputs.shape[1]
         self._sum += inputs.sum(axis=1, dtype=np.float64)
         self._products += inputs.swapaxes(1, 2) @ inputs
@@ -136,13 +140,14 @@ class _Moments:
     @property
     def mean(self) -> Array:
         """(groups, inputs)."""
-        mean: Array = self._sum / self._count
+        assert self._about is not None
+        mean: Array = self._about.astype(np.float32) + self._sum / self._count
         return mean
 
     @property
     def covariance(self) -> Array:
         """(groups, inputs, inputs)."""
-        mean = self.mean
+        mean = self._sum / self._count
         covariance: Array = self._products / self._count - mean[:, :, None] * mean[:, None, :]
         return covariance
 

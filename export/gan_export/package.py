@@ -267,11 +267,13 @@ def _put(staging: Path, out: Path) -> None:
         staging.rename(out)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
-    out.rename(aside)
     try:
+        out.rename(aside)
         staging.rename(out)
-    except OSError:
-        aside.rename(out)
+    except BaseException:
+        if not out.exists() and aside.exists():
+            aside.rename(out)
         raise
     finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)
+        if out.exists():  # otherwise the older artifact is all there is
+            shutil.rmtree(aside.parent, ignore_errors=True)

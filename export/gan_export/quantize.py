@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
+from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
 from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
 from .calibration import Ranges, calibrate
 from .int8_graph import source_of, tensors_of, write_int8
@@ -141,11 +141,10 @@ class _Judge:
 def _layers(model: onnx.ModelProto) -> dict[str, int]:
     """Operations an image of the layers that may be in int8, by what they make, in the graph's order.
 
-    None whose input is the latent itself.
+    None whose input is the latent itself, or a constant.
     """
     work, editor = work_by_layer(model), Editor(model)
     total, found = sum(work.values()), dict[str, int]()
-    inputs = {LATENT_INPUT, LABEL_INPUT}
     for node in editor.nodes:
         name = node.output[0]
         if work.get(name, 0) < SHARE * total or node.op_type not in ("Conv", "Gemm"):
@@ -153,6 +152,7 @@ def _layers(model: onnx.ModelProto) -> dict[str, int]:
         attributes = attributes_of(node)
         odd = attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0
         bias = len(node.input) < 3 or editor.constant(node.input[2]) is not None
-        if editor.is_flat and not odd and bias and source_of(editor, node.input[0]) not in inputs:
+        is_computed = editor.producer(source_of(editor, node.input[0])) is not None
+        if editor.is_flat and not odd and bias and is_computed:
             found[name] = work[name]
     return found

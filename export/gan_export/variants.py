@@ -11,6 +11,7 @@ from typing import Final
 import onnx
 
 from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
+from .artifact.candidate import CertificationError
 from .artifact.cases import Cases
 from .artifact.certificate import Options, VariantCertificate
 from .artifact.evidence import Reference
@@ -56,13 +57,23 @@ class Exam:
             CertificationError: it could not be run at all.
         """
         content = seal(graph.model, manifest.identity())
-        file = ONNX_FILE if name == EXACT else f"generator.{name}.onnx"
+        file = _file_of(name)
         (self.staging / file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         variant = Variant(name=name, file=file, sha256=digest, images_per_second={}, rewrites=graph.rewrites)
         listed = [*(made.variant for made in before), variant]
         result, speeds = self._measure(with_variants(manifest, listed), name, provider)
         return Made(variant.model_copy(update={"images_per_second": speeds}), result)
+
+    def try_to_take(
+        self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made], provider: Provider = CPU
+    ) -> Made | str:
+        """The same for a variant that nobody needs: where it could not be run, one sentence that says so."""
+        try:
+            return self.take(manifest, name, graph, before, provider)
+        except CertificationError as error:
+            (self.staging / _file_of(name)).unlink()
+            return f"{name} is left out: it can't be run: {error}."
 
     def measure(
         self, manifest: Manifest, name: str, provider: Provider, made: Sequence[Made]
@@ -81,6 +92,10 @@ class Exam:
     def forget(self, made: Made) -> None:
         """Take a variant's file away again."""
         (self.staging / made.variant.file).unlink()
+
+
+def _file_of(variant: str) -> str:
+    return ONNX_FILE if variant == EXACT else f"generator.{variant}.onnx"
 
 
 def with_variants(manifest: Manifest, variants: Sequence[Variant]) -> Manifest:
@@ -117,7 +132,9 @@ def add_int8(
     if mean_of(ratios) < PAYS:
         words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
         return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
-    int8 = exam.take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+    int8 = exam.try_to_take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+    if isinstance(int8, str):
+        return int8
     failed = next((gate for gate in int8.result.gates if gate.failed), None)
     allowed = {gate.code for gate in made.result.gates if gate.allowed}
     # The manifest's promises are those of the exact variant: another may not be let through where that one passed.

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gan_export.artifact import ArtifactError, load_artifact
+from gan_export.artifact import Artifact, ArtifactError, load_artifact
+from gan_export.artifact.reading import read_certificate
 
 from .generator import Generator, RecorderFn, make_generator, with_pages_of
 from .settings import Settings
+from .variants import ways_to_try
 
 NAME_TAKEN: Final = "name_taken"
 
@@ -73,8 +75,17 @@ def examine(
         if holder(name) not in (None, folder):
             return Examined(folder, name, problem=Problem.name_taken(folder, name))
         running = serving.get(name)
-        if running is not None and running.manifest == artifact.manifest:
+        is_same = running is not None and running.manifest == artifact.manifest
+        if running is not None and is_same and not _is_drawn_otherwise(running, artifact, settings):
             return Examined(folder, name, with_pages_of(running, artifact))
         return Examined(folder, name, make_generator(artifact, settings, recorder))
     except ArtifactError as error:
         return Examined(folder, name, problem=Problem.of(folder, error))
+
+
+def _is_drawn_otherwise(running: Generator, artifact: Artifact, settings: Settings) -> bool:
+    """Whether another way to draw comes first by the artifact's certificate as it is now."""
+    certificate = read_certificate(artifact)
+    if certificate == running.certificate:
+        return False
+    return ways_to_try(artifact, certificate, settings)[0] != ways_to_try(artifact, running.certificate, settings)[0]

@@ -11,6 +11,7 @@ recording of another one's graph.
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +50,7 @@ class FixedBatchSession:
         self.batch = batch
         self._bound = on_gpu_thread(partial(_Bound, session, manifest, batch, device))
         # The last reference must be given up in the GPU's thread too.
-        weakref.finalize(self, _THREAD.submit, _forget, [self._bound]).atexit = False
+        weakref.finalize(self, _give_up, [self._bound]).atexit = False
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """These outputs for inputs of any batch size N >= 1; from any thread, one after another."""
@@ -96,8 +97,10 @@ class _Bound:
         return rows.copy() if self._is_shared else rows
 
 
-def _forget(bound: list[_Bound]) -> None:
-    bound.clear()
+def _give_up(bound: list[_Bound]) -> None:
+    """Forget it in the GPU's thread. The garbage collector may call this while a thread hands over work to any pool,
+    with a lock that handing over takes: so another thread does it."""
+    threading.Thread(target=on_gpu_thread, args=(bound.clear,), daemon=True).start()
 
 
 def _shape(spec: TensorSpec, batch: int) -> tuple[int, ...]:

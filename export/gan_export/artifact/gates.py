@@ -289,8 +289,9 @@ NEAR_RULES: Final = (
         _near,
         "root mean square error of pixels on [-1, 1]",
         f"images, but for those of the latents' tails, are within {MIN_PSNR_DB:g} dB of the reference",
-        "this host's integer kernels give other results (before AVX512-VNNI or AVX-VNNI, 8-bit products may overflow), "
-        "or latents are not of the declared distribution; serve fp32 here",
+        "in int8, this host's integer kernels give other results (before AVX512-VNNI or AVX-VNNI, 8-bit products may "
+        "overflow); in float16 or TF32, numbers are too large or too close for it; or latents are not of the declared "
+        "distribution; serve fp32 here",
         limit=2 * 10 ** (-MIN_PSNR_DB / 20),
     ),
     Rule(
@@ -298,7 +299,7 @@ NEAR_RULES: Final = (
         _visible,
         "share of uint8 pixels",
         f"few of their uint8 pixels are off by more than {VISIBLE}",
-        "some images suffer from 8-bit activations more than the mean does; serve fp32",
+        "some images suffer from the variant's narrower numbers more than the mean does; serve fp32",
         limit=MAX_VISIBLE_SHARE,
     ),
 )

@@ -63,6 +63,8 @@ def verify(
 def add_results(directory: Path, found: Certificate) -> Certificate:
     """Put what `verify` found into the artifact's certificate, in place of earlier results of the same provider.
 
+    A result that compared more images stays: an export's, whose images are not all in the artifact.
+
     Args:
         directory: the artifact.
         found: with results whose gates all passed.
@@ -71,21 +73,36 @@ def add_results(directory: Path, found: Certificate) -> Certificate:
         The certificate that the artifact carries now.
 
     Raises:
-        ArtifactError: the artifact's own certificate can't be read, or the new one not be written.
+        ArtifactError: the artifact's own certificate can't be read, or the new one not be written; or the tolerance
+            was larger than that certificate's.
     """
     stored = read_certificate(load_artifact(directory))
-    measured = {(result.variant, result.provider) for result in found.results}
-    kept = [result for result in stored.results if (result.variant, result.provider) not in measured]
-    certificate = stored.model_copy(update={"results": [*kept, *found.results]}).sealed()
-    path = directory / CERTIFICATE_FILE
+    allowed, used = stored.options.tolerance, found.options.tolerance
+    if used > allowed:
+        raise ArtifactError(
+            "certificate",
+            f"{directory}: measured with a tolerance of {used:g}, more than the {allowed:g} of its certificate: "
+            "nothing is added; verify without --tolerance",
+        )
+    before = {(result.variant, result.provider): result for result in stored.results}
+    added = {(result.variant, result.provider): result for result in found.results}
+    added = {key: new for key, new in added.items() if key not in before or before[key].compared <= new.compared}
+    kept = [result for key, result in before.items() if key not in added]
+    certificate = stored.model_copy(update={"results": [*kept, *added.values()]}).sealed()
+    _replace(directory / CERTIFICATE_FILE, certificate.to_json())
+    return certificate
+
+
+def _replace(path: Path, text: str) -> None:
+    """The whole file or none of it."""
     try:
-        with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".certificate.", delete=False) as file:
-            file.write(certificate.to_json())
-        Path(file.name).chmod(path.stat().st_mode & 0o777)
-        Path(file.name).replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".certificate.") as folder:
+            written = Path(folder) / path.name
+            written.write_text(text)
+            written.chmod(path.stat().st_mode & 0o777)
+            written.replace(path)
     except OSError as error:
         raise ArtifactError("certificate", f"{path}: can't be written: {error.strerror}") from error
-    return certificate
 
 
 def check_session(artifact: Artifact, session: Session, variant: str = EXACT, provider: Provider = CPU) -> None:

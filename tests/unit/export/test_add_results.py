@@ -24,13 +24,14 @@ def test_results_are_added_and_those_of_the_same_provider_replaced(
     found, _ = verify(folder)
     (here,) = found.results
     elsewhere = here.model_copy(update={"provider": CUDA.title})
+    again = elsewhere.model_copy(update={"images": here.images + 1})
     mode = (folder / "certificate.json").stat().st_mode
 
     add_results(folder, found.model_copy(update={"results": [elsewhere]}))
     assert read_certificate(load_artifact(folder)).results == [*before.results, elsewhere]
-    add_results(folder, found)
+    add_results(folder, found.model_copy(update={"results": [again]}))
     after = read_certificate(load_artifact(folder))  # which refuses one that is not sealed
-    assert after.results == [elsewhere, here]
+    assert after.results == [*before.results, again]
     assert after.reference == before.reference
     assert (folder / "certificate.json").stat().st_mode == mode
     assert [path.name for path in folder.glob(".certificate*")] == []
@@ -46,16 +47,59 @@ def test_a_damaged_artifact_is_not_certified(faces: Exported, copy_of: Callable[
         add_results(folder, found)
 
 
+def test_an_export_s_own_result_is_not_replaced_by_one_of_fewer_images(
+    faces: Exported, copy_of: Callable[[Artifact], Path]
+):
+    folder = copy_of(faces.artifact)
+    found, _ = verify(folder)
+    (exported,) = read_certificate(faces.artifact).results
+    assert found.results[0].compared < exported.compared  # the golden images alone
+    add_results(folder, found)
+    assert read_certificate(load_artifact(folder)).results == [exported]
+
+
+def test_nothing_is_added_that_was_measured_with_a_larger_tolerance(
+    faces: Exported, copy_of: Callable[[Artifact], Path]
+):
+    folder = copy_of(faces.artifact)
+    before = (folder / "certificate.json").read_bytes()
+    with pytest.raises(ArtifactError, match=r"a tolerance of 2, more than the 0\.0001 of its certificate"):
+        add_results(folder, verify(folder, 2.0)[0])
+    assert (folder / "certificate.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_write_that_stops_half_way_leaves_the_certificate_and_no_file(
+    error: BaseException, faces: Exported, copy_of: Callable[[Artifact], Path], monkeypatch: pytest.MonkeyPatch
+):
+    folder = copy_of(faces.artifact)
+    found, _ = verify(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def stop(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", stop)
+        with pytest.raises((ArtifactError, KeyboardInterrupt)):
+            add_results(folder, found)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_the_command_adds_what_passed(
     faces: Exported, copy_of: Callable[[Artifact], Path], capsys: pytest.CaptureFixture[str]
 ):
     folder = copy_of(faces.artifact)
+    stored = read_certificate(load_artifact(folder))
+    other = stored.results[0].model_copy(update={"provider": "elsewhere"})
+    (folder / "certificate.json").write_text(stored.model_copy(update={"results": [other]}).to_json())
     with pytest.raises(SystemExit) as ended:
         main([str(folder), "--add"])
     assert ended.value.code in (0, None)
     assert f"{folder}: verified on this host; its certificate says so" in capsys.readouterr().out
-    (result,) = read_certificate(load_artifact(folder)).results
-    assert result.compared < read_certificate(faces.artifact).results[0].compared  # the golden images alone
+    kept, added = read_certificate(load_artifact(folder)).results
+    assert kept == other
+    assert added.compared < stored.results[0].compared  # the golden images alone
 
 
 def test_a_failure_is_not_added(faces: Exported, copy_of: Callable[[Artifact], Path]):

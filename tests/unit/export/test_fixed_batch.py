@@ -1,6 +1,10 @@
 """A session that runs batches of one size alone: here on the processor, whose sessions bind memory as a GPU's do."""
 
+import threading
+import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import thread as futures
 from functools import partial
 
 import numpy as np
@@ -64,6 +68,24 @@ def test_threads_take_turns(faces: Exported):
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(one, [i % 9 for i in range(60)]))
+
+
+def test_it_may_be_forgotten_by_a_thread_that_is_handing_over_work(faces: Exported):
+    held = [fixed(faces.artifact, 3)]
+    closed = weakref.ref(held[0]._bound)
+
+    def collect() -> None:
+        with futures._global_shutdown_lock:  # as the garbage collector may find it
+            held.clear()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    deadline = time.monotonic() + 10
+    while closed() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert closed() is None
 
 
 def test_an_error_in_the_gpus_thread_is_the_callers(faces: Exported):

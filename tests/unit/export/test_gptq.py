@@ -57,3 +57,9 @@ def test_no_number_leaves_the_integers():
     whole = round_rows(rows, np.ones((INPUTS, INPUTS)))
     assert whole.dtype == np.int8
     assert np.abs(whole.astype(int)).max() == MOST
+
+
+def test_what_is_no_covariance_rounds_to_the_nearest():
+    rows = np.random.default_rng(2).normal(0, 40, (3, 2))
+    rounding = np.array([[1.0, 3.0], [3.0, 1.0]])  # of sums that nearly cancel: no inputs can have it
+    assert np.array_equal(round_rows(rows, rounding), nearest(rows))

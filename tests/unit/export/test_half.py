@@ -5,6 +5,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from gan_export.capture import capture
 from gan_export.half import HalfError, half
@@ -19,6 +20,15 @@ SPECS = {
     "conditional": GeneratorSpec(image_size=16, channels=1, latent_dim=8, classes=3, embed_dim=4, width=8),
     "nearest": GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=8, upsample="nearest"),
 }
+
+
+class Rescaled(nn.Module):
+    def __init__(self, factor: float, shift: float) -> None:
+        super().__init__()
+        self.factor, self.shift = factor, shift
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.shift) * self.factor
 
 
 def traced(spec: GeneratorSpec) -> onnx.ModelProto:
@@ -109,3 +119,27 @@ def test_an_operator_without_float16_is_refused():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(HalfError, match=r"^an operator does not take float16: "):
         half(model)
+
+
+@pytest.mark.parametrize("behind", [nn.Identity(), Rescaled(0.5, 0.5), Rescaled(1.0, 0.0)])
+def test_what_rescales_the_last_activation_stays_float32(behind: nn.Module):
+    class Ranged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.behind = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 256)), behind
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return self.behind(torch.sigmoid(self.net(z)).view(-1, 1, 16, 16))
+
+    torch.manual_seed(0)
+    found = half(simplified(capture(Ranged().eval(), 8, 0)).model)
+    types = types_of(found)
+    made = {node.op_type: node.output[0] for node in found.graph.node}
+    assert types[made["Sigmoid"]] == TensorProto.FLOAT
+    assert all(
+        types[name] == TensorProto.FLOAT
+        for node in found.graph.node
+        if node.op_type in ("Mul", "Sub", "Reshape")
+        for name in node.output
+    )
+    assert types[made["Relu"]] == TensorProto.FLOAT16

@@ -11,7 +11,9 @@ from onnx import ModelProto as Model
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import load_artifact
+from gan_export.calibration import Span
 from gan_export.gptq import MOST
+from gan_export.int8_graph import write_int8
 from gan_export.int8_weights import Rounded, round_weights
 from gan_export.rewrite import phases
 from gan_export.rewrite.editing import Editor, attributes_of
@@ -160,3 +162,34 @@ def test_each_weight_goes_to_its_nearest_where(reason: str, monkeypatch: pytest.
     assert np.allclose(found.scales, scales, rtol=1e-6)
     assert np.abs(found.whole - weight / scales[:, None, None, None]).max() <= 0.5001
     assert not found.shift.any()
+
+
+@pytest.mark.parametrize("shape", ["conv", "gemm", "gemm, transposed"])
+def test_inputs_of_a_large_mean_are_no_worse_than_others(shape: str, monkeypatch: pytest.MonkeyPatch):
+    model = graph_of(*SHAPES[shape])
+    bias = next(one for one in model.graph.initializer if one.name == "first_bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(3000), "first_bias"))
+    rounded = errors_of(model, round_weights(model, ["y"], latents(1)), latents(2))
+    plain = errors_of(model, to_the_nearest(model, ["y"], monkeypatch), latents(2))
+    assert rounded["y"] < GAIN * plain["y"]
+
+
+@pytest.mark.parametrize("tiny", [0.0, 1e-12, 1e-8])
+@pytest.mark.parametrize("shape", ["conv", "groups", "gemm", "gemm, transposed"])
+def test_the_bias_of_an_output_with_tiny_weights_is_kept(shape: str, tiny: float):
+    kind, dims, attributes = SHAPES[shape]
+    model = graph_of(kind, dims, attributes)
+    weight, bias = (next(one for one in model.graph.initializer if one.name == name) for name in ("w", "b"))
+    values = numpy_helper.to_array(weight).copy()
+    (values.T if kind == "Gemm" and not attributes else values)[:3] *= tiny
+    weight.CopyFrom(numpy_helper.from_array(values, "w"))
+    bias.CopyFrom(numpy_helper.from_array(np.full(numpy_helper.to_array(bias).shape, 7.0, np.float32), "b"))
+    watched = Model()
+    watched.CopyFrom(model)
+    watched.graph.output.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, None))
+    y, x = run(watched, latents(1), ["y", "x"])
+    spans = {"relu": Span.of(0.0, float(x.max())), "y": Span.of(float(y.min()), float(y.max()))}
+    found = write_int8(model, ["y"], spans, round_weights(model, ["y"], latents(1)))
+    (exact,), (near,) = run(model, latents(3), ["y"]), run(found, latents(3), ["y"])
+    step = spans["y"].scale
+    assert np.abs(near - exact)[:, :3].max() < 2 * step

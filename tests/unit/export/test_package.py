@@ -3,11 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from gan_export.artifact import Artifact, load_artifact
-from gan_export.package import Exported, ExportError, export
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.certificate import Options
+from gan_export.artifact.evidence import Reference
+from gan_export.package import Exported, ExportError, _put, export
 from gan_export.source import Source
+from gan_export.tuning import Tuned
+from gan_export.variants import Exam
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
@@ -120,6 +126,44 @@ def test_an_export_that_stops_half_way_leaves_everything_as_it_was(
     if caught.type is ExportError:
         assert str(caught.value) == f"{out}: can't write there: No space left on device"
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_an_artifact_that_steps_aside_comes_back_when_its_successor_does_not_come(
+    step: int, faces: Exported, copy_of: CopyFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = copy_of(faces.artifact)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    steps = iter(range(1, 10))
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if next(steps) == step:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _put(staging, out)
+    assert load_artifact(out).name == faces.artifact.name
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "staging"]
+
+
+def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
+    faces: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise CertificationError("the process that draws with it ended")
+
+    monkeypatch.setattr("gan_export.variants.certify_variant", fail)
+    manifest = faces.artifact.manifest
+    graph = Tuned(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
+    exam = Exam(tmp_path, {}, Reference({}), Options())
+    told = exam.try_to_take(manifest, "fp16", graph, [])
+    assert told == "fp16 is left out: it can't be run: the process that draws with it ended."
+    assert list(tmp_path.glob("*.onnx")) == []
 
 
 def test_the_artifact_package_and_its_runtime_need_no_torch(run_python: Callable[[str], str]):

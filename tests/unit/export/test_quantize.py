@@ -169,3 +169,27 @@ def test_a_net_without_large_layers_is_refused():
 
     with pytest.raises(QuantizationError, match="no convolution or matrix product that is large enough"):
         quantize(graph_of(Small().eval()), LATENT, 0)
+
+
+def test_a_layer_that_is_given_a_constant_stays_in_float32():
+    class Product(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(DIM, 16 * 64)
+            self.second, self.third = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+            self.last = nn.Conv2d(16, 1, 3, padding=1)
+
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.first(z)).view(-1, 16, 8, 8)
+            return torch.tanh(self.last(torch.relu(self.second(x) * self.third(x))))
+
+    torch.manual_seed(0)
+    model = graph_of(Product().eval())
+    given = next(node for node in model.graph.node if node.op_type == "Conv")
+    constant = np.random.default_rng(0).standard_normal((1, 16, 8, 8)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(constant, "learned"))
+    given.input[0] = "learned"
+    found = quantize(model, LATENT, 0)
+    assert found.psnr_db >= MIN_PSNR_DB
+    kept = [node for node in found.model.graph.node if node.op_type == "Conv" and node.input[0] == "learned"]
+    assert len(kept) == 1

@@ -22,7 +22,9 @@ from gan_export.package import Exported, export
 from gan_export.source import Source
 from gan_export.tuning import GAIN, Tuned
 from gan_export.verify_cli import main as verify_main
+from gan_serving.generator import Generator as Served
 from gan_serving.generator import make_generator
+from gan_serving.loading import examine
 from gan_serving.settings import Settings
 from gan_serving.variants import variants_to_try
 from gan_training.nets import Generator
@@ -75,7 +77,10 @@ def test_verify_adds_the_variant_that_passed_though_another_failed(
     both: Exported, copy_of: Callable[[Artifact], Path], capsys: pytest.CaptureFixture[str]
 ):
     folder = copy_of(needs_int8(both))
-    before = {result.variant: result for result in read_certificate(load_artifact(folder)).results}
+    stored = read_certificate(load_artifact(folder))
+    before = {result.variant: result for result in stored.results}
+    without = stored.model_copy(update={"results": [before["fp32"]]})
+    (folder / "certificate.json").write_text(without.to_json())
     with pytest.raises(SystemExit) as ended:
         verify_main([str(folder), "--add", "--tolerance", "1e-9"])  # int8 has no such gate
     assert ended.value.code == 1
@@ -207,6 +212,30 @@ def test_a_service_takes_what_it_was_told_to(both: Exported, settings: dict[str,
     assert shown["engine"]["sha256"] == both.artifact.variant(served).sha256
     errors = read_certificate(both.artifact).results[BOTH.index(served)].against_float32
     assert shown["certificate_summary"]["max_abs_error"] == errors.max_abs
+
+
+def test_a_variant_that_is_certified_while_the_service_runs_is_taken(
+    both: Exported, copy_of: Callable[[Artifact], Path]
+):
+    folder, settings = copy_of(needs_int8(both)), Settings(variant="auto")
+    whole = (folder / "certificate.json").read_text()
+    stored = read_certificate(load_artifact(folder))
+    (folder / "certificate.json").write_text(stored.model_copy(update={"results": stored.results[:1]}).to_json())
+
+    def look(serving: dict[str, Served]) -> Served:
+        found = examine(
+            folder, settings, serving=serving, holder=lambda _name: None, unloaded=frozenset(), recorder=None
+        )
+        assert found.generator is not None, found.problem
+        return found.generator
+
+    first = look({})
+    assert first.engine.variant.name == "fp32"
+    assert look({"both": first}).engine is first.engine
+    (folder / "certificate.json").write_text(whole)
+    second = look({"both": first})
+    assert second.engine.variant.name == "int8"
+    assert look({"both": second}).engine is second.engine
 
 
 def test_a_variant_that_is_asked_for_and_not_there_is_an_error(make_source: MakeSourceFn, tmp_path: Path):
