@@ -234,3 +234,13 @@ def test_the_heads_read_feature_maps_in_the_order_of_their_weights(head, hidden)
     torch.testing.assert_close(got.score, score, atol=1e-5, rtol=0)
     if critic.classify is not None:
         torch.testing.assert_close(got.class_logits, critic.classify(h), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_in_training_the_first_feature_map_lies_as_the_convolutions_weights_do(layout):
+    spec = GeneratorSpec(28, 1, latent_dim=8, width=4)
+    net = Generator(spec).to(memory_format=layout).train()
+    seen = []
+    net.project_norm.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    net(torch.randn(3, 8))
+    assert seen[0].is_contiguous(memory_format=layout)
