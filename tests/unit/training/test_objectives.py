@@ -302,7 +302,7 @@ def test_lipschitz_selects_penalty_or_clipping(lipschitz, penalised):
             {"n_critic": 3, "lipschitz": "clip", "clip": 0.2, "gp_weight": 7.0, "drift": 0.1},
             WGAN(critic_steps=3, lipschitz="clip", clip=0.2, gp_weight=7.0, drift=0.1),
         ),
-        ("wgan", {"gp_every": 4, "auxiliary_weight": 0.5}, WGAN(gp_every=4)),  # nobody classifies
+        ("wgan", {"gp_every": 4, "conditional": True}, WGAN(gp_every=4)),  # nobody classifies
         (
             "wgan",
             {"conditional": True, "conditioned_by": "auxiliary", "auxiliary_weight": 0.5},
