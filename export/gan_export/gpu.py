@@ -9,12 +9,12 @@ import onnx
 
 from .artifact import Manifest
 from .artifact.candidate import CertificationError
-from .artifact.certificate import Gate, VariantCertificate
+from .artifact.certificate import VariantCertificate
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
 from .half import HalfError, half
 from .tuning import Tuned, mean_of, simplified
-from .variants import FP16, PAYS, Exam, Made
+from .variants import FP16, PAYS, Exam, Made, first_failed
 
 
 @dataclass(frozen=True)
@@ -116,13 +116,7 @@ def add_fp16(
         return f"{FP16} is left out: {error}."
     progress(f"comparing {FP16} with the original generator")
     made = exam.try_to_take(manifest, FP16, graph, before, CUDA)
-    if isinstance(made, str):
-        return made
-    failed = first_failed(made.result.gates, before[0])
-    if failed is not None:
-        exam.forget(made)
-        return f"{FP16} is left out: it {failed.complaint()}."
-    if exact is None:
+    if isinstance(made, str) or exact is None:
         return made
     ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
     if not ratios or mean_of(ratios) < PAYS:
@@ -135,10 +129,3 @@ def add_fp16(
 def rate_ratios(rates: dict[str, float], others: dict[str, float]) -> list[float]:
     """How many times as fast, at each batch size that both have."""
     return [rate / others[batch] for batch, rate in rates.items() if rate > 0 and others.get(batch, 0) > 0]
-
-
-def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:
-    """The first gate that failed, or that was let through and passed for the exact variant on the processor: the
-    manifest's promises are that one's."""
-    allowed = {gate.code for gate in exact.result.gates if gate.allowed}
-    return next((gate for gate in gates if gate.failed or (gate.allowed and gate.code not in allowed)), None)

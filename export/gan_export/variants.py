@@ -13,7 +13,7 @@ import onnx
 from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
 from .artifact.candidate import CertificationError
 from .artifact.cases import Cases
-from .artifact.certificate import Options, VariantCertificate
+from .artifact.certificate import Gate, Options, VariantCertificate
 from .artifact.evidence import Reference
 from .artifact.manifest import EXACT
 from .artifact.providers import CPU, Provider
@@ -68,12 +68,20 @@ class Exam:
     def try_to_take(
         self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made], provider: Provider = CPU
     ) -> Made | str:
-        """The same for a variant that nobody needs: where it could not be run, one sentence that says so."""
+        """The same for a variant that nobody needs; one sentence where it can't be run, or a gate says no.
+
+        `before` begins with the exact variant.
+        """
         try:
-            return self.take(manifest, name, graph, before, provider)
+            made = self.take(manifest, name, graph, before, provider)
         except CertificationError as error:
             (self.staging / _file_of(name)).unlink()
             return f"{name} is left out: it can't be run: {error}."
+        failed = first_failed(made.result.gates, before[0])
+        if failed is None:
+            return made
+        self.forget(made)
+        return f"{name} is left out: it {failed.complaint()}."
 
     def measure(
         self, manifest: Manifest, name: str, provider: Provider, made: Sequence[Made]
@@ -132,17 +140,14 @@ def add_int8(
     if mean_of(ratios) < PAYS:
         words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
         return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
-    int8 = exam.try_to_take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
-    if isinstance(int8, str):
-        return int8
-    failed = next((gate for gate in int8.result.gates if gate.failed), None)
-    allowed = {gate.code for gate in made.result.gates if gate.allowed}
-    # The manifest's promises are those of the exact variant: another may not be let through where that one passed.
-    failed = failed or next((gate for gate in int8.result.gates if gate.allowed and gate.code not in allowed), None)
-    if failed is not None:
-        exam.forget(int8)
-        return f"int8 is left out: it {failed.complaint()}."
-    return int8
+    return exam.try_to_take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+
+
+def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:
+    """The first gate that failed, or that was let through and passed for the exact variant on the processor: the
+    manifest's promises are that one's."""
+    allowed = {gate.code for gate in exact.result.gates if gate.allowed}
+    return next((gate for gate in gates if gate.failed or (gate.allowed and gate.code not in allowed)), None)
 
 
 def _ratios(exact: onnx.ModelProto, other: onnx.ModelProto, latent: LatentSpec, classes: int) -> list[float]:

@@ -68,9 +68,7 @@ def verify_command(
         try:
             check_provider(PROVIDERS[provider.value])
             found, stored = verify(directory, tolerance, status.update, PROVIDERS[provider.value])
-            good = found.passing()
-            if add and good.results:
-                add_results(directory, good)
+            added = add_results(directory, found.passing()) if add else []
         except (ArtifactError, CertificationError) as error:
             if as_json:
                 print(json.dumps({"passed": False, "code": error.code, "message": str(error), "certificate": None}))
@@ -87,11 +85,11 @@ def verify_command(
             console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
     if failure is not None:
         variant, gate = failure
-        added = f"; added: {', '.join(result.variant for result in good.results)}" if add and good.results else ""
-        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{added}")
+        names = f"; added: {', '.join(result.variant for result in added)}" if added else ""
+        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{names}")
     if not as_json:
-        added = "; its certificate says so" if add else ""
-        Console().print(f"{directory}: verified on this host{added}", highlight=False, soft_wrap=True)
+        told = "; its certificate says so" if added else "; its certificate has stronger results" if add else ""
+        Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -60,7 +60,7 @@ def verify(
     return found, stored
 
 
-def add_results(directory: Path, found: Certificate) -> Certificate:
+def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]:
     """Put what `verify` found into the artifact's certificate, in place of earlier results of the same provider.
 
     A result that compared more images stays: an export's, whose images are not all in the artifact.
@@ -70,7 +70,7 @@ def add_results(directory: Path, found: Certificate) -> Certificate:
         found: with results whose gates all passed.
 
     Returns:
-        The certificate that the artifact carries now.
+        Those of its results that are in the artifact's certificate now.
 
     Raises:
         ArtifactError: the artifact's own certificate can't be read, or the new one not be written; or the tolerance
@@ -88,9 +88,10 @@ def add_results(directory: Path, found: Certificate) -> Certificate:
     added = {(result.variant, result.provider): result for result in found.results}
     added = {key: new for key, new in added.items() if key not in before or before[key].compared <= new.compared}
     kept = [result for key, result in before.items() if key not in added]
-    certificate = stored.model_copy(update={"results": [*kept, *added.values()]}).sealed()
-    _replace(directory / CERTIFICATE_FILE, certificate.to_json())
-    return certificate
+    if added:
+        certificate = stored.model_copy(update={"results": [*kept, *added.values()]}).sealed()
+        _replace(directory / CERTIFICATE_FILE, certificate.to_json())
+    return list(added.values())
 
 
 def _replace(path: Path, text: str) -> None:

@@ -48,13 +48,16 @@ def test_a_damaged_artifact_is_not_certified(faces: Exported, copy_of: Callable[
 
 
 def test_an_export_s_own_result_is_not_replaced_by_one_of_fewer_images(
-    faces: Exported, copy_of: Callable[[Artifact], Path]
+    faces: Exported, copy_of: Callable[[Artifact], Path], capsys: pytest.CaptureFixture[str]
 ):
     folder = copy_of(faces.artifact)
     found, _ = verify(folder)
     (exported,) = read_certificate(faces.artifact).results
     assert found.results[0].compared < exported.compared  # the golden images alone
-    add_results(folder, found)
+    assert add_results(folder, found) == []
+    with pytest.raises(SystemExit):
+        main([str(folder), "--add"])
+    assert f"{folder}: verified on this host; its certificate has stronger results" in capsys.readouterr().out
     assert read_certificate(load_artifact(folder)).results == [exported]
 
 
@@ -74,6 +77,7 @@ def test_a_write_that_stops_half_way_leaves_the_certificate_and_no_file(
 ):
     folder = copy_of(faces.artifact)
     found, _ = verify(folder)
+    found = found.model_copy(update={"results": [found.results[0].model_copy(update={"provider": CUDA.title})]})
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def stop(*_: object) -> None:
