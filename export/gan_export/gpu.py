@@ -13,7 +13,7 @@ from .artifact.certificate import VariantCertificate
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
 from .half import HalfError, half
-from .tuning import Tuned, mean_of, simplified
+from .tuning import Tuned, mean_of, simplified, split
 from .variants import FP16, PAYS, Exam, Made, first_failed
 
 
@@ -109,7 +109,7 @@ def add_fp16(
         exact: that one on CUDA, with which the speed is compared; None if it is not certified there.
         progress: told in a few words what is being done.
     """
-    plain = simplified(traced)
+    plain = split(simplified(traced))
     try:
         graph = Tuned(half(plain.model), plain.rewrites)
     except HalfError as error:

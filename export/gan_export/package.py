@@ -145,7 +145,7 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
     progress("tracing the generator")
     traced = _graph_of(source)
     exam = Exam(staging, cases, reference, options)
-    first = Tuned(traced) if recipe.portable else tune(traced, source.latent, source.classes, progress)
+    first = Tuned(traced) if recipe.portable else _tuned(source, traced, recipe)
     directions = principal_directions(traced, source.latent.dim)
     notes = list(source.notes)
     while True:
@@ -180,6 +180,10 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
     (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
     return certificate, tuple(notes)
+
+
+def _tuned(source: Source, traced: onnx.ModelProto, recipe: _Recipe) -> Tuned:
+    return tune(traced, source.latent, source.classes, recipe.progress, on_gpu=bool(recipe.on_gpu))
 
 
 def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:

@@ -51,8 +51,26 @@ def simplified(model: onnx.ModelProto) -> Tuned:
     return Tuned(model, rewrites)
 
 
+def split(tuned: Tuned) -> Tuned:
+    """With plain convolutions in the place of transposed ones, in the form that is one product for each.
+
+    For GPUs, where cuDNN's fast algorithms for transposed ones don't give the same sums twice (`algorithm_search`).
+    """
+    model, names = tuned.model, layer_names(tuned.model)
+    rewrites = list(tuned.rewrites)
+    for form in reversed(FORMS):  # the other form can have groups
+        rewrites += [Rewrite(name=form, layer=names[layer]) for layer in split_layers(model, form)]
+        model = phases(model, form)
+    return Tuned(model, rewrites)
+
+
 def tune(
-    model: onnx.ModelProto, latent: LatentSpec, classes: int, progress: Callable[[str], None] = lambda _: None
+    model: onnx.ModelProto,
+    latent: LatentSpec,
+    classes: int,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    on_gpu: bool = False,
 ) -> Tuned:
     """The fastest form of a graph that is found here.
 
@@ -61,8 +79,9 @@ def tune(
         latent: what its latents are drawn from.
         classes: number of classes, 0 for an unconditional generator.
         progress: told in a few words what is being done.
+        on_gpu: a GPU is to draw it too: no transposed convolution stays, whatever the processor would like best.
     """
-    tuned = simplified(model)
+    tuned = split(simplified(model)) if on_gpu else simplified(model)
     best, rewrites = tuned.model, tuned.rewrites
     work = work_by_layer(best)
     total = sum(work.values())

@@ -42,7 +42,7 @@ OFTEN = "--sample-every 7 --checkpoint-every 1 --set log_every=2 --set watch_eve
 NETS = "--image-size 28 --batch-size 8 --set generator_width=8 --set critic_width=8 --set latent_dim=8"
 TINY = f"{OFTEN} {NETS}".split()
 TYPES = {
-    "dcgan": "--type dcgan --set instance_noise=0.1 --set noisy_labels=0.1",
+    "dcgan": "--type dcgan --set instance_noise=0.1 --set noisy_labels=0.1 --set translate=2",
     "cgan": "--type cgan --set critic_norm=spectral",
     "acgan": "--type acgan --set dropout=0.1 --set soft_labels=0.1",
     "wgan-gp": "--type wgan --n-critic 2",

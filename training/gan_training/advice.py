@@ -47,11 +47,12 @@ def advise(data: ImageData, config: TrainConfig) -> list[str]:
     return [line for rule in RULES if (line := rule(data, config)) is not None]
 
 
-def few_images(data: ImageData, _: TrainConfig) -> str | None:
+def few_images(data: ImageData, config: TrainConfig) -> str | None:
     if len(data) >= FEW_IMAGES:
         return None
+    shift = "" if config.translate else f" give --set translate={max(1, data.image_size // 14)},"
     return (
-        f"only {len(data):,} images: with fewer than about {FEW_IMAGES:,} a GAN often memorises them; add images, "
+        f"only {len(data):,} images: with fewer than about {FEW_IMAGES:,} a GAN often memorises them; add images,{shift} "
         "or look at the nearest training images of its samples (gan-eval) before you use any"
     )
 

@@ -62,6 +62,7 @@ class TrainConfig:
     ema_decay: float = 0.998  # per step
     instance_noise: float = 0.0  # standard deviation of noise on all images the critic sees, at first
     instance_noise_steps: int = 2000  # steps until that noise has faded to nothing
+    translate: int = 0  # pixels that all images the critic sees are shifted by at most; for few images
     real_target: float = 1.0  # dcgan, cgan, acgan: below 1 is one-sided label smoothing
     soft_labels: float = 0.0  # dcgan, cgan, acgan: width of the range that real and fake targets are drawn from
     noisy_labels: float = 0.0  # dcgan, cgan, acgan: share of images whose real or fake target is swapped
@@ -218,6 +219,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "dropout": (0, 0.9),
     "instance_noise": (0, 10),
     "instance_noise_steps": (1, 100_000_000),
+    "translate": (0, 32),
     "real_target": (0.5, 1),
     "soft_labels": (0, 0.5),
     "noisy_labels": (0, 0.5),
@@ -318,6 +320,7 @@ def build_loop_settings(config: TrainConfig, *, bf16: bool) -> LoopSettings:
         ema_decay=config.ema_decay,
         instance_noise=config.instance_noise,
         instance_noise_steps=config.instance_noise_steps,
+        translate=config.translate,
         bf16=bf16,
         cuda_graph=config.cuda_graph,
     )

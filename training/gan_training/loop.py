@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from .augment import translated
 from .cuda_graph import CudaGraphs, Tensors
 from .objectives import Batch, Objective
 from .parallel import SINGLE, Parallel
@@ -29,6 +30,7 @@ class LoopSettings:
     ema_decay: float = 0.999  # per generator step; 0 leaves the EMA equal to the generator
     instance_noise: float = 0.0  # standard deviation of what is added to all images that the critic sees, at first
     instance_noise_steps: int = 2000  # generator steps until it has faded to nothing
+    translate: int = 0  # pixels that all images the critic sees are shifted by at most
     bf16: bool = False  # autocast to bfloat16; losses and penalties stay float32
     cuda_graph: bool = True  # on a GPU, and in one process: record a step's work once and replay it
 
@@ -144,8 +146,7 @@ class Trainer:
 
     def _critic_step(self, real: Batch, fake: Batch, step: int, is_noisy: bool) -> Parts:
         fake = Batch(fake.images.detach(), fake.labels)
-        if is_noisy:
-            real, fake = self._blurred(real), self._blurred(fake)
+        real, fake = self._as_seen(real, is_noisy), self._as_seen(fake, is_noisy)
         self.critic_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             loss = self.objective.critic_loss(self.critic, real, fake, step, self.parallel.rand_like)
@@ -159,15 +160,21 @@ class Trainer:
         self.critic.requires_grad_(False)
         self.generator_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            loss = self.objective.generator_loss(self.critic, self._blurred(fake) if is_noisy else fake)
+            loss = self.objective.generator_loss(self.critic, self._as_seen(fake, is_noisy))
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.parallel.average_gradients(self.generator)
         self.generator_optimizer.step()
         self.critic.requires_grad_(True)
         return loss.parts
 
-    def _blurred(self, batch: Batch) -> Batch:
-        return Batch(batch.images + self.parallel.randn_like(batch.images) * self.noise, batch.labels)
+    def _as_seen(self, batch: Batch, is_noisy: bool) -> Batch:
+        """What the critic is shown of a batch."""
+        images = batch.images
+        if self.settings.translate:
+            images = translated(images, self.settings.translate, self.parallel.rand_like)
+        if is_noisy:
+            images = images + self.parallel.randn_like(images) * self.noise
+        return Batch(images, batch.labels)
 
     @torch.no_grad()
     def _update_ema(self) -> None:

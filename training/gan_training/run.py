@@ -78,6 +78,11 @@ class Run:
             raise DataError(
                 f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan"
             )
+        if config.translate > data.image_size // 4:
+            raise ConfigError(
+                f"translate is {config.translate}; for images of {data.image_size} pixels it must be from 0 to "
+                f"{data.image_size // 4}, a quarter of them"
+            )
         self.device = parallel.device(choose_device(config.device))
         add_in_fixed_order(self.device)
         self.bf16 = choose_bf16(config.precision, self.device)

@@ -71,7 +71,8 @@ class Rewrite(_Strict):
     name: str
     layer: str | None = None  # the submodule, as blocks.0; None: wherever it could be done
     speedup: float | None = None
-    """Of the whole graph, measured on the exporting host when it was chosen; None: it only leaves out work."""
+    """Of the whole graph, measured on the exporting host when it was chosen; None: it only leaves out work, or is made
+    for GPUs."""
 
 
 class Variant(_Strict):

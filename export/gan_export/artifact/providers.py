@@ -37,9 +37,6 @@ class Provider:
 def _cuda(word: str, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
     options = {
         "device_id": "0",
-        # One algorithm, which adds in the same order at every run. What cuDNN chooses itself does not, for transposed
-        # convolutions: of one latent, two runs gave two images (docs/graphs.md).
-        "cudnn_conv_algo_search": "DEFAULT",
         "cudnn_conv_use_max_workspace": "1",
         # TF32 rounds the factors of float32 products to 10 bits, and NVIDIA's libraries do so unless told not to.
         "use_tf32": "1" if tf32 else "0",
@@ -54,6 +51,17 @@ CUDA: Final = _cuda("cuda", CUDA_ENGINE, (EXACT, "fp16"), tf32=False)
 CUDA_TF32: Final = _cuda("cuda-tf32", f"{CUDA_ENGINE} with TF32", (EXACT,), tf32=True)
 PROVIDERS: Final = {provider.word: provider for provider in (CPU, CUDA, CUDA_TF32)}
 """All there are, by the word for them."""
+
+
+def algorithm_search(content: bytes) -> str:
+    """How cuDNN is to choose the algorithms of a graph's convolutions: `cudnn_conv_algo_search` of an ONNX file.
+
+    By its heuristics, where all convolutions are plain ones. Of transposed ones these choose algorithms that add in
+    whatever order threads arrive: of one latent, two runs gave two images. So a graph that has any gets the one
+    algorithm that repeats itself, though it takes ten times as long (docs/graphs.md).
+    """
+    # The operator's type stands in the file as it is. Where only a name has the word in it, the graph is slower.
+    return "DEFAULT" if b"ConvTranspose" in content else "HEURISTIC"
 
 
 def first_provider(variant: str) -> Provider:

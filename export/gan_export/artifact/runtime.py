@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .fixed_batch import FixedBatchSession, on_gpu_thread
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
-from .providers import CPU, Provider, check_provider, load_libraries
+from .providers import CPU, Provider, algorithm_search, check_provider, load_libraries
 from .reading import Artifact, ArtifactError, read_graph
 
 if TYPE_CHECKING:
@@ -118,7 +118,11 @@ def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.
     import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
 
     load_libraries()
-    options = provider.options | {"enable_cuda_graph": str(int(graph))}
+    options = provider.options | {
+        "cudnn_conv_algo_search": algorithm_search(content),
+        # One start for all kernels of a batch.
+        "enable_cuda_graph": str(int(graph)),
+    }
     session = on_gpu_thread(
         # The fallback is Python's: without the provider there is to be no session, and not one on the processor.
         lambda: ort.InferenceSession(content, session_options(1), [(provider.engine, options)], enable_fallback=0)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import pytest
 import typer
@@ -14,13 +15,18 @@ from gan_export.artifact.providers import (
     CUDA_TF32,
     PROVIDERS,
     Provider,
+    algorithm_search,
     check_provider,
     count_gpus,
     is_usable,
     provider_titled,
 )
+from gan_export.capture import capture
+from gan_export.half import half
 from gan_export.option_values import providers_of
 from gan_export.package import Exported, export
+from gan_export.rewrite import FORMS
+from gan_export.tuning import feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 
@@ -37,8 +43,25 @@ def test_float32_is_float32_unless_tf32_is_asked_for():
     assert is_near("fp16", CUDA)
 
 
-def test_algorithms_are_not_chosen_by_measurement_which_would_differ_at_every_start():
-    assert {PROVIDERS[word].options["cudnn_conv_algo_search"] for word in ("cuda", "cuda-tf32")} == {"DEFAULT"}
+def test_a_graph_with_transposed_convolutions_gets_the_algorithm_that_repeats_itself(make_source):
+    source = make_source(GeneratorSpec(image_size=28, channels=1, latent_dim=16))
+    traced = capture(source.generator, 16, 0)
+    assert "ConvTranspose" in {node.op_type for node in traced.graph.node}
+    assert algorithm_search(traced.SerializeToString()) == "DEFAULT"
+    for form in (split(simplified(traced)).model, half(split(simplified(traced)).model)):
+        assert algorithm_search(form.SerializeToString()) == "HEURISTIC"
+
+
+def test_a_graph_for_gpus_has_none_and_draws_the_same_images(make_source):
+    source = make_source(GeneratorSpec(image_size=28, channels=1, latent_dim=16))
+    traced = capture(source.generator, 16, 0)
+    tuned = tune(traced, source.latent, 0, on_gpu=True)
+    assert "ConvTranspose" not in {node.op_type for node in tuned.model.graph.node}
+    rewritten = [(each.name, each.layer) for each in tuned.rewrites if each.name in FORMS]
+    assert rewritten == [("windows", "blocks.0"), ("windows", "to_image.0")]
+    feed = feed_of(source.latent, 0, 5)
+    ours, theirs = (open_graph(model).run(["pixels"], feed)[0] for model in (tuned.model, traced))
+    assert np.abs(ours - theirs).max() < 1e-4
 
 
 def test_titles_tell_providers_apart():

@@ -85,6 +85,15 @@ BAD: dict[str, tuple[Callable[[], ImageData], str, dict[str, Any], list[str]]] =
         "dcgan",
         {},
         [
+            "only 999 images: with fewer than about 1,000 a GAN often memorises them; add images, give --set "
+            "translate=1, or look at the nearest training images of its samples (gan-eval) before you use any"
+        ],
+    ),
+    "few images, shifted already": (
+        lambda: unlabelled(noise(999)),
+        "dcgan",
+        {"translate": 1},
+        [
             "only 999 images: with fewer than about 1,000 a GAN often memorises them; add images, or look at the "
             "nearest training images of its samples (gan-eval) before you use any"
         ],

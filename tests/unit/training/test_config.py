@@ -210,7 +210,7 @@ def test_specs_follow_type_and_settings(gan_type, settings, head):
 def test_loop_settings_follow_the_config():
     changes = {"generator_lr": 1e-3, "critic_lr": 2e-3, "beta1": 0.1, "beta2": 0.8, "ema_decay": 0.7, "lr_half_life": 9}
     noise = {"instance_noise": 0.2, "instance_noise_steps": 30}
-    config = TrainConfig.for_type("wgan", "x", cuda_graph=False, **changes, **noise)
+    config = TrainConfig.for_type("wgan", "x", cuda_graph=False, translate=3, **changes, **noise)
     settings = build_loop_settings(config, bf16=True)
     assert dataclasses.asdict(settings) == {
         "generator_lr": 1e-3,
@@ -219,6 +219,7 @@ def test_loop_settings_follow_the_config():
         "lr_half_life": 9,
         "ema_decay": 0.7,
         **noise,
+        "translate": 3,
         "bf16": True,
         "cuda_graph": False,
     }

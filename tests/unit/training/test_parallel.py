@@ -31,7 +31,7 @@ NETS = ("generator", "critic", "ema")
 WAIT_SECONDS = 300
 SETTINGS = {"latent_dim": 6, "generator_width": 6, "critic_width": 6, "embed_dim": 4, "precision": "fp32"}
 PLACE = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-TIPS = {"soft_labels": 0.2, "noisy_labels": 0.3, "instance_noise": 0.3, "dropout": 0.3}
+TIPS = {"soft_labels": 0.2, "noisy_labels": 0.3, "instance_noise": 0.3, "dropout": 0.3, "translate": 1}
 Result: TypeAlias = dict[str, Any]
 
 

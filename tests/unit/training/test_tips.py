@@ -66,7 +66,7 @@ def test_instance_noise_reaches_real_and_fake_images_and_fades(make_run, tmp_pat
     clean = Batch(torch.zeros(N, 1, 4, 4), torch.zeros(N, dtype=torch.int64))
     for step, expected in ((0, 0.5), (1, 0.375), (2, 0.25), (4, 0.0), (9, 0.0)):
         run.trainer.steps_done = step
-        noisy = run.trainer._blurred(clean) if run.trainer._set_noise() else clean
+        noisy = run.trainer._as_seen(clean, run.trainer._set_noise())
         assert float(noisy.images.std()) == pytest.approx(expected, abs=SAMPLING)
         assert noisy.labels is clean.labels
 
