@@ -61,7 +61,8 @@ def train(steps: int, seed: int = 0) -> nn.Module:
 
 def sample(generator: nn.Module, n: int, seed: int = 0) -> np.ndarray:
     with torch.no_grad():
-        return generator(draw_latents(n, 1, "uniform", torch.Generator().manual_seed(seed))).squeeze(1).numpy()
+        drawn: torch.Tensor = generator(draw_latents(n, 1, "uniform", torch.Generator().manual_seed(seed)))
+    return drawn.squeeze(1).numpy()
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ def few_images(data: ImageData, config: TrainConfig) -> str | None:
         return None
     shift = "" if config.translate else f" give --set translate={max(1, data.image_size // 14)},"
     return (
-        f"only {len(data):,} images: with fewer than about {FEW_IMAGES:,} a GAN often memorises them; add images,{shift} "
-        "or look at the nearest training images of its samples (gan-eval) before you use any"
+        f"only {len(data):,} images: with fewer than about {FEW_IMAGES:,} a GAN often memorises them; add images,"
+        f"{shift} or look at the nearest training images of its samples (gan-eval) before you use any"
     )
 
 

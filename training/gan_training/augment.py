@@ -1,4 +1,4 @@
-"""Changes to real and generated images alike before the critic sees them, so that it can't learn few images by heart."""
+"""Changes to real and generated images before the critic sees them, so that it can't learn few images by heart."""
 
 from __future__ import annotations
 

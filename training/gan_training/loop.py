@@ -65,9 +65,9 @@ class Trainer:
     ) -> None:
         self.device = torch.device(device)
         # channels_last is what CPU and CUDA convolution kernels read fastest; it changes no value.
-        self.generator = generator.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.critic = critic.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-        self.ema = copy.deepcopy(self.generator).requires_grad_(False)
+        self.generator: nn.Module = generator.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.critic: nn.Module = critic.to(self.device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.ema: nn.Module = copy.deepcopy(self.generator).requires_grad_(False)
         self.parallel = parallel
         for net in (self.generator, self.critic):
             parallel.shared(net)

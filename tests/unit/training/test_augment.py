@@ -31,7 +31,8 @@ def test_each_image_is_shifted_by_whole_pixels_and_all_shifts_occur():
     images = torch.rand(N, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 2 - 1
     torch.manual_seed(0)
     moved = translated(images, MOST)
-    assert moved.dtype == torch.float32 and moved.shape == images.shape
+    assert moved.dtype == torch.float32
+    assert moved.shape == images.shape
     counts = torch.zeros(2 * MOST + 1, 2 * MOST + 1)
     for before, after in zip(images, moved, strict=True):
         down, right = shift_of(before, after)
