@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import Field, StringConstraints
 
 from ._wire import Answer, Body
-from .model_types import CertificateSummary as CertificateSummary
+from .certificate_types import CertificateSummary as CertificateSummary
 from .model_types import ModelDetail as ModelDetail
 from .model_types import ModelInfo as ModelInfo
 from .model_types import ModelList as ModelList

@@ -130,11 +130,19 @@ def export_command(
         typer.Option(
             metavar="cpu[,cuda][,cuda-tf32]",
             help="What the certificate is made with; cpu always is, and cuda for fp16. For another host's GPU: "
-            "gan-verify --provider cuda --add there.",
+            "--for-gpu here, and gan-verify --provider cuda --add there.",
         ),
     ] = CPU.word,
     portable: Annotated[
         bool, typer.Option("--portable", help="Leave the graph as it was traced: no rewrites that pay on this host.")
+    ] = False,
+    for_gpu: Annotated[
+        bool,
+        typer.Option(
+            "--for-gpu",
+            help="Write transposed convolutions as plain ones, of which GPUs have fast kernels that repeat themselves. "
+            "Implied by cuda among --providers.",
+        ),
     ] = False,
     store: Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there already.")] = False,
@@ -217,6 +225,10 @@ def export_command(
     unknown = [code for code in allow or () if code not in ALLOWABLE]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")
+    if portable and for_gpu:
+        raise typer.BadParameter(
+            "rewrites the graph, and --portable leaves it; give one of them", param_hint="--for-gpu"
+        )
     asked, drawn_by = variants_of(variants), providers_of(providers)
     wishes = Wishes(
         weights=weights.value,
@@ -247,6 +259,7 @@ def export_command(
             variants=asked,
             providers=drawn_by,
             portable=portable,
+            for_gpu=for_gpu,
             force=force,
             progress=status.update,
         )

@@ -75,6 +75,7 @@ def export(
     variants: Collection[str] = (EXACT,),
     providers: Collection[Provider] = (),
     portable: bool = False,
+    for_gpu: bool = False,
     force: bool = False,
     progress: ProgressFn = lambda _: None,
 ) -> Exported:
@@ -88,6 +89,7 @@ def export(
             would show.
         providers: of CUDA's, beside the processor, which the artifact is to be certified on; fp16 needs `CUDA`.
         portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
+        for_gpu: have no transposed convolutions in the graph; so it is for `providers` and fp16 anyway.
         out: directory to make; may only exist already with `force`, and if it is an artifact.
         progress: told in a few words what is being done.
 
@@ -109,7 +111,8 @@ def export(
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     try:
-        recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, progress)
+        for_gpu = for_gpu or bool(on_gpu)
+        recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, for_gpu, progress)
         certificate, notes = _write(source, name, staging, recipe)
         _put(staging, out)
     except OSError as error:
@@ -128,6 +131,7 @@ class _Recipe:
     variants: frozenset[str]
     on_gpu: tuple[Provider, ...]
     portable: bool
+    for_gpu: bool
     progress: ProgressFn
 
 
@@ -145,7 +149,9 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
     progress("tracing the generator")
     traced = _graph_of(source)
     exam = Exam(staging, cases, reference, options)
-    first = Tuned(traced) if recipe.portable else _tuned(source, traced, recipe)
+    first = Tuned(traced)
+    if not recipe.portable:
+        first = tune(traced, source.latent, source.classes, progress, for_gpu=recipe.for_gpu)
     directions = principal_directions(traced, source.latent.dim)
     notes = list(source.notes)
     while True:
@@ -180,10 +186,6 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
     (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
     return certificate, tuple(notes)
-
-
-def _tuned(source: Source, traced: onnx.ModelProto, recipe: _Recipe) -> Tuned:
-    return tune(traced, source.latent, source.classes, recipe.progress, on_gpu=bool(recipe.on_gpu))
 
 
 def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:

@@ -70,7 +70,7 @@ def tune(
     classes: int,
     progress: Callable[[str], None] = lambda _: None,
     *,
-    on_gpu: bool = False,
+    for_gpu: bool = False,
 ) -> Tuned:
     """The fastest form of a graph that is found here.
 
@@ -79,9 +79,9 @@ def tune(
         latent: what its latents are drawn from.
         classes: number of classes, 0 for an unconditional generator.
         progress: told in a few words what is being done.
-        on_gpu: a GPU is to draw it too: no transposed convolution stays, whatever the processor would like best.
+        for_gpu: a GPU is to draw it too: no transposed convolution stays, whatever the processor would like best.
     """
-    tuned = split(simplified(model)) if on_gpu else simplified(model)
+    tuned = split(simplified(model)) if for_gpu else simplified(model)
     best, rewrites = tuned.model, tuned.rewrites
     work = work_by_layer(best)
     total = sum(work.values())

@@ -14,8 +14,8 @@ from rich.console import Console
 from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
-from .artifact.providers import PROVIDERS, check_provider
-from .artifact.reading import ArtifactError
+from .artifact.providers import PROVIDERS, REPEATABLE, Provider, algorithm_search, check_provider
+from .artifact.reading import ArtifactError, load_artifact
 from .artifact.verify import add_results, verify
 from .show import show_certificate
 
@@ -88,8 +88,24 @@ def verify_command(
         names = f"; added: {', '.join(result.variant for result in added)}" if added else ""
         raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{names}")
     if not as_json:
+        if slow := with_slow_layers(directory, PROVIDERS[provider.value]):
+            Console().print(
+                f"{' and '.join(slow)}: for transposed convolutions a GPU has to take a slow algorithm; gan-export "
+                "--for-gpu writes plain ones in their place",
+                highlight=False,
+                soft_wrap=True,
+            )
         told = "; its certificate says so" if added else "; its certificate has stronger results" if add else ""
         Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
+
+
+def with_slow_layers(directory: Path, provider: Provider) -> list[str]:
+    """The variants of an artifact that draw more slowly on a GPU than they could; none on a processor."""
+    if not provider.is_cuda:
+        return []
+    artifact = load_artifact(directory)
+    drawn = [variant for variant in artifact.manifest.variants if variant.name in provider.variants]
+    return [each.name for each in drawn if algorithm_search(artifact.path_of(each).read_bytes()) == REPEATABLE]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

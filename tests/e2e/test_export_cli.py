@@ -157,6 +157,7 @@ FAILURES = {
     "no argument": ([], 2, "Missing argument"),
     "unknown option": (["CKPT", "--nmae", "x"], 2, "--nmae"),
     "bad weights": (["CKPT", "--weights", "best"], 2, "best"),
+    "two wishes for the graph": (["CKPT", "--portable", "--for-gpu"], 2, "--portable leaves it; give one of them"),
     "bad name": (["CKPT", "--name", "../up"], 2, "'../up': use 1 to 64 letters"),
     "empty name": (["CKPT", "--name", ""], 2, "'': use 1 to 64 letters"),
     "missing file": (["nowhere.pt"], 1, "nowhere.pt: can't be read: No such file"),

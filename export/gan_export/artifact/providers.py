@@ -14,6 +14,7 @@ from .reading import ArtifactError
 
 CPU_ENGINE: Final = "CPUExecutionProvider"
 CUDA_ENGINE: Final = "CUDAExecutionProvider"
+REPEATABLE: Final = "DEFAULT"  # of cuDNN's ways to choose an algorithm: always the same one
 INSTALL: Final = "pip install 'ganworks[cuda]', and then pip install --force-reinstall --no-deps onnxruntime-gpu"
 
 
@@ -61,7 +62,7 @@ def algorithm_search(content: bytes) -> str:
     algorithm that repeats itself, though it takes ten times as long (docs/graphs.md).
     """
     # The operator's type stands in the file as it is. Where only a name has the word in it, the graph is slower.
-    return "DEFAULT" if b"ConvTranspose" in content else "HEURISTIC"
+    return REPEATABLE if b"ConvTranspose" in content else "HEURISTIC"
 
 
 def first_provider(variant: str) -> Provider:

@@ -7,17 +7,17 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from gan_client import model_types, types
+from gan_client import certificate_types, model_types, types
 from gan_client.types import SEED_LIMIT, InterpolateRequest
 
 MODELS = sorted(
     {
         kind
-        for module in (types, model_types)
+        for module in (types, model_types, certificate_types)
         for kind in vars(module).values()
         if isinstance(kind, type)
         and issubclass(kind, BaseModel)
-        and kind.__module__ in (types.__name__, model_types.__name__)
+        and kind.__module__ in (types.__name__, model_types.__name__, certificate_types.__name__)
     },
     key=lambda kind: kind.__name__,
 )

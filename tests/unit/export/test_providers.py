@@ -28,6 +28,7 @@ from gan_export.package import Exported, export
 from gan_export.rewrite import FORMS
 from gan_export.tuning import feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main
+from gan_export.verify_cli import with_slow_layers
 from gan_training.specs import GeneratorSpec
 
 NO_PACKAGE = pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA")
@@ -55,13 +56,30 @@ def test_a_graph_with_transposed_convolutions_gets_the_algorithm_that_repeats_it
 def test_a_graph_for_gpus_has_none_and_draws_the_same_images(make_source):
     source = make_source(GeneratorSpec(image_size=28, channels=1, latent_dim=16))
     traced = capture(source.generator, 16, 0)
-    tuned = tune(traced, source.latent, 0, on_gpu=True)
+    tuned = tune(traced, source.latent, 0, for_gpu=True)
     assert "ConvTranspose" not in {node.op_type for node in tuned.model.graph.node}
     rewritten = [(each.name, each.layer) for each in tuned.rewrites if each.name in FORMS]
     assert rewritten == [("windows", "blocks.0"), ("windows", "to_image.0")]
     feed = feed_of(source.latent, 0, 5)
     ours, theirs = (open_graph(model).run(["pixels"], feed)[0] for model in (tuned.model, traced))
     assert np.abs(ours - theirs).max() < 1e-4
+
+
+def test_an_export_for_gpus_is_certified_here_and_gan_verify_tells_of_one_that_would_be_slow(
+    make_source, tmp_path: Path
+):
+    source = make_source(GeneratorSpec(image_size=28, channels=1, latent_dim=16))
+    plain = export(source, "plain", tmp_path / "plain", portable=True).artifact
+    exported = export(source, "m", tmp_path / "m", for_gpu=True)
+    assert exported.certificate.failures == []
+    [fp32] = exported.artifact.manifest.variants
+    assert [(each.name, each.layer) for each in fp32.rewrites][-2:] == [
+        ("windows", "blocks.0"),
+        ("windows", "to_image.0"),
+    ]
+    assert with_slow_layers(plain.directory, CUDA) == ["fp32"]
+    assert with_slow_layers(plain.directory, CPU) == []
+    assert with_slow_layers(exported.artifact.directory, CUDA) == []
 
 
 def test_titles_tell_providers_apart():

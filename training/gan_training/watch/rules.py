@@ -166,7 +166,8 @@ def memorisation(history: History) -> str | None:
         return None
     return (
         f"samples are {line['memorisation_ratio']:.2f} times as far from the nearest training image as real images are "
-        f"from each other (healthy: above {COPIED}): they are copies; use more data, or stop earlier"
+        f"from each other (healthy: above {COPIED}): they are copies; use more data, stop earlier, or "
+        "start again with --set translate=2"
     )
 
 
