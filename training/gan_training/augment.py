@@ -30,7 +30,7 @@ def translated(images: Tensor, most: int, rand_like: RandLike = torch.rand_like)
     shifts = (draws * (2 * most + 1)).floor() - most  # (N, 2)
     height, width = images.shape[2:]
     down, right = _moves(shifts[:, 0], height), _moves(shifts[:, 1], width).mT
-    with torch.autocast(images.device.type, enabled=False):  # products with 0 and 1, and no rounding
+    with torch.autocast(images.device.type, enabled=False):  # in float32, products with 0 and 1 are exact
         moved = down @ (images.float() - BLACK) @ right + BLACK
     return moved.contiguous(memory_format=torch.channels_last)
 
