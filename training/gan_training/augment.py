@@ -31,7 +31,9 @@ def translated(images: Tensor, most: int, rand_like: RandLike = torch.rand_like)
     height, width = images.shape[2:]
     down, right = _moves(shifts[:, 0], height), _moves(shifts[:, 1], width).mT
     with torch.autocast(images.device.type, enabled=False):  # in float32, products with 0 and 1 are exact
-        moved = down @ (images.float() - BLACK) @ right + BLACK
+        moved = down @ images.float() @ right
+    came_in = 1 - down.sum(3, keepdim=True) * right.sum(2, keepdim=True)  # (N, 1, H, W)
+    moved = moved + BLACK * came_in
     return moved.contiguous(memory_format=torch.channels_last)
 
 

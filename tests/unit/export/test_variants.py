@@ -174,7 +174,8 @@ def test_a_rewrite_that_changes_images_is_not_kept(
 ):
     """A planted fault in the rewrites: the gates find it, and the graph as it was traced is used."""
 
-    def wrong(model: onnx.ModelProto, *_: object) -> Tuned:
+    def wrong(model: onnx.ModelProto, *_: object, for_gpu: bool) -> Tuned:
+        assert not for_gpu
         changed = onnx.ModelProto()
         changed.CopyFrom(model)
         weight = next(one for one in changed.graph.initializer if len(one.dims) == 4)

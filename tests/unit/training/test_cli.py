@@ -92,7 +92,7 @@ for number, line in enumerate(json.load(sys.stdin)):
             os._exit(error.code)  # taking torch down in order costs a second each time
     _, status = os.wait()
     texts = [stream.seek(0) or stream.read().decode() for stream in streams]
-    print(json.dumps([os.waitstatus_to_exitcode(status), *texts]))
+    print(json.dumps([os.waitstatus_to_exitcode(status), *texts]), flush=True)
 """
 """Runs each command line in a process of its own that starts with everything imported, which else takes seconds."""
 

@@ -31,7 +31,7 @@ NETS = ("generator", "critic", "ema")
 WAIT_SECONDS = 300
 SETTINGS = {"latent_dim": 6, "generator_width": 6, "critic_width": 6, "embed_dim": 4, "precision": "fp32"}
 PLACE = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
-TIPS = {"soft_labels": 0.2, "noisy_labels": 0.3, "instance_noise": 0.3, "dropout": 0.3, "translate": 1}
+TIPS = {"soft_labels": 0.2, "noisy_labels": 0.3, "instance_noise": 0.3, "dropout": 0.3}
 Result: TypeAlias = dict[str, Any]
 
 
@@ -53,10 +53,10 @@ CASES = {
     "dcgan with all tips": Case("dcgan", TIPS),
     "dcgan with all tips in RGB": Case("dcgan", TIPS, channels=3),
     "cgan with projection": Case("cgan", {"r1_gamma": 1.0, "critic_norm": "spectral"}, channels=3),
-    "cgan with concat": Case("cgan", {"conditioned_by": "concat", "upsample": "nearest"}),
+    "cgan with concat": Case("cgan", {"conditioned_by": "concat", "upsample": "nearest", "translate": 1}),
     "acgan": Case("acgan", {"auxiliary_weight": 0.5, "latent": "uniform"}),
     "acgan with a mapping": Case("acgan", {"mapping_layers": 2, "mapping_width": 7}),
-    "wgan with penalty": Case("wgan", {"n_critic": 2, "conditional": True, "drift": 0.01}),
+    "wgan with penalty": Case("wgan", {"n_critic": 2, "conditional": True, "drift": 0.01, "translate": 2}),
     "wgan with clipping": Case("wgan", {"n_critic": 2, "lipschitz": "clip", "critic_lr": 1e-3}, channels=3),
     "cgan in bf16": Case("cgan", {"dropout": 0.2, "critic_norm": "batch"}, bf16=True),
 }
