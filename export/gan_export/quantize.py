@@ -25,9 +25,9 @@ from .calibration import Ranges, calibrate
 from .int8_graph import source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
 from .layer_choice import choose
-from .rewrite import phases, upsampling
+from .rewrite import upsampling
 from .rewrite.editing import Editor, attributes_of
-from .tuning import Feed, feed_of, open_graph
+from .tuning import Feed, Tuned, feed_of, open_graph, split
 from .work import layer_names, work_by_layer
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
@@ -67,7 +67,7 @@ def quantize(
     Raises:
         QuantizationError: it has no layers for it, or no choice of them is near enough.
     """
-    plain = phases(phases(upsampling(model), "windows"), "phases")
+    plain = split(Tuned(upsampling(model))).model
     layers = _layers(plain)
     if not layers:
         raise QuantizationError("it has no convolution or matrix product that is large enough")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewrite, draw
 from .artifact.runtime import open_cpu
-from .rewrite import FORMS, SIMPLER, phases, split_layers, upsampled_layers, upsampling
+from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, upsampled_layers, upsampling
 from .work import layer_names, work_by_layer
 
 BATCHES: Final = (1, 16)
@@ -27,6 +27,7 @@ GAIN: Final = 1.04  # in the mean over the batches: less is noise, and the next 
 LOSS: Final = 0.97  # at no batch
 SMALL: Final = 5_000_000  # operations an image: below, a request costs more than the graph
 SHARE: Final = 0.01  # of all operations: layers with less are left as they are
+SPLIT: Final[tuple[Form, ...]] = ("windows", "phases")  # the first is one product, the second can have groups
 
 Feed: TypeAlias = dict[str, NDArray[Any]]
 Step: TypeAlias = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -52,13 +53,14 @@ def simplified(model: onnx.ModelProto) -> Tuned:
 
 
 def split(tuned: Tuned) -> Tuned:
-    """With plain convolutions in the place of transposed ones, in the form that is one product for each.
+    """With plain convolutions in the place of transposed ones that have a stride.
 
-    For GPUs, where cuDNN's fast algorithms for transposed ones don't give the same sums twice (`algorithm_search`).
+    For int8, which has no kernel for transposed ones, and for GPUs, whose fast ones don't give the same sums twice
+    (`algorithm_search`).
     """
     model, names = tuned.model, layer_names(tuned.model)
     rewrites = list(tuned.rewrites)
-    for form in reversed(FORMS):  # the other form can have groups
+    for form in SPLIT:
         rewrites += [Rewrite(name=form, layer=names[layer]) for layer in split_layers(model, form)]
         model = phases(model, form)
     return Tuned(model, rewrites)

@@ -14,9 +14,9 @@ from rich.console import Console
 from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
-from .artifact.providers import PROVIDERS, REPEATABLE, Provider, algorithm_search, check_provider
-from .artifact.reading import ArtifactError, load_artifact
-from .artifact.verify import add_results, verify
+from .artifact.providers import PROVIDERS, check_provider
+from .artifact.reading import ArtifactError
+from .artifact.verify import add_results, verify, with_slow_layers
 from .show import show_certificate
 
 EPILOG = """
@@ -97,15 +97,6 @@ def verify_command(
             )
         told = "; its certificate says so" if added else "; its certificate has stronger results" if add else ""
         Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
-
-
-def with_slow_layers(directory: Path, provider: Provider) -> list[str]:
-    """The variants of an artifact that draw more slowly on a GPU than they could; none on a processor."""
-    if not provider.is_cuda:
-        return []
-    artifact = load_artifact(directory)
-    drawn = [variant for variant in artifact.manifest.variants if variant.name in provider.variants]
-    return [each.name for each in drawn if algorithm_search(artifact.path_of(each).read_bytes()) == REPEATABLE]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -59,7 +59,7 @@ def algorithm_search(content: bytes) -> str:
 
     By its heuristics, where all convolutions are plain ones. Of transposed ones these choose algorithms that add in
     whatever order threads arrive: of one latent, two runs gave two images. So a graph that has any gets the one
-    algorithm that repeats itself, though it takes ten times as long (docs/graphs.md).
+    algorithm that repeats itself, though it takes several times as long (docs/graphs.md).
     """
     # The operator's type stands in the file as it is. Where only a name has the word in it, the graph is slower.
     return REPEATABLE if b"ConvTranspose" in content else "HEURISTIC"

@@ -12,7 +12,7 @@ from .certificate import Certificate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
 from .gates import judge
 from .manifest import CERTIFICATE_FILE, EXACT
-from .providers import CPU, Provider
+from .providers import CPU, REPEATABLE, Provider, algorithm_search
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
 from .runtime import Session, run_session
 
@@ -92,6 +92,15 @@ def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]
         certificate = stored.model_copy(update={"results": [*kept, *added.values()]}).sealed()
         _replace(directory / CERTIFICATE_FILE, certificate.to_json())
     return list(added.values())
+
+
+def with_slow_layers(directory: Path, provider: Provider) -> list[str]:
+    """The variants of an artifact that draw more slowly on a GPU than they could; none on a processor."""
+    if not provider.is_cuda:
+        return []
+    artifact = load_artifact(directory)
+    drawn = [variant for variant in artifact.manifest.variants if variant.name in provider.variants]
+    return [each.name for each in drawn if algorithm_search(artifact.path_of(each).read_bytes()) == REPEATABLE]
 
 
 def _replace(path: Path, text: str) -> None:

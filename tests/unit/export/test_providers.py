@@ -21,6 +21,7 @@ from gan_export.artifact.providers import (
     is_usable,
     provider_titled,
 )
+from gan_export.artifact.verify import with_slow_layers
 from gan_export.capture import capture
 from gan_export.half import half
 from gan_export.option_values import providers_of
@@ -28,7 +29,6 @@ from gan_export.package import Exported, export
 from gan_export.rewrite import FORMS
 from gan_export.tuning import feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main
-from gan_export.verify_cli import with_slow_layers
 from gan_training.specs import GeneratorSpec
 
 NO_PACKAGE = pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA")

@@ -19,8 +19,14 @@ OBJECTIVES = {
     "acgan": ("acgan", {"auxiliary_weight": 0.5}),
     "all tips": (
         "cgan",
-        {"soft_labels": 0.1, "noisy_labels": 0.05, "saturating": True, "dropout": 0.2}
-        | {"instance_noise": 0.1, "translate": 2},
+        {
+            "soft_labels": 0.1,
+            "noisy_labels": 0.05,
+            "saturating": True,
+            "dropout": 0.2,
+            "instance_noise": 0.1,
+            "translate": 2,
+        },
     ),
     "wgan-gp": ("wgan", {"n_critic": 2, "conditional": True}),
     "wgan-lazy": (

@@ -167,7 +167,7 @@ def memorisation(history: History) -> str | None:
     return (
         f"samples are {line['memorisation_ratio']:.2f} times as far from the nearest training image as real images are "
         f"from each other (healthy: above {COPIED}): they are copies; use more data, stop earlier, or "
-        "start again with --set translate=2"
+        "start again with --set translate=2 or more"
     )
 
 
