@@ -6,6 +6,7 @@ import pytest
 from onnx import helper
 
 from gan_export.rewrite import FORMS, phases, split_layers
+from gan_export.tuning import Tuned, split
 
 CASES = {  # kernel, stride, pads, output padding, dilations, groups
     "dcgan": ([4, 4], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 1),
@@ -91,3 +92,16 @@ def test_others_stay(make_graph, attributes, shape, weight):
     for form in FORMS:
         assert split_layers(model, form) == []
         assert list(phases(model, form).graph.node) == list(model.graph.node)
+
+
+def test_split_takes_windows_and_phases_where_there_are_groups_and_says_which(make_graph, assert_same, operators):
+    more = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "a.weight"], ["h"], **more),
+        helper.make_node("ConvTranspose", ["h", "b.weight"], ["y"], group=2, **more),
+    ]
+    before = make_graph(nodes, (6, 4, 5), {"a.weight": (6, 8, 4, 4), "b.weight": (8, 3, 4, 4)})
+    after = split(Tuned(before))
+    assert "ConvTranspose" not in operators(after.model)
+    assert [(each.name, each.layer) for each in after.rewrites] == [("windows", "a"), ("phases", "b")]
+    assert_same(before, after.model)
