@@ -31,6 +31,7 @@ from uvicorn.server import ServerState
 
 from gan_client.types import ErrorBody, ErrorDetail
 
+from .accept import Backlog
 from .errors import (
     HeadersTooLargeError,
     InvalidRequestError,
@@ -65,6 +66,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with limits."""
 
     limits: ClassVar[Limits] = Limits()
+    backlog: ClassVar[Backlog] = Backlog()
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until there is a request
 
     def __init__(
@@ -78,6 +80,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.ws_protocol_class = None  # the service has no WebSocket, and these limits wouldn't hold for one
         # uvicorn would put together a line for each request before the logger drops it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+        self._leads = True  # accepted by the loop itself: others may wait behind it
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None  # the loop's time at which awaited headers must be complete
         self._arrived = 0  # bytes that are being parsed
@@ -101,6 +104,14 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         self._due = self.loop.time() + self.limits.header_timeout
         self._timer = self.loop.call_at(self._due, self._look)
+        if self._leads:
+            self.backlog.take(self._follower)
+
+    def _follower(self) -> GuardedProtocol:
+        """The protocol of a connection that was accepted behind this one."""
+        protocol = type(self)(self.config, self.server_state, self.app_state, self.loop)
+        protocol._leads = False
+        return protocol
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -270,16 +281,17 @@ def _response(error: ServiceError) -> Response:
     return Response(body, error.status, headers, "application/json")
 
 
-def guarded_protocol(limits: Limits) -> type[GuardedProtocol]:
+def guarded_protocol(limits: Limits, backlog: Backlog | None = None) -> type[GuardedProtocol]:
     """A protocol class for `uvicorn.Config(http=...)`."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits})
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "backlog": backlog or Backlog()})
 
 
-def install(settings: Settings, refused: Callable[[str], None] = lambda _: None) -> None:
+def install(settings: Settings, backlog: Backlog, refused: Callable[[str], None] = lambda _: None) -> None:
     """Make it the protocol of every uvicorn server of this process whose configuration is not loaded yet.
 
     Args:
         settings: the limits.
+        backlog: where connections wait.
         refused: is told the code of every connection that is refused or cut.
     """
     limits = Limits(
@@ -290,4 +302,4 @@ def install(settings: Settings, refused: Callable[[str], None] = lambda _: None)
         max_connections=settings.max_connections,
         refused=refused,
     )
-    auto.AutoHTTPProtocol = guarded_protocol(limits)
+    auto.AutoHTTPProtocol = guarded_protocol(limits, backlog)

@@ -10,17 +10,22 @@ import uvicorn
 from .desk import Desk
 
 
-def install(desk: Desk) -> None:
+def install(desk: Desk) -> uvicorn.Server | None:
     """Mark the desk when the process is told to stop, and bound the time that uvicorn waits for open requests.
 
     uvicorn closes its sockets and idle connections at once, and waits for the others: without the bound, for ever. Its
     own handler is called as before. Call this in the main thread, while the server runs.
+
+    Returns:
+        The server; None where the application is called directly, as in tests.
     """
+    found: uvicorn.Server | None = None
     for number in (signal.SIGTERM, signal.SIGINT):
         handler = signal.getsignal(number)
         server = getattr(handler, "__self__", None)
         if not callable(handler) or not isinstance(server, uvicorn.Server):
-            continue  # no server of ours, as in tests that call the application directly
+            continue
+        found = server
         if server.config.timeout_graceful_shutdown is None:
             server.config.timeout_graceful_shutdown = max(1, round(desk.settings.drain))
 
@@ -30,3 +35,4 @@ def install(desk: Desk) -> None:
             handler(number, frame)
 
         signal.signal(number, stop)
+    return found

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .accept import Backlog
 from .access_log import AccessLog
 from .connection import install as install_protocol
 from .cors import with_cors
@@ -33,11 +34,13 @@ _DRAWING: Final = frozenset({"/generate", "/interpolate"})
 
 
 class Front:
-    """Makes the worker's ASGI application. `desk` is set when the worker has loaded its generators, before requests."""
+    """Makes the worker's ASGI application. `desk` is set when the worker has loaded its generators, before requests;
+    so is the backlog's server."""
 
     def __init__(self, settings: Settings, routes: Sequence[BaseRoute]) -> None:
         self.settings = settings
         self.desk: Desk | None = None
+        self.backlog = Backlog()
         self.limiter = RateLimiter.from_settings(settings)
         self._keys = Keys.from_settings(settings)
         self._routes = list(routes)
@@ -65,7 +68,7 @@ class Front:
             await response(scope, receive, send)
 
         series: Metrics = metrics(alone=self.settings.workers == 1)
-        install_protocol(self.settings, refused=series.rejected)
+        install_protocol(self.settings, self.backlog, series.rejected)
         guard = Guard(
             routed,
             max_body=self.settings.max_body,

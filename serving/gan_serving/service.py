@@ -92,7 +92,7 @@ class GanService:
         catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count)
         self.desk = FRONT.desk = Desk(SETTINGS, catalog, series, FRONT.limiter)
         series.loaded(len(catalog))
-        drain.install(self.desk)
+        FRONT.backlog.server = drain.install(self.desk)
 
     def _count(self, kind: str, model: str) -> None:  # noqa: ARG002 - models come and go, series stay
         series = self.desk.metrics

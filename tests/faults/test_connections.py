@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.protocols.http import auto
 
 from gan_client.types import ErrorBody
+from gan_serving.accept import Backlog
 from gan_serving.body import timed_receive
 from gan_serving.connection import MAX_PIPELINED, Limits, guarded_protocol, install
 from gan_serving.errors import ServiceError
@@ -473,7 +474,8 @@ def test_install_chooses_the_protocol_of_later_servers(monkeypatch: pytest.Monke
     monkeypatch.setattr(auto, "AutoHTTPProtocol", auto.AutoHTTPProtocol)
     before = uvicorn.Config(lambda: None, log_config=None)
     before.load()
-    install(Settings(header_timeout=7, max_header=5000, max_body=10_000, max_connections=9, send_timeout=8))
+    settings = Settings(header_timeout=7, max_header=5000, max_body=10_000, max_connections=9, send_timeout=8)
+    install(settings, Backlog())
     config = uvicorn.Config(lambda: None, log_config=None)
     config.load()
     limits = config.http_protocol_class.limits

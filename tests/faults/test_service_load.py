@@ -2,8 +2,12 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
+import os
 import random
+import signal
+import socket
 import time
 from pathlib import Path
 
@@ -18,6 +22,7 @@ pytestmark = pytest.mark.slow
 BATCH = 64  # GAN_MAX_BATCH
 LEAVING = 200  # callers
 REQUESTS = 500
+BURST, AGAIN = 60, 30  # connections that are opened together, and requests that one sends meanwhile
 LONG = 512  # images
 BATCH_SECONDS = 0.25  # of a slow batch, about
 HOLD = 3.0  # seconds for which a session is occupied, about
@@ -240,3 +245,41 @@ def test_a_deadline_must_be_a_number_of_seconds(trapped, value: str) -> None:
     answer = post(trapped, {}, x_request_timeout=value)
     assert answer.status_code == 400
     assert json.loads(answer.text)["error"]["param"] == "x-request-timeout"
+
+
+def test_connections_that_come_at_once_are_taken_up_together(trapped) -> None:
+    (worker,) = trapped.workers()
+    with contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(connect(trapped))]
+        ask(clients[0], ["first"])
+        assert answered(clients[0], 1) == 1
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            ask(clients[0], [f"again-{i}" for i in range(AGAIN)])  # each takes a turn of the event loop at least
+            for i in range(BURST):
+                clients.append(opened.enter_context(connect(trapped)))
+                ask(clients[-1], [f"new-{i}"])
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        for client, expected in zip(clients, [AGAIN, *[1] * BURST], strict=True):
+            assert answered(client, expected) == expected
+    logged = [json.loads(line)["request_id"] for line in trapped.log.read_text().splitlines() if '"/models"' in line]
+    last = max(logged.index(f"new-{i}") for i in range(BURST))
+    assert sum(name.startswith("again-") for name in logged[:last]) < AGAIN / 2
+
+
+def ask(client: socket.socket, request_ids: list[str]) -> None:
+    """Requests that follow each other without waiting for answers."""
+    asked = [request_bytes(b"", path="/models", method="GET", x_request_id=name) for name in request_ids]
+    client.sendall(b"".join(asked))
+
+
+def answered(client: socket.socket, most: int) -> int:
+    """How many responses with status 200 come, up to so many."""
+    content = b""
+    while (count := content.count(b"HTTP/1.1 200 ")) < most or not content.endswith(b"}]}"):
+        piece = client.recv(65536)
+        if not piece:
+            break
+        content += piece
+    return count
