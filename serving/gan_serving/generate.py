@@ -19,7 +19,6 @@ from starlette.types import Receive
 from gan_client.types import ErrorDetail, Format
 
 from .batch import Batch
-from .batcher import Images, Labels, Latents
 from .catalog import Generator
 from .desk import Desk
 from .encode import Encoded, encode
@@ -27,6 +26,7 @@ from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, matches
 from .guard import current_call
 from .handling import answered
+from .jobs import Images, Labels, Latents
 from .leaving import unless_caller_leaves
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request

@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ MANY = 100  # seeds: enough for the vectorised path
 
 
 def padded(seeds: list[int], length: int) -> list[int]:
-    """The seeds and others behind them, so that both ways of making words are used."""
+    """The seeds and others behind them."""
     return [*seeds, *range(10**6, 10**6 + length - len(seeds))]
 
 
@@ -96,6 +97,17 @@ def test_an_image_does_not_depend_on_its_neighbours():
         assert together.labels is not None
         assert alone.labels[0] == together.labels[i]
     assert draw([], 33, "normal", classes=7).latents.shape == (0, 33)
+
+
+def test_threads_draw_at_the_same_time():
+    expected = {seed: np.random.Philox(key=seed).random_raw(50) for seed in range(200)}
+
+    def draw_all(offset: int) -> bool:
+        seeds = [(i * 7 + offset) % 200 for i in range(2000)]
+        return all(np.array_equal(words_of([seed], 50)[0], expected[seed]) for seed in seeds)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(draw_all, range(4)))
 
 
 @pytest.mark.parametrize("n", [3, MANY])
