@@ -32,6 +32,14 @@ class Outcome:
         return float(np.percentile(self.latencies, share)) if self.latencies else float("nan")
 
 
+def request_of(body: bytes) -> bytes:
+    """POST /generate with this body of JSON."""
+    lines = (
+        "POST /generate HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}",
+    )  # fmt: skip
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 class Connection(asyncio.Protocol):
     """One kept-alive connection that asks one thing at a time."""
 
@@ -98,10 +106,7 @@ class Load:
     """The requests of one run, over a limited number of connections; those that find none wait, and that counts."""
 
     def __init__(self, port: int, body: bytes, connections: int) -> None:
-        lines = (
-            "POST /generate HTTP/1.1", "host: bench", "content-type: application/json", f"content-length: {len(body)}",
-        )  # fmt: skip
-        self.request = "\r\n".join([*lines, "", ""]).encode() + body
+        self.request = request_of(body)
         self.outcome = Outcome()
         self._port, self._most = port, connections
         self._room = connections  # that may still be opened

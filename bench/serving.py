@@ -6,7 +6,8 @@
 All serve the same artifact (28x28, conditional) on the same cores, and the load comes from the same cores too. Servers
 are started one at a time and take turns, round after round; each round gives one ratio, and the tables have medians
 with the smallest and largest. Closed loops (so many connections, each asking again when answered) are driven by wrk.
-The open loop (open_loop.py) asks at a fixed rate and counts latency from when a request was due.
+The open loop (open_loop.py) asks at a fixed rate and counts latency from when a request was due. Bursts (burst.py) are
+many new connections at once, while others keep the server busy.
 """
 
 import argparse
@@ -25,14 +26,16 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
+from burst import bursts
 from open_loop import open_loop
 from overload import overload
-from report.serving import OURS, OURS_EVERYWHERE, tables
+from report.serving import BARE, OURS, OURS_EVERYWHERE, SHARE, tables
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -51,14 +54,14 @@ COMMANDS = {
     OURS_EVERYWHERE: [BIN / "bentoml", "serve", "--port"],
     "stock BentoML": [BIN / "bentoml", "serve", "peers.stock_bentoml:Stock", "--port"],
     "LitServe": [sys.executable, "-m", "peers.litserve_app"],
-    "bare Starlette": [sys.executable, "-m", "peers.bare_starlette"],
+    BARE: [sys.executable, "-m", "peers.bare_starlette"],
 }
 BODIES = {
     OURS: json.dumps(ONE | {"format": "png"}),
     OURS_EVERYWHERE: json.dumps(ONE | {"format": "png"}),
     "stock BentoML": json.dumps({"asks": [ONE]}),
     "LitServe": json.dumps(ONE),
-    "bare Starlette": json.dumps(ONE),
+    BARE: json.dumps(ONE),
 }
 
 
@@ -103,6 +106,8 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
     singles: dict[str, dict[str, list[float]]] = {name: {"1": [], "64": [], "latency": []} for name in COMMANDS}
     many: dict[str, dict[str, list[float]]] = {form: {OURS: [], OURS_EVERYWHERE: [], "limit": []} for form in FORMS}
     alone: dict[str, list[float]] = {"ready": [], "idle_cpu": []}
+    burst: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    loops: dict[str, list[dict[str, object]]] = {name: [] for name in (OURS, BARE)}
     for turn in range(arguments.rounds):
         for name in list(COMMANDS) if turn % 2 == 0 else list(reversed(COMMANDS)):
             say(f"round {turn + 1} of {arguments.rounds}: {name}")
@@ -113,6 +118,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                 rate, latency = wrk(port, BODIES[name], 1, arguments.seconds)
                 singles[name]["1"].append(rate)
                 singles[name]["latency"].append(latency)
+                burst[name] += bursts_in_between(port, name)
                 if name in (OURS, OURS_EVERYWHERE):
                     for form, rates in many.items():
                         body = json.dumps({"n": 64, "seed": 0, "label": 7, "format": form})
@@ -123,11 +129,15 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                     alone["idle_cpu"].append(idle_cpu(process))
         for form, rates in many.items():
             rates["limit"].append(in_process(form, artifact, arguments.seconds))
-    say("open loop at 80 %")
+    for turn in range(arguments.rounds):
+        for name, found in loops.items():
+            say(f"round {turn + 1} of {arguments.rounds}: {name} in an open loop")
+            with running(name, artifact, work) as (port, process, _):
+                wrk(port, BODIES[name], 64, 1)
+                rate = SHARE * statistics.median(singles[name]["64"])
+                found.append(at_rate(port, name, rate, 2 * arguments.seconds))
     with running(OURS, artifact, work) as (port, process, _):
         wrk(port, BODIES[OURS], 64, 1)
-        rate = 0.8 * statistics.median(singles[OURS]["64"])
-        outcome = open_loop(port, BODIES[OURS].encode(), rate, 4 * arguments.seconds)
         soaked = soak(port, process, arguments.soak) if arguments.soak else None
         over = overloaded(port, arguments) if arguments.overload else None
     return {
@@ -136,13 +146,11 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
         "singles": singles,
         "many": many,
         "alone": alone,
-        "open_loop": {
-            "rate": rate, "p50": outcome.percentile(50), "p99": outcome.percentile(99), "statuses": outcome.statuses,
-            "lost": outcome.lost,
-        },
+        "burst": burst,
+        "open_loop": loops,
         "soak": soaked,
         "overload": over,
-    }  # fmt: skip
+    }
 
 
 @contextmanager
@@ -212,6 +220,24 @@ def wrk(port: int, body: str, connections: int, seconds: float) -> tuple[float, 
     assert rate is not None
     assert latency is not None
     return float(rate[1]), float(latency[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[latency[2]]
+
+
+def bursts_in_between(port: int, name: str) -> list[float]:
+    """Seconds that the last of many new connections waited for its first byte, while 32 others keep the server busy."""
+    with ThreadPoolExecutor(1) as apart:
+        busy = apart.submit(wrk, port, BODIES[name], 32, 3)
+        found = bursts(port, BODIES[name].encode())
+        busy.result()
+    return found
+
+
+def at_rate(port: int, name: str, rate: float, seconds: float) -> dict[str, object]:
+    """What an open loop of so many requests a second measures."""
+    outcome = open_loop(port, BODIES[name].encode(), rate, seconds)
+    return {
+        "rate": rate, "p50": outcome.percentile(50), "p99": outcome.percentile(99), "statuses": outcome.statuses,
+        "lost": outcome.lost,
+    }  # fmt: skip
 
 
 def in_process(form: str, artifact: Path, seconds: float) -> float:

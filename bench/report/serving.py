@@ -8,19 +8,35 @@ from .plots import ranges
 
 OURS = "ganworks"
 OURS_EVERYWHERE = "ganworks, a worker for each core"
+BARE = "bare Starlette"
+SHARE = 0.8  # of its saturated rate, at which a server is asked in the open loop
 
 
 def tables(found: dict) -> str:
-    return "\n\n".join([_singles(found["singles"]), _many(found["many"]), "\n".join(f"- {x}" for x in _others(found))])
+    others = "\n".join(f"- {x}" for x in _others(found))
+    return "\n\n".join([_singles(found["singles"], found["burst"]), _many(found["many"]), _loops(found), others])
 
 
-def _singles(singles: dict) -> str:
+def _singles(singles: dict, burst: dict) -> str:
     rows = []
     for name, rates in singles.items():
         ratios = [a / b for a, b in zip(singles[OURS]["64"], rates["64"], strict=True)]
         cells = [number(median(rates["64"])), number(median(rates["1"])), number(median(rates["latency"]), 2)]
-        rows.append([name, *cells, times(ratios)])
-    return table(["single images", "64 connections, /s", "1 connection, /s", "latency, ms", "ours is"], rows)
+        rows.append([name, *cells, times(ratios), number(median(burst[name]) * 1e3)])
+    titles = ["64 connections, /s", "1 connection, /s", "latency, ms", "ours is", "burst of 200, ms"]
+    return table(["single images", *titles], rows)
+
+
+def _loops(found: dict) -> str:
+    rows = []
+    for name, rounds in found["open_loop"].items():
+        cells = [number(median(one[key] for one in rounds) * 1e3, 1) for key in ("p50", "p99")]
+        ratios = [one["p99"] / one["p50"] for one in rounds]
+        lost = sum(one["lost"] for one in rounds)
+        bad = sum(count for one in rounds for status, count in one["statuses"].items() if int(status) != 200)
+        rows.append([name, number(rounds[0]["rate"]), *cells, times(ratios), number(lost + bad)])
+    asked = f"open loop at {SHARE:.0%} of saturation"
+    return table([asked, "asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused"], rows)
 
 
 def _many(many: dict) -> str:
@@ -33,10 +49,8 @@ def _many(many: dict) -> str:
 
 
 def _others(found: dict) -> list[str]:
-    loop, alone = found["open_loop"], found["alone"]
+    alone = found["alone"]
     lines = [
-        f"open loop, {loop['rate']:,.0f}/s (80 % of saturated): p50 {loop['p50'] * 1e3:.1f} ms, p99 "
-        f"{loop['p99'] * 1e3:.1f} ms ({loop['p99'] / loop['p50']:.1f}x), {_answers(loop)}",
         f"start to first answer: {median(alone['ready']):.1f} s",
         f"idle: {median(alone['idle_cpu']):.1%} of a core",
     ]
