@@ -34,7 +34,7 @@ def _loops(found: dict) -> str:
         ratios = [one["p99"] / one["p50"] for one in rounds]
         lost = sum(one["lost"] for one in rounds)
         bad = sum(count for one in rounds for status, count in one["statuses"].items() if int(status) != 200)
-        rows.append([name, number(rounds[0]["rate"]), *cells, times(ratios), number(lost + bad)])
+        rows.append([name, number(median(one["rate"] for one in rounds)), *cells, times(ratios), number(lost + bad)])
     asked = f"open loop at {SHARE:.0%} of saturation"
     return table([asked, "asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused"], rows)
 
