@@ -1,22 +1,27 @@
-"""A burst of new connections while others keep the server busy: how long until each gets its first byte."""
+"""A burst of new connections while others keep the server busy: how long until each is answered."""
 
 import asyncio
+import sys
 import time
 
 import uvloop
 from open_loop import request_of
 
 CONNECTIONS = 200
+PATIENCE = 30.0  # seconds
+_GOOD = b"HTTP/1.1 200"
 
 
 async def _first_byte(port: int, request: bytes) -> float:
-    """Seconds from the opening of a connection to the first byte of the answer."""
+    """Seconds from the opening of a connection to the beginning of an answer with status 200."""
     began = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    await reader.readexactly(1)
+    beginning = await asyncio.wait_for(reader.readexactly(len(_GOOD)), PATIENCE)
     took = time.perf_counter() - began
     writer.close()
+    if beginning != _GOOD:
+        sys.exit(f"bench/burst.py: the server answered {beginning!r}")
     return took
 
 
@@ -34,7 +39,7 @@ def bursts(port: int, body: bytes, times: int = 3, pause: float = 0.5) -> list[f
         pause: seconds before each.
 
     Returns:
-        Seconds until the last of each burst had its first byte.
+        Seconds until the last answer of each burst began.
     """
     found = []
     for _ in range(times):

@@ -14,8 +14,7 @@ from typing import Final, Protocol
 import uvicorn
 
 AT_ONCE: Final = 16
-"""Connections that one turn of the loop accepts beside libuv's own; with more, the first of several workers to wake up
-would take them all."""
+"""Connections that one turn of the loop accepts beside libuv's own."""
 
 
 class Listener(Protocol):
@@ -31,24 +30,31 @@ class Backlog:
         self.server: uvicorn.Server | None = None
         self._opening: set[asyncio.Task[object]] = set()
 
-    def take(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Accept what waits behind a connection that libuv accepted just now.
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server was told to stop."""
+        return self.server is not None and self.server.should_exit
+
+    def take(self, protocol: Callable[[], asyncio.Protocol], most: int = AT_ONCE) -> None:
+        """Accept what waits behind a connection that libuv accepted.
 
         Args:
             protocol: makes the protocol of each; it must not take more in its turn.
+            most: how many connections there is room for.
         """
-        if self.server is None or self.server.should_exit:
+        if self.server is None or self.is_closed:
             return
         for server in self.server.servers:
             for listener in server.sockets:
-                self._accept(listener, protocol)
+                self._accept(listener, protocol, min(most, AT_ONCE))
 
-    def _accept(self, listener: Listener, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def _accept(self, listener: Listener, protocol: Callable[[], asyncio.Protocol], most: int) -> None:
         assert self.server is not None
         loop = asyncio.get_running_loop()
         listening = socket.socket(fileno=listener.fileno())
+        listening.setblocking(False)
         try:
-            for _ in range(AT_ONCE):
+            for _ in range(most):
                 try:
                     connection, _ = listening.accept()
                 except OSError:  # nobody waits any more; or no descriptor is left, which libuv finds out by itself
@@ -63,5 +69,6 @@ class Backlog:
 
     def _opened(self, task: asyncio.Task[object]) -> None:
         self._opening.discard(task)
-        if not task.cancelled():
-            task.exception()  # a client that left, or one that speaks no TLS: nobody else's affair
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OSError):  # a client that left, or one that speaks no TLS
+            task.get_loop().call_exception_handler({"message": "a connection was not opened", "exception": error})

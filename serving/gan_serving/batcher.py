@@ -31,10 +31,6 @@ _RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement le
 _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
-_SOON: Final = 0.005
-"""Seconds in which a lane that ends its batch takes fewer images than that along: with single images of a small net,
-at 80 % of saturation, more and smaller batches took longer."""
-
 _PIECE: Final = 4
 """Images of one request that a batch takes at least, if the request has so many. Pieces cost time: under five times too
 much load, in requests of 256 images, goodput was 0.77x of saturation with one of each, 0.88x and 0.94x with four."""
@@ -64,8 +60,7 @@ class Batcher:
     _waiting: int = field(default=0, init=False)
     _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
     _refusing: bool = field(default=False, init=False)  # images were refused, and there is hardly more room since
-    _due: dict[object, float] = field(default_factory=dict, init=False)  # when each lane that has a batch will be done
-    _again: asyncio.TimerHandle | None = field(default=None, init=False)
+    _computing: int = field(default=0, init=False)  # lanes that have a batch
     _seconds_per_image: float = field(default=0.0, init=False)
 
     @property
@@ -132,30 +127,12 @@ class Batcher:
     def _wake(self) -> None:
         """Wake as many lanes as the waiting images are worth."""
         while len(self._working) < self.lanes:
-            coming = len(self._working) - len(self._due)  # lanes that are about to take their batch
+            coming = len(self._working) - self._computing  # lanes that are about to take their batch
             if coming and self._waiting <= coming * _SHARE:
-                return
-            if self._waiting < _SHARE and self._is_one_back_soon():
-                self._look_again()
                 return
             lane = asyncio.create_task(self._work())
             self._working.add(lane)
             lane.add_done_callback(self._working.discard)
-
-    def _is_one_back_soon(self) -> bool:
-        """Whether a lane is about to end its batch: it takes few images sooner than another one is woken for them."""
-        now = time.perf_counter()
-        return any(now < due < now + _SOON for due in self._due.values())
-
-    def _look_again(self) -> None:
-        """Wake another lane after all, if that batch takes longer than it should."""
-        if self._again is None:
-            self._again = asyncio.get_running_loop().call_later(_SOON, self._overdue)
-
-    def _overdue(self) -> None:
-        self._again = None
-        if self._waiting:
-            self._wake()
 
     async def _done(self, job: Job) -> Images:
         try:
@@ -206,16 +183,15 @@ class Batcher:
     async def _work(self) -> None:
         """Run batches until nothing waits; the first one starts without delay."""
         batch: list[Slice] = []
-        lane = object()
         try:
             while batch := self._take():
-                began, images = time.perf_counter(), sum(map(len, batch))
-                self._due[lane] = began + images * self._seconds_per_image
+                began = time.perf_counter()
+                self._computing += 1
                 try:
                     await self._compute(batch)
                 finally:
-                    del self._due[lane]
-                measured = (time.perf_counter() - began) / images
+                    self._computing -= 1
+                measured = (time.perf_counter() - began) / sum(map(len, batch))
                 old = self._seconds_per_image or measured
                 self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * measured
         finally:
@@ -229,7 +205,7 @@ class Batcher:
 
     def _take(self) -> list[Slice]:
         """The next batch: as many images from each waiting job as there is room for, in turn."""
-        fair = -(-self._waiting // (self.lanes - len(self._due)))  # this idle lane's part of what waits
+        fair = -(-self._waiting // (self.lanes - self._computing))  # this idle lane's part of what waits
         room, batch = min(self.max_batch, max(fair, _SHARE)), []
         while room and self._jobs:
             share = max(_PIECE, room // len(self._jobs))

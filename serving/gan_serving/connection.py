@@ -31,7 +31,7 @@ from uvicorn.server import ServerState
 
 from gan_client.types import ErrorBody, ErrorDetail
 
-from .accept import Backlog
+from .accept import AT_ONCE, Backlog
 from .errors import (
     HeadersTooLargeError,
     InvalidRequestError,
@@ -105,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._due = self.loop.time() + self.limits.header_timeout
         self._timer = self.loop.call_at(self._due, self._look)
         if self._leads:
-            self.backlog.take(self._follower)
+            self.backlog.take(self._follower, most - len(self.connections) if most else AT_ONCE)
 
     def _follower(self) -> GuardedProtocol:
         """The protocol of a connection that was accepted behind this one."""
@@ -156,6 +156,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None and self.cycle is not before:
             self.cycle.transport = Joined(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
+            # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
+            self.cycle.keep_alive &= not self.backlog.is_closed
 
     def _header_size(self) -> int:
         lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)

@@ -50,7 +50,7 @@ GOLDEN_TRUNCATED = {  # truncation 0.5
 GOLDEN_LABELS = {0: (7, 23), 1: (8, 6), 42: (7, 17), 10**9: (6, 16), 2**53 - 1: (5, 1)}  # of 10 and of 24 classes
 # fmt: on
 
-MANY = 100  # seeds: enough for the vectorised path
+MANY = 100  # seeds
 
 
 def padded(seeds: list[int], length: int) -> list[int]:

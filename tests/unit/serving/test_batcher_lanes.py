@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from gan_serving import batcher as batcher_module
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
 
@@ -68,59 +67,3 @@ def test_only_the_image_at_fault_fails_in_whichever_lane(make_session):
         assert sum(result is None for result in results) == 61
 
     session.drive(scenario, lanes=2)
-
-
-@pytest.mark.parametrize("images", [1, 15])
-def test_few_images_wait_for_a_lane_that_ends_soon(make_session, monkeypatch: pytest.MonkeyPatch, images: int):
-    monkeypatch.setattr(batcher_module, "_SOON", 1000.0)
-    session = make_session(held=True)
-
-    async def scenario(batcher: Batcher) -> None:
-        batcher._seconds_per_image = 100.0
-        first = asyncio.create_task(session.ask(batcher, 0, 1))
-        await session.is_running()
-        more = asyncio.create_task(session.ask(batcher, 1, images))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert batcher.waiting == images
-        session.let_go()
-        await asyncio.gather(first, more)
-
-    session.drive(scenario, lanes=2)
-    assert session.most_inside == 1
-    assert list(map(len, session.batches)) == [1, images]
-
-
-def test_more_of_them_wake_another_lane(make_session, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batcher_module, "_SOON", 1000.0)
-    session = make_session(held=True)
-
-    async def scenario(batcher: Batcher) -> None:
-        batcher._seconds_per_image = 100.0
-        tasks = [asyncio.create_task(session.ask(batcher, 0, 1))]
-        await session.is_running()
-        tasks += [asyncio.create_task(session.ask(batcher, i, 1)) for i in range(1, 17)]
-        await session.is_running()
-        session.let_go()
-        await asyncio.gather(*tasks)
-
-    session.drive(scenario, lanes=2)
-    assert session.most_inside == 2
-    assert list(map(len, session.batches)) == [1, 16]
-
-
-def test_they_wait_no_longer_when_that_lane_is_late(make_session, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(batcher_module, "_SOON", 0.5)
-    session = make_session(held=True)
-
-    async def scenario(batcher: Batcher) -> None:
-        batcher._seconds_per_image = 0.4
-        tasks = [asyncio.create_task(session.ask(batcher, i, 1)) for i in range(2)]
-        await session.is_running()
-        tasks.append(asyncio.create_task(session.ask(batcher, 2, 1)))
-        await session.is_running()
-        session.let_go()
-        await asyncio.gather(*tasks)
-
-    session.drive(scenario, lanes=2)
-    assert session.most_inside == 2
