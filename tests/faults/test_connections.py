@@ -84,7 +84,7 @@ async def application(server: Server, scope: Any, receive: Any, send: Any) -> No
 
 
 @contextlib.contextmanager
-def running(**changes: Any) -> Iterator[Server]:
+def running(backlog: Backlog | None = None, **changes: Any) -> Iterator[Server]:
     server = Server(free_port())
     settings = {"header_timeout": HEADER_TIMEOUT, "send_timeout": SEND_TIMEOUT, "max_header": MAX_HEADER}
     limits = Limits(**settings | {"max_stream": MAX_STREAM} | changes, refused=server.refused.append)
@@ -95,7 +95,7 @@ def running(**changes: Any) -> Iterator[Server]:
     config = uvicorn.Config(
         app,
         port=server.port,
-        http=guarded_protocol(limits),
+        http=guarded_protocol(limits, backlog),
         lifespan="off",
         log_config=None,
         timeout_keep_alive=5,
@@ -468,6 +468,22 @@ def test_websockets_are_not_spoken(server: Server):
         client.sendall(b"GET / HTTP/1.1\r\n" + upgrade)
         assert answer(client)[0] == 200
     assert server.paths == ["/"]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_connection_that_uvicorn_did_not_know_when_it_stopped_is_closed_after_its_request(stopping: bool):
+    backlog = Backlog()
+    backlog.server = uvicorn.Server(uvicorn.Config(lambda: None, log_config=None))  # another: this one isn't told
+    backlog.server.servers = []
+    backlog.server.should_exit = stopping
+    with running(backlog) as server, server.connect() as client:
+        client.sendall(GOOD)
+        assert answer(client)[0] == 200
+        if stopping:
+            assert read_all(client) == b""
+        else:
+            client.sendall(GOOD)
+            assert answer(client)[0] == 200
 
 
 def test_install_chooses_the_protocol_of_later_servers(monkeypatch: pytest.MonkeyPatch):
