@@ -114,6 +114,8 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                 wrk(port, BODIES[name], 8, 1)
                 rate, _ = wrk(port, BODIES[name], 64, arguments.seconds)
                 singles[name]["64"].append(rate)
+                if name in loops:
+                    loops[name].append(at_rate(port, name, SHARE * rate, 2 * arguments.seconds))
                 rate, latency = wrk(port, BODIES[name], 1, arguments.seconds)
                 singles[name]["1"].append(rate)
                 singles[name]["latency"].append(latency)
@@ -128,13 +130,6 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                     alone["idle_cpu"].append(idle_cpu(process))
         for form, rates in many.items():
             rates["limit"].append(in_process(form, artifact, arguments.seconds))
-    for turn in range(arguments.rounds):
-        for name, found in list(loops.items())[:: 1 if turn % 2 == 0 else -1]:
-            say(f"round {turn + 1} of {arguments.rounds}: {name} in an open loop")
-            with running(name, artifact, work) as (port, process, _):
-                wrk(port, BODIES[name], 64, 1)
-                saturated, _ = wrk(port, BODIES[name], 64, arguments.seconds)  # now: the machine is not always as fast
-                found.append(at_rate(port, name, SHARE * saturated, 2 * arguments.seconds))
     with running(OURS, artifact, work) as (port, process, _):
         wrk(port, BODIES[OURS], 64, 1)
         soaked = soak(port, process, arguments.soak) if arguments.soak else None

@@ -35,7 +35,7 @@ class Backlog:
         """Whether the server was told to stop."""
         return self.server is not None and self.server.should_exit
 
-    def take(self, protocol: Callable[[], asyncio.Protocol], most: int = AT_ONCE) -> None:
+    def take(self, protocol: Callable[[], asyncio.Protocol], most: int) -> None:
         """Accept what waits behind a connection that libuv accepted.
 
         Args:

@@ -78,7 +78,7 @@ def test_golden_vectors(length):
         assert labels[: len(golden)].tolist() == [pair[column] for pair in GOLDEN_LABELS.values()]
 
 
-@pytest.mark.parametrize("n", [1, 2, 23, 24, 25, 300])
+@pytest.mark.parametrize("n", [1, 2, 300])
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 65, 512])
 def test_words_are_those_of_numpy(n, count):
     rng = random.Random(n * 1000 + count)
