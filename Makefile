@@ -65,6 +65,7 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy training export serving clients zoo examples
+	cd bench && ../$(BIN)/mypy --config-file ../pyproject.toml .  # its files import each other as scripts do
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache bench/.mypy_cache .pytest_cache .ruff_cache

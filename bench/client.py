@@ -25,7 +25,8 @@ from pathlib import Path
 
 import httpx
 from report.client import tables
-from serving import OURS, make_artifact, processor, running
+from report.serving import OURS
+from serving import make_artifact, processor, running
 
 from gan_client import AsyncGanClient, GanClient
 
@@ -76,12 +77,13 @@ def measure(url: str, pairs: int, rounds: int) -> dict[str, object]:
         }
         seconds = {name: in_pairs(first, second, pairs) for name, (first, second) in calls.items()}
         streams: dict[str, list[float]] = {}
+        draws: dict[str, Callable[[int], object]] = {
+            "stream(4096)": lambda seed: [image.png for image in client.stream(STREAMED, LABEL, seed=seed)],
+            "the same requests, bare": lambda seed: chunks(bare, seed),
+            "one ndjson request, bare": lambda seed: lines(bare, seed),
+        }
         for turn in range(rounds):
-            for name, draw in {
-                "stream(4096)": lambda seed: [image.png for image in client.stream(STREAMED, LABEL, seed=seed)],
-                "the same requests, bare": lambda seed: chunks(bare, seed),
-                "one ndjson request, bare": lambda seed: lines(bare, seed),
-            }.items():
+            for name, draw in draws.items():
                 began = time.perf_counter()
                 draw(STREAMED * (turn + 1))
                 streams.setdefault(name, []).append(STREAMED / (time.perf_counter() - began))

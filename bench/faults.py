@@ -34,7 +34,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import onnx
 import onnxruntime as ort
@@ -55,7 +55,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
 import planted
 
 GOOD = planted.Good.__name__
-NETS = {GOOD: planted.Fault(planted.Good, "", "")} | {fault.name: fault for fault in planted.FAULTS}
+NETS: dict[str, Any] = {GOOD: planted.Fault(planted.Good, "", "")} | {fault.name: fault for fault in planted.FAULTS}
 EXAMPLE_BATCH, OTHER_BATCH = 3, 5  # BatchBakedIn is made for 3
 LONGEST = 38  # cell of a table, in characters
 EPILOG = """examples:

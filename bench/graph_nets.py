@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ class Net:
     classes: int = 0
 
 
-def _own(**spec: object) -> Callable[[], Net]:
+def _own(**spec: Any) -> Callable[[], Net]:
     made = GeneratorSpec(**spec)
     return lambda: Net(Generator(made), made.latent_dim, made.classes)
 
@@ -81,4 +82,5 @@ def source_of(name: str, net: Net) -> Source:
 
 
 def _draw(net: Net, z: Tensor, module: nn.Module) -> Tensor:
-    return module(z, torch.arange(len(z)) % net.classes) if net.classes else module(z)
+    made: Tensor = module(z, torch.arange(len(z)) % net.classes) if net.classes else module(z)
+    return made

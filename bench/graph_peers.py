@@ -46,7 +46,7 @@ class Worker:
     def seconds(self, batch: int, count: int) -> float:
         """Of one call, the mean over so many."""
         self._pipe.send((batch, count))
-        return self._pipe.recv()
+        return float(self._pipe.recv())
 
 
 def _work(peer: str, name: str, folder: Path, pipe: Connection) -> None:
@@ -87,8 +87,8 @@ def write_plain_file(net: Net, path: Path) -> None:
 def open_peer(peer: str, net: Net, plain: Path, artifact: Artifact) -> Callable[[Feed], object]:
     """A function that draws a batch."""
     if peer in ("ours", "int8"):
-        session = open_session(artifact, "fp32" if peer == "ours" else "int8")
-        return lambda feed: session.run(["image"], feed)
+        ours = open_session(artifact, "fp32" if peer == "ours" else "int8")
+        return lambda feed: ours.run(["image"], feed)
     if peer in ("eager", "compile"):
         return _torch(net, compiled=peer == "compile")
     if peer.startswith("openvino"):

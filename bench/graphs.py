@@ -62,7 +62,7 @@ def compare(name: str, peers: list[str], turns: int, folder: Path) -> Result:
             for peer in peers
             if peer != "int8" or "int8" in made
         }
-        rates = {peer: {} for peer in workers}
+        rates: dict[str, dict[int, float]] = {peer: {} for peer in workers}
         for batch in BATCHES:
             for peer, rate in race(workers, batch, turns).items():
                 rates[peer][batch] = rate
@@ -85,7 +85,8 @@ def compare(name: str, peers: list[str], turns: int, folder: Path) -> Result:
 
 def race(workers: dict[str, graph_peers.Worker], batch: int, turns: int) -> dict[str, float]:
     """Images/s, the median over turns in which each draws for TURN_SECONDS or once."""
-    counts, seconds = {}, {peer: [] for peer in workers}
+    counts: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {peer: [] for peer in workers}
     for peer, worker in workers.items():
         worker.seconds(batch, 1)
         counts[peer] = max(1, math.ceil(TURN_SECONDS / worker.seconds(batch, 1)))

@@ -41,7 +41,8 @@ class PlainExport:
                 program = torch.onnx.export(self.module, self.example, dynamo=True, verify=True, dynamic_shapes=shapes)
             except Exception as error:  # noqa: BLE001 - raised again for each who asks for the file
                 return error
-        return program.model_proto.SerializeToString()
+        assert program is not None  # dynamo=True gives one
+        return bytes(program.model_proto.SerializeToString())
 
     def file(self) -> bytes:
         if isinstance(self.outcome, Exception):

@@ -47,7 +47,7 @@ def train(
 
             critic.zero_grad()
             loss_d = objective.critic_loss(critic, Batch(real_images, y), Batch(fake.detach(), y), step)
-            loss_d.total.backward()
+            loss_d.total.backward()  # type: ignore[no-untyped-call]
             optimizer_d.step()
             objective.constrain(critic)
             losses = {name: value.item() for name, value in loss_d.parts.items()}
@@ -60,7 +60,7 @@ def train(
                 fake = generator(z, y)
             generator.zero_grad()
             loss_g = objective.generator_loss(critic, Batch(fake, y))
-            loss_g.total.backward()
+            loss_g.total.backward()  # type: ignore[no-untyped-call]
             optimizer_g.step()
             losses["generator_loss"] = loss_g.total.item()
             yield losses

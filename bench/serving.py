@@ -48,7 +48,7 @@ EPILOG = """examples:
 OVERLOAD_N = 256
 FORMS = ("npy", "png")
 ONE = {"label": 7, "seed": 5}
-COMMANDS = {
+COMMANDS: dict[str, list[str | Path]] = {
     OURS: [BIN / "bentoml", "serve", "--port"],
     OURS_EVERYWHERE: [BIN / "bentoml", "serve", "--port"],
     "stock BentoML": [BIN / "bentoml", "serve", "peers.stock_bentoml:Stock", "--port"],

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from gan_export.artifact import draw
 from gan_serving.batcher import Batcher
 from gan_serving.engine import Engine
 from gan_serving.png import png_file
 
-from .model import ARTIFACT, MANIFEST, draw
+from .model import ARTIFACT, MANIFEST
 
 batcher = Batcher(Engine(ARTIFACT).run, 64, 100_000, ThreadPoolExecutor(1))
 

@@ -7,7 +7,9 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import cast
 
+from gan_client.types import Format
 from gan_serving.batch import Batch
 from gan_serving.encode import encode
 
@@ -16,7 +18,7 @@ from .model import MANIFEST, Model
 BATCH = 64
 
 
-def loop(model: Model, wanted: str, seconds: float, first: int) -> float:
+def loop(model: Model, wanted: Format, seconds: float, first: int) -> float:
     """Images per second of one thread."""
     began = time.perf_counter()
     for done in count(1):
@@ -31,7 +33,7 @@ def loop(model: Model, wanted: str, seconds: float, first: int) -> float:
 
 
 def main() -> None:
-    wanted, seconds, cores = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+    wanted, seconds, cores = cast(Format, sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     loop(Model(), wanted, 0.2, 0)
     one = loop(Model(cores), wanted, seconds, 0)
     models = [Model(1) for _ in range(cores)]

@@ -8,7 +8,7 @@ from fastapi import Response
 from .model import Model, png
 
 
-class Api(litserve.LitAPI):
+class Api(litserve.LitAPI):  # type: ignore[misc]  # it has no types
     """Images from seeds."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - what LitServe calls

@@ -25,7 +25,9 @@ class Model:
 
     def images(self, seeds: list[int], labels: list[int]) -> np.ndarray:
         """uint8 (N, C, H, W)"""
-        return run_session(self.session, self.latents(seeds), np.array(labels, np.int64) if MANIFEST.classes else None)
+        given = np.array(labels, np.int64) if MANIFEST.classes else None
+        images: np.ndarray = run_session(self.session, self.latents(seeds), given)
+        return images
 
 
 def png(image: np.ndarray) -> bytes:

@@ -22,7 +22,7 @@ class Stock:
     def __init__(self) -> None:
         self.model = Model()
 
-    @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000)
+    @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=1000)  # type: ignore[untyped-decorator]  # it has no types
     def generate(self, asks: list[Ask]) -> list[str]:
         """A PNG file for each."""
         images = self.model.images([ask.seed for ask in asks], [ask.label for ask in asks])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from .markdown import number, table
 from .plots import ranges
+from .results import Found
 
 
-def tables(found: dict) -> str:
+def tables(found: Found) -> str:
     return "\n\n".join(
         [
             table(
@@ -39,7 +40,7 @@ def tables(found: dict) -> str:
     )
 
 
-def plot(found: dict, path: Path) -> None:
+def plot(found: Found, path: Path) -> None:
     """What a call costs beyond bare HTTP, and streams."""
     ranges(
         path,

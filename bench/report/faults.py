@@ -3,26 +3,27 @@
 import textwrap
 
 from .markdown import table
+from .results import Found
 
 LONGEST = 60  # cell, in characters
 
 
-def tables(found: dict) -> str:
+def tables(found: Found) -> str:
     return "\n\n".join(_table(title, rows) for title, rows in found["tables"].items())
 
 
-def _table(title: str, rows: list[dict]) -> str:
+def _table(title: str, rows: list[Found]) -> str:
     ways = list(rows[0]["verdicts"])
     lines = [[row["name"], *(_cell(row["verdicts"][way]) for way in ways)] for row in rows]
     return table([title, *ways], [*lines, ["**caught**", *(f"**{_total(rows, way)}**" for way in ways)]])
 
 
-def _cell(verdict: dict) -> str:
+def _cell(verdict: Found) -> str:
     words = textwrap.shorten(verdict["words"], LONGEST, placeholder=" ...").replace("|", "\\|")
     return f"`{words}`" if verdict["caught"] else "-"
 
 
-def _total(rows: list[dict], way: str) -> str:
+def _total(rows: list[Found], way: str) -> str:
     faults = [row["verdicts"][way]["caught"] for row in rows if row["code"]]
     alarms = sum(row["verdicts"][way]["caught"] for row in rows if not row["code"])
     return f"{sum(faults)} of {len(faults)}" + (", and a false alarm" if alarms else "")

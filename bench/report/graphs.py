@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .markdown import number, table
 from .plots import grouped_bars
+from .results import Found
 
 BATCHES = (1, 4, 16, 64)
 
@@ -32,7 +33,7 @@ class Result:
         return set(peers) <= self.rates.keys()
 
 
-def read(found: dict) -> list[Result]:
+def read(found: Found) -> list[Result]:
     """Results of what --json printed, where batch sizes are text."""
     results = [Result(**each) for each in found["results"]]
     for each in results:
@@ -40,7 +41,7 @@ def read(found: dict) -> list[Result]:
     return results
 
 
-def tables(found: dict) -> str:
+def tables(found: Found) -> str:
     results, gflops = read(found), found["gflops"]
     return "\n\n".join([speeds(results, gflops), qualities(results), *means(results)])
 
@@ -80,7 +81,7 @@ def means(results: list[Result]) -> Iterator[str]:
             yield f"{peer} / plain: {_mean([x for x, _ in found]):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
 
 
-def plot(found: dict, path: Path) -> None:
+def plot(found: Found, path: Path) -> None:
     """Images/s relative to the plain export, at batch 1 and 16."""
     results = read(found)
     peers = [peer for peer in dict.fromkeys(peer for result in results for peer in result.rates) if peer != "plain"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import client, faults, graphs, serving, training
 from .markdown import table
-from .results import Failure, Machine, Result, read
+from .results import Failure, Found, Machine, Result, read
 
 QUICK = "**Quick settings: these figures show that the benchmark runs, and nothing else.**"
 
@@ -19,8 +19,8 @@ class Section:
 
     title: str
     about: str
-    tables: Callable[[dict], str]
-    plot: Callable[[dict, Path], None] | None = None
+    tables: Callable[[Found], str]
+    plot: Callable[[Found, Path], None] | None = None
     alt: str = ""
 
 

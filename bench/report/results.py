@@ -11,6 +11,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Found: TypeAlias = dict[str, Any]
+"""What a benchmark found, as its JSON file holds it."""
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "sve")
 """Of processors, as Linux names them: those that decide which kernels run."""
@@ -62,7 +66,7 @@ class Run:
 @dataclass(frozen=True)
 class Result:
     run: Run
-    found: dict
+    found: Found
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,11 @@ def read(folder: Path, name: str) -> tuple[Result | None, Failure | None]:
     )
 
 
-def _content(path: Path) -> dict | None:
+def _content(path: Path) -> Found | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _run(fields: dict) -> Run:
+def _run(fields: Found) -> Run:
     machine = Machine(**{**fields["machine"], "features": tuple(fields["machine"]["features"])})
     return Run(**{**fields, "machine": machine})
 

@@ -5,6 +5,7 @@ from statistics import median
 
 from .markdown import number, table, times
 from .plots import ranges
+from .results import Found
 
 OURS = "ganworks"
 OURS_EVERYWHERE = "ganworks, a worker for each core"
@@ -12,12 +13,12 @@ BARE = "bare Starlette"
 SHARE = 0.8  # of its saturated rate, at which a server is asked in the open loop
 
 
-def tables(found: dict) -> str:
+def tables(found: Found) -> str:
     others = "\n".join(f"- {x}" for x in _others(found))
     return "\n\n".join([_singles(found["singles"], found["burst"]), _many(found["many"]), _loops(found), others])
 
 
-def _singles(singles: dict, burst: dict) -> str:
+def _singles(singles: Found, burst: Found) -> str:
     rows = []
     for name, rates in singles.items():
         ratios = [a / b for a, b in zip(singles[OURS]["64"], rates["64"], strict=True)]
@@ -27,7 +28,7 @@ def _singles(singles: dict, burst: dict) -> str:
     return table(["single images", *titles], rows)
 
 
-def _loops(found: dict) -> str:
+def _loops(found: Found) -> str:
     rows = []
     for name, rounds in found["open_loop"].items():
         cells = [number(median(one[key] for one in rounds) * 1e3, 1) for key in ("p50", "p99")]
@@ -39,7 +40,7 @@ def _loops(found: dict) -> str:
     return table([asked, "asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused"], rows)
 
 
-def _many(many: dict) -> str:
+def _many(many: Found) -> str:
     rows = []
     for form, rates in many.items():
         for name in (OURS, OURS_EVERYWHERE):
@@ -48,7 +49,7 @@ def _many(many: dict) -> str:
     return table(["64 images a request", "", "images/s", "limit without a server", "ratio"], rows)
 
 
-def _others(found: dict) -> list[str]:
+def _others(found: Found) -> list[str]:
     alone = found["alone"]
     lines = [
         f"start to first answer: {median(alone['ready']):.1f} s",
@@ -65,12 +66,12 @@ def _others(found: dict) -> list[str]:
     return lines
 
 
-def _answers(outcome: dict) -> str:
+def _answers(outcome: Found) -> str:
     each = ", ".join(f"{count:,} with status {status}" for status, count in outcome["statuses"].items())
     return f"answers: {each}; {outcome['lost']} lost"
 
 
-def plot(found: dict, path: Path) -> None:
+def plot(found: Found, path: Path) -> None:
     """Single images a second, with many connections and with one."""
     ranges(
         path,

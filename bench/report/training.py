@@ -4,12 +4,13 @@ from pathlib import Path
 
 from .markdown import number, table
 from .plots import ranges
+from .results import Found
 
 RULE = 1.5  # the project's: ours is to be at least this many times as fast
 HEADS = ["case", "ours in", "ours/s", "plain/s", "ratio (min to max)", "loading/s", "MiB: ours", "plain", "before"]
 
 
-def tables(found: dict) -> str:
+def tables(found: Found) -> str:
     rows = [
         [
             each["case"],
@@ -34,7 +35,7 @@ def tables(found: dict) -> str:
     )
 
 
-def plot(found: dict, path: Path) -> None:
+def plot(found: Found, path: Path) -> None:
     """How many times as fast as the plain script, and peak memory beside it."""
     results = found["results"]
     ranges(

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 
 from .alarm import Alarm
+from .build import build_loop_settings, build_objective, build_specs
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from .config import ConfigError, TrainConfig, build_loop_settings, build_objective, build_specs
+from .config import ConfigError, TrainConfig
 from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
 from .device import add_in_fixed_order, choose_bf16, choose_device

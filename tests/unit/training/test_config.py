@@ -5,14 +5,13 @@ import json
 
 import pytest
 
+from gan_training.build import build_loop_settings, build_specs
 from gan_training.config import (
     GAN_TYPES,
     ONLY_FOR,
     TYPE_DEFAULTS,
     ConfigError,
     TrainConfig,
-    build_loop_settings,
-    build_specs,
     parse_assignments,
 )
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from gan_training.config import TrainConfig, build_specs
+from gan_training.build import build_specs
+from gan_training.config import TrainConfig
 from gan_training.nets import Critic, Generator, draw_latents
 from gan_training.specs import CriticSpec, GeneratorSpec, halvings
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_training.config import TrainConfig, build_objective
+from gan_training.build import build_objective
+from gan_training.config import TrainConfig
 from gan_training.nets import Critic, Verdict
 from gan_training.objectives import ACGAN, CGAN, DCGAN, WGAN, Batch, gradient_norms, interpolate, verdicts
 from gan_training.specs import CriticSpec

@@ -15,7 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from gan_training.config import TrainConfig, build_loop_settings, build_objective, build_specs
+from gan_training.build import build_loop_settings, build_objective, build_specs
+from gan_training.config import TrainConfig
 from gan_training.loop import Trainer
 from gan_training.nets import Critic, Generator, draw_latents
 from gan_training.objectives import Batch

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_training.config import TrainConfig, build_specs
+from gan_training.build import build_specs
+from gan_training.config import TrainConfig
 from gan_training.nets import Generator, Verdict
 from gan_training.objectives import DCGAN, Batch
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from gan_training.config import TrainConfig, build_specs
+from gan_training.build import build_specs
+from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.objectives import Batch
 from gan_training.run import Progress, Run, TrainingDivergedError
