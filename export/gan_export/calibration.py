@@ -1,28 +1,32 @@
 """Ranges of activations for 8-bit integers: what a tensor's values were on some images, and where to cut them.
 
-A wide range has large steps, a narrow one cuts values off. Three ways to weigh that:
+A wide range has large steps, a narrow one cuts values off. Ways to weigh that:
 
 min-max        everything that was seen
-percentile     all but one of ten thousand values
+percentiles    all but 1, 3 or 10 of ten thousand values
 squared error  where steps and cuts together give the smallest mean square error
+
+Where nothing but ReLU, tanh or the logistic function follows, values count for what that makes of them: those that it
+makes one and the same have one and the same byte.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from .rewrite.editing import MOVES, Editor
 from .tuning import Feed, open_graph
 
 BINS: Final = 4096  # of the histograms
 AT_ONCE: Final = 8  # images: all activations of so many are held in memory
-CUT: Final = 1e-4  # share of values beyond a percentile's range
 SCALES: Final = np.linspace(0.2, 1.0, 65)  # of the whole range, which `squared error` tries
 
 Histogram: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]  # counts, and the middles of their bins
@@ -47,6 +51,40 @@ Ranges: TypeAlias = Mapping[str, Span]
 """Of every tensor, by name."""
 
 
+class Function(NamedTuple):
+    """What follows a tensor."""
+
+    low: float  # below, its values are those at this place, to less than a twentieth of a step of uint8 pixels
+    high: float
+    of: Callable[[NDArray[Any]], NDArray[Any]]
+    slope: Callable[[NDArray[Any]], NDArray[Any]]
+
+
+def _logistic(x: NDArray[Any]) -> NDArray[Any]:
+    made: NDArray[Any] = (1 + np.tanh(x / 2)) / 2
+    return made
+
+
+NO_FUNCTION: Final = Function(-np.inf, np.inf, lambda x: x, np.ones_like)
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "Relu": Function(0.0, np.inf, lambda x: x, np.ones_like),
+    "Tanh": Function(-4.5, 4.5, np.tanh, lambda x: 1 - np.tanh(x) ** 2),
+    "Sigmoid": Function(-9.0, 9.0, _logistic, lambda x: _logistic(x) * (1 - _logistic(x))),
+}
+
+
+def function_behind(editor: Editor, name: str) -> Function:
+    """What all that uses a tensor makes of each of its values, whatever moves them before."""
+    if name in editor.outputs:
+        return NO_FUNCTION
+    users = editor.users(name)
+    found = {
+        function_behind(editor, user.output[0]) if user.op_type in MOVES else FUNCTIONS.get(user.op_type, NO_FUNCTION)
+        for user in users
+    }
+    return found.pop() if len(found) == 1 else NO_FUNCTION
+
+
 def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dict[str, Ranges]:
     """The ranges of tensors on some images, by method.
 
@@ -56,17 +94,23 @@ def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dic
         feed: the images' inputs; the first dimension of each is the batch.
     """
     low, high = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
-    for found in values_of(model, tensors, feed):
-        for name, array in found.items():
-            low[name], high[name] = min(low[name], float(array.min())), max(high[name], float(array.max()))
+    editor = Editor(model)
+    behind = {name: function_behind(editor, name) for name in tensors}
+
+    def seen() -> Iterator[tuple[str, NDArray[Any]]]:
+        for found in values_of(model, tensors, feed):
+            for name, array in found.items():
+                yield name, np.clip(array, behind[name].low, behind[name].high)
+
+    for name, array in seen():
+        low[name], high[name] = min(low[name], float(array.min())), max(high[name], float(array.max()))
     edges = {name: np.linspace(low[name], max(high[name], low[name] + 1e-9), BINS + 1) for name in tensors}
     counts = {name: np.zeros(BINS) for name in tensors}
-    for found in values_of(model, tensors, feed):
-        for name, array in found.items():
-            counts[name] += np.histogram(array, edges[name])[0]
+    for name, array in seen():
+        counts[name] += np.histogram(array, edges[name])[0]
     middles = {name: (edge[:-1] + edge[1:]) / 2 for name, edge in edges.items()}
     return {
-        method: {name: choose((counts[name], middles[name]), low[name], high[name]) for name in tensors}
+        method: {name: choose((counts[name], middles[name]), low[name], high[name], behind[name]) for name in tensors}
         for method, choose in METHODS.items()
     }
 
@@ -92,21 +136,22 @@ def values_of(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> Ite
         yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
 
 
-def _all_of_it(_: Histogram, low: float, high: float) -> Span:
+def _all_of_it(_: Histogram, low: float, high: float, behind: Function) -> Span:  # noqa: ARG001 - one signature
     return Span.of(low, high)
 
 
-def _percentile(histogram: Histogram, low: float, high: float) -> Span:
+def _percentile(cut: float, histogram: Histogram, low: float, high: float, behind: Function) -> Span:  # noqa: ARG001
     counts, middles = histogram
     share = np.cumsum(counts) / max(counts.sum(), 1)
     sides = (low < 0) + (high > 0)
-    lowest = middles[np.searchsorted(share, CUT / sides)] if low < 0 and sides else low
-    highest = middles[min(int(np.searchsorted(share, 1 - CUT / max(sides, 1))), BINS - 1)] if high > 0 else high
+    lowest = middles[np.searchsorted(share, cut / sides)] if low < 0 and sides else low
+    highest = middles[min(int(np.searchsorted(share, 1 - cut / max(sides, 1))), BINS - 1)] if high > 0 else high
     return Span.of(float(lowest), float(highest))
 
 
-def _squared_error(histogram: Histogram, low: float, high: float) -> Span:
+def _squared_error(histogram: Histogram, low: float, high: float, behind: Function) -> Span:
     counts, middles = histogram
+    wanted, slopes = behind.of(middles), behind.slope(middles)
 
     def error(scale: float) -> float:
         span = Span.of(low * scale, high * scale)
@@ -114,14 +159,17 @@ def _squared_error(histogram: Histogram, low: float, high: float) -> Span:
         nearest = (whole - span.zero_point) * span.scale
         inside = (whole > 0) & (whole < 255)
         # Inside, values lie anywhere between two steps; a bin's middle alone would not tell.
-        return float((counts * np.where(inside, np.float64(span.scale) ** 2 / 12, (nearest - middles) ** 2)).sum())
+        steps = (span.scale * slopes) ** 2 / 12
+        return float((counts * np.where(inside, steps, (behind.of(nearest) - wanted) ** 2)).sum())
 
     best = min(SCALES, key=error)
     return Span.of(low * best, high * best)
 
 
-METHODS: Final[Mapping[str, Callable[[Histogram, float, float], Span]]] = {
+METHODS: Final[Mapping[str, Callable[[Histogram, float, float, Function], Span]]] = {
     "min-max": _all_of_it,
-    "percentile": _percentile,
+    "99.99 percentile": partial(_percentile, 1e-4),
+    "99.97 percentile": partial(_percentile, 3e-4),
+    "99.9 percentile": partial(_percentile, 1e-3),
     "squared error": _squared_error,
 }

@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from .calibration import Ranges, Span
 from .int8_weights import Rounded
-from .rewrite.editing import Editor, Writer, attributes_of
+from .rewrite.editing import MOVES, Editor, Writer, attributes_of
 
 MOST_COUNTS: Final = 2**30
 """Of a bias, which is an int32 in steps of its output's scale; as much again is left for the sum it is added to."""
-MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def write_int8(
@@ -42,6 +41,13 @@ def write_int8(
         _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]])
     for name in tensors:
         _Bytes(editor, layers, name, ranges[name]).write()
+    return editor.done()
+
+
+def round_tensor(model: onnx.ModelProto, name: str, span: Span) -> onnx.ModelProto:
+    """The graph with nothing but one of its values rounded to bytes, whoever uses it."""
+    editor = Editor(model)
+    _Bytes(editor, (), name, span).write()
     return editor.done()
 
 

@@ -9,7 +9,9 @@ number of layers that stay in float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
+
+RISK: Final = 2  # times the work, for which an image may be as far off as it is allowed to be
 
 
 class Look(Protocol):
@@ -25,12 +27,20 @@ class Look(Protocol):
         """From what the images should be, 1 where it begins to be too much."""
         ...
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether it may be near enough all the same."""
+        ...
+
 
 Seen = TypeVar("Seen", bound=Look)
 
 
 def choose(costs: Mapping[str, float], look: Callable[[tuple[str, ...]], Seen]) -> tuple[tuple[str, ...], Seen]:
-    """Layers for int8, and what is seen with them; if no choice is near enough, the layer that is nearest alone.
+    """Layers for int8, and what is seen with them.
+
+    One layer that may pass takes the place of all that are near enough, if it has more than RISK times their work. If
+    there is none of either kind, it is the nearest layer.
 
     Args:
         costs: what each layer would cost in float32, as operations an image.
@@ -49,6 +59,9 @@ def choose(costs: Mapping[str, float], look: Callable[[tuple[str, ...]], Seen]) 
     for layer in sorted(layers, key=lambda each: -costs[each]):
         if layer not in chosen and with_({*chosen, layer}).distance <= 1:
             chosen.add(layer)
+    risky = max((layer for layer in layers if alone[layer].may_pass), key=lambda layer: costs[layer], default=None)
+    if risky is not None and costs[risky] > RISK * sum(costs[layer] for layer in chosen):
+        chosen = {risky}
     chosen = chosen or {min(alone, key=lambda layer: alone[layer].distance)}
     return tuple(layer for layer in layers if layer in chosen), with_(chosen)
 

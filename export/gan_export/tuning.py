@@ -25,7 +25,7 @@ TURNS: Final = 6  # of the two graphs that are compared
 TURN_SECONDS: Final = 0.004  # at least, for one graph and batch
 GAIN: Final = 1.04  # in the mean over the batches: less is noise, and the next export would choose otherwise
 LOSS: Final = 0.97  # at no batch
-SMALL: Final = 5_000_000  # operations an image: below, a request costs more than the graph
+SMALL: Final = 1_000_000  # operations an image: below, requests cost much more than the graph
 SHARE: Final = 0.01  # of all operations: layers with less are left as they are
 SPLIT: Final[tuple[Form, ...]] = ("windows", "phases")  # the first is one product, the second can have groups
 

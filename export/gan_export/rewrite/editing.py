@@ -14,6 +14,8 @@ from .tensors import float_shapes
 
 ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
 """Functions of each number alone, which may as well be taken before the numbers change their places."""
+MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
+"""What gives numbers other places, and no other values."""
 
 
 class Editor:

@@ -7,9 +7,15 @@ import pytest
 
 from gan_export.layer_choice import choose
 
+MAY_PASS = 1.5  # error of which a choice may pass all the same
+
 
 class Seen(NamedTuple):
     error: float
+
+    @property
+    def may_pass(self) -> bool:
+        return self.error <= MAY_PASS
 
     @property
     def distance(self) -> float:
@@ -48,6 +54,24 @@ def test_what_stands_behind_a_layer_that_is_too_much_is_tried_too():
 )
 def test_where_none_is_near_enough_it_is_the_nearest(errors: dict[str, float], chosen: tuple[str, ...]):
     assert choice(errors, dict.fromkeys(errors, 1.0))[0] == chosen
+
+
+@pytest.mark.parametrize(
+    ("errors", "costs", "chosen"),
+    [
+        ({"a": 0.5, "b": 1.2}, {"a": 10, "b": 21}, ("b",)),
+        ({"a": 0.5, "b": 1.2}, {"a": 10, "b": 20}, ("a",)),
+        ({"a": 0.5, "b": 1.6}, {"a": 10, "b": 100}, ("a",)),
+        ({"a": 1.1, "b": 1.4, "c": 1.6}, {"a": 10, "b": 11, "c": 100}, ("b",)),
+        ({"a": 0.3, "b": 0.4, "c": 1.2}, {"a": 10, "b": 11, "c": 42}, ("a", "b")),
+        ({"a": 0.3, "b": 0.4, "c": 1.2}, {"a": 10, "b": 11, "c": 43}, ("c",)),
+    ],
+    ids=["twice the work", "not twice", "too far off", "the most work", "less than twice that of two", "of two"],
+)
+def test_one_that_may_pass_is_worth_it_where_it_has_far_more_work(
+    errors: dict[str, float], costs: dict[str, float], chosen: tuple[str, ...]
+):
+    assert choice(errors, costs)[0] == chosen
 
 
 def test_looks_grow_with_the_number_of_layers_and_not_with_its_square():

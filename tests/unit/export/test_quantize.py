@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.artifact import SAMPLER, LatentSpec, load_artifact
 from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
 from gan_export.artifact.runtime import session_options
+from gan_export.calibration import METHODS
 from gan_export.capture import capture
 from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_gan_mlp import Perceptron
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.slow
 DIM = 16
 LATENT = LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER)
 OUTLIER = 3000.0
+ZOO = Path(__file__).parents[3] / "zoo"
 OTHERS = 512  # images: of the residual net, a rare one is off by 20 dB more than most, and weighs a lot among few
 
 
@@ -132,6 +134,38 @@ def test_a_layer_that_would_show_stays_in_float32_and_is_named():
     assert "blocks.3" in left
     assert len(left) < len(found.rewrites)
     assert found.psnr_db >= MIN_PSNR_DB
+
+
+def test_the_last_layer_is_in_int8_however_far_its_values_go_where_tanh_is_flat():
+    net = own(image_size=16, channels=1)
+    with torch.no_grad():
+        net.to_image[0].weight *= 3
+    found = quantize(graph_of(net), LATENT, 0)
+    assert "to_image.0" in {one.layer for one in found.rewrites if one.name.startswith("int8")}
+    assert found.psnr_db >= MIN_PSNR_DB
+
+
+def test_other_ways_are_tried_where_the_best_for_all_layers_leaves_little_in_int8():
+    net = own(image_size=16, channels=1)
+    with torch.no_grad():
+        net.to_image[0].weight *= 6
+    found = quantize(graph_of(net), LATENT, 0)
+    assert "blocks.0" in {one.layer for one in found.rewrites if one.name.startswith("int8")}  # nearly all the work
+    assert found.visible_share <= MAX_VISIBLE_SHARE
+
+
+def test_a_trained_net_is_nearer_with_ranges_that_fit_each_tensor(monkeypatch: pytest.MonkeyPatch):
+    artifact = load_artifact(ZOO / "fashion-cgan")
+    graph = onnx.load(artifact.path_of(artifact.variant()))
+    mixed = quantize(graph, artifact.manifest.latent, artifact.manifest.classes)
+    for method in METHODS:
+        with monkeypatch.context() as patch:
+            patch.setattr("gan_export.calibration.METHODS", {method: METHODS[method]})
+            try:
+                alone = quantize(graph, artifact.manifest.latent, artifact.manifest.classes)
+            except QuantizationError:
+                continue
+        assert mixed.visible_share < alone.visible_share, method
 
 
 def test_the_last_layer_may_have_nothing_to_spare_for_the_certificate(monkeypatch: pytest.MonkeyPatch):
