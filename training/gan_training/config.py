@@ -105,7 +105,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check_type(field.name, getattr(self, field.name), _HINTS[field.name])
+            value, hint = getattr(self, field.name), _HINTS[field.name]
+            _check_type(field.name, value, hint)
+            if isinstance(value, int) and float in _allowed(hint)[0]:  # as TOML has it, e.g. beta1 = 0
+                object.__setattr__(self, field.name, float(value))
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
 from gan_training.build import build_loop_settings, build_specs
 from gan_training.config import (
@@ -158,6 +159,15 @@ def test_a_setting_of_another_type_is_refused_and_not_ignored():
 def test_dcgan_takes_no_labels():
     with pytest.raises(ConfigError, match="dcgan is unconditional; use --type cgan"):
         TrainConfig("dcgan", "digits", conditional=True)
+
+
+def test_a_whole_number_will_do_where_any_number_may_stand():
+    """As a preset's TOML file has it: torch's Adam takes no (0, 0.9)."""
+    config = TrainConfig.for_type("wgan", "toy", beta1=0, drift=1, minutes=3, steps=10)
+    assert build_loop_settings(config, bf16=False).betas == (0.0, 0.9)
+    assert [type(each) for each in (config.beta1, config.drift, config.minutes, config.steps)] == [float] * 3 + [int]
+    critic = torch.nn.Linear(1, 1)
+    torch.optim.Adam(critic.parameters(), betas=build_loop_settings(config, bf16=False).betas)
 
 
 @pytest.mark.parametrize("gan_type", GAN_TYPES)
