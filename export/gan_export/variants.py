@@ -11,10 +11,12 @@ from typing import Final
 import onnx
 
 from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
-from .artifact.candidate import CertificationError
-from .artifact.cases import Cases
+from .artifact.candidate import CertificationError, run_candidate
+from .artifact.cases import Cases, short_cases
 from .artifact.certificate import Gate, Options, VariantCertificate
-from .artifact.evidence import Reference
+from .artifact.evidence import Evidence, Reference
+from .artifact.gates import judge
+from .artifact.golden import GOLDEN_FILE, unpack_golden
 from .artifact.manifest import EXACT
 from .artifact.providers import CPU, Provider
 from .capture import seal
@@ -77,11 +79,23 @@ class Exam:
         except CertificationError as error:
             (self.staging / _file_of(name)).unlink()
             return f"{name} is left out: it can't be run: {error}."
-        failed = first_failed(made.result.gates, before[0])
+        failed, where = first_failed(made.result.gates, before[0]), ""
+        if failed is None:
+            found = with_variants(manifest, [*(each.variant for each in before), made.variant])
+            failed = first_failed(self._gates_at_start(found, name, provider), before[0])
+            where = " That is of the golden images, which a service looks at when it starts."
         if failed is None:
             return made
         self.forget(made)
-        return f"{name} is left out: it {failed.complaint()}."
+        return f"{name} is left out: it {failed.complaint()}.{where}"
+
+    def _gates_at_start(self, manifest: Manifest, name: str, provider: Provider) -> list[Gate]:
+        """Those of the short certificate: what passes here is refused by no service on this host."""
+        golden, pixels = unpack_golden((self.staging / GOLDEN_FILE).read_bytes(), manifest)
+        cases = short_cases(golden)
+        results, _ = run_candidate(self.staging, name, cases, provider)
+        evidence = Evidence(manifest, cases, results, Reference({"golden": pixels}), name, provider)
+        return judge(evidence, self.options)
 
     def measure(
         self, manifest: Manifest, name: str, provider: Provider, made: Sequence[Made]

@@ -14,7 +14,9 @@ from onnx import numpy_helper
 from torch import nn
 
 from gan_export.artifact import Artifact, ArtifactError, Rewrite, load_artifact, open_session, run_session
+from gan_export.artifact.cases import Case
 from gan_export.artifact.gates import psnr_of
+from gan_export.artifact.golden import unpack_golden
 from gan_export.artifact.manifest import IDENTITY_KEY, Manifest
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
@@ -120,6 +122,24 @@ def test_int8_exported_again_is_the_same_file(
         for folder in ("one", "other")
     )
     assert needs_int8(one).variant("int8").sha256 == needs_int8(other).variant("int8").sha256
+
+
+def test_a_variant_that_a_service_would_refuse_when_it_starts_is_left_out(
+    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The golden images are few: more pixels may be off in them than in all that the certificate looks at."""
+
+    def others(content: bytes, manifest: Manifest) -> tuple[Case, np.ndarray]:
+        golden, pixels = unpack_golden(content, manifest)
+        return golden, pixels[:, :, ::-1]
+
+    monkeypatch.setattr("gan_export.variants.PAYS", 0)
+    monkeypatch.setattr("gan_export.variants.unpack_golden", others)
+    made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
+    (note,) = (each for each in made.notes if each.startswith("int8 is left out: it failed the gate 'psnr'"))
+    assert note.endswith(". That is of the golden images, which a service looks at when it starts.")
+    assert [variant.name for variant in made.artifact.manifest.variants] == ["fp32"]
+    assert [path.name for path in made.artifact.directory.glob("*.onnx")] == ["generator.onnx"]
 
 
 def test_the_manifest_names_the_layers_and_what_was_made_of_them(both: Exported):
