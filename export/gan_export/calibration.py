@@ -54,8 +54,8 @@ Ranges: TypeAlias = Mapping[str, Span]
 class Function(NamedTuple):
     """What follows a tensor."""
 
-    low: float  # below, its values are those at this place, to less than a twentieth of a step of uint8 pixels
-    high: float
+    low: float  # below, it is flat: to less than a twentieth of a step of uint8 pixels
+    high: float  # above, it is
     of: Callable[[NDArray[Any]], NDArray[Any]]
     slope: Callable[[NDArray[Any]], NDArray[Any]]
 

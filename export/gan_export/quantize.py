@@ -77,7 +77,7 @@ def quantize(
     ranges = calibrate(plain, tensors_of(plain, layers), given)
     progress("rounding weights")
     weights = round_weights(plain, layers, given)
-    method, kept, found = _choice(layers, ranges, _Judge(plain, weights, looked, progress))
+    method, spans, kept, found = _choice(layers, ranges, _Judge(plain, weights, looked, progress))
     if not found.may_pass:
         raise QuantizationError(
             f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
@@ -86,21 +86,24 @@ def quantize(
     names = layer_names(plain)
     rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept]
     rewrites += [Rewrite(name="float32: int8 would show", layer=names[one]) for one in layers if one not in kept]
-    return Quantized(write_int8(plain, kept, ranges[method], weights), rewrites, found.psnr_db, found.visible_share)
+    return Quantized(write_int8(plain, kept, spans, weights), rewrites, found.psnr_db, found.visible_share)
 
 
-def _choice(layers: Mapping[str, int], ranges: dict[str, Ranges], judge: _Judge) -> tuple[str, tuple[str, ...], _Look]:
-    """The way to cut ranges, the layers for int8, and what is seen with both; `ranges` may come to know another way."""
-    look = cache(lambda method, some: judge(ranges[method], some))
+def _choice(
+    layers: Mapping[str, int], ranges: Mapping[str, Ranges], judge: _Judge
+) -> tuple[str, Ranges, tuple[str, ...], _Look]:
+    """The way to cut ranges, what it makes of them, the layers for int8, and what is seen with these."""
+    ways = dict(ranges)
+    look = cache(lambda method, some: judge(ways[method], some))
 
     def worth(method: str) -> tuple[bool, int, float]:
         """As a key to sort by: it may pass, it saves much work, it is near."""
         kept, found = choices[method]
         return found.may_pass, sum(layers[layer] for layer in kept), -found.distance
 
-    methods = sorted(ranges, key=lambda name: look(name, tuple(layers)).distance)
+    methods = sorted(ways, key=lambda name: look(name, tuple(layers)).distance)
     if look(methods[0], tuple(layers)).distance > 1:
-        ranges[MIXED] = _mixed(ranges, judge)
+        ways[MIXED] = _mixed(ranges, judge)
         methods.insert(0, MIXED)
     choices = dict[str, tuple[tuple[str, ...], _Look]]()
     for method in methods:
@@ -108,7 +111,7 @@ def _choice(layers: Mapping[str, int], ranges: dict[str, Ranges], judge: _Judge)
         may_pass, work, _ = worth(best := max(choices, key=worth))
         if may_pass and 2 * work > sum(layers.values()):
             break
-    return best, *choices[best]
+    return best, ways[best], *choices[best]
 
 
 def _mixed(ranges: Mapping[str, Ranges], judge: _Judge) -> Ranges:

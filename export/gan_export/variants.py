@@ -11,14 +11,14 @@ from typing import Final
 import onnx
 
 from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
-from .artifact.candidate import CertificationError, run_candidate
-from .artifact.cases import Cases, short_cases
+from .artifact.candidate import CertificationError, Results, run_candidate
+from .artifact.cases import Cases
 from .artifact.certificate import Gate, Options, VariantCertificate
-from .artifact.evidence import Evidence, Reference
-from .artifact.gates import judge
+from .artifact.evidence import Reference
 from .artifact.golden import GOLDEN_FILE, unpack_golden
 from .artifact.manifest import EXACT
 from .artifact.providers import CPU, Provider
+from .artifact.verify import gates_at_start
 from .capture import seal
 from .certify import certify_variant
 from .quantize import QuantizationError, quantize
@@ -91,11 +91,12 @@ class Exam:
 
     def _gates_at_start(self, manifest: Manifest, name: str, provider: Provider) -> list[Gate]:
         """Those of the short certificate: what passes here is refused by no service on this host."""
-        golden, pixels = unpack_golden((self.staging / GOLDEN_FILE).read_bytes(), manifest)
-        cases = short_cases(golden)
-        results, _ = run_candidate(self.staging, name, cases, provider)
-        evidence = Evidence(manifest, cases, results, Reference({"golden": pixels}), name, provider)
-        return judge(evidence, self.options)
+        golden = unpack_golden((self.staging / GOLDEN_FILE).read_bytes(), manifest)
+
+        def run(cases: Cases) -> Results:
+            return run_candidate(self.staging, name, cases, provider)[0]
+
+        return gates_at_start(manifest, golden, run, self.options, name, provider)
 
     def measure(
         self, manifest: Manifest, name: str, provider: Provider, made: Sequence[Made]

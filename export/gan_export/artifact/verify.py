@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from .candidate import Result, Results, run_candidate
-from .cases import BATCHES, SEEDS, Cases, make_cases, short_cases
-from .certificate import Certificate, Options, VariantCertificate
+from .cases import BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
+from .certificate import Certificate, Gate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
 from .gates import judge
-from .manifest import CERTIFICATE_FILE, EXACT
+from .manifest import CERTIFICATE_FILE, EXACT, Manifest
 from .providers import CPU, REPEATABLE, Provider, algorithm_search
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
 from .runtime import Session, run_session
@@ -121,14 +122,34 @@ def check_session(artifact: Artifact, session: Session, variant: str = EXACT, pr
     Raises:
         ArtifactError: a gate failed; its code is the error's.
     """
-    stored = read_certificate(artifact)
-    golden, pixels = read_golden(artifact)
-    cases = short_cases(golden)
-    made, reference = _run_all(session, cases), Reference({"golden": pixels})
-    evidence = Evidence(artifact.manifest, cases, made, reference, variant, provider)
-    for gate in judge(evidence, stored.options):
+    options = read_certificate(artifact).options
+    run = partial(_run_all, session)
+    for gate in gates_at_start(artifact.manifest, read_golden(artifact), run, options, variant, provider):
         if gate.failed:
             raise ArtifactError(gate.code, f"{artifact.directory}: {gate.complaint()}")
+
+
+def gates_at_start(
+    manifest: Manifest,
+    stored: tuple[Case, Array],
+    run: Callable[[Cases], Results],
+    options: Options,
+    variant: str,
+    provider: Provider,
+) -> list[Gate]:
+    """The gates of the short form.
+
+    Args:
+        manifest: the artifact's.
+        stored: golden images, as `unpack_golden` gives them.
+        run: draws with the variant.
+        options: the certificate's.
+        variant: which graph.
+        provider: what draws.
+    """
+    golden, pixels = stored
+    cases = short_cases(golden)
+    return judge(Evidence(manifest, cases, run(cases), Reference({"golden": pixels}), variant, provider), options)
 
 
 def summarise(evidence: Evidence, options: Options) -> VariantCertificate:

@@ -158,14 +158,16 @@ def test_a_trained_net_is_nearer_with_ranges_that_fit_each_tensor(monkeypatch: p
     artifact = load_artifact(ZOO / "fashion-cgan")
     graph = onnx.load(artifact.path_of(artifact.variant()))
     mixed = quantize(graph, artifact.manifest.latent, artifact.manifest.classes)
+    found = {}
     for method in METHODS:
         with monkeypatch.context() as patch:
             patch.setattr("gan_export.calibration.METHODS", {method: METHODS[method]})
             try:
-                alone = quantize(graph, artifact.manifest.latent, artifact.manifest.classes)
+                found[method] = quantize(graph, artifact.manifest.latent, artifact.manifest.classes).visible_share
             except QuantizationError:
                 continue
-        assert mixed.visible_share < alone.visible_share, method
+    assert found  # some are near enough
+    assert mixed.visible_share < min(found.values())
 
 
 def test_the_last_layer_may_have_nothing_to_spare_for_the_certificate(monkeypatch: pytest.MonkeyPatch):
