@@ -289,9 +289,8 @@ NEAR_RULES: Final = (
         _near,
         "root mean square error of pixels on [-1, 1]",
         f"images, but for those of the latents' tails, are within {MIN_PSNR_DB:g} dB of the reference",
-        "in int8, this host's integer kernels give other results (before AVX512-VNNI or AVX-VNNI, 8-bit products may "
-        "overflow); in float16 or TF32, numbers are too large or too close for it; or latents are not of the declared "
-        "distribution; serve fp32 here",
+        "in int8, this host's integer kernels give other results; in float16 or TF32, numbers are too large or too "
+        "close for it; or latents are not of the declared distribution; serve fp32 here",
         limit=2 * 10 ** (-MIN_PSNR_DB / 20),
     ),
     Rule(
