@@ -17,6 +17,10 @@ from gan_export.artifact.verify import check_session
 LARGE_SECONDS: Final = 0.002
 """One image's time on one thread from which on its operators are shared out among threads. Below, it takes longer to
 wake a thread than it saves: 64 images of 28x28 took 2.4 ms with two threads, and 1.9 ms with one."""
+AT_ONCE_SECONDS: Final = 0.0005
+"""How long a batch may keep the event loop from all else."""
+MOST_AT_ONCE: Final = 4
+"""Images of such a batch; more were no faster."""
 _TIMED_RUNS: Final = 5
 
 
@@ -45,6 +49,7 @@ class Engine:
             ArtifactError: the artifact can't be served.
         """
         self.lanes = lanes
+        self.at_once = 0  # images that take less time than to hand them over to another thread
         self.manifest: Manifest = artifact.manifest
         self.variant = artifact.variant(variant)
         self.provider = provider
@@ -91,6 +96,8 @@ def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int, provide
     if provider.is_cuda:
         return Engine(artifact, variant, threads=1, provider=provider)
     engine = Engine(artifact, variant, threads=1, lanes=cores)
-    if cores > 1 and engine.seconds_per_image() > LARGE_SECONDS:
+    seconds = engine.seconds_per_image()
+    if cores > 1 and seconds > LARGE_SECONDS:
         return Engine(artifact, variant, threads=cores)
+    engine.at_once = min(MOST_AT_ONCE, int(AT_ONCE_SECONDS / seconds))
     return engine
