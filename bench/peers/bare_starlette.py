@@ -1,7 +1,6 @@
 """A bare Starlette application on uvicorn with our engine: our batcher and encoder, and no other layer of ours."""
 
 import json
-import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,20 +13,12 @@ from starlette.routing import Route
 
 from gan_export.artifact import draw
 from gan_serving.batcher import Batcher
-from gan_serving.engine import open_engine
+from gan_serving.engine import Engine
 from gan_serving.png import png_file
 
 from .model import ARTIFACT, MANIFEST
 
-engine = open_engine(ARTIFACT, cores=len(os.sched_getaffinity(0)))
-batcher = Batcher(
-    engine.run,
-    64,
-    100_000,
-    ThreadPoolExecutor(engine.lanes),
-    lanes=engine.lanes,
-    at_once=engine.at_once,
-)
+batcher = Batcher(Engine(ARTIFACT).run, 64, 100_000, ThreadPoolExecutor(1))
 
 
 async def generate(request: Request) -> Response:

@@ -5,8 +5,7 @@ takes its images from all waiting requests in turn, so that one image is not beh
 bisected, so that only the image that causes it fails. What nobody waits for any more is dropped uncomputed.
 
 A session may run several batches side by side, in as many lanes. Images that are enough for several are shared out
-among the idle lanes, so that a request which is alone has all of them. A batch of a few small images is computed by the
-event loop itself: to hand it over to a thread and back would take longer.
+among the idle lanes, so that a request which is alone has all of them.
 """
 
 from __future__ import annotations
@@ -49,7 +48,6 @@ class Batcher:
         executor: where `run` works, so that the event loop stays free.
         recorder: is told what happens.
         lanes: batches that are computed side by side.
-        at_once: images of the largest batch that the event loop computes itself.
     """
 
     run: RunFn
@@ -58,7 +56,6 @@ class Batcher:
     executor: Executor
     recorder: Recorder = field(default_factory=Silent)
     lanes: int = 1
-    at_once: int = 0
     _jobs: deque[Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
@@ -240,11 +237,9 @@ class Batcher:
         latents = np.concatenate([part.job.latents[part.start : part.stop] for part in batch])
         loop, began = asyncio.get_running_loop(), time.perf_counter()
         try:
-            given = latents, np.concatenate(labels) if labels else None
-            if len(latents) <= self.at_once:
-                images = self.run(*given)
-            else:
-                images = await loop.run_in_executor(self.executor, self.run, *given)
+            images = await loop.run_in_executor(
+                self.executor, self.run, latents, np.concatenate(labels) if labels else None
+            )
             if len(images) != len(latents):
                 raise ValueError(f"the generator gave {len(images)} images for {len(latents)} latents")
         except Exception as error:  # noqa: BLE001 - whatever the session raises is this image's fault or is bisected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Final
 
@@ -16,12 +17,7 @@ from gan_export.artifact.verify import check_session
 LARGE_SECONDS: Final = 0.002
 """One image's time on one thread from which on its operators are shared out among threads. Below, it takes longer to
 wake a thread than it saves: 64 images of 28x28 took 2.4 ms with two threads, and 1.9 ms with one."""
-AT_ONCE_SECONDS: Final = 0.0005
-"""How long a batch may keep the event loop from all else."""
-MOST_AT_ONCE: Final = 2
-"""Images of such a batch. More were no faster, and took the loop from other requests for longer."""
-_TIMED_RUNS: Final = 20
-_TIMED_SECONDS: Final = 0.05  # for all of these, from a third run on
+_TIMED_RUNS: Final = 5
 
 
 class Engine:
@@ -49,7 +45,6 @@ class Engine:
             ArtifactError: the artifact can't be served.
         """
         self.lanes = lanes
-        self.at_once = 0  # images that take less time than to hand them over to another thread
         self.manifest: Manifest = artifact.manifest
         self.variant = artifact.variant(variant)
         self.provider = provider
@@ -68,15 +63,15 @@ class Engine:
         return images
 
     def seconds_per_image(self) -> float:
-        """Time of an image that is alone, when nothing else is in the way: the shortest of some runs."""
+        """Median time of an image that is alone."""
         latents = np.zeros((1, self.manifest.latent.dim), np.float32)
         labels = np.zeros(1, np.int64) if self.manifest.classes else None
-        times: list[float] = []
-        while len(times) < _TIMED_RUNS and (len(times) < 3 or sum(times) < _TIMED_SECONDS):
+        times = []
+        for _ in range(_TIMED_RUNS):
             began = time.perf_counter()
             self.run(latents, labels)
             times.append(time.perf_counter() - began)
-        return min(times)
+        return statistics.median(times)
 
 
 def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int, provider: Provider = CPU) -> Engine:
@@ -96,8 +91,6 @@ def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int, provide
     if provider.is_cuda:
         return Engine(artifact, variant, threads=1, provider=provider)
     engine = Engine(artifact, variant, threads=1, lanes=cores)
-    seconds = engine.seconds_per_image()
-    if cores > 1 and seconds > LARGE_SECONDS:
+    if cores > 1 and engine.seconds_per_image() > LARGE_SECONDS:
         return Engine(artifact, variant, threads=cores)
-    engine.at_once = min(MOST_AT_ONCE, int(AT_ONCE_SECONDS / seconds))
     return engine

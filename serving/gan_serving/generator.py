@@ -120,7 +120,6 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         capacity=settings.queue_images,
         executor=executor,
         lanes=engine.lanes,
-        at_once=engine.at_once,
     )
     if recorder is not None:
         batcher.recorder = recorder(name)

@@ -54,7 +54,6 @@ class Session:
 
     def __init__(self, *, poison: frozenset[int] = frozenset(), held: bool = False, reason: str = "poisoned") -> None:
         self.batches: list[list[int]] = []
-        self.threads: list[int] = []  # of each batch
         self.poison, self.reason = poison, reason
         self.lanes = 1
         self.inside, self.most_inside = 0, 0
@@ -69,7 +68,6 @@ class Session:
         assert self.inside <= self.lanes, "more runs at a time than lanes"
         try:
             self.batches.append(latents[:, 0].astype(int).tolist())
-            self.threads.append(threading.get_ident())
             self.entered.release()
             if self.gate is not None:
                 assert self.gate.acquire(timeout=PATIENCE)
@@ -117,7 +115,6 @@ class Session:
         max_batch: int = 64,
         capacity: int = 100_000,
         lanes: int = 1,
-        at_once: int = 0,
     ) -> None:
         """Run a scenario to its end and look that no task, job or unheard exception is left of it."""
         unheard: list[dict[str, Any]] = []
@@ -126,7 +123,7 @@ class Session:
         async def main(executor: Executor) -> None:
             asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
             ours = asyncio.all_tasks()
-            batcher = Batcher(self.run, max_batch, capacity, executor, lanes=lanes, at_once=at_once)
+            batcher = Batcher(self.run, max_batch, capacity, executor, lanes=lanes)
             await scenario(batcher)
             while asyncio.all_tasks() - ours:
                 await asyncio.sleep(0)

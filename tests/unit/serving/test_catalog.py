@@ -120,7 +120,6 @@ def test_a_new_version_is_swapped_in_and_who_holds_the_old_one_keeps_it(house: H
     async def scenario(catalog: Catalog) -> None:
         old = catalog.get("a")
         batcher, session = old.batcher, weakref.ref(old.engine)
-        batcher.at_once = 0  # so that it has a thread
         house.put("a", 2)
         await look(catalog)
         assert catalog.get("a").digest != old.digest
