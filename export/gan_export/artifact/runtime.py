@@ -47,7 +47,7 @@ def session_options(threads: int = 0) -> ort.SessionOptions:
     # docs/graphs.md has what was measured.
     options.add_session_config_entry("session.intra_op.spin_duration_us", SPIN_MICROSECONDS)
     # Without VNNI, the fast kernels for int8 add two products in 16 bits, which may overflow: of the zoo's mnist-wgan a
-    # pixel was 238 steps off. The others are exact, as VNNI is, and took 9 to 22 % longer. With VNNI this does nothing.
+    # pixel was 238 steps off. The others don't, and took 9 to 22 % longer. With VNNI, ONNX Runtime leaves this aside.
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
