@@ -10,6 +10,7 @@ from gan_export.artifact import Artifact, ArtifactError, Variant
 from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.gates import is_near, psnr_of
 from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.providers import CPU, CUDA, PROVIDERS, Provider, is_usable
 
 from .settings import Settings
@@ -70,7 +71,10 @@ def variants_to_try(
     if provider.is_cuda:
         # An export makes another variant for GPUs only where it is faster there; the rates of fp32 are a processor's.
         return sorted(near, key=lambda name: name == EXACT)
-    return sorted(near, key=lambda name: -_speed(found[name]))
+    # The rates are the exporting host's. Measured again here they would differ from worker to worker, and the images
+    # of a seed with them; what the processor can do is the same for all.
+    pays = adds_byte_products()
+    return sorted(near, key=lambda name: (name != EXACT and not pays, -_speed(found[name])))
 
 
 def _check_asked(variant: str, artifact: Artifact, found: list[str], provider: Provider) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gan_export.artifact.cases import Case
 from gan_export.artifact.gates import psnr_of
 from gan_export.artifact.golden import unpack_golden
 from gan_export.artifact.manifest import IDENTITY_KEY, Manifest
+from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
 from gan_export.package import Exported, export
@@ -38,7 +38,6 @@ SPEC = GeneratorSpec(image_size=28, channels=1, latent_dim=16)  # gan-train's de
 SMALL = GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4)
 LAYERS = ["blocks.0", "to_image.0"]
 BOTH = ("fp32", "int8")
-HAS_VNNI = "vnni" in Path("/proc/cpuinfo").read_text() if platform.system() == "Linux" else False
 
 MakeSourceFn = Callable[..., Source]
 
@@ -62,6 +61,12 @@ def both(make_source: MakeSourceFn, tmp_path_factory: pytest.TempPathFactory) ->
     return export(make_source(SPEC, trained_like()), "both", tmp_path_factory.mktemp("both") / "both", variants=BOTH)
 
 
+@pytest.fixture
+def byte_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The choice is made as where the processor has instructions for int8."""
+    monkeypatch.setattr("gan_serving.variants.adds_byte_products", lambda: True)
+
+
 def operators(artifact: Artifact, variant: str = "fp32") -> set[str]:
     graph = onnx.load(artifact.path_of(artifact.variant(variant))).graph
     return {node.op_type for node in graph.node}
@@ -69,7 +74,7 @@ def operators(artifact: Artifact, variant: str = "fp32") -> set[str]:
 
 def needs_int8(exported: Exported) -> Artifact:
     """The artifact, where this processor makes int8 pay; elsewhere the reason is told."""
-    if not HAS_VNNI and len(exported.artifact.manifest.variants) == 1:
+    if not adds_byte_products() and len(exported.artifact.manifest.variants) == 1:
         assert any(note.startswith("int8 is left out: ") for note in exported.notes)
         pytest.xfail("int8 does not pay on this processor")
     return exported.artifact
@@ -217,6 +222,7 @@ def test_manifests_of_before_there_were_rewrites_are_read(both: Exported):
     assert Manifest.model_validate(told).identity() == both.artifact.manifest.identity()
 
 
+@pytest.mark.usefixtures("byte_products")
 @pytest.mark.parametrize(
     ("settings", "served"),
     [
@@ -235,6 +241,7 @@ def test_a_service_takes_what_it_was_told_to(both: Exported, settings: dict[str,
     assert shown["certificate_summary"]["max_abs_error"] == errors.max_abs
 
 
+@pytest.mark.usefixtures("byte_products")
 def test_a_variant_that_is_certified_while_the_service_runs_is_taken(
     both: Exported, copy_of: Callable[[Artifact], Path]
 ):
@@ -266,6 +273,7 @@ def test_a_variant_that_is_asked_for_and_not_there_is_an_error(make_source: Make
     assert variants_to_try(artifact, read_certificate(artifact), Settings(variant="auto")) == ["fp32"]
 
 
+@pytest.mark.usefixtures("byte_products")
 def test_auto_falls_back_where_the_faster_one_draws_other_images(
     both: Exported, copy_of: Callable[[Artifact], Path], caplog: pytest.LogCaptureFixture
 ):

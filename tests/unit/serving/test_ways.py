@@ -54,6 +54,16 @@ def test_the_processor_draws_unless_something_else_is_asked_for(artifact: Artifa
     assert ways_to_try(artifact, certificate, Settings()) == [Way("fp32", CPU)]
 
 
+@pytest.mark.parametrize(("pays", "wanted"), [(True, ["int8", "fp32"]), (False, ["fp32", "int8"])])
+def test_auto_takes_int8_where_the_processor_has_instructions_for_it(
+    artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, pays: bool, wanted: list[str]
+):
+    monkeypatch.setattr(variants, "adds_byte_products", lambda: pays)
+    ways = ways_to_try(artifact, certificate, Settings(variant="auto", min_psnr=35))
+    assert ways == [Way(name, CPU) for name in wanted]
+    assert ways_to_try(artifact, certificate, Settings(variant="int8")) == [Way("int8", CPU)]
+
+
 @pytest.mark.parametrize("provider", [CUDA, CUDA_TF32])
 @pytest.mark.parametrize("variant", ["fp32", "auto"])
 def test_a_gpu_draws_what_is_certified_on_it(

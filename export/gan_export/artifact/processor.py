@@ -1,0 +1,38 @@
+"""What this host's processor can do, as far as a choice depends on it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_BYTE_PRODUCTS: Final = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
+"""Linux's names of the instructions that add up products of bytes in 32 bits: VNNI of x86, the dot products of ARM."""
+
+
+@lru_cache
+def features(source: Path = _CPUINFO) -> frozenset[str]:
+    """The processor's features as Linux names them; none where the system does not tell.
+
+    Args:
+        source: in the form of Linux's /proc/cpuinfo.
+    """
+    try:
+        lines = source.read_text(errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    pairs = (line.partition(":") for line in lines)
+    return frozenset(next((value.split() for name, _, value in pairs if name.strip() in ("flags", "Features")), []))
+
+
+def adds_byte_products(source: Path = _CPUINFO) -> bool:
+    """Whether int8 can be expected to be faster than float32 here; True where the features are not known.
+
+    Without such instructions ONNX Runtime computes int8 about as fast as float32, or slower (docs/graphs.md).
+
+    Args:
+        source: as for `features`.
+    """
+    known = features(source)
+    return not known or bool(known & _BYTE_PRODUCTS)
