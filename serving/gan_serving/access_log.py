@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Final, Literal
 
 from .settings import Settings
@@ -21,8 +21,6 @@ MAX_TEXT: Final = 256
 """Characters of one value; what a client wrote can't make a line longer."""
 _WHOLE_BYTES: Final = 4096
 """What Linux writes into a pipe without mixing it with what other processes write (PIPE_BUF)."""
-
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: no value can end the line
 
 
 @dataclass(slots=True)
@@ -47,22 +45,18 @@ class AccessRecord:
         Args:
             now: when the response ended, in UTC.
         """
-        return _encode(
-            {
-                "time": now.isoformat(timespec="milliseconds"),
-                "request_id": self.request_id[:MAX_TEXT],
-                "client": self.client and self.client[:MAX_TEXT],
-                "key": self.key and self.key[:MAX_TEXT],
-                "method": self.method[:MAX_TEXT],
-                "path": self.path[:MAX_TEXT],
-                "route": self.route[:MAX_TEXT],
-                "status": self.status,
-                "seconds": round(self.seconds, 6),
-                "bytes": self.bytes,
-                "model": self.model and self.model[:MAX_TEXT],
-                "images": self.images,
-            }
+        # Each request has a line, and json.dumps of a dict takes nearly twice as long.
+        return (
+            f'{{"time":"{now.isoformat(timespec="milliseconds")}","request_id":{_text(self.request_id)},'
+            f'"client":{_text(self.client)},"key":{_text(self.key)},"method":{_text(self.method)},'
+            f'"path":{_text(self.path)},"route":{_text(self.route)},"status":{self.status:d},'
+            f'"seconds":{self.seconds:.6f},"bytes":{self.bytes:d},"model":{_text(self.model)},"images":{self.images:d}}}'
         )
+
+
+def _text(value: str | None) -> str:
+    """A value as JSON, in ASCII: it can't end the line."""
+    return "null" if value is None else encode_basestring_ascii(value[:MAX_TEXT])
 
 
 class AccessLog:

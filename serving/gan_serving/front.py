@@ -86,13 +86,14 @@ class Front:
 
         return application
 
-    def _refusal(self, scope: Scope, headers: Headers) -> QueueFullError | None:
+    def _refusal(self, scope: Scope) -> QueueFullError | None:
         """The answer to a request for new images while there is no room for them."""
         if scope["path"] not in _DRAWING or scope["method"] != "POST" or self.desk is None:
             return None
-        if self.desk.cache.capacity or "if-none-match" in headers:
+        refusal = self.desk.catalog.refusal()
+        if refusal is not None and (self.desk.cache.capacity or "if-none-match" in Headers(scope=scope)):
             return None  # it may need no new images
-        return self.desk.catalog.refusal()
+        return refusal
 
 
 def _is_fixed(route: BaseRoute) -> TypeGuard[Route]:

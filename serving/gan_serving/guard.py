@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import random
@@ -13,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import responses
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gan_client.types import ErrorBody, ErrorDetail
 
 from .body import timed_receive
+from .deadline import Deadline
 from .errors import (
     BodyTooLargeError,
     CallerLeftError,
@@ -41,6 +41,8 @@ REQUEST_ID_HEADER: Final = "x-request-id"
 TIMEOUT_HEADER: Final = "x-request-timeout"
 """Seconds after which the caller needs no answer any more, if that is less than the service's own limit."""
 _RAW_ID_HEADER: Final = REQUEST_ID_HEADER.encode()
+_RAW_TIMEOUT_HEADER: Final = TIMEOUT_HEADER.encode()
+_Sent: TypeAlias = dict[bytes, bytes]  # a request's headers, as ASGI has them
 _ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
@@ -107,7 +109,7 @@ class Guard:
         keys: Keys | None = None,
         limiter: RateLimiter | None = None,
         observer: Observer | None = None,
-        refusal: Callable[[Scope, Headers], ServiceError | None] = lambda _scope, _headers: None,
+        refusal: Callable[[Scope], ServiceError | None] = lambda _scope: None,
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
@@ -122,8 +124,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get(REQUEST_ID_HEADER, "")
+        # Starlette's Headers look through all of them for each name. The first of a name counts, as there.
+        headers = dict(reversed(scope["headers"]))
+        given = headers.get(_RAW_ID_HEADER, b"").decode("latin-1")
         call = Call(given if given and _VALID_ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}")
         _call.set(call)
         if self.observer is None:
@@ -136,18 +139,16 @@ class Guard:
         finally:
             self.observer.end(scope, call, time.perf_counter() - began)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, call: Call) -> None:
-        deadline = asyncio.timeout(None)
-        answer = _Answer(scope, send, call, deadline)
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: _Sent, call: Call) -> None:
+        answer = _Answer(scope, send, call)
         timeout = self.timeout
         try:
-            self._check_caller(scope, headers, call)
+            self._check_caller(scope, call)
             self._check_length(headers)
-            if (refused := self.refusal(scope, headers)) is not None:
+            if (refused := self.refusal(scope)) is not None:
                 raise refused
             timeout = self._timeout(headers)
-            async with deadline:
-                deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+            with Deadline(timeout) as answer.deadline:
                 await self.app(scope, self._limited(receive, answer), answer)
         except TimeoutError:
             late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")
@@ -164,11 +165,12 @@ class Guard:
             detail = ErrorDetail(code="internal", message="the service failed; its log has this request's id")
             await answer.fail(scope, receive, _error(500, detail))
 
-    def _timeout(self, headers: Headers) -> float:
+    def _timeout(self, headers: _Sent) -> float:
         """Seconds that this request may take."""
-        given = headers.get(TIMEOUT_HEADER)
-        if given is None:
+        raw = headers.get(_RAW_TIMEOUT_HEADER)
+        if raw is None:
             return self.timeout
+        given = raw.decode("latin-1")
         try:
             seconds = float(given)
         except ValueError:
@@ -179,19 +181,19 @@ class Guard:
             )
         return min(seconds, self.timeout)
 
-    def _check_caller(self, scope: Scope, headers: Headers, call: Call) -> None:
+    def _check_caller(self, scope: Scope, call: Call) -> None:
         """Who may not call has no place in a queue, and nobody reads the body."""
         if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
-            call.key = scope[KEY_SCOPE] = self.keys.check(headers)
+            call.key = scope[KEY_SCOPE] = self.keys.check(Headers(scope=scope))
         if self.limiter is not None and self.limiter.enabled:
             path = scope["path"]
             if path not in _PROBES and not path.startswith(_PAGE):
                 self.limiter.admit(caller_of(scope))
 
-    def _check_length(self, headers: Headers) -> None:
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > self.max_body:
-            raise self._too_large(f"the body has {length} bytes")
+    def _check_length(self, headers: _Sent) -> None:
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > self.max_body:
+            raise self._too_large(f"the body has {int(length)} bytes")
 
     def _limited(self, receive: Receive, answer: _Answer) -> Receive:
         received = 0
@@ -220,9 +222,9 @@ class Guard:
 class _Answer:
     """The `send` that the application sees: adds the request id, and rewrites errors that are not in our shape."""
 
-    def __init__(self, scope: Scope, send: Send, call: Call, deadline: asyncio.Timeout) -> None:
+    def __init__(self, scope: Scope, send: Send, call: Call) -> None:
         self.scope, self.send, self.call = scope, send, call
-        self.deadline: asyncio.Timeout | None = deadline  # None once it is no longer running
+        self.deadline: Deadline | None = None  # None before it runs
         self.refusal: ServiceError | None = None  # the guard's own no, which the application may have caught
         self.began = False
         self.held: Message | None = None  # the start of an error response, until its body is known
@@ -246,8 +248,8 @@ class _Answer:
         message["headers"] = [*message["headers"], (_RAW_ID_HEADER, self.call.request_id.encode("latin-1"))]
         self.began = True
         self.call.status = message["status"]
-        if self.deadline is not None and not self.deadline.expired():
-            self.deadline.reschedule(None)  # a slow reader of a finished response is not late
+        if self.deadline is not None:
+            self.deadline.lift()  # a slow reader of a finished response is not late
         await self.send(message)
 
     async def _finish_error(self, start: Message) -> None:
@@ -276,5 +278,5 @@ class _Answer:
     async def fail(self, scope: Scope, receive: Receive, response: Response) -> None:
         """Send an error of the guard itself, if nothing has been sent yet."""
         if not self.began:
-            self.held, self.body, self.deadline = None, b"", None
+            self.held, self.body = None, b""
             await response(scope, receive, self)

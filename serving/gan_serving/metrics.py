@@ -110,6 +110,8 @@ class Metrics:
             self._reloads.labels(outcome=outcome)
         for reason in ("queue_full", "too_many_connections"):
             self._rejections.labels(reason=reason)
+        # The client looks for a series by its labels in two locks and several calls.
+        self._encoded: dict[str, Any] = {}
         self._answered: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._open = self._in_progress.labels(endpoint="all", **self._service)
 
@@ -119,7 +121,10 @@ class Metrics:
 
     def encoded(self, wanted: str, seconds: float) -> None:
         """One response's images, or one batch of them, were encoded."""
-        self._encode.labels(format=wanted).observe(seconds)
+        found = self._encoded.get(wanted)
+        if found is None:
+            found = self._encoded[wanted] = self._encode.labels(format=wanted)
+        found.observe(seconds)
 
     def rejected(self, reason: str) -> None:
         """A request was refused; `reason` is the code of its error."""

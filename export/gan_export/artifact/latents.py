@@ -20,7 +20,8 @@ SEED_LIMIT: Final = 2**53
 Distribution = Literal["normal", "uniform"]
 Words = NDArray[np.uint64]
 
-_BELOW_ONE = np.nextafter(1.0, 0.0)
+_BELOW_ONE: Final = np.nextafter(1.0, 0.0)
+_UNUSED_BITS: Final = np.uint64(11)  # of a word's 64: a float64 holds 53
 
 
 class Draw(NamedTuple):
@@ -56,8 +57,10 @@ def draw(
     if truncation is not None and (distribution != "normal" or not truncation > 0):
         raise ValueError(f"truncation {truncation} needs normal latents and must be above 0")
     words = words_of(seeds, dim + 1 if classes else dim)
-    uniforms = ((words[:, :dim] >> np.uint64(11)) + 0.5) * 2.0**-53  # (n, dim) in (0, 1]
-    uniforms = np.minimum(uniforms, _BELOW_ONE)  # the largest word rounds to 1, whose normal latent is infinite
+    uniforms = (words[:, :dim] >> _UNUSED_BITS).astype(np.float64)  # (n, dim)
+    uniforms += 0.5
+    uniforms *= 2.0**-53  # in (0, 1]
+    np.minimum(uniforms, _BELOW_ONE, out=uniforms)  # the largest word rounds to 1, whose normal latent is infinite
     latents = 2.0 * uniforms - 1.0 if distribution == "uniform" else _normal(uniforms, truncation)
     labels = (words[:, dim] % np.uint64(classes)).astype(np.int64) if classes else None
     return Draw(latents.astype(np.float32), labels)
