@@ -38,13 +38,13 @@ from .errors import (
     ServiceError,
     TooManyConnectionsError,
 )
+from .joined import Joined
 from .settings import Settings
 
 MAX_PIPELINED: Final = 32
 """Requests of one connection that wait for an earlier one's response."""
 LINGER: Final = 1.0
 """Seconds for which a refused client's bytes are thrown away: closing at once could cost it our answer."""
-_CONTINUE: Final = b"HTTP/1.1 100 "
 _HEADER_FRAME: Final = len(": \r\n")
 _REQUEST_FRAME: Final = len("  HTTP/1.1\r\n\r\n")
 
@@ -237,41 +237,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._unsent = -1  # the same number again wouldn't mean that nothing was taken
         super().resume_writing()
-
-
-class Joined:
-    """A transport that sends the head of a response with the first piece of its body.
-
-    uvicorn writes them one after the other, which are two calls of the system and two packets for each response. A head
-    whose body doesn't come in the same turn of the event loop leaves at the end of it.
-    """
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
-        self._head = b""
-        self._began = False
-
-    def write(self, data: bytes) -> None:
-        if self._began:
-            head, self._head = self._head, b""
-            self._transport.write(head + data)
-        elif data.startswith(_CONTINUE):
-            self._transport.write(data)
-        else:
-            self._began, self._head = True, data
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        if self._head:
-            head, self._head = self._head, b""
-            self._transport.write(head)
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def is_closing(self) -> bool:
-        return self._transport.is_closing()
 
 
 def _response(error: ServiceError) -> Response:

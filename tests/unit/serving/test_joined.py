@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gan_serving.connection import Joined
+from gan_serving.joined import Joined
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
