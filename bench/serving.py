@@ -229,8 +229,11 @@ def bursts_in_between(port: int, name: str) -> list[float]:
 
 def at_rate(port: int, name: str, rate: float, seconds: float) -> dict[str, object]:
     """What an open loop of so many requests a second measures."""
+    psutil.cpu_times_percent()  # the next call tells of the time since this one
     outcome = open_loop(port, BODIES[name].encode(), rate, seconds)
     return {
+        # Of the cores' time, what the host took for other guests: then a request is late, whoever serves it.
+        "stolen": getattr(psutil.cpu_times_percent(), "steal", 0.0) / 100,
         "rate": rate, "p50": outcome.percentile(50), "p99": outcome.percentile(99), "statuses": outcome.statuses,
         "lost": int(rate * seconds) - sum(outcome.statuses.values()),  # not answered
     }  # fmt: skip

@@ -35,9 +35,12 @@ def _loops(found: Found) -> str:
         ratios = [one["p99"] / one["p50"] for one in rounds]
         lost = sum(one["lost"] for one in rounds)
         bad = sum(count for one in rounds for status, count in one["statuses"].items() if int(status) != 200)
-        rows.append([name, number(median(one["rate"] for one in rounds)), *cells, times(ratios), number(lost + bad)])
+        rate, stolen = number(median(one["rate"] for one in rounds)), [one.get("stolen") for one in rounds]
+        taken = "-" if None in stolen else f"{median(stolen):.1%}"  # earlier results don't tell
+        rows.append([name, rate, *cells, times(ratios), number(lost + bad), taken])
     asked = f"open loop at {SHARE:.0%} of saturation"
-    return table([asked, "asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused"], rows)
+    titles = ["asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused", "cores' time taken by the host"]
+    return table([asked, *titles], rows)
 
 
 def _many(many: Found) -> str:

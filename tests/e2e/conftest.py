@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,29 @@ import pytest
 
 STEP_SECONDS = 120
 
+MakeOnceFn = Callable[[str, Callable[[Path], None]], Path]
+
 
 @pytest.fixture(scope="session")
-def models(
-    tmp_path_factory: pytest.TempPathFactory, run_command: Callable[..., subprocess.CompletedProcess[str]]
-) -> Path:
-    """A folder with two artifacts: `digits`, conditional and grey, and `colours`, unconditional and RGB."""
-    work = tmp_path_factory.mktemp("models")
-    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
-    np.savez(work / "colours.npz", images=images)
-    for name, gan_type, data in (("digits", "cgan", "digits"), ("colours", "dcgan", "npz:colours.npz")):
-        for command in (
-            ("gan-train", "--type", gan_type, "--data", data, "--out", f"runs/{name}", "--steps", 40),
-            ("gan-export", f"runs/{name}/ckpt.pt"),
-        ):
-            done = run_command(*command, cwd=work)
-            assert done.returncode == 0, done.stderr
-    return work / "models"
+def models(make_once: MakeOnceFn, run_command: Callable[..., subprocess.CompletedProcess[str]]) -> Path:
+    """A folder with two artifacts: `digits`, conditional and grey, and `colours`, unconditional and RGB; to be read."""
+
+    def fill(work: Path) -> None:
+        images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), np.uint8)
+        np.savez(work / "colours.npz", images=images)
+
+        def train_and_export(name: str, gan_type: str, data: str) -> None:
+            for command in (
+                ("gan-train", "--type", gan_type, "--data", data, "--out", f"runs/{name}", "--steps", 40),
+                ("gan-export", f"runs/{name}/ckpt.pt"),
+            ):
+                done = run_command(*command, cwd=work)
+                assert done.returncode == 0, done.stderr
+
+        with ThreadPoolExecutor() as both:  # another test process may be waiting, and its core be free
+            list(both.map(train_and_export, ("digits", "colours"), ("cgan", "dcgan"), ("digits", "npz:colours.npz")))
+
+    return make_once("models", fill) / "models"
 
 
 @pytest.fixture(scope="session")
