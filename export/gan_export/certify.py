@@ -137,7 +137,7 @@ def certify_variant(
     Raises:
         CertificationError: the file could not be run at all.
     """
-    results, speeds = run_candidate(directory, variant, cases, provider)
+    results, speeds = run_candidate(directory, variant, cases, provider, timed=True)
     evidence = Evidence(manifest, cases, results, reference, variant, provider)
     return summarise(evidence, options), speeds
 

@@ -38,9 +38,9 @@ Results: TypeAlias = dict[str, Result]
 
 
 def run_candidate(
-    directory: Path, variant: str, cases: Cases, provider: Provider = CPU
+    directory: Path, variant: str, cases: Cases, provider: Provider = CPU, *, timed: bool = False
 ) -> tuple[Results, dict[str, float]]:
-    """Run the cases in a fresh process (probe.py); returns their results and the speeds by batch size.
+    """Run the cases in a fresh process (probe.py); returns their results, and the speeds by batch size if `timed`.
 
     Raises:
         CertificationError: the process failed, with its last line.
@@ -65,6 +65,7 @@ def run_candidate(
             str(given),
             str(made),
             provider.word,
+            *(["timed"] if timed else []),
         ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
