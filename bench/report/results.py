@@ -13,10 +13,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from gan_export.artifact.processor import features
+
 Found: TypeAlias = dict[str, Any]
 """What a benchmark found, as its JSON file holds it."""
 
-FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "sve")
+FEATURES = (
+    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimd", "asimddp", "sve",
+)  # fmt: skip
 """Of processors, as Linux names them: those that decide which kernels run."""
 
 
@@ -34,10 +38,9 @@ class Machine:
     @classmethod
     def this(cls) -> "Machine":
         info = _pairs(Path("/proc/cpuinfo"))
-        flags = f"{info.get('flags', '')} {info.get('Features', '')}".split()
         return cls(
             processor=info.get("model name") or platform.processor() or platform.machine(),
-            features=tuple(name for name in FEATURES if name in flags),
+            features=tuple(name for name in FEATURES if name in features()),
             cores=os.cpu_count() or 1,
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             system=platform.system(),

