@@ -17,6 +17,7 @@ from .artifact.certificate import Gate, Options, VariantCertificate
 from .artifact.evidence import Reference
 from .artifact.golden import GOLDEN_FILE, unpack_golden
 from .artifact.manifest import EXACT
+from .artifact.processor import adds_byte_products
 from .artifact.providers import CPU, Provider
 from .artifact.verify import gates_at_start
 from .capture import seal
@@ -62,7 +63,14 @@ class Exam:
         file = _file_of(name)
         (self.staging / file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        variant = Variant(name=name, file=file, sha256=digest, images_per_second={}, rewrites=graph.rewrites)
+        variant = Variant(
+            name=name,
+            file=file,
+            sha256=digest,
+            images_per_second={},
+            byte_products=adds_byte_products(),
+            rewrites=graph.rewrites,
+        )
         listed = [*(made.variant for made in before), variant]
         result, speeds = self._measure(with_variants(manifest, listed), name, provider)
         return Made(variant.model_copy(update={"images_per_second": speeds}), result)

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     variant: Literal["fp32", "int8", "fp16", "auto"] = Field(
         default="fp32",
         description="Which graph of an artifact draws; 'auto' takes the fastest that is certified and within "
-        "`GAN_MIN_PSNR`, and int8 only on a processor with instructions for it.",
+        "`GAN_MIN_PSNR`; an int8 that was made on a processor with instructions for it, only on such.",
     )
     min_psnr: float = Field(
         default=40.0, ge=0, le=200, description="Least PSNR in dB against float32 of what 'auto' takes."

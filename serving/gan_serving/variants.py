@@ -71,10 +71,7 @@ def variants_to_try(
     if provider.is_cuda:
         # An export makes another variant for GPUs only where it is faster there; the rates of fp32 are a processor's.
         return sorted(near, key=lambda name: name == EXACT)
-    # The rates are the exporting host's. Measured again here they would differ from worker to worker, and the images
-    # of a seed with them; what the processor can do is the same for all.
-    pays = adds_byte_products()
-    return sorted(near, key=lambda name: (name != EXACT and not pays, -_speed(found[name])))
+    return sorted(near, key=lambda name: (not _speed_holds(found[name]), -_speed(found[name])))
 
 
 def _check_asked(variant: str, artifact: Artifact, found: list[str], provider: Provider) -> None:
@@ -115,6 +112,15 @@ def _is_near(result: VariantCertificate, provider: Provider, min_psnr: float) ->
     errors = [gate.measured for gate in result.gates if gate.code == "psnr"]
     passed = bool(errors) and not any(gate.failed for gate in result.gates)
     return passed and psnr_of(errors[0]) >= min_psnr
+
+
+def _speed_holds(variant: Variant) -> bool:
+    """Whether its rates, which are the exporting host's, say on this host too that it is the faster one.
+
+    Measured again here they would differ from worker to worker, and the images of a seed with them; what the processor
+    can do is the same for all. An export that kept int8 without instructions for it found it faster all the same.
+    """
+    return variant.name == EXACT or variant.byte_products is False or adds_byte_products() is not False
 
 
 def _speed(variant: Variant) -> float:

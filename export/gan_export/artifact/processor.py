@@ -26,8 +26,8 @@ def features(source: Path = _CPUINFO) -> frozenset[str]:
     return frozenset(next((value.split() for name, _, value in pairs if name.strip() in ("flags", "Features")), []))
 
 
-def adds_byte_products(source: Path = _CPUINFO) -> bool:
-    """Whether int8 can be expected to be faster than float32 here; True where the features are not known.
+def adds_byte_products(source: Path = _CPUINFO) -> bool | None:
+    """Whether the processor has instructions that make int8 faster than float32; None where it does not tell.
 
     Without such instructions ONNX Runtime computes int8 about as fast as float32, or slower (docs/graphs.md).
 
@@ -35,4 +35,4 @@ def adds_byte_products(source: Path = _CPUINFO) -> bool:
         source: as for `features`.
     """
     known = features(source)
-    return not known or bool(known & _BYTE_PRODUCTS)
+    return bool(known & _BYTE_PRODUCTS) if known else None

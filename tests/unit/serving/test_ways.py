@@ -54,11 +54,29 @@ def test_the_processor_draws_unless_something_else_is_asked_for(artifact: Artifa
     assert ways_to_try(artifact, certificate, Settings()) == [Way("fp32", CPU)]
 
 
-@pytest.mark.parametrize(("pays", "wanted"), [(True, ["int8", "fp32"]), (False, ["fp32", "int8"])])
-def test_auto_takes_int8_where_the_processor_has_instructions_for_it(
-    artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, pays: bool, wanted: list[str]
+@pytest.mark.parametrize(
+    ("there", "here", "wanted"),
+    [
+        (True, True, ["int8", "fp32"]),
+        (True, False, ["fp32", "int8"]),
+        (None, False, ["fp32", "int8"]),
+        (False, False, ["int8", "fp32"]),
+        (False, True, ["int8", "fp32"]),
+        (True, None, ["int8", "fp32"]),
+        (None, None, ["int8", "fp32"]),
+    ],
+)
+def test_auto_takes_int8_where_it_is_as_fast_as_where_it_was_made(
+    artifact: Artifact,
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    there: bool | None,
+    here: bool | None,
+    wanted: list[str],
 ):
-    monkeypatch.setattr(variants, "adds_byte_products", lambda: pays)
+    monkeypatch.setattr(variants, "adds_byte_products", lambda: here)
+    told = [variant.model_copy(update={"byte_products": there}) for variant in artifact.manifest.variants]
+    artifact = Artifact(artifact.directory, artifact.manifest.model_copy(update={"variants": told}))
     ways = ways_to_try(artifact, certificate, Settings(variant="auto", min_psnr=35))
     assert ways == [Way(name, CPU) for name in wanted]
     assert ways_to_try(artifact, certificate, Settings(variant="int8")) == [Way("int8", CPU)]
