@@ -83,8 +83,8 @@ class Variant(_Strict):
     sha256: Sha256
     images_per_second: dict[str, float]  # batch size -> rate, measured on the exporting host
     byte_products: bool | None = None
-    """Whether that host's processor has instructions for int8 (`processor.adds_byte_products`); None: it did not tell, or
-    an older artifact."""
+    """Whether that host's processor has instructions for int8 (`processor.adds_byte_products`); None: it did not tell,
+    or an older artifact."""
     rewrites: list[Rewrite] = []
     """What was changed in the graph, in this order; empty with --portable and in older artifacts."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,17 @@ def test_int8_exported_again_is_the_same_file(
         for folder in ("one", "other")
     )
     assert one.artifact.variant("int8").sha256 == other.artifact.variant("int8").sha256
+
+
+def test_int8_that_is_no_faster_is_left_out(
+    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gan_export.variants.PAYS", 1000)
+    made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
+    (note,) = (each for each in made.notes if each.startswith("int8 is left out: it is no faster than fp32 on this"))
+    assert re.search(r"\(\d+\.\d\dx at batch 1, \d+\.\d\dx at batch 16\)", note)
+    assert note in (made.artifact.directory / "README.md").read_text()
+    assert [path.name for path in made.artifact.directory.glob("*.onnx")] == ["generator.onnx"]
 
 
 def test_a_variant_that_a_service_would_refuse_when_it_starts_is_left_out(
