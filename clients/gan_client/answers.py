@@ -47,7 +47,7 @@ class Health:
 
 def health(answer: Answer) -> Health:
     """Of `GET /readyz`."""
-    if answer.status == HTTPStatus.OK and "html" in answer.kind:
+    if answer.status == HTTPStatus.OK and answer.media_type != "text/plain":
         raise MalformedAnswerError(f"{answer.kind} where readiness was due")
     return Health(ready=answer.status == HTTPStatus.OK, status=answer.status)
 

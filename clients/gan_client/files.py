@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,22 +36,37 @@ def write_all(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
     """Write every file of `contents` (name -> bytes) into `directory`, made if missing; the paths, in order.
 
     All files are complete under temporary names before the first is renamed, so a full disk or Ctrl-C leaves
-    no half file behind. Raises OSError.
+    no half file behind. Where a link stands, the file that it leads to is replaced; a pipe or a device gets the bytes
+    and stays. Raises OSError.
     """
     directory.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex
     staged: list[tuple[Path, Path]] = []
+    streams = {directory / name: content for name, content in contents.items() if is_stream(directory / name)}
     try:
         for name, content in contents.items():
-            temporary = directory / f".{token}-{len(staged)}.tmp"
-            staged.append((temporary, directory / name))
-            temporary.write_bytes(content)
+            if directory / name not in streams:
+                final = (directory / name).resolve()
+                temporary = final.parent / f".{token}-{len(staged)}.tmp"
+                staged.append((temporary, final))
+                temporary.write_bytes(content)
         for temporary, final in staged:
             temporary.replace(final)
     finally:
         for temporary, _ in staged:
             temporary.unlink(missing_ok=True)
-    return [final for _, final in staged]
+    for path, content in streams.items():
+        path.write_bytes(content)
+    return [directory / name for name in contents]
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` is a pipe or a device: something that takes bytes and can't be replaced. Raises OSError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: str) -> list[Path]:
@@ -74,10 +90,12 @@ def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: 
 
 
 def _differs(path: Path, content: bytes) -> bool:
-    """Whether something else than `content` is at `path`."""
+    """Whether something else than `content` is at `path`, and would be lost."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
+        return False
+    if is_stream(path):
         return False
     return not path.is_file() or size != len(content) or path.read_bytes() != content
 
@@ -90,6 +108,16 @@ def free_name(directory: Path, name: str, content: bytes) -> str:
         number += 1
         candidate = f"{stem}-{number}{suffix}"
     return candidate
+
+
+def refuse_unwritable_file(path: Path, other: str) -> None:
+    """`refuse_unwritable` for the folder of the file `path`, or of what it links to; a pipe or a device is taken."""
+    try:
+        folder = None if is_stream(path) else path.resolve().parent if path.is_symlink() else path.parent
+    except OSError as error:
+        raise GanError(f"can't write to {path}: {error.strerror or error}; give another place with {other}") from error
+    if folder is not None:
+        refuse_unwritable(folder, other)
 
 
 def refuse_unwritable(path: Path, other: str) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+STDIN: Final = Path("-")
+_NPY: Final = b"\x93NUMPY"
 
 
 class LatentFile(NamedTuple):
@@ -22,24 +28,25 @@ class LatentFile(NamedTuple):
     labels: list[int] | None
     """The class ids beside them, if the file has any."""
 
+    model: str | None
+    """The generator that they were drawn for, if the file says."""
+
 
 def read(path: Path) -> LatentFile:
-    """The latents of `path`: npy (n, latent_dim), or JSON: rows of numbers, or what `POST /latents` answers,
-    `{"latents": [...], "labels": [...]}`. One row alone may stand without the outer brackets.
+    """The latents of `path`, `-` is stdin: npy (n, latent_dim), or JSON: rows of numbers, or what `POST /latents`
+    answers, `{"model": "...", "latents": [...], "labels": [...]}`. One row alone may stand without the outer brackets.
 
     Raises InvalidArgumentError, naming the file.
     """
     import numpy as np
 
     try:
-        with path.open("rb") as stream:
-            is_npy = stream.read(6) == b"\x93NUMPY"
-            stream.seek(0)
-            # Pickles stay shut: nothing in a file is run.
-            content: Any = np.load(stream, allow_pickle=False) if is_npy else json.load(stream)
-        labels = None
+        data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
+        # Pickles stay shut: nothing in a file is run.
+        content: Any = np.load(io.BytesIO(data), allow_pickle=False) if data.startswith(_NPY) else json.loads(data)
+        labels = model = None
         if isinstance(content, dict):
-            labels = content.get("labels")
+            labels, model = content.get("labels"), content.get("model")
             content = content["latents"]
         rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
     except OSError as error:
@@ -54,4 +61,6 @@ def read(path: Path) -> LatentFile:
         raise InvalidArgumentError(
             f"{path} has `labels` that are no list of class ids: leave them out", param="latents"
         )
-    return LatentFile(rows, labels)
+    if model is not None and not isinstance(model, str):
+        raise InvalidArgumentError(f"{path} has a `model` that is no generator's name: leave it out", param="latents")
+    return LatentFile(rows, labels, model)

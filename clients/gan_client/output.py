@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 import os
 import sys
 from collections.abc import Sequence
@@ -63,15 +64,25 @@ _JPEG_QUALITY: Final = 90  # as the service has it
 def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> str | None:
     """The format of the one file asked for: the one `wanted`, else what the suffix of `out` names; None for neither.
 
-    Raises InvalidArgumentError unless it is one of `formats`.
+    Raises InvalidArgumentError unless it is one of `formats`, and for the suffix of any other kind of picture or film.
     """
-    named = None if out is None or out.is_dir() else SUFFIXES.get(out.suffix.lower())
+    file = None if out is None or out.is_dir() else out
+    named = None if file is None else SUFFIXES.get(file.suffix.lower())
     asked = wanted or named
+    if asked is None and file is not None and _is_other_picture(file):
+        ends = ", ".join(f".{name}" for name in formats)
+        raise InvalidArgumentError(f"out is {str(file)!r}: a file's name must end in one of {ends}", param="out")
     if asked is not None and asked not in formats:
         raise InvalidArgumentError(f"format is {asked!r}: give one of {', '.join(formats)}", param="format")
     if wanted and named and wanted != named and out != STDOUT:
         raise InvalidArgumentError(f"format is {wanted!r} and out is {str(out)!r}: they must agree", param="format")
     return asked
+
+
+def _is_other_picture(file: Path) -> bool:
+    """Whether the name is one of a picture or film, to people who know formats that are not made here."""
+    kind, _ = mimetypes.guess_type(file.name)
+    return kind is not None and kind.startswith(("image/", "video/"))
 
 
 def sheet_of(generation: Generation, columns: int | None, path: Path, quality: int | None) -> bytes:

@@ -43,9 +43,14 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
             "Ganworks service; check the URL (base_url=, --url or GAN_URL)",
             request_id=request_id,
         )
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         if not deadline.remaining:
             return out_of_time(url, deadline, request_id)
+        if proxy := _proxy_of(url):
+            return ConnectionFailedError(
+                f"no connection to {url} by the proxy {proxy} of the environment ({reason}): check the proxy, or set "
+                f"NO_PROXY={httpx.URL(url).host} to go without it"
+            )
         return ConnectionFailedError(
             f"no connection to {url} ({reason}): start the service with `bentoml serve`, or give its URL "
             "with base_url=, --url or GAN_URL"
@@ -55,6 +60,17 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
         "behind this URL and still running",
         request_id=request_id,
     )
+
+
+def _proxy_of(url: str) -> str | None:
+    """The proxy that the environment sends requests to `url` through, without its password; None: they go directly."""
+    from urllib.request import getproxies, proxy_bypass
+
+    target, proxies = httpx.URL(url), getproxies()
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(target.host):
+        return None
+    return proxy.rpartition("@")[2]
 
 
 def out_of_time(url: str, deadline: Deadline, request_id: str) -> DeadlineExceededError:

@@ -100,23 +100,23 @@ def interpolate(
     if to_stdout and as_json:
         raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
     graphics = options.shown(show, no_show, silent=quiet or as_json or to_stdout)
-    route = _route_of(seed_list, n, seed, latents, label, label_list)
+    route = _route_of(seed_list, n, seed, latents, label, label_list, model)
     with GanClient(url, api_key, timeout, retries) as client:
         if not to_stdout:
-            files.refuse_unwritable(output.place_of(out, FOLDER, "").parent, "--out")
+            files.refuse_unwritable_file(output.place_of(out, FOLDER, "file"), "--out")
         started = time.perf_counter()
         with waiting(f"Waiting for the way past {route.points} images from {client.base_url}", quiet):
             if wanted == "npy":
                 made = output.npy_file(
                     client.frames(
                         route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
-                        loop=loop, model=model,
+                        loop=loop, model=route.model,
                     )
                 )  # fmt: skip
             else:
                 made = client.interpolate(
                     route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
-                    loop=loop, model=model, fps=fps, format=cast("MotionFormat", wanted), columns=columns,
+                    loop=loop, model=route.model, fps=fps, format=cast("MotionFormat", wanted), columns=columns,
                     quality=quality,
                 )  # fmt: skip
     seeds = route.seeds or []
@@ -142,6 +142,7 @@ class _Route:
     seeds: list[int] | None
     latents: NDArray[np.float64] | None
     label: Label | list[Label] | None
+    model: str | None
 
 
 def _route_of(
@@ -151,6 +152,7 @@ def _route_of(
     latents: Path | None,
     label: str | None,
     label_list: str | None,
+    model: str | None,
 ) -> _Route:
     """What the options of the same names come to. Raises InvalidArgumentError."""
     from gan_client.arguments import seed_number
@@ -162,13 +164,12 @@ def _route_of(
     chosen = options.labels_of(label, label_list)
     given = options.latents_of(latents)
     if given is not None:
-        return _Route(
-            len(given.latents), None, given.latents, [*given.labels] if chosen is None and given.labels else chosen
-        )
+        labels: Label | list[Label] | None = [*given.labels] if chosen is None and given.labels else chosen
+        return _Route(len(given.latents), None, given.latents, labels, model or given.model)
     if seed_list is not None:
         seeds = parse_seeds(seed_list)
     else:
         points = n or (len(chosen) if isinstance(chosen, list) else _KEY_POINTS)
         first = random_seed(points) if seed is None else seed_number(seed, points)
         seeds = list(range(first, first + points))
-    return _Route(len(seeds), seeds, None, chosen)
+    return _Route(len(seeds), seeds, None, chosen, model)

@@ -156,7 +156,9 @@ SeedList = Annotated[str | None, typer.Option("--seeds", metavar="LIST", help="A
 Latents = Annotated[
     Path | None,
     typer.Option(
-        "--latents", metavar="FILE", help="Draw from the numbers in an npy or JSON file, (n, latent_dim), not seeds."
+        "--latents",
+        metavar="FILE",
+        help="Draw from the numbers in an npy or JSON file, (n, latent_dim), not seeds; - is stdin.",
     ),
 ]
 Truncation = Annotated[

@@ -139,7 +139,7 @@ class _Delivery:
             out = out or FOLDER
             files.refuse_unwritable(out, "--out")
         if grid is not None:
-            files.refuse_unwritable(grid.parent, "--grid")
+            files.refuse_unwritable_file(grid, "--grid")
         started = time.perf_counter()
         with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
             generation = wish.generate(client)
@@ -167,7 +167,7 @@ class _Delivery:
         if to_stdout and self.as_json:
             raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
         if not to_stdout:
-            files.refuse_unwritable(output.place_of(self.out, FOLDER, "").parent, "--out")
+            files.refuse_unwritable_file(output.place_of(self.out, FOLDER, "file"), "--out")
         started = time.perf_counter()
         with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
             rendered = wish.render(client, wanted, self.columns, self.quality)

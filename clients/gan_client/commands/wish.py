@@ -75,6 +75,8 @@ def wish_of(
     one_of(seed=seed, seeds=seed_list, latents=latents)
     chosen = labels_of(label, label_list)
     given = latents_of(latents)
+    if given is not None:
+        model = model or given.model
     seeds = None if seed_list is None else parse_seeds(seed_list)
     if each is not None:
         chosen = _each(client, each, chosen, model)
@@ -85,7 +87,8 @@ def wish_of(
         count = _count(n, seeds, None if given is None else len(given.latents), chosen)
         if isinstance(chosen, list):
             chosen = [chosen[i % len(chosen)] for i in range(count)]
-    return Wish(count, chosen, seed, seeds, None if given is None else given.latents, truncation, model)
+    rows = None if given is None else given.latents
+    return Wish(count, chosen, seed, seeds, rows, truncation, model)
 
 
 def _count(n: int | None, seeds: list[int] | None, latents: int | None, labels: object) -> int:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import socket
 import sys
 import threading
 import zipfile
@@ -246,3 +247,10 @@ def broken_png() -> bytes:
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
     )
     return whole[:33] + b"\x00\x00\x00\x04IDATjunkjunk" + whole[-12:]
+
+
+@pytest.fixture
+def refused_url():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"

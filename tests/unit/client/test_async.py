@@ -137,7 +137,7 @@ def test_the_deadline_covers_waiting_for_a_free_connection(monkeypatch):
 
 def test_transport_is_injected():
     async def application(_scope, _receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
         await send({"type": "http.response.body", "body": b"\n"})
 
     async def story():

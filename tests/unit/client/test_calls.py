@@ -322,9 +322,10 @@ def test_health(client, service, reply, act):
     with pytest.raises(errors.ConnectionFailedError):
         client.health()
     assert len(service.received) == 3  # readiness is about now: every question is asked once
-    service.script.append(reply(200, b"<html>", HTML))
-    with pytest.raises(errors.UnexpectedResponseError, match=NOT_GANWORKS):
-        client.health()
+    for kind in (HTML, {"Content-Type": "application/json"}, {}):
+        service.script.append(reply(200, b"", kind))
+        with pytest.raises(errors.UnexpectedResponseError, match=NOT_GANWORKS):
+            client.health()
 
 
 def test_url_and_key_from_the_environment(service, monkeypatch):
@@ -381,9 +382,28 @@ def test_wrong_proxy_in_the_environment_is_a_clear_error(monkeypatch):
         GanClient("http://localhost:3000")
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_does_not_answer_is_named(service, refused_url, monkeypatch, variable):
+    where = refused_url.removeprefix("http://")
+    monkeypatch.setenv(variable, f"http://me:pa55@{where}")
+    with (
+        GanClient(service.url, max_retries=0) as client,
+        pytest.raises(errors.ConnectionFailedError, match=f"by the proxy {where} of the environment.*NO_PROXY") as told,
+    ):
+        client.health()
+    assert "pa55" not in str(told.value)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with GanClient(service.url) as client:
+        assert client.health()
+    with GanClient(refused_url, max_retries=0) as client, pytest.raises(errors.ConnectionFailedError) as told:
+        client.health()
+    assert "proxy" not in str(told.value)
+
+
 def test_transport_is_injected():
     def application(environ, start_response):
-        start_response("200 OK" if environ["PATH_INFO"] == "/readyz" else "404 Not Found", [])
+        found = environ["PATH_INFO"] == "/readyz"
+        start_response("200 OK" if found else "404 Not Found", [("Content-Type", "text/plain")])
         return [b"\n"]
 
     with GanClient(transport=httpx.WSGITransport(app=application)) as client:

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 
@@ -31,13 +30,6 @@ def gan_client(*arguments, cwd=None, **environment):
 def assert_one_line(stderr):
     assert stderr.startswith("gan-client: ")
     assert stderr.count("\n") == 1
-
-
-@pytest.fixture
-def refused_url():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 def test_sample_writes_images_sheet_and_one_line(service, tmp_path):

@@ -1,10 +1,14 @@
 """What `gan-client sample` asks for, and which files it leaves, without a process for each run."""
 
+import io
 import json
+import os
 import re
 import resource
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from rich.console import Console
 
 from gan_client import cli
 from gan_client.commands.models import print_card
+from gan_client.files import is_stream
 
 BASH = """
 source <(_GAN_CLIENT_COMPLETE=source_bash gan-client)
@@ -135,6 +140,54 @@ def test_latents_from_a_file(gan_client, service, tmp_path, kind):
     sent = service.received[-1].body
     assert sent["latents"] == rows.astype(float).tolist()
     assert sent["label"] == ([4, 5, 6] if kind == "answer" else "2")
+    assert sent.get("model") == ("acgan" if kind == "answer" else None)
+    assert gan_client("sample", "--latents", "z", "--model", "other", "--force")[0] == 0
+    assert service.received[-1].body["model"] == "other"
+
+
+def test_latents_from_a_pipe(gan_client, service, tmp_path, monkeypatch):
+    rows = json.dumps([[0.5, 1.5]])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows.encode())))
+    assert gan_client("sample", "--latents", "-", "--out", "a")[0] == 0
+    assert service.received[-1].body["latents"] == [[0.5, 1.5]]
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[rows])
+    writer.start()
+    assert gan_client("sample", "--latents", "pipe", "--out", "b")[0] == 0
+    writer.join()
+    assert service.received[-1].body["latents"] == [[0.5, 1.5]]
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_pipe_and_a_device_get_the_file_and_stay(gan_client, service, reply, tmp_path, options):
+    image = service.png(1, None)
+    sent = reply(200, image, {"Content-Type": "image/png"})
+    os.mkfifo(tmp_path / "pipe.png")
+    for place in ("pipe.png", "/dev/null"):
+        service.script.append(sent)
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit((tmp_path / "pipe.png").read_bytes) if place == "pipe.png" else None
+            code, _, err = gan_client("sample", "--format", "png", "--out", place, *options)
+        assert (code, err) == (0, "")
+        assert read is None or read.result() == image
+        assert is_stream(tmp_path / place)
+    assert names(tmp_path) == ["pipe.png"]
+
+
+@pytest.mark.parametrize("old", [b"old", None])
+def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, old):
+    image, target, link = service.png(1, None), tmp_path / "below" / "target.png", tmp_path / "link.png"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    if old is not None:
+        target.write_bytes(old)
+        service.script.append(reply(200, image, {"Content-Type": "image/png"}))
+        code, _, err = gan_client("sample", "--format", "png", "--out", "link.png")
+        assert (code, target.read_bytes()) == (1, old)
+        assert_one_line(err, "link.png is there with other content")
+    service.script.append(reply(200, image, {"Content-Type": "image/png"}))
+    assert gan_client("sample", "--format", "png", "--out", "link.png", *["--force"] * (old is not None))[0] == 0
+    assert (link.is_symlink(), target.read_bytes(), names(target.parent)) == (True, image, ["target.png"])
 
 
 @pytest.mark.parametrize(
@@ -151,6 +204,8 @@ def test_latents_from_a_file(gan_client, service, tmp_path, kind):
         (["--format", "gif"], "format is 'gif': give one of png, webp, jpeg"),
         (["--format", "npy", "--out", "x.png"], "format is 'npy' and out is 'x.png'"),
         (["--format", "npy", "--grid", "x.png"], "grid is 'x.png' and format is 'npy'"),
+        (["--out", "x.bmp"], "out is 'x.bmp': a file's name must end in one of .png, .webp, .jpeg, .zip"),
+        (["--latents", "model"], "model has a `model` that is no generator's name"),
         (["--grid", "x.pdf"], "grid is 'x.pdf': its name must end in"),
         (["--quality", "50"], "quality is 50"),
         (["--show", "vga"], "show is 'vga': give kitty, iterm, sixel, blocks, none"),
@@ -159,12 +214,13 @@ def test_latents_from_a_file(gan_client, service, tmp_path, kind):
 )
 def test_wrong_options_are_named(gan_client, tmp_path, options, words):
     (tmp_path / "text").write_text("seven")
+    (tmp_path / "model").write_text('{"latents": [[1]], "model": 7}')
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
     (tmp_path / "pickle.npy").rename(tmp_path / "pickle")
     code, out, err = gan_client("sample", *options)
     assert (code, out) == (2, "")
     assert_one_line(err, words)
-    assert names(tmp_path) == ["pickle", "text"]
+    assert names(tmp_path) == ["model", "pickle", "text"]
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.webp", "below/sheet.jpg"])

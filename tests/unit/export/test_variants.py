@@ -133,9 +133,7 @@ def test_int8_exported_again_is_the_same_file(
     assert one.artifact.variant("int8").sha256 == other.artifact.variant("int8").sha256
 
 
-def test_int8_that_is_no_faster_is_left_out(
-    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_int8_that_is_no_faster_is_left_out(make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gan_export.variants.PAYS", 1000)
     made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
     (note,) = (each for each in made.notes if each.startswith("int8 is left out: it is no faster than fp32 on this"))
