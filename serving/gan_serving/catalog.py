@@ -117,13 +117,19 @@ class Catalog:
         """
         serving = self._shelf.serving
         if not serving:
-            raise NotReadyError(f"no generator is loaded from {self._settings.models}; see the service's log")
-        name = self.default_name if name is None else name
-        if name is None or name not in serving:
-            reason = next((state.reason for state in self.states() if state.name == name), None)
-            what = "is unknown" if reason is None else f"is not served: {reason}"
-            raise UnknownModelError(f"model {name!r} {what}; this service has {', '.join(sorted(serving))}", "model")
-        return serving[name]
+            raise NotReadyError("no generator is loaded; see the service's log")
+        wanted = self.default_name if name is None else name
+        if wanted is None or wanted not in serving:
+            raise self._unknown(wanted, asked=name is not None)
+        return serving[wanted]
+
+    def _unknown(self, name: str | None, *, asked: bool) -> UnknownModelError:
+        reason = next((state.reason for state in self.states() if state.name == name), None)
+        what = "is unknown" if reason is None else f"is not served: {reason}"
+        whose = f"model {name!r}" if asked else f"the service's GAN_DEFAULT_MODEL, {name!r},"
+        advice = "this service has" if asked else "name one of"
+        names = ", ".join(sorted(self._shelf.serving))
+        return UnknownModelError(f"{whose} {what}; {advice} {names}", "model")
 
     def reason_of(self, name: str) -> str | None:
         """Why a generator that is served is not what its folder holds; None if it is."""
@@ -199,6 +205,10 @@ class Catalog:
             pool.submit(draw, [0], 1, "normal")
             examined = list(pool.map(partial(self._examine, now, unloaded), now.sources))
         self._shelf.take(now, examined, unloaded, asked=True, starting=True)
+        default = self._settings.default_model
+        if default is not None and self._shelf.serving and default not in self._shelf.serving:
+            error = self._unknown(default, asked=False)
+            logger.warning("%s; requests that name no model are refused", error)
 
     async def _watch(self, period: float) -> None:
         known = self._notices.state()

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from gan_client.types import ErrorBody, ErrorDetail
 
+from .fields import show
 from .settings import Settings, SettingsError
 
 METHODS: Final = ("GET", "HEAD", "POST")
@@ -22,7 +23,8 @@ ALLOWED_HEADERS: Final = (
     "X-Request-Timeout",
 )  # fmt: skip
 EXPOSED_HEADERS: Final = (
-    "ETag", "Inference-Header-Content-Length", "Retry-After", "X-Gan-Model", "X-Gan-Seed", "X-Request-ID",
+    "ETag", "Inference-Header-Content-Length", "Retry-After", "X-Gan-Frames", "X-Gan-Model", "X-Gan-Seed",
+    "X-Request-ID",
 )  # fmt: skip
 MAX_AGE: Final = 600
 """Seconds for which a browser may remember the answer to its preflight."""
@@ -37,11 +39,20 @@ class _CORS(CORSMiddleware):
         if response.status_code < HTTPStatus.BAD_REQUEST:
             return response
         request_id = uuid.uuid4().hex
-        reason = bytes(response.body).decode()
-        detail = ErrorDetail(code="cors", message=f"{reason}; GAN_CORS_ORIGINS lists the origins that may call")
+        detail = ErrorDetail(code="cors", message=self._complaint(request_headers))
         headers = {k: v for k, v in response.headers.items() if k not in ("content-length", "content-type")}
         body = ErrorBody(error=detail, request_id=request_id).model_dump_json()
         return Response(body, response.status_code, headers | {"X-Request-ID": request_id}, "application/json")
+
+    def _complaint(self, preflight: Headers) -> str:
+        """What it asks for and may not have."""
+        origin, method = preflight.get("origin", ""), preflight.get("access-control-request-method", "")
+        if not self.is_allowed_origin(origin):
+            return f"pages of the origin {show(origin)} may not call; GAN_CORS_ORIGINS lists those that may"
+        if method not in METHODS:
+            return f"pages may not call with the method {show(method)}, but with {', '.join(METHODS)}"
+        wanted = preflight.get("access-control-request-headers", "")
+        return f"pages may send of the headers {show(wanted)} only {', '.join(ALLOWED_HEADERS)}, and what all may"
 
 
 def with_cors(app: ASGIApp, settings: Settings) -> ASGIApp:

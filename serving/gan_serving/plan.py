@@ -202,4 +202,6 @@ def _explain(error: ValidationError, rules: dict[str, str], max_n: int) -> Inval
         )
     place = param + "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
     rule = rules[param].format(max_n=max_n)
+    if kind == "missing":
+        return InvalidRequestError(f"{place} is missing; it must be {rule}", param)
     return InvalidRequestError(f"{place} is {show(first['input'])}; {param} must be {rule}", param)

@@ -1,4 +1,4 @@
-"""GET /ui/: the playground, a page of plain ES modules that calls this service and nothing else.
+"""GET / and /ui/: the playground, a page of plain ES modules that calls this service and nothing else.
 
 The files are read once and served from memory: no path of a request reaches the file system.
 """
@@ -65,8 +65,16 @@ async def show_file(request: Request) -> Response:
 
 
 async def show_folder(request: Request) -> Response:
-    """GET /ui: to the page, whose files are beside it. A relative address is right behind a proxy's prefix, too."""
+    """GET / and /ui: to the page, whose files are below it. A relative address is right behind a proxy's prefix, too.
+
+    BentoML's own page for / has a script of Google's in it, and would tell them of every visit.
+    """
     return RedirectResponse("ui/" + (f"?{request.url.query}" if request.url.query else ""))
 
 
-ROUTES: Final = (Route("/ui", show_folder), Route("/ui/", show_file), Route("/ui/{name}", show_file))
+ROUTES: Final = (
+    Route("/", show_folder),
+    Route("/ui", show_folder),
+    Route("/ui/", show_file),
+    Route("/ui/{name}", show_file),
+)

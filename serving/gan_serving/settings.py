@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .sources import Source, parse_sources
@@ -112,6 +113,11 @@ class Settings(BaseSettings):
         default=8.0, ge=0, le=29, description="Seconds that requests have to finish when the service is told to stop."
     )
 
+    @field_validator("default_model")
+    @classmethod
+    def _may_be_empty(cls, value: str | None) -> str | None:
+        return value or None  # as a file that fills in variables leaves it
+
     @field_validator("models")
     @classmethod
     def _names_sources(cls, value: str) -> str:
@@ -141,8 +147,16 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = "GAN_" + "_".join(map(str, first["loc"])).upper()
-        raise SettingsError(f"{name} is {first['input']!r}: {first['msg']}") from error
+        name = str(first["loc"][0])
+        raise SettingsError(f"GAN_{name.upper()} is {first['input']!r}: {_advice(name, first)}") from error
+
+
+def _advice(name: str, error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    field = Settings.model_fields[name]
+    kind = "a whole number, " if field.annotation is int else "a number, " if field.annotation is float else ""
+    return f"give {kind}{_allowed(field)}".replace("`", "")
 
 
 def markdown_table() -> str:

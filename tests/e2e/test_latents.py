@@ -69,7 +69,7 @@ def test_without_classes_there_are_no_labels(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "param", "words"),
     [
-        ({}, 400, "seeds", "seeds must be a list of 1 to 3000 whole numbers"),
+        ({}, 400, "seeds", "seeds is missing; it must be a list of 1 to 3000 whole numbers"),
         ({"seeds": []}, 400, "seeds", "seeds is []"),
         ({"seeds": [1, -1]}, 400, "seeds", "seeds[1] is -1"),
         ({"seeds": [SEED_LIMIT]}, 400, "seeds", "0 <= seed < 2**53"),

@@ -47,9 +47,11 @@ class House:
         put_in_place(staging, self.folder / folder)
         return self.folder / folder
 
-    def drive(self, scenario: Scenario, models: object = None, notices: Notices | None = None) -> None:
+    def drive(
+        self, scenario: Scenario, models: object = None, notices: Notices | None = None, default: str | None = None
+    ) -> None:
         async def main() -> None:
-            settings = Settings(models=str(models or self.folder), threads=1)
+            settings = Settings(models=str(models or self.folder), threads=1, default_model=default)
             catalog = Catalog(settings, on_event=lambda *event: self.events.append(event), notices=notices)
             try:
                 await asyncio.wait_for(scenario(catalog), PATIENCE)
@@ -111,6 +113,27 @@ def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:
 
     house.drive(scenario)
     assert house.events == []
+
+
+def test_a_default_that_is_not_there_is_told_at_the_start_and_to_who_relies_on_it(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.put("a")
+    told = "the service's GAN_DEFAULT_MODEL, 'b', is unknown; name one of a"
+
+    async def scenario(catalog: Catalog) -> None:
+        assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+            f"{told}; requests that name no model are refused"
+        ]
+        with pytest.raises(UnknownModelError, match=f"^{told}$"):
+            catalog.get(None)
+        with pytest.raises(UnknownModelError, match=r"^model 'b' is unknown; this service has a$"):
+            catalog.get("b")
+        house.put("b", 1)
+        await look(catalog)
+        assert catalog.get(None).manifest.name == "b"
+
+    house.drive(scenario, default="b")
 
 
 def test_a_new_version_is_swapped_in_and_who_holds_the_old_one_keeps_it(house: House) -> None:
@@ -438,7 +461,7 @@ def test_load_and_unload_by_request(house: House) -> None:
         with pytest.raises(UnknownModelError, match="'a' is not loaded; this service has b"):
             await catalog.unload("a")
         await catalog.unload("b")
-        with pytest.raises(NotReadyError):
+        with pytest.raises(NotReadyError, match=r"^no generator is loaded; see the service's log$"):
             catalog.get("b")
         await catalog.load("a")
         assert names(catalog) == ["a"]

@@ -16,7 +16,15 @@ from gan_serving.guard import Guard
 from gan_serving.settings import Settings, SettingsError
 
 OURS, THEIRS = "https://gallery.example", "https://other.example:8443"
-EXPOSED = {"etag", "inference-header-content-length", "retry-after", "x-gan-model", "x-gan-seed", "x-request-id"}
+EXPOSED = {
+    "etag",
+    "inference-header-content-length",
+    "retry-after",
+    "x-gan-frames",
+    "x-gan-model",
+    "x-gan-seed",
+    "x-request-id",
+}
 
 
 async def generate(_: Request) -> Response:
@@ -100,9 +108,9 @@ def test_a_preflight_is_answered_without_a_key_and_without_the_service():
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"origin": "https://evil.example"}, "origin"),
-        ({"method": "DELETE"}, "method"),
-        ({"wanted": "x-surprise"}, "headers"),
+        ({"origin": "https://evil.example"}, "origin 'https://evil.example' may not call; GAN_CORS_ORIGINS lists"),
+        ({"method": "DELETE"}, "method 'DELETE', but with GET, HEAD, POST"),
+        ({"wanted": "x-surprise"}, "headers 'x-surprise' only Authorization, Content-Type"),
     ],
 )
 def test_a_preflight_that_is_refused_has_the_shape_of_errors(changes: dict[str, str], what: str):

@@ -63,7 +63,7 @@ def test_every_file_is_served_as_what_it_is_and_asked_for_once(name: str):
 
 def test_the_folder_is_the_page_and_without_its_slash_leads_there():
     assert get("/ui/").content == (UI / PAGE).read_bytes()
-    for path, target in (("/ui", "ui/"), ("/ui?a=b", "ui/?a=b")):
+    for path, target in (("/ui", "ui/"), ("/ui?a=b", "ui/?a=b"), ("/", "ui/")):
         answer = get(path)
         assert (answer.status_code, answer.headers["location"]) == (307, target)
 
