@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .markdown import number, table
+from .markdown import number, table, verdict
 from .plots import grouped_bars
 from .results import Found
 
 BATCHES = (1, 4, 16, 64)
+RULES = {"ours": dict.fromkeys(BATCHES, 0.98), "int8": {1: 1.7, 16: 2.5}}
+"""The project's: times the plain export, by peer and batch."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ def read(found: Found) -> list[Result]:
 
 def tables(found: Found) -> str:
     results, gflops = read(found), found["gflops"]
-    return "\n\n".join([speeds(results, gflops), qualities(results), *means(results)])
+    return "\n\n".join([speeds(results, gflops), qualities(results), *means(results), rules(results)])
 
 
 def speeds(results: list[Result], gflops: float) -> str:
@@ -79,6 +81,20 @@ def means(results: list[Result]) -> Iterator[str]:
         if found:
             at = ", ".join(f"{_mean([x for x, b in found if b == batch]):.2f}x at {batch}" for batch in BATCHES)
             yield f"{peer} / plain: {_mean([x for x, _ in found]):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
+
+
+def rules(results: list[Result]) -> str:
+    said = []
+    for peer, least in RULES.items():
+        missed = [
+            f"{result.net} at {batch} ({result.ratio(peer, batch):.2f}x)"
+            for batch in least
+            for result in results
+            if result.has(peer, "plain") and result.ratio(peer, batch) < least[batch]
+        ]
+        wanted = ", ".join(f"{ratio}x at {batch}" for batch, ratio in least.items())
+        said.append(verdict(f"Wanted of {peer}: at least {wanted}", missed))
+    return " ".join(said)
 
 
 def plot(found: Found, path: Path) -> None:

@@ -14,6 +14,11 @@ def number(value: float, digits: int = 0) -> str:
     return f"{value:,.{digits}f}"
 
 
+def verdict(rule: str, missed: Sequence[str]) -> str:
+    """A rule, and which cases it does not hold for."""
+    return f"{rule}: {'not ' + ', '.join(missed) if missed else 'all'}."
+
+
 def times(ratios: Sequence[float]) -> str:
     """Several ratios as their median with the smallest and largest: 1.50x (1.40 to 1.60)."""
     return f"{median(ratios):.2f}x ({min(ratios):.2f} to {max(ratios):.2f})"

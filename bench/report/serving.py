@@ -3,7 +3,7 @@
 from pathlib import Path
 from statistics import median
 
-from .markdown import number, table, times
+from .markdown import number, table, times, verdict
 from .plots import ranges
 from .results import Found
 
@@ -11,11 +11,52 @@ OURS = "ganworks"
 OURS_EVERYWHERE = "ganworks, a worker for each core"
 BARE = "bare Starlette"
 SHARE = 0.8  # of its saturated rate, at which a server is asked in the open loop
+SINGLES_RULE = {"stock BentoML": 2.5, "LitServe": 2.0, BARE: 0.8}
+"""The project's: how many times its rate of single images at 64 connections ours is to be at least."""
+MANY_RULE = 0.9  # of the limit, with a worker for each core
+TAIL_RULE = 3.0  # times p50, that p99 is to be at most
+GOOD_RULE = 0.9  # of the saturated rate, under overload
 
 
 def tables(found: Found) -> str:
     others = "\n".join(f"- {x}" for x in _others(found))
-    return "\n\n".join([_singles(found["singles"], found["burst"]), _many(found["many"]), _loops(found), others])
+    parts = [_singles(found["singles"], found["burst"]), _PEERS, _many(found["many"]), _LIMIT, _loops(found), others]
+    return "\n\n".join([*parts, _rules(found)])
+
+
+_PEERS = """\
+Stock BentoML (`max_batch_size=64`, `max_latency_ms=1000`) waits for more requests before it runs a batch, also where
+there is one connection."""
+_LIMIT = """\
+Where the limit's rounds are far apart, a ratio above 1 says that the server's round fell on a better moment."""
+
+
+def _rules(found: Found) -> str:
+    singles, many = found["singles"], found["many"]
+    behind = {
+        name: median(a / b for a, b in zip(singles[OURS]["64"], singles[name]["64"], strict=True))
+        for name in SINGLES_RULE
+        if name in singles
+    }
+    slow = [f"{name} ({ratio:.2f}x)" for name, ratio in behind.items() if ratio < SINGLES_RULE[name]]
+    least = ", ".join(f"{ratio}x {name}" for name, ratio in SINGLES_RULE.items())
+    forms = {
+        form: median(a / b for a, b in zip(rates[OURS_EVERYWHERE], rates["limit"], strict=True))
+        for form, rates in many.items()
+    }
+    short = [f"{form} ({ratio:.2f}x)" for form, ratio in forms.items() if ratio < MANY_RULE]
+    tails = [one["p99"] / one["p50"] for one in found["open_loop"].get(OURS, [])]
+    long = [f"here ({median(tails):.1f}x)"] if tails and median(tails) > TAIL_RULE else []
+    said = [
+        verdict(f"Wanted of single images at 64 connections: at least {least}", slow),
+        verdict(f"Of 64 images a request, with a worker for each core: at least {MANY_RULE}x of the limit", short),
+        verdict(f"Of p99 in the open loop: at most {TAIL_RULE:g}x p50", long),
+    ]
+    if over := found["overload"]:
+        share = over["good"] / over["saturated"]
+        bad = [f"here ({share:.2f}x)"] if share < GOOD_RULE else []
+        said.append(verdict(f"Of what is given under overload: at least {GOOD_RULE}x of saturation", bad))
+    return " ".join(said)
 
 
 def _singles(singles: Found, burst: Found) -> str:
@@ -48,7 +89,8 @@ def _many(many: Found) -> str:
     for form, rates in many.items():
         for name in (OURS, OURS_EVERYWHERE):
             ratios = [a / b for a, b in zip(rates[name], rates["limit"], strict=True)]
-            rows.append([form, name, number(median(rates[name])), number(median(rates["limit"])), times(ratios)])
+            limit = f"{number(median(rates['limit']))} ({number(min(rates['limit']))} to {number(max(rates['limit']))})"
+            rows.append([form, name, number(median(rates[name])), limit, times(ratios)])
     return table(["64 images a request", "", "images/s", "limit without a server", "ratio"], rows)
 
 
@@ -79,7 +121,7 @@ def plot(found: Found, path: Path) -> None:
     ranges(
         path,
         {
-            f"single images a second, {title}": {
+            f"single images/s, {title}": {
                 name: (median(rates[key]), min(rates[key]), max(rates[key])) for name, rates in found["singles"].items()
             }
             for key, title in (("64", "64 connections"), ("1", "1 connection"))

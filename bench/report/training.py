@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .markdown import number, table
+from .markdown import number, table, verdict
 from .plots import ranges
 from .results import Found
 
@@ -29,8 +29,7 @@ def tables(found: Found) -> str:
             f"Images/s and ratio are medians of {found['rounds']} rounds; torch threads: {found['threads']}, device "
             f"`{found['device']}`; memory is the largest.",
             table(HEADS, rows),
-            f"At least {RULE}x: {'not ' + ', '.join(slow) if slow else 'all'}. Loading alone takes at most "
-            f"{largest:.1%} of a step's time.",
+            f"{verdict(f'At least {RULE}x', slow)} Loading alone takes at most {largest:.1%} of a step's time.",
         ]
     )
 

@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from .artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
-from .artifact.certificate import Certificate, VariantCertificate
+from .artifact.certificate import Certificate, Gate, VariantCertificate
+from .artifact.gates import psnr_of
 from .artifact.providers import first_provider
 from .artifact.sheet import contact_sheet
 from .show import title_of
@@ -16,6 +17,8 @@ from .show import title_of
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
 PREVIEW_ROWS = 8  # without classes; with classes a row each
+TAILS = "These errors are of all images that were compared, those of the latents' tails included."
+WITHOUT_TAILS = "The gates `psnr` and `visible` leave the tails out."
 
 
 def draw_preview(artifact: Artifact) -> Image.Image:
@@ -59,15 +62,19 @@ def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str
     ]
     variants = {variant.name: variant for variant in manifest.variants}
     lines += [_errors_row(result, variants[result.variant]) for result in certificate.results]
+    is_near = any(gate.code == "psnr" for result in certificate.results for gate in result.gates)
+    lines += ["", f"{TAILS} {WITHOUT_TAILS}" if is_near else TAILS]
     if certificate.allowed:
         lines += ["", f"Let through by --allow: {', '.join(certificate.allowed)}."]
-    lines += ["", "| gate | measured | limit | unit |", "|---|---|---|---|"]
-    lines += [
-        f"| {g.code}{' (allowed to fail)' if g.allowed else ''} | {g.measured:.4g} | {g.limit:g} | {g.unit} |"
-        for r in certificate.results
-        for g in r.gates
-    ]
+    lines += ["", "| variant | gate | measured | limit | unit |", "|---|---|---|---|---|"]
+    lines += [_gate_row(result, gate) for result in certificate.results for gate in result.gates]
     return "\n".join(lines) + "\n"
+
+
+def _gate_row(result: VariantCertificate, gate: Gate) -> str:
+    allowed = " (allowed to fail)" if gate.allowed else ""
+    psnr = f" ({psnr_of(gate.measured):.1f} dB)" if gate.code == "psnr" else ""
+    return f"| {title_of(result)} | {gate.code}{allowed} | {gate.measured:.4g}{psnr} | {gate.limit:g} | {gate.unit} |"
 
 
 def _errors_row(result: VariantCertificate, variant: Variant) -> str:

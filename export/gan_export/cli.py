@@ -304,7 +304,8 @@ def _underscored(option: StrEnum) -> Any:
 
 def _read_names(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        # With a byte order mark or without: some editors and spreadsheets write one.
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise IntakeError(f"{path}: class names can't be read: {reason}") from error

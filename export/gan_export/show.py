@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
-from .artifact.gates import rules_of
+from .artifact.gates import psnr_of, rules_of
 from .artifact.providers import CPU, provider_titled
 
 
@@ -40,10 +40,12 @@ def sentence(result: VariantCertificate, reference: str) -> str:
         return (
             f"{title_of(result)}: {result.images} images drawn with {result.provider}; their errors can't be measured"
         )
+    near = next((gate for gate in result.gates if gate.code == "psnr"), None)
+    without = "" if near is None else f"; without the latents' tails the PSNR is {psnr_of(near.measured):.1f} dB"
     return (
         f"{title_of(result)}: {result.compared} images differ from {reference} by {errors.max_abs:.2e} at most "
         f"({errors.mean_abs:.2e} in the mean), {result.uint8_differing_share:.4%} of uint8 pixels by "
-        f"{result.uint8_max_difference} at most"
+        f"{result.uint8_max_difference} at most{without}"
     )
 
 

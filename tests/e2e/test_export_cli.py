@@ -126,7 +126,8 @@ def test_the_images_are_those_of_the_checkpoint(exported: Path, checkpoint: Path
 def test_options(tmp_path: Path, checkpoint: Path, gan_export: RunFn):
     """Another name, folder, weights and class names; JSON alone on stdout; and then replaced with --force alone."""
     names = tmp_path / "names.txt"
-    names.write_text("\n".join(["Adler", "Bussard, groß", *(f"Vogel {i}" for i in range(2, CLASSES))]) + "\n\n")
+    lines = ["Adler", "Bussard, groß", *(f"Vogel {i}" for i in range(2, CLASSES))]
+    names.write_text("\ufeff" + "\n".join(lines) + "\n\n")  # with a byte order mark, as some editors leave it
     options = (checkpoint, "--name", "V2.x", "--out", "deep/down/v2", "--json")
     done = gan_export(tmp_path, *options, "--weights", "raw", "--class-names", names)
     assert (done.returncode, done.stderr) == (0, "")

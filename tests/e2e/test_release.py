@@ -97,13 +97,16 @@ for name in {HEAVY!r}:
     shown = run(programs / "gan-client", "--help", cwd=elsewhere)
     assert shown.returncode == 0, shown.stderr
     assert "sample" in shown.stdout
-    for command in ("gan-train", "gan-export"):
-        done = run(programs / command, "--help", cwd=elsewhere)
+    artifact = ROOT / "zoo" / "mnist-cgan"
+    for command, what in (("gan-train", "--help"), ("gan-export", "--help"), ("gan-verify", artifact)):
+        done = run(programs / command, what, cwd=elsewhere)
         assert done.returncode == 1
         assert len(done.stderr.strip().splitlines()) == 1
         assert "pip install 'ganworks[" in done.stderr
 
     install(programs, f"{release.wheel}[serve]")
+    done = run(programs / "gan-verify", artifact, cwd=elsewhere)
+    assert (done.returncode, done.stderr) == (0, "")
     with serve("gan_serving.service:GanService", cwd=elsewhere, programs=programs) as service:
         found = httpx.get(f"{service.url}/models").json()["models"]
         assert sorted(model["name"] for model in found) == ZOO

@@ -36,6 +36,7 @@ class Checkpoint:
     batches: dict[str, int]  # EpochBatches.state_dict()
     seconds: float  # training time so far
     history: list[dict[str, float]]  # the lines of metrics.jsonl
+    data_sha256: str | None = None  # ImageData.digest() of the training set; None in older checkpoints
 
     @property
     def step(self) -> int:
@@ -62,6 +63,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "batches": checkpoint.batches,
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
+        "data_sha256": checkpoint.data_sha256,
     }
     write_atomically(content, path)
 
@@ -153,6 +155,7 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
         batches=content["batches"],
         seconds=float(content["seconds"]),
         history=content["history"],
+        data_sha256=content.get("data_sha256"),
     )
     if len(checkpoint.class_names) != checkpoint.generator_spec.classes:
         raise ValueError(f"{len(checkpoint.class_names)} class names for {checkpoint.generator_spec.classes} classes")

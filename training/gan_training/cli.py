@@ -125,7 +125,7 @@ def train(
         run = _open_run(type_, data, preset, out, changes, resume=resume, force=force, parallel=parallel, tell=tell)
         if parallel.is_main:
             reporter.line(describe(run))
-            for advice in [] if run.is_resumed else run.observer.advice:  # it was told when the run began
+            for advice in run.advice:
                 reporter.line(f"advice: {advice}")
         if not dry_run:
             checkpoint = run.train(reporter if parallel.is_main else lambda _: None, tensorboard=tensorboard)

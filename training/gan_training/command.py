@@ -14,16 +14,18 @@ INTERRUPTED = 130  # exit code of a command that Ctrl-C stopped: 128 + SIGINT
 
 
 def run_module(module: str, name: str, extra: str) -> None:
-    """Import `module` and call its `main`; a missing package is one line that names the extra to install."""
+    """Import `module` and call its `main`; a missing package is one line that names the extra to install.
+
+    Not all packages are imported with the module: what not every call needs comes later.
+    """
     try:
-        command = importlib.import_module(module)
+        importlib.import_module(module).main()
     except KeyboardInterrupt:
         _exit(name, "stopped", INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("gan_"):
             raise
         _exit(name, f"needs the package {error.name!r}; install it with: pip install 'ganworks[{extra}]'", 1)
-    command.main()
 
 
 def run_command(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -18,11 +20,13 @@ from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
 from .device import add_in_fixed_order, choose_bf16, choose_device
 from .interrupt import CtrlC
+from .lock import alone_in
 from .loop import Trainer
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
 from .observer import Observer, TellFn, is_due
 from .parallel import SINGLE, Parallel
+from .resume import changed_config, check_data
 
 CHECKPOINT = "ckpt.pt"
 BEST = "best.pt"
@@ -130,23 +134,20 @@ class Run:
     def resumed(
         cls, out: Path, changes: dict[str, object], parallel: Parallel = SINGLE, tell: TellFn = lambda *_: None
     ) -> Run:
-        """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's."""
+        """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's, and where
+        the same data are now."""
         if not (out / CHECKPOINT).exists():
             raise CheckpointError(
                 f"{out / CHECKPOINT}: no such file; there is no run to go on with, leave out --resume"
             )
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
-        stored = checkpoint.config.to_dict()
-        different = [
-            f"{name} (was {stored[name]}, now {value})"
-            for name, value in changes.items()
-            if name not in TrainConfig.RUNTIME and stored[name] != value
-        ]
-        if different:
-            raise ConfigError(f"--resume can't change {', '.join(different)}; start a new run with another --out")
-        config = checkpoint.config.with_changes({k: v for k, v in changes.items() if k in TrainConfig.RUNTIME})
-        return cls(config, out, _load(config, parallel, tell), checkpoint, parallel, tell)
+        config = changed_config(checkpoint, changes)
+        data = _load(config, parallel, tell)
+        surprise = check_data(data, config, checkpoint)
+        run = cls(config, out, data, checkpoint, parallel, tell)
+        run.advice = [surprise] if surprise else []
+        return run
 
     def train(self, report: Callable[[Progress], None], *, tensorboard: bool = False) -> Path:
         """Train to the end, report every `log_every` steps; returns the checkpoint's path.
@@ -158,18 +159,19 @@ class Run:
             TrainingDivergedError: a loss or weight is no longer finite, and the last good checkpoint stays; or samples
                 have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
-            CheckpointError: the disk is full or the folder can't be written.
+            CheckpointError: the disk is full, the folder can't be written, or another process trains there.
         """
-        if self.parallel.is_main:
-            self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
-        try:
-            self._train(report)
-        except (TrainingStoppedError, TrainingDivergedError) as error:
-            self._report(str(error))
-            raise
-        finally:
-            self.observer.close()
-        self._report("finished")
+        with alone_in(self.out) if self.parallel.is_main else nullcontext():
+            if self.parallel.is_main:
+                self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
+            try:
+                self._train(report)
+            except (TrainingStoppedError, TrainingDivergedError) as error:
+                self._report(str(error))
+                raise
+            finally:
+                self.observer.close()
+            self._report("finished")
         return self.out / CHECKPOINT
 
     def _train(self, report: Callable[[Progress], None]) -> None:
@@ -197,6 +199,16 @@ class Run:
             raise TrainingStoppedError(f"stopped at step {self.step:,}; {kept} holds it, go on with --resume")
         if self.parallel.is_main and not is_due(self.step, config.sample_every):
             self.observer.draw_samples(self.trainer)
+
+    @cached_property
+    def advice(self) -> list[str]:
+        """What to know before it trains; of a run that goes on, what is not as it was."""
+        return self.observer.advice
+
+    @cached_property
+    def data_sha256(self) -> str:
+        """By which a resume knows the data again."""
+        return self.data.digest()
 
     @property
     def step(self) -> int:
@@ -308,6 +320,7 @@ class Run:
             batches=self.data_batches.state_dict(),
             seconds=self.seconds,
             history=self.observer.history,
+            data_sha256=self.data_sha256,
         )
 
 

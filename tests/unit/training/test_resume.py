@@ -1,0 +1,111 @@
+"""Going on with a run: data that moved, data that changed, settings that can't; and two runs in one folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from gan_training.checkpoint import CheckpointError, load_checkpoint, write_atomically
+from gan_training.config import ConfigError, TrainConfig
+from gan_training.lock import LOCK, alone_in
+from gan_training.run import Progress, Run
+
+SMALL = {
+    "batch_size": 4, "latent_dim": 4, "generator_width": 4, "critic_width": 4, "max_width": 8, "evaluate_every": 0,
+    "report": False, "device": "cpu",
+}  # fmt: skip
+HOLDER = "import sys; from pathlib import Path; from gan_training.lock import alone_in\n"
+HOLDER += "with alone_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+
+
+def quiet(_: Progress) -> None:
+    """No report."""
+
+
+def write_data(path: Path, *, change: int = 0, names: bool = True) -> str:
+    images = np.random.default_rng(0).integers(0, 255, (12, 16, 16), np.uint8)
+    images[3, 3, 3] += change
+    labels = {"labels": np.arange(12) % 3} if names else {}
+    np.savez(path, images=images, **labels)
+    return f"npz:{path}"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two steps on `data.npz`."""
+    out = tmp_path / "run"
+    config = TrainConfig.for_type("cgan", write_data(tmp_path / "data.npz"), steps=2, **SMALL)
+    Run.fresh(config, out).train(quiet)
+    return out
+
+
+def test_data_that_moved_are_taken(run: Path, tmp_path: Path):
+    (tmp_path / "data.npz").rename(tmp_path / "moved.npz")
+    again = Run.resumed(run, {"data": f"npz:{tmp_path / 'moved.npz'}", "steps": 3})
+    assert again.advice == []
+    again.train(quiet)
+    found = load_checkpoint(run / "ckpt.pt")
+    assert (found.step, found.config.data) == (3, f"npz:{tmp_path / 'moved.npz'}")
+
+
+def test_other_data_under_another_name_are_refused(run: Path, tmp_path: Path):
+    other = write_data(tmp_path / "other.npz", change=1)
+    with pytest.raises(ConfigError, match=r"can't change data \(was npz:.*, now npz:.*other.npz, which has other imag"):
+        Run.resumed(run, {"data": other})
+
+
+def test_other_data_under_the_same_name_are_told(run: Path, tmp_path: Path):
+    write_data(tmp_path / "data.npz", change=1)
+    again = Run.resumed(run, {})
+    assert [line.startswith(f"the images or labels of npz:{tmp_path}") for line in again.advice] == [True]
+
+
+def test_a_checkpoint_that_does_not_know_its_data(run: Path, tmp_path: Path):
+    content = torch.load(run / "ckpt.pt", weights_only=True)
+    del content["data_sha256"]  # as of before it was written down
+    write_atomically(content, run / "ckpt.pt")
+    same = write_data(tmp_path / "same.npz")
+    with pytest.raises(ConfigError, match=r"can't change data \(was npz:.*, now npz:.*same.npz\)"):
+        Run.resumed(run, {"data": same})
+    assert Run.resumed(run, {}).advice == []
+
+
+def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path):
+    before = (run / "ckpt.pt").read_bytes()
+    with pytest.raises(ConfigError, match=r"steps is 1, and the run is at step 2 already; .* give more than 2"):
+        Run.resumed(run, {"steps": 1})
+    assert (run / "ckpt.pt").read_bytes() == before
+    Run.resumed(run, {"steps": 2}).train(quiet)  # a script that repeats its command
+    assert load_checkpoint(run / "ckpt.pt").step == 2
+
+
+def test_settings_that_can_not_change_are_named(run: Path):
+    with pytest.raises(ConfigError, match=r"can't change latent_dim \(was 4, now 5\); start a new run"):
+        Run.resumed(run, {"latent_dim": 5})
+
+
+def test_two_runs_in_one_folder_are_one_too_many(run: Path):
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != LOCK}
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"in\n"
+        config = load_checkpoint(run / "ckpt.pt").config
+        for second in (Run.resumed(run, {"steps": 3}), Run.fresh(config, run, force=True)):
+            with pytest.raises(CheckpointError, match="another gan-train is training there; wait for its end, or give"):
+                second.train(quiet)
+        after = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file() and path.name != LOCK}
+        assert after == before
+        holder.kill()
+        holder.wait()
+        with alone_in(run):  # who dies keeps out nobody
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdin.close()
+        holder.stdout.close()

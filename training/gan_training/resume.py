@@ -1,0 +1,54 @@
+"""Going on with a run: which settings may be other ones, and whether the data are still the same."""
+
+from __future__ import annotations
+
+from .checkpoint import Checkpoint
+from .config import ConfigError, TrainConfig
+from .data import ImageData
+
+_NEW_RUN = "start a new run with another --out"
+
+
+def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainConfig:
+    """The run's settings with `changes` on top: TrainConfig.RUNTIME ones, and `data`, which `check_data` has to judge.
+
+    Raises:
+        ConfigError: another setting is changed, or the run is beyond the `steps` that are asked for.
+    """
+    stored, may_change = checkpoint.config.to_dict(), TrainConfig.RUNTIME | {"data"}
+    different = [
+        f"{name} (was {stored[name]}, now {value})"
+        for name, value in changes.items()
+        if name not in may_change and stored[name] != value
+    ]
+    if different:
+        raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
+    config = checkpoint.config.with_changes({name: value for name, value in changes.items() if name in may_change})
+    if "steps" in changes and config.steps < checkpoint.step:
+        raise ConfigError(
+            f"steps is {config.steps}, and the run is at step {checkpoint.step} already; it counts all steps of the "
+            f"run: give more than {checkpoint.step}"
+        )
+    return config
+
+
+def check_data(data: ImageData, config: TrainConfig, checkpoint: Checkpoint) -> str:
+    """What to tell of data whose content is not what the run began with; empty if all is well, or nobody knows.
+
+    Args:
+        data: that `config` names now.
+        config: with which the run goes on.
+        checkpoint: of the run. Older ones do not know their data's content.
+
+    Raises:
+        ConfigError: the data have another name, and are not known to be the same.
+    """
+    was, now, known = checkpoint.config.data, config.data, checkpoint.data_sha256
+    if known is not None and data.digest() == known:
+        return ""
+    if was != now:
+        why = "" if known is None else ", which has other images or labels"
+        raise ConfigError(f"--resume can't change data (was {was}, now {now}{why}); {_NEW_RUN}")
+    if known is None:
+        return ""
+    return f"the images or labels of {now} are no longer those that the run began with; it goes on with these"
