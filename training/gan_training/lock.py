@@ -28,7 +28,8 @@ def alone_in(folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise CheckpointError(
-                f"{folder}: another gan-train is training there; wait for its end, or give another --out"
+                f"{folder}: another gan-train is training there; wait for its end, or give another --out (if there is "
+                f"none, remove {folder / LOCK})"
             ) from error
     try:
         yield
