@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import operator
+from collections.abc import Iterable, Iterator, Mapping, Set
+from itertools import chain, islice
 from typing import Final, SupportsFloat, SupportsIndex, TypeAlias
 from urllib.parse import urlsplit
 
@@ -15,14 +17,17 @@ Label: TypeAlias = int | str
 """Class id, or class name."""
 
 _LONGEST_NAME: Final = 200
+_LONGEST_LABEL: Final = 63  # characters between two dots of a host's name
+_NOTHING: Final = object()
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
     """`value` as int, numpy's integers included. Raises InvalidArgumentError unless low <= value <= high."""
     if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        number = operator.index(value)
-        if low <= number <= high:
-            return number
+        with contextlib.suppress(TypeError):  # of an array with several numbers
+            number = operator.index(value)
+            if low <= number <= high:
+                return number
     raise InvalidArgumentError(f"{name} is {value!r}: it must be an integer from {low} to {high}", param=name)
 
 
@@ -57,11 +62,32 @@ def truncation_bound(value: object) -> float:
     return positive("truncation", value, MAX_TRUNCATION)
 
 
-def name_of(param: str, value: str) -> str:
+def name_of(param: str, value: object) -> str:
     """A generator's or class's name, 1 to 200 characters."""
-    if not 1 <= len(value) <= _LONGEST_NAME:
-        raise InvalidArgumentError(f"{param} is {value!r}: a name has 1 to {_LONGEST_NAME} characters", param=param)
-    return value
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"{param} is {value!r}: a name is a str", param=param)
+    if not 1 <= len(value) <= _LONGEST_NAME or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidArgumentError(
+            f"{param} is {value!r}: a name has 1 to {_LONGEST_NAME} characters that UTF-8 can hold", param=param
+        )
+    return str(value)  # numpy has a str of its own
+
+
+def each_of(param: str, values: object) -> Iterator[object]:
+    """The entries of a list, or of any other iterable with an order, but not more than a service is asked for.
+
+    One entry more is given where there are more. Raises InvalidArgumentError for what is none, or empty.
+    """
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | bytearray | Mapping | Set):
+        raise InvalidArgumentError(f"{param} is {values!r}: give a list", param=param)
+    try:
+        entries = iter(values)
+    except TypeError as error:  # numpy's arrays without dimensions
+        raise InvalidArgumentError(f"{param} is {values!r}: give a list", param=param) from error
+    first = next(entries, _NOTHING)
+    if first is _NOTHING:
+        raise InvalidArgumentError(f"{param} has 0 entries: give at least 1", param=param)
+    return islice(chain([first], entries), MAX_IMAGES + 1)
 
 
 def label_of(value: object) -> Label:
@@ -71,11 +97,16 @@ def label_of(value: object) -> Label:
     return integer("label", value, 0, SEED_LIMIT - 1)
 
 
+def _is_host(name: str) -> bool:
+    labels = name.removesuffix(".").split(".")
+    return ":" in name or all(1 <= len(label) <= _LONGEST_LABEL for label in labels)
+
+
 def service_url(value: str) -> str:
     """`http[s]://host[:port][/path]` without a slash at its end. Raises InvalidArgumentError."""
     try:
         parts = urlsplit(value)
-        complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        complete = parts.scheme in ("http", "https") and _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         complete = False
     if not complete or not value.isprintable() or " " in value:

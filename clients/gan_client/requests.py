@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ._constants import MAX_COLUMNS, MAX_FPS, MAX_IMAGES, MAX_QUALITY, MAX_STEPS, MIN_STEPS
-from .arguments import Label, image_count, integer, label_of, name_of, seed_number, truncation_bound
-from .errors import InvalidArgumentError, fault
+from ._constants import MAX_COLUMNS, MAX_FPS, MAX_QUALITY, MAX_STEPS, MIN_STEPS
+from .arguments import Label, each_of, image_count, integer, label_of, name_of, seed_number, truncation_bound
+from .errors import InvalidArgumentError, fault, one_line
 from .types import (
     KEY_POINT_LIMIT,
     SEED_LIMIT,
@@ -125,10 +124,7 @@ def interpolate_request(
 
 def latents_request(seeds: Sequence[int], truncation: float | None, model: str | None) -> LatentsRequest:
     """The body of `POST /latents`. Raises InvalidArgumentError."""
-    each = _seeds(seeds)
-    if not each:
-        raise InvalidArgumentError("seeds has 0 entries: give at least 1", param="seeds")
-    return _body(LatentsRequest, model=_model(model), seeds=each, truncation=_truncation(truncation))
+    return _body(LatentsRequest, model=_model(model), seeds=_seed_list(seeds), truncation=_truncation(truncation))
 
 
 def random_seed(n: int) -> int:
@@ -150,9 +146,11 @@ def _rows(latents: ArrayLike | None) -> list[list[float]] | None:
     import numpy as np
 
     try:
-        array = np.asarray(latents, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"latents are not rows of numbers: {error}", param="latents") from error
+        given = np.asarray(latents)
+        array = given.astype(np.float64, casting="same_kind" if given.dtype.kind in "cUS" else "unsafe")
+    except Exception as error:  # an array of another library may say anything
+        reason = one_line(str(error), 200)
+        raise InvalidArgumentError(f"latents are not rows of numbers: {reason}", param="latents") from error
     if array.ndim != 2 or 0 in array.shape:
         raise InvalidArgumentError(
             f"latents have shape {array.shape}: it must be (n, latent_dim), both at least 1", param="latents"
@@ -164,13 +162,19 @@ def _rows(latents: ArrayLike | None) -> list[list[float]] | None:
 
 
 def _seeds(seeds: Sequence[int] | None) -> list[int] | None:
-    return None if seeds is None else [integer("seeds", value, 0, SEED_LIMIT - 1) for value in seeds]
+    return None if seeds is None else _seed_list(seeds)
+
+
+def _seed_list(seeds: Sequence[int]) -> list[int]:
+    return [integer("seeds", value, 0, SEED_LIMIT - 1) for value in each_of("seeds", seeds)]
 
 
 def _labels(label: Label | Iterable[Label] | None) -> Label | list[Label] | None:
-    if label is None or isinstance(label, str) or not isinstance(label, Iterable):
-        return None if label is None else label_of(label)
-    return [label_of(value) for value in islice(label, MAX_IMAGES + 1)]  # it may be endless
+    if label is None:
+        return None
+    if isinstance(label, str | SupportsIndex) and not getattr(label, "ndim", 0):
+        return label_of(label)
+    return [label_of(value) for value in each_of("label", label)]
 
 
 def _truncation(value: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -46,6 +47,11 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         if not deadline.remaining:
             return out_of_time(url, deadline, request_id)
+        if _is_of_tls(error):
+            return InvalidArgumentError(
+                f"no safe connection to {url} ({reason}): set SSL_CERT_FILE to the file of the certificate that the "
+                "service's is signed with, or check whether the URL begins with http:// instead"
+            )
         if proxy := _proxy_of(url):
             return ConnectionFailedError(
                 f"no connection to {url} by the proxy {proxy} of the environment ({reason}): check the proxy, or set "
@@ -60,6 +66,15 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
         "behind this URL and still running",
         request_id=request_id,
     )
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    """Whether an exception of httpx comes from the handshake: trying again won't help."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _proxy_of(url: str) -> str | None:

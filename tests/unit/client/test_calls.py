@@ -86,12 +86,24 @@ def test_arguments_on_the_wire(client, service, arguments, sent):
         ({"seed": -1}, r"seed is -1: it must be an integer from 0 to 9007199254740991"),
         ({"seed": SEED_LIMIT}, r"seed is 9007199254740992"),
         ({"seed": SEED_LIMIT - 1, "n": 2}, r"with n = 2 it must be at most 9007199254740990"),
-        ({"seeds": []}, r"n is 0"),
+        ({"n": np.arange(3)}, r"n is array\(\[0, 1, 2\]\)"),
+        ({"seeds": []}, r"seeds has 0 entries: give at least 1"),
+        ({"seeds": 3}, r"seeds is 3: give a list"),
+        ({"seeds": np.array(3)}, r"seeds is array\(3\): give a list"),
+        ({"seeds": {1, 2}}, r"seeds is \{1, 2\}: give a list"),
+        ({"seeds": itertools.count()}, r"n is 100001"),
         ({"seeds": [1, -2]}, r"seeds is -2"),
         ({"n": 3, "seeds": [1, 2]}, r"seeds has 2 entries: for n = 3 give 3"),
         ({"seed": 1, "seeds": [1]}, r"seed and seeds are given: give one"),
         ({"label": ""}, r"label is ''"),
         ({"label": -1}, r"label is -1"),
+        ({"label": []}, r"label has 0 entries: give at least 1"),
+        ({"label": b"7"}, r"label is b'7': give a list"),
+        ({"label": {1: 2}}, r"label is \{1: 2\}: give a list"),
+        ({"label": np.array([[1, 2], [3, 4]])}, r"label is array\(\[1, 2\]\)"),
+        ({"label": "\udcff"}, r"label is '\\udcff': a name has 1 to 200 characters that UTF-8 can hold"),
+        ({"latents": np.ones((1, 2)) * 1j}, r"latents are not rows of numbers: Cannot cast"),
+        ({"latents": [["a", "b"]]}, r"latents are not rows of numbers"),
         ({"n": 2, "label": [1, 2, 3]}, r"label has 3 entries"),
         ({"n": 2, "label": itertools.cycle([1, 2])}, r"label has 100001 entries: for n = 2 give 2"),
         ({"latents": [1.0, 2.0]}, r"latents have shape \(2,\)"),
@@ -101,6 +113,7 @@ def test_arguments_on_the_wire(client, service, arguments, sent):
         ({"truncation": float("nan")}, r"truncation is nan"),
         ({"truncation": 10.5}, r"truncation is 10\.5"),
         ({"model": ""}, r"model is ''"),
+        ({"model": 5}, r"model is 5: a name is a str"),
     ],
 )
 def test_wrong_arguments_are_named_and_not_sent(client, service, arguments, message):
@@ -359,6 +372,8 @@ def test_path_of_the_url_is_kept(service):
         ({"base_url": "ftp://host"}, r"url is 'ftp://host'"),
         ({"base_url": "http://"}, r"url is 'http://'"),
         ({"base_url": "http://host:99999"}, r"url is"),
+        ({"base_url": "http://a..b:1"}, r"url is 'http://a\.\.b:1'"),
+        ({"base_url": f"http://{'a' * 64}.org"}, r"url is 'http://aaa"),
         ({"base_url": "http://ho st"}, r"url is"),
         ({"base_url": "http://user:pa55@host"}, r"the url of host holds more"),
         ({"base_url": "http://host/?a=b"}, r"the url of host holds more"),
@@ -374,6 +389,15 @@ def test_wrong_settings_are_named(arguments, message):
         GanClient(**arguments)
     assert "pa55" not in str(caught.value)
     assert "two words" not in str(caught.value)
+
+
+def test_a_handshake_that_fails_is_no_service_that_is_down(service):
+    url = service.url.replace("http:", "https:")
+    with (
+        GanClient(url, timeout=30) as client,
+        pytest.raises(errors.InvalidArgumentError, match=r"no safe connection .* SSL_CERT_FILE .* begins with http:"),
+    ):
+        client.generate()  # not tried again: it would take 30 s
 
 
 def test_wrong_proxy_in_the_environment_is_a_clear_error(monkeypatch):
