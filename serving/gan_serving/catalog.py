@@ -232,6 +232,14 @@ class Catalog:
             unloaded = self._notices.unloaded()
             news = [folder for folder in now.sources if self._shelf.is_news(folder, now, unloaded, again=asked)]
             examined = [await self._in_loader(partial(self._examine, now, unloaded, folder)) for folder in news]
+            # A folder that holds another artifact now has freed a name, for which another one may wait.
+            self._shelf.note(now, examined)
+            heirs = [
+                folder
+                for folder in now.sources
+                if folder not in news and self._shelf.is_news(folder, now, unloaded, again=False)
+            ]
+            examined += [await self._in_loader(partial(self._examine, now, unloaded, folder)) for folder in heirs]
             return self._shelf.take(now, examined, unloaded, asked=asked)
 
     def _examine(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Examined:

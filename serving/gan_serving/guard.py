@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias
 from urllib.parse import quote
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -153,8 +154,8 @@ class Guard:
         except TimeoutError:
             late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")
             await answer.fail(scope, receive, error_response(late))
-        except CallerLeftError as error:
-            call.code = error.code
+        except (CallerLeftError, ClientDisconnect):  # the second one in the middle of the body
+            call.code = CallerLeftError.code
         except ServiceError as error:
             await answer.fail(scope, receive, error_response(error))
         except Exception:

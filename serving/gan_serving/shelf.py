@@ -60,6 +60,13 @@ class Shelf:
         # What was left out because of its name may have it when the other one is gone.
         return again or (seen.problem.code == NAME_TAKEN and self.holder(seen.name or "", folder, now) is None)
 
+    def note(self, now: Survey, examined: Sequence[Examined]) -> None:
+        """Remember what was found. What is served stays as it is, until `take`."""
+        for each in examined:
+            self.seen[each.folder] = Seen(
+                now.sources[each.folder], now.fingerprints[each.folder], each.name, each.problem
+            )
+
     def is_sudden(self, now: Survey) -> bool:
         """Whether a folder is newly gone: while it is replaced by renaming, there is none for an instant."""
         complaints = {str(error) for _, error in now.lost}
@@ -70,6 +77,8 @@ class Shelf:
         home = self._homes.get(name)
         gives_way = now.sources[asker].gives_way
         if home in now.sources:
+            if self._holds_another(home, name):
+                return None
             return None if now.sources[home].gives_way and not gives_way else home
         seen = None if home is None else self.seen.get(home)
         return home if gives_way and seen is not None and now.is_lost(seen.source) else None
@@ -100,10 +109,7 @@ class Shelf:
         """
         report = ReloadReport(loaded=[], unloaded=[], failed={})
         self._complain(now)
-        for each in examined:
-            self.seen[each.folder] = Seen(
-                now.sources[each.folder], now.fingerprints[each.folder], each.name, each.problem
-            )
+        self.note(now, examined)
         for each in examined:
             if each.generator is not None and self._place(each.folder, each.generator, now):
                 report.loaded.append(each.generator.manifest.name)
@@ -154,7 +160,8 @@ class Shelf:
             self.seen[folder].problem = Problem.name_taken(folder, name)
             return False
         home = self._homes.get(name)
-        if home is not None and home != folder and home in now.sources:  # it gives way
+        if home is not None and home != folder and home in now.sources and not self._holds_another(home, name):
+            # It gives way.
             self.seen[home].problem = Problem.name_taken(home, name)
         old = self.serving.get(name)
         self.serving = {**self.serving, name: generator}
@@ -186,9 +193,14 @@ class Shelf:
             if home not in now.sources:
                 if seen is None or not now.is_lost(seen.source):
                     found[name] = f"{home} is gone"
-            elif seen is not None and seen.problem is None and seen.name != name:
+            elif seen is not None and self._holds_another(home, name):
                 found[name] = f"{home} holds {seen.name} now"
         return found
+
+    def _holds_another(self, home: Path, name: str) -> bool:
+        """Whether the folder of a generator has a good artifact of another name now."""
+        seen = self.seen.get(home)
+        return seen is not None and seen.problem is None and seen.name != name
 
     def _spare(self, now: Survey, homeless: dict[str, str], unloaded: frozenset[str]) -> dict[str, str]:
         """The homeless without the last generator of all; marks what is served from memory."""

@@ -404,6 +404,35 @@ def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
     assert house.events == [("ok", "other"), ("ok", "other")]
 
 
+def test_a_name_that_a_folder_frees_goes_to_the_zoo_in_the_same_look(
+    house: House, errors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo = house.folder.parent / "zoo"
+    for name in ("one", "two"):
+        write_artifact(zoo / name, 1, name=name)
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
+    house.put("mine", 2, name="one")
+
+    async def scenario(catalog: Catalog) -> None:
+        assert catalog.get("one").manifest.hyperparameters == {"version": 2}
+        house.put("mine", 3, name="two")  # the folder is another generator's now
+        await look(catalog)
+        assert names(catalog) == ["one", "two"]
+        assert catalog.get("one").manifest.hyperparameters == {"version": 1}
+        assert catalog.get("two").manifest.hyperparameters == {"version": 3}
+        house.put("mine", 4, name="three")
+        await look(catalog)
+        assert names(catalog) == ["one", "three", "two"]
+        assert catalog.get("two").manifest.hyperparameters == {"version": 1}
+        house.put("mine", 5, name="one")
+        await look(catalog)
+        assert names(catalog) == ["one", "two"]
+        assert catalog.get("one").manifest.hyperparameters == {"version": 5}
+
+    house.drive(scenario, f"{house.folder}:zoo")
+    assert errors() == []
+
+
 def test_a_folder_that_may_be_missing_and_was_there_is_no_wish_when_it_goes(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -327,3 +327,26 @@ def test_other_protocols_pass_untouched():
 
     asyncio.run(talk())
     assert seen == ["lifespan", "websocket"]
+
+
+def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_fault_of_the_service(caplog: pytest.LogCaptureFixture):
+    came: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return came.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/echo", "query_string": b"", "http_version": "1.1",
+        "scheme": "http", "server": ("service", 80), "client": ("caller", 1), "root_path": "",
+        "headers": [(b"content-length", b"100")],
+    }  # fmt: skip
+    asyncio.run(make_app(PATIENCE)(scope, receive, send))
+    assert (sent, came) == ([], [])
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
