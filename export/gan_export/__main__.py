@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 from gan_training.command import run_module
 
 
 def main() -> None:
-    """Run gan-export."""
+    """Run gan-export. SIGTERM stops it as Ctrl-C does: nothing is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     run_module("gan_export.cli", "gan-export", "export")
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .artifact import draw
 from .refusal import IntakeError
+from .user_module import told
 
 LatentShape = Literal["flat", "map"]
 LabelInput = Literal["ids", "one_hot", "one_hot_map", "none", "null"]
@@ -211,10 +212,15 @@ def measure_range(
     adapted = Adapted(module, replace(convention, value_range=TANH)).eval()
     z = torch.from_numpy(draw(range(RANGE_IMAGES), convention.latent_dim, distribution).latents)
     label = torch.arange(RANGE_IMAGES) % convention.classes if convention.classes else None
+    parts = []
     with torch.no_grad(), user_code():
-        parts = [
-            adapted(z[i : i + 16], None if label is None else label[i : i + 16]) for i in range(0, RANGE_IMAGES, 16)
-        ]
+        for i in range(0, RANGE_IMAGES, 16):
+            rows = slice(i, i + 16)
+            try:
+                parts.append(adapted(z[rows], None if label is None else label[rows]))
+            except Exception as error:
+                classes = f", labels from 0 to {convention.classes - 1}" if convention.classes else ""
+                raise IntakeError(f"forward fails on a batch of 16 latents{classes}: {told(error)}") from error
     pixels = torch.cat(parts)
     finite = pixels[pixels.isfinite()]  # anything else is for the certificate to tell
     if not finite.numel():
@@ -235,10 +241,13 @@ def measure_range(
 
 @contextlib.contextmanager
 def user_code() -> Iterator[None]:
-    """What it prints must not get between the lines of --json, nor what torch warns its author of."""
+    """What it prints must not get between the lines of --json, nor what torch warns its author of; nor may it exit."""
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except SystemExit as error:
+            raise RuntimeError("it ends the program (sys.exit)") from error
 
 
 def _path_words(path: Sequence[int | str]) -> str:

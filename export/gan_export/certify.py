@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .artifact import Manifest, run_session
 from .artifact.candidate import CertificationError, run_candidate
@@ -50,12 +50,15 @@ class EagerDrawer:
 
     @torch.no_grad()
     def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
-        latents = torch.from_numpy(z)
-        labels = () if label is None else (torch.from_numpy(label),)
-        float32 = self._module32(latents, *labels).float().numpy()
+        def given() -> list[Tensor]:
+            # Copies: a forward may write into what it is given, and the cases are the other side's too.
+            return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]
+
+        float32 = self._module32(*given()).float().numpy()
         if self._module64 is None:
             return float32, None
         try:
+            latents, *labels = given()
             return float32, self._module64(latents.double(), *labels).numpy()
         except RuntimeError:  # the module makes float32 tensors of its own, which float64 weights can't be used with
             self._module64 = None

@@ -32,6 +32,11 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
     label = torch.arange(IMAGES) % convention.classes if convention.classes else None
     images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
     if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
+        if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
+            raise IntakeError(
+                "called twice with the same latents it draws different images, as forward changes the module itself: "
+                "give it a forward that leaves its buffers and attributes as they are"
+            )
         names = list(dict.fromkeys(_differing(module, twin)))
         what = f"{names[0]} is" if names else "something is"
         raise IntakeError(

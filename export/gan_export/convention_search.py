@@ -127,6 +127,9 @@ def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> I
     labels: Sequence[LabelInput] = ["ids", "one_hot", "one_hot_map"] if classes and takes_label else []
     if not classes:
         labels = ["none", "null"] if takes_label else ["none"]
+    elif takes_label and _second_of_no_known_name(_parameters(module, dict(asked.extras))) and asked.label is None:
+        # Perhaps no label at all: a map of zeros and ones would be multiplied with about anything.
+        labels = ["ids", "one_hot"]
     if asked.label is not None:
         labels = ["none", "null"] if asked.label == "none" else [way for way in labels if way.startswith(asked.label)]
     orders: Sequence[Order] = ["latent_first", "label_first"]
@@ -179,7 +182,10 @@ def _hints(module: nn.Module, extras: Mapping[str, Any]) -> tuple[Order | None, 
 def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShape | None) -> _Attempt | _Failure:
     generator = torch.Generator().manual_seed(batch)
     z = torch.randn(batch, draft.latent_dim, generator=generator)
-    label = torch.arange(batch) % draft.classes if draft.classes and draft.label not in ABSENT else None
+    label = None
+    if draft.classes and draft.label not in ABSENT:
+        label = torch.arange(batch) % draft.classes
+        label[-1] = draft.classes - 1  # one class too many shows here
     words = _call_words(draft)
     done = 0
 
@@ -220,7 +226,8 @@ def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor 
 def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
     with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
         torch.manual_seed(0)  # noise inside must not look like an effect of the inputs
-        return call(module, convention, z, label)
+        # Copies: a forward may write into what it is given.
+        return call(module, convention, z.clone(), None if label is None else label.clone())
 
 
 def image_of(output: Any, convention: Convention) -> Tensor:
@@ -269,9 +276,8 @@ def _differ(images: Tensor) -> bool:
 
 
 def _nothing_works(module: nn.Module, classes: int, failures: Sequence[_Failure], extras: Mapping[str, Any]) -> str:
-    parameters = dict(inspect.signature(module.forward).parameters)
-    signature = f"forward({', '.join(parameters)})"
-    parameters = {name: one for name, one in parameters.items() if name not in extras}
+    signature = f"forward({', '.join(inspect.signature(module.forward).parameters)})"
+    parameters = _parameters(module, extras)
     _, _, takes_label = _hints(module, extras)
     if classes and not takes_label:
         return (
@@ -296,11 +302,27 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         )
     if best.depth == _NO_IMAGE:
         return ""
+    second = _second_of_no_known_name(parameters)
+    if takes_label and not classes and second is not None:
+        return f"If {second} is its label, give --classes K; if it is not, --forward {second}=VALUE. "
     if takes_label and not classes:
         return "It seems to take labels: give --classes K. "
+    if takes_label and second is not None:
+        return f"If {second} is not its label, leave out --classes and give --forward {second}=VALUE. "
     if takes_label:
         return f"Look at --latent and --classes; if its labels are neither ids nor one-hot, {_SUBCLASS}. "
     return "Look at --latent. "
+
+
+def _parameters(module: nn.Module, extras: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    """Of forward, without those that are given by name."""
+    return {name: one for name, one in inspect.signature(module.forward).parameters.items() if name not in extras}
+
+
+def _second_of_no_known_name(parameters: Mapping[str, inspect.Parameter]) -> str | None:
+    """The second argument that forward needs, where neither of the first two has the name of a label."""
+    needed = [one.name for one in parameters.values() if one.default is one.empty and one.kind in _GIVEN_ALONE][:2]
+    return needed[1] if len(needed) > 1 and not {name.lower() for name in needed} & LABEL_NAMES else None
 
 
 def _call_words(draft: Convention) -> str:

@@ -1,8 +1,10 @@
 """gan-export as a process: what it writes, what it prints, and one line for everything that can be wrong."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -241,3 +243,23 @@ def test_a_generator_that_fails_its_certificate(tmp_path: Path, checkpoint: Path
     assert "failed the gate 'labels_matter'" in done.stderr
     assert "measured 23 images that equal another one" in done.stderr
     assert everything_in(tmp_path) == before
+
+
+def test_sigterm_in_the_middle_leaves_nothing_behind(tmp_path: Path, checkpoint: Path):
+    """As `timeout` and container engines stop a program: it alone gets the signal, not the process that it started."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [Path(sys.executable).parent / "gan-export", checkpoint, "--out", "made/birds"]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + SECONDS
+    while not any(temporary.glob("gan-export*")):  # where the process that reads the weights puts its part
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    _, told = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130, told
+    assert told.splitlines()[-1].startswith("gan-export: stopped")
+    assert list(temporary.glob("gan-export*")) == []
+    assert not (tmp_path / "made").exists() or list((tmp_path / "made").iterdir()) == []

@@ -22,8 +22,10 @@ def run_module(module: str, name: str, extra: str) -> None:
         importlib.import_module(module).main()
     except KeyboardInterrupt:
         _exit(name, "stopped", INTERRUPTED)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("gan_"):
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of a compiled module
+            _exit(name, "stopped", INTERRUPTED)
+        if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("gan_"):
             raise
         _exit(name, f"needs the package {error.name!r}; install it with: pip install 'ganworks[{extra}]'", 1)
 

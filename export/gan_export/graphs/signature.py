@@ -237,8 +237,9 @@ def _label_kind(port: Port, wishes: GraphWishes) -> LabelKind:
     if wishes.label_as is not None:
         possible = [kind for kind in possible if kind.startswith(wishes.label_as)]
     if len(possible) != 1:
-        wanted = "it can't be" if not possible else "give --label-as ids or --label-as one_hot"
-        raise IntakeError(f"--label-as {wishes.label_as or ''}: its label input is {port.describe()}; {wanted}")
+        asked = f"--label-as {wishes.label_as.replace('_', '-')}: " if wishes.label_as else ""
+        wanted = "it can't be" if not possible else "give --label-as ids or --label-as one-hot"
+        raise IntakeError(f"{asked}its label input is {port.describe()}; {wanted}")
     return possible[0]
 
 

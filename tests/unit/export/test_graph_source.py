@@ -396,7 +396,7 @@ AMBIGUOUS: dict[str, tuple[str, str, dict[str, object], str]] = {
         "float[n, 6] z, int64[n, k] y2",
         "x = Identity(z)",
         {"classes": 4},
-        r"give --label-as ids or --label-as one_hot",
+        r"give --label-as ids or --label-as one-hot",
     ),
     "one-hot, other size": (
         "float[n, 6] z, float[n, 3] label",

@@ -1,0 +1,114 @@
+"""Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_export.adapter import measure_range
+from gan_export.certify import EagerDrawer
+from gan_export.completeness import check_complete
+from gan_export.convention_search import Asked, find_convention, run_once
+from gan_export.refusal import IntakeError
+
+DIM = 8
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(DIM, 64)
+
+    def pixels(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.layer(z)).view(-1, 1, 8, 8)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.pixels(z)
+
+
+class Scaled(Plain):
+    def forward(self, z: Tensor, alpha: Tensor) -> Tensor:
+        return self.pixels(z) * alpha
+
+
+class Labelled(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, DIM)
+
+    def forward(self, z: Tensor, label: Tensor) -> Tensor:
+        return self.pixels(z + self.table(label))
+
+
+class Overwriting(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.pixels(z.clamp_(-0.1, 0.1))
+
+
+class Changing(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.calls += 0.1
+        return self.pixels(z + self.calls)
+
+
+class Small(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        if len(z) > 12:
+            raise ValueError("at most 12")
+        return self.pixels(z)
+
+
+class Leaving(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        raise SystemExit(len(z))
+
+
+def refused(module: nn.Module, classes: int = 0) -> str:
+    with pytest.raises(IntakeError) as caught:
+        find_convention(module.eval(), DIM, classes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_second_argument_of_any_name_is_not_taken_for_a_label() -> None:
+    assert "If alpha is its label, give --classes K; if it is not, --forward alpha=VALUE." in refused(Scaled())
+    assert "If alpha is not its label, leave out --classes and give --forward alpha=VALUE." in refused(Scaled(), 3)
+    assert find_convention(Scaled().eval(), DIM, 0, Asked(extras=(("alpha", 1.0),))).image_shape == (1, 8, 8)
+
+
+def test_one_class_too_many_is_found_at_once() -> None:
+    assert find_convention(Labelled().eval(), DIM, 5).label == "ids"
+    for classes in (6, 30):
+        assert "IndexError: index out of range in self" in refused(Labelled(), classes)
+
+
+def test_latents_that_forward_writes_into_stay_as_they_are() -> None:
+    module = Overwriting().eval()
+    z = np.random.default_rng(0).standard_normal((4, DIM)).astype(np.float32)
+    before = z.copy()
+    EagerDrawer(module).draw(z, None)
+    convention = find_convention(module, DIM, 0)
+    run_once(module, convention, torch.from_numpy(z), None)
+    assert np.array_equal(z, before)
+    check_complete(module, Overwriting().eval(), convention)
+
+
+def test_a_forward_that_changes_its_module_is_named_as_such() -> None:
+    module = Changing().eval()
+    with pytest.raises(IntakeError, match="called twice with the same latents it draws different images, as forward"):
+        check_complete(module, Changing().eval(), find_convention(module, DIM, 0))
+
+
+def test_what_fails_at_larger_batches_is_one_line() -> None:
+    module = Small().eval()
+    with pytest.raises(IntakeError, match=r"forward fails on a batch of 16 latents: ValueError: at most 12 \(test_odd"):
+        measure_range(module, find_convention(module, DIM, 0))
+
+
+def test_a_forward_that_ends_the_program_is_a_failure() -> None:
+    assert "RuntimeError: it ends the program (sys.exit)" in refused(Leaving())
