@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .config import TrainConfig
 from .data import ImageData
+from .metrics.choice import chosen
 
 Rule = Callable[[ImageData, TrainConfig], str | None]
 
@@ -180,7 +181,7 @@ def _chunks(images: Tensor) -> Iterator[Tensor]:
 
 def _some(n: int, count: int) -> Tensor:
     """`count` of the indices 0..n-1, or all, in order and the same each time."""
-    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:count].sort().values
+    return chosen(n, count).sort().values
 
 
 def _sample(data: ImageData) -> Tensor:

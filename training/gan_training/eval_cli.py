@@ -20,7 +20,7 @@ from .checkpoint import CheckpointError
 from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
-from .eval_page import neighbour_pairs, write_page
+from .eval_page import neighbour_pairs, number, real_value, write_page
 from .evaluate import Evaluation, Judge, split
 from .metrics.features import Ruler, ruler_for
 from .metrics.inception import InceptionRuler
@@ -171,20 +171,14 @@ def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
         box=None,
         pad_edge=False,
     )
-    first = judged[0][2].to_dict()
+    results = [result.to_dict() for _, _, result in judged]
     for name, what in WHAT.items():
-        values = [result.to_dict()[name] for _, _, result in judged]
+        values = [result[name] for result in results]
         if any(value is not None for value in values):
-            real = first[REAL[name]] if name in REAL else None
-            table.add_row(name, *map(number, values), number(real), what)
+            table.add_row(name, *map(number, values), real_value(name, results, REAL), what)
     table.add_row("features", *(result.features for _, _, result in judged), "", "whose, in the distances above")
     table.add_row("images", *(f"{result.images:,}" for _, _, result in judged), "", "")
     return table
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, or nothing for a value that was not measured."""
-    return "" if value is None else f"{value:.4g}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

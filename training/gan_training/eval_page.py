@@ -52,12 +52,29 @@ def write_page(
         ],
         shares=_shares(judge, results),
         meanings={name: what for name, what in meanings.items() if any(result[name] is not None for result in results)},
-        real=real,
         warning=warning,
         real_picture=inline(grid(_spread(judge.test.images), COLUMNS)),
         words=words,
-        shown=lambda value: "" if value is None else f"{value:.4g}",
+        shown=number,
+        real_value=lambda name: real_value(name, results, real),
     )
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or nothing for a value that was not measured."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def real_value(name: str, results: Sequence[Mapping[str, Any]], real: Mapping[str, str]) -> str:
+    """The real images' own value of a measure; several, set by set, where they depend on how many images a set has.
+
+    Args:
+        name: of the measure.
+        results: of each set of samples.
+        real: which measure of the real images stands beside which.
+    """
+    own = [number(result[real[name]]) for result in results if name in real]
+    return " / ".join(own if len(set(own)) > 1 else own[:1])
 
 
 def _shares(judge: Judge, results: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:

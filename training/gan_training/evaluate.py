@@ -13,6 +13,7 @@ from torch import Tensor
 from .data import DataError, ImageData
 from .metrics.agreement import class_agreement, class_shares
 from .metrics.checkerboard import checkerboard_energy
+from .metrics.choice import some
 from .metrics.diversity import relative_diversity
 from .metrics.features import HELD_OUT, Ruler
 from .metrics.frechet import frechet_distance
@@ -82,7 +83,7 @@ class Judge:
         fake, predicted = self.ruler.measure(images, self.progress)
         train, test = self._real
         few, many = some(test, REAL_IMAGES), some(fake, GENERATED_IMAGES)
-        generated, real = overlap(few, many, k), overlap(few, train[: len(many)], k)
+        generated, real = overlap(few, many, k), overlap(few, some(train, len(many)), k)
         asked = samples.labels if self.ruler.has_classes else None
         return Evaluation(
             images=len(images),
@@ -149,13 +150,6 @@ class Judge:
         order = nearest.distances.argsort()
         chosen = torch.cat([order[classes[order] == label][:count] for label in range(self.train.classes)])
         return compared[chosen], Nearest(nearest.distances[chosen], nearest.indices[chosen])
-
-
-def some(rows: Tensor, count: int) -> Tensor:
-    """At most `count` rows, the same seeded choice each time: images may be sorted by class."""
-    if len(rows) <= count:
-        return rows
-    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:count]]
 
 
 def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageData]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .checkpoint import Checkpoint, load_checkpoint
 from .data import DataError, ImageData, load_data
 from .grid import to_uint8
+from .metrics.choice import chosen
 from .nets import draw_latents
 from .specs import GeneratorSpec
 
@@ -31,7 +32,8 @@ class Samples:
 def load_samples(
     path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
 ) -> Samples:
-    """Up to n images of `path`: a checkpoint generates n, an npz or a folder gives the first n of those it holds.
+    """Up to n images of `path`: a checkpoint generates n, an npz or a folder gives n of those it holds, the same ones
+    each time.
 
     Args:
         path: `ckpt.pt`, an npz with `images` and perhaps `labels`, or a folder, perhaps with a subfolder per class.
@@ -47,8 +49,8 @@ def load_samples(
     if path.is_dir() or path.suffix == ".npz":
         kind = "folder" if path.is_dir() else "npz"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
-        labels = labels_as_in(found, real)
-        return Samples(found.images[:n], None if labels is None else labels[:n])
+        labels, rows = labels_as_in(found, real), chosen(len(found), n)
+        return Samples(found.images[rows], None if labels is None else labels[rows])
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(

@@ -8,8 +8,9 @@ from typing import Final
 from torch import nn
 
 from .data import ImageData
-from .evaluate import some, split
+from .evaluate import split
 from .metrics.agreement import class_agreement
+from .metrics.choice import some
 from .metrics.features import ruler_for
 from .metrics.frechet import frechet_distance
 from .metrics.manifold import overlap

@@ -83,6 +83,14 @@ def test_diversity_is_the_mean_distance_of_pairs() -> None:
     assert relative_diversity(points, points / 2) == pytest.approx(0.5)
 
 
+def test_images_in_the_order_of_their_classes_are_as_diverse_as_shuffled_ones() -> None:
+    rng = torch.Generator().manual_seed(3)
+    ordered = (torch.eye(10).repeat_interleave(500, 0) * 20) + torch.randn(5000, 10, generator=rng)
+    mixed = ordered[torch.randperm(5000, generator=rng)]
+    for real, fake in ((ordered, mixed), (mixed, ordered), (ordered, ordered)):
+        assert relative_diversity(real, fake) == pytest.approx(1, abs=0.03)
+
+
 def test_checkerboard_energy_of_known_patterns() -> None:
     rows, columns = torch.arange(8)[:, None], torch.arange(8)[None, :]
     board, stripes = (rows + columns) % 2 * 255, (rows + 0 * columns) % 2 * 255
