@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
@@ -261,15 +262,39 @@ def _find_output(graph: GraphProto, wishes: GraphWishes) -> Port:
     if wishes.output is not None:
         port = _named(outputs, wishes.output, "--output", "output")
     elif outputs:
-        port = outputs[0]
+        port = _largest_image(outputs)
     else:
         raise IntakeError("has no output; export it again")
-    if port.type not in (*FLOATS, TensorProto.UINT8) or port.rank not in (None, 2, 3, 4):
+    if not _may_hold_images(port):
         raise IntakeError(
             f"its output {port.describe()} holds no images: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, C*H*W) of "
             f"float or uint8 is wanted; give --output NAME; its outputs: {_listed(outputs)}"
         )
     return replace(port)
+
+
+def _may_hold_images(port: Port) -> bool:
+    return port.type in (*FLOATS, TensorProto.UINT8) and port.rank in (None, 2, 3, 4)
+
+
+def _largest_image(outputs: list[Port]) -> Port:
+    """Of several outputs the one that is seen to hold images, of several resolutions the largest; the first if none
+    may hold any.
+
+    Raises:
+        IntakeError: several may as well be it.
+    """
+    possible = _narrowed([port for port in outputs if _may_hold_images(port)], _has_channels)
+    sizes = {port.name: math.prod(port.fixed(axis) or 0 for axis in range(1, port.rank or 0)) for port in possible}
+    largest = [port for port in possible if sizes[port.name] == max(sizes.values())]
+    if len(possible) > 1 and (len(largest) > 1 or not all(sizes.values()) or not _has_channels(largest[0])):
+        raise IntakeError(f"which of its outputs is the image? Give --output NAME; its outputs: {_listed(outputs)}")
+    return largest[0] if largest else outputs[0]
+
+
+def _has_channels(port: Port) -> bool:
+    """Whether it is seen to be (N, C, H, W) or (N, H, W, C) of 1 or 3 channels."""
+    return port.rank == 4 and bool({port.fixed(1), port.fixed(3)} & {1, 3})
 
 
 def _named(found: list[Port], name: str, option: str, kind: str) -> Port:

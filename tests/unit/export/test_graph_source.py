@@ -285,9 +285,36 @@ def test_another_output_is_chosen_by_name(tmp_path):
     path = write(Doubled(), tmp_path / "g.onnx", (torch.randn(3, Z),), 17, False)
     outputs = [one.name for one in onnx.load(path).graph.output]
     with pytest.raises(IntakeError, match=r"holds no images.* give --output NAME; its outputs: "):
-        served(path)
-    found = pixels_of(served(path, output=outputs[1]), latents())
-    assert np.abs(found - author_images(path, latents(), output=1)).max() < CLOSE
+        served(path, output=outputs[0])
+    for wishes in ({"output": outputs[1]}, {}):
+        found = pixels_of(served(path, **wishes), latents())
+        assert np.abs(found - author_images(path, latents(), output=1)).max() < CLOSE
+
+
+@pytest.mark.parametrize(
+    ("outputs", "side"),
+    [
+        ("float[n, 3, 4, 4] low, float[n, 3, 8, 8] image", 8),
+        ("float[n, 192] t, float[n, 3, 4, 4] low", 4),
+        ("float[n, 192] t, float[n, 8, 8, 3] last", 8),
+        ("float[n, 3, 8, 8] image, float[n, 3, 8, 8] other", None),
+        ("float[n, 192] t, float[n, 192] u", None),
+        ("float[n, 3, a, b] image, float[n, 3, c, d] low", None),
+    ],
+)
+def test_of_several_outputs_the_largest_images_are_taken_or_it_is_asked(tmp_path, outputs, side):
+    model = parsed(
+        f"g (float[n, 192] z) => ({outputs}) <int64[4] shape = {{-1, 3, 8, 8}}> {{ t = Tanh(z) \n u = Neg(t) \n "
+        "image = Reshape(t, shape) \n other = Neg(image) \n last = Transpose<perm = [0, 2, 3, 1]>(image) \n "
+        "low = AveragePool<kernel_shape = [2, 2], strides = [2, 2]>(image) }"
+    )
+    path = saved(model, tmp_path / "g.onnx")
+    if side is None:
+        with pytest.raises(IntakeError, match="which of its outputs is the image\\? Give --output NAME; its outputs: "):
+            served(path)
+        return
+    z = draw(range(4), 192, "normal").latents
+    assert pixels_of(served(path), z).shape == (4, 3, side, side)
 
 
 def test_noise_inside_the_graph_is_left_to_the_certificate(tmp_path):
