@@ -134,6 +134,9 @@ class VariantDetail(Description):
     images_per_second: dict[str, float]
     """Batch size -> images per second, measured on the exporting host."""
 
+    byte_products: bool | None = None
+    """Whether that host's processor has instructions for int8; None: not known."""
+
     rewrites: list[RewriteDetail] = Field(default_factory=list)
     """What was changed in the graph, in this order; empty for a plain graph."""
 
