@@ -1,11 +1,14 @@
 """Every metric against an independent formula or a case whose answer is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy import linalg
 
 from gan_training.data import DataError, ImageData
+from gan_training.eval_page import real_value
 from gan_training.evaluate import Judge, split
 from gan_training.metrics.agreement import class_agreement, class_shares
 from gan_training.metrics.checkerboard import checkerboard_energy
@@ -14,7 +17,7 @@ from gan_training.metrics.features import ClassifierRuler
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.manifold import overlap
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
-from gan_training.samples import Samples
+from gan_training.samples import Samples, load_samples
 
 CLOSE = 1e-6
 
@@ -129,6 +132,47 @@ class MeanAndSpread(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = images.float().flatten(1)
         return torch.stack([x.mean(1), x.std(1)], 1), torch.stack([127.5 - x.mean(1), x.mean(1) - 127.5], 1)
+
+
+def sets(order: torch.Tensor) -> ImageData:
+    """400 images of two classes, dark and bright, in some order."""
+    labels = torch.arange(400) % 2
+    images = (pictures(400, 0).float() / 2 + labels[:, None, None, None] * 127).to(torch.uint8)
+    return ImageData(images[order], labels[order], ("dark", "bright"), "toy")
+
+
+def test_the_real_values_do_not_depend_on_the_order_of_the_training_images() -> None:
+    labels = torch.arange(400) % 2
+    ruler = ClassifierRuler(MeanAndSpread(), 1.0, True)  # type: ignore[arg-type]
+    few = Samples(sets(torch.arange(400)).images[:40], None)  # fewer than training images
+    found = [
+        Judge(sets(order), sets(torch.arange(400)), ruler).judge(few)
+        for order in (torch.arange(400), labels.argsort(stable=True))
+    ]
+    for result in found:  # of one class alone it would be half at most
+        assert result.real_recall > 0.6
+
+
+def test_fewer_images_of_a_file_are_of_all_its_classes(tmp_path: Path) -> None:
+    ordered = sets((torch.arange(400) % 2).argsort(stable=True))
+    assert ordered.labels is not None
+    np.savez(tmp_path / "s.npz", images=ordered.images[:, 0].numpy(), labels=ordered.labels.numpy())
+    real = ImageData(ordered.images, ordered.labels, ("0", "1"), "toy")
+    some, again = (load_samples(tmp_path / "s.npz", real, 50) for _ in range(2))
+    assert some.labels is not None
+    assert len(some.images) == 50
+    assert set(some.labels.tolist()) == {0, 1}
+    assert torch.equal(some.images, again.images)
+    assert [bool(image.float().mean() > 127.5) for image in some.images] == [bool(label) for label in some.labels]
+    assert torch.equal(load_samples(tmp_path / "s.npz", real, 400).images, ordered.images)
+
+
+def test_the_real_value_stands_once_where_it_is_the_same_for_all() -> None:
+    results = [{"recall": 0.1, "real_recall": 0.25}, {"recall": 0.9, "real_recall": 0.25}]
+    assert real_value("recall", results, {"recall": "real_recall"}) == "0.25"
+    results[1]["real_recall"] = 0.75
+    assert real_value("recall", results, {"recall": "real_recall"}) == "0.25 / 0.75"
+    assert real_value("diversity", results, {"recall": "real_recall"}) == ""
 
 
 def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
