@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_training.data import DataError, ImageData, folder, load_data, pixel_cache
+from gan_training.data import DataError, ImageData, decoding, load_data, pixel_cache
 
 COUNT = 150  # images, from which on these tests cache
 MIB = 2**20
@@ -41,7 +41,7 @@ def photos(originals: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(folder, "CACHE_FROM_IMAGES", COUNT)
+    monkeypatch.setattr(decoding, "CACHE_FROM_IMAGES", COUNT)
     monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -96,8 +96,8 @@ def test_a_small_folder_leaves_no_file(tmp_path, cache, load):
 
 
 def test_few_large_files_are_cached_too(originals, load, monkeypatch):
-    monkeypatch.setattr(folder, "CACHE_FROM_IMAGES", COUNT + 1)
-    monkeypatch.setattr(folder, "CACHE_FROM_BYTES", sum(path.stat().st_size for path in originals.glob("*/*")))
+    monkeypatch.setattr(decoding, "CACHE_FROM_IMAGES", COUNT + 1)
+    monkeypatch.setattr(decoding, "CACHE_FROM_BYTES", sum(path.stat().st_size for path in originals.glob("*/*")))
     assert [load(originals)[1] for _ in range(2)] == [COUNT, 0]
 
 
@@ -251,7 +251,7 @@ def test_without_a_usable_cache_few_images_go_into_memory_and_many_are_refused(
             data, decoded = load(originals)
             assert decoded == COUNT
             assert np.array_equal(data.images.numpy(), direct(originals))
-        monkeypatch.setattr(folder, "MEMORY_BYTES", 1000)
+        monkeypatch.setattr(decoding, "MEMORY_BYTES", 1000)
         with pytest.raises(DataError, match=f"{words}.*set GAN_CACHE to a folder.*GAN_CACHE_GIB") as caught:
             load(originals)
         assert "\n" not in str(caught.value)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_training.data import folder, load_data
+from gan_training.data import decoding, load_data
 
-COUNT = folder.CACHE_FROM_IMAGES
+COUNT = decoding.CACHE_FROM_IMAGES
 SIZE = 128
 DECODED_BYTES = COUNT * 3 * SIZE * SIZE
 LITTLE_MEMORY = 0.6 * DECODED_BYTES

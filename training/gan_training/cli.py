@@ -58,7 +58,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="digits (embedded), mnist, fashion-mnist, idx:DIR, folder:DIR (a subfolder per class) or npz:FILE."
+            help="digits (embedded), mnist, fashion-mnist, idx:DIR, folder:DIR (a subfolder per class), npz:FILE "
+            "or hf:OWNER/NAME (Hugging Face Hub)."
         ),
     ] = None,
     preset: Annotated[
@@ -174,7 +175,9 @@ def _open_run(
     if type_ is None:
         raise ConfigError(f"--type is missing; use one of {', '.join(GAN_TYPES)}, or a --preset")
     if data is None:
-        raise ConfigError("--data is missing; use digits, mnist, fashion-mnist, idx:DIR, folder:DIR or npz:FILE")
+        raise ConfigError(
+            "--data is missing; use digits, mnist, fashion-mnist, idx:DIR, folder:DIR, npz:FILE or hf:OWNER/NAME"
+        )
     config = TrainConfig.for_type(type_, data, **changes)
     out = out or Path("runs") / (Path(preset).stem if preset else config.type)
     return Run.fresh(config, out, force=force, parallel=parallel, tell=tell)

@@ -25,7 +25,7 @@ class TrainConfig:
     """All settings of a run. `--set name=value` reaches each of them by its name here."""
 
     type: GanType
-    data: str  # digits, mnist, fashion-mnist, idx:DIR, folder:DIR or npz:FILE
+    data: str  # digits, mnist, fashion-mnist, idx:DIR, folder:DIR, npz:FILE or hf:OWNER/NAME
     image_size: int | None = None  # pixels; None: the data's own
     channels: int | None = None  # 1 or 3; None: the data's own
     steps: int = 4000  # generator updates

@@ -77,7 +77,9 @@ def evaluate(
     images: Annotated[
         list[Path], typer.Argument(metavar="CKPT|IMAGES...", help="ckpt.pt, npz or folder; several are compared.")
     ],
-    data: Annotated[str, typer.Option(help="Real training images: digits, mnist, idx:DIR, folder:DIR, npz:FILE, ...")],
+    data: Annotated[
+        str, typer.Option(help="Real training images: digits, mnist, idx:DIR, folder:DIR, npz:FILE, hf:OWNER/NAME, ...")
+    ],
     test_data: Annotated[
         str | None, typer.Option(help="Real images to compare with. Default: a tenth of --data, held out.")
     ] = None,

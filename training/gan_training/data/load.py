@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gan_training.specs import SUPPORTED_SIZES
 
-from . import digits, folder, idx, mnist, npz
+from . import digits, folder, hf, idx, mnist, npz
 from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
 from .pixels import reshape
 from .source import ProgressFn, RawImages, Request, Source, check_bytes, describe, keep_silent
@@ -20,6 +20,7 @@ SOURCES: dict[str, Source] = {
     "idx": Source("idx:DIR or idx:DIR#test", "idx:data/mnist", idx.load),
     "folder": Source("folder:DIR", "folder:photos/birds", folder.load),
     "npz": Source("npz:FILE", "npz:cifar.npz", npz.load),
+    "hf": Source("hf:OWNER/NAME or hf:OWNER/NAME#SPLIT", "hf:ylecun/mnist#test", hf.load),
 }
 """Name -> source. A new source is one file with a `load(Request) -> RawImages` and one line here."""
 
