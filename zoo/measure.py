@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -152,7 +151,8 @@ def _serving(artifact: Path, variant: str) -> Iterator[str]:
 def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError), urllib.request.urlopen(f"{url}/readyz"):
+        left = max(0.1, end - time.monotonic())
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=left):
             return True
         time.sleep(0.1)
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import Final, SupportsFloat, SupportsIndex, TypeAlias
 from urllib.parse import urlsplit
@@ -39,6 +39,13 @@ def positive(name: str, value: object, high: float) -> float:
             if 0 < number <= high:
                 return number
     raise InvalidArgumentError(f"{name} is {value!r}: it must be a number above 0 and at most {high:g}", param=name)
+
+
+def choice_of(param: str, value: object, choices: Sequence[str]) -> str:
+    """`value`, which is one of the texts that there are. Raises InvalidArgumentError."""
+    if not isinstance(value, str) or value not in choices:
+        raise InvalidArgumentError(f"{param} is {value!r}: it must be one of {', '.join(choices)}", param=param)
+    return str(value)
 
 
 def image_count(value: object) -> int:

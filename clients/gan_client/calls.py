@@ -13,14 +13,26 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 from urllib.parse import quote
 
 from pydantic import BaseModel
 
 from . import answers
 from .answers import Health
-from .arguments import Label, name_of
+from .arguments import Label, choice_of, name_of
 from .exchange import Exchange
 from .images import Generation
 from .raw import RawResponse
@@ -168,6 +180,7 @@ class Calls:
             InvalidArgumentError: an argument is out of its range; nothing was sent.
             GanError: any of its kinds.
         """
+        choice_of("format", format, get_args(RenderFormat))
         request = generate_request(
             n, label, seed, seeds, latents, truncation, model, wanted=format, columns=columns, quality=quality
         )
@@ -213,6 +226,7 @@ class Calls:
             InvalidArgumentError: an argument is out of its range; nothing was sent.
             GanError: any of its kinds.
         """
+        choice_of("format", format, get_args(MotionFormat))
         request = interpolate_request(
             seeds, latents, steps, label, truncation, loop, model,
             wanted=format, fps=fps, columns=columns, quality=quality,

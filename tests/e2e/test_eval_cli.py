@@ -58,12 +58,15 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     (cached,) = (work / "cache").glob("ruler-*.pt")
     stamp = cached.stat().st_mtime_ns
 
-    again = run_command("gan-eval", *ask[:1], *ask[3:], "--neighbours", "pairs.png", cwd=work, env=env)
+    odd = (work / "others.npz").rename(work / "others[/b]:one:.npz")  # no markup, no emoji
+    terminal = env | {"FORCE_COLOR": "1", "COLUMNS": "160"}
+    again = run_command("gan-eval", odd.name, *ask[3:], "--neighbours", "pairs.png", cwd=work, env=terminal)
+    odd.rename(work / "others.npz")
     with Image.open(work / "pairs.png") as picture:
         assert picture.size == (8 * 18 + 2, 2 * 18 + 2), "four pairs of each class"
     assert again.returncode == 0, again.stderr
     assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
-    for word in ("frechet_distance", "others.npz", "real images"):
+    for word in ("frechet_distance", odd.name, "real images"):
         assert word in again.stdout
 
 
@@ -72,10 +75,19 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     [
         (("nothing.pt", "--data", "npz:real.npz"), 1, ["nothing.pt", "no such file"]),
         (("real.npz", "--data", "nonsense"), 2, ["nonsense", "folder:DIR"]),
+        (
+            ("run/ckpt.pt", "--data", "npz:real.npz", "--image-size", "32"),
+            1,
+            ["16x16 grey", "has 32x32 grey; give --im"],
+        ),
         (("run/metrics.jsonl", "--data", "npz:real.npz"), 1, ["metrics.jsonl", "not a checkpoint"]),
         (("run/ckpt.pt", "--data", "npz:real.npz", "--n", "3"), 2, ["3", "8"]),
         (("run/ckpt.pt", "--data", "npz:real.npz", "--weights", "best"), 2, ["best", "ema or raw"]),
         (("run/ckpt.pt",), 2, ["--data"]),
+        (("run/ckpt.pt", "--data", "npz:real.npz", "--seed", str(10**23)), 2, ["seed", "9007199254740991"]),
+        (("run", "--data", "npz:real.npz"), 1, ["run: is the folder of a run; give run/ckpt.pt"]),
+        (("run/samples", "--data", "npz:real.npz"), 1, ["holds a run's sample grids", "give run/ckpt.pt"]),
+        (("run/samples/step_0000005.png", "--data", "npz:real.npz"), 1, ["step_0000005.png: is one picture"]),
         (("a.npz", "b.npz", "--data", "npz:real.npz", "--neighbours", "pairs.png"), 2, ["--neighbours", "one", "2"]),
         (("real.npz", "--data", "npz:real.npz", "--n", "40", "--neighbours", "no/pairs.png"), 1, ["no/pairs.png"]),
     ],
@@ -83,8 +95,10 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
 def test_bad_input_is_one_line(
     work: Path, run_command: RunFn, arguments: tuple[str, ...], code: int, words: list[str]
 ) -> None:
-    done = run_command("gan-eval", *arguments, cwd=work, env={"GAN_CACHE": str(work / "cache")})
+    """Before the classifier is trained: the cache stays empty."""
+    done = run_command("gan-eval", *arguments, cwd=work, env={"GAN_CACHE": str(work / "empty")})
     assert done.returncode == code
+    assert not (work / "empty").exists()
     assert len(done.stderr.strip().splitlines()) == 1
     for word in words:
         assert word in done.stderr

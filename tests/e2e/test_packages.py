@@ -1,6 +1,7 @@
 """The house: who imports whom, and what is pinned."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -58,23 +59,24 @@ def test_arrows_between_the_wings(wing: str) -> None:
 
 
 def test_the_artifact_package_needs_neither_torch_nor_the_rest_of_the_export() -> None:
-    for file in (WINGS["gan_export"] / "artifact").rglob("*.py"):
+    files = sorted((WINGS["gan_export"] / "artifact").rglob("*.py"))
+    assert files
+    for file in files:
         for module in imported_modules(file, package_of(file, "gan_export")):
             assert module.split(".")[0] not in ("torch", "onnx", "gan_training"), f"{file.name} imports {module}"
             inside = module.split(".")[0] != "gan_export" or module.startswith(ARTIFACT_ARROWS)
             assert inside, f"{file.name} imports {module}"
 
 
-def test_no_two_files_import_each_other() -> None:
+def test_no_files_import_each_other_in_a_circle() -> None:
     graph: dict[str, set[str]] = {}
     for wing, folder in WINGS.items():
         for file in folder.rglob("*.py"):
             package = package_of(file, wing)
             name = package if file.stem == "__init__" else f"{package}.{file.stem}"
             graph[name] = imported_modules(file, package) - {name}
-    for name, imports in graph.items():
-        for other in imports & set(graph):
-            assert name not in graph[other], f"{name} and {other} import each other"
+    assert len(graph) > 100
+    TopologicalSorter({name: imports & set(graph) for name, imports in graph.items()}).prepare()  # or CycleError
 
 
 def test_the_loop_does_not_know_the_types() -> None:

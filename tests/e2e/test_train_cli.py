@@ -171,6 +171,15 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(shapes, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_is_neither_markup_nor_emoji_on_a_terminal(shapes, tmp_path):
+    data = shutil.copytree(shapes, tmp_path / "d[" / "b]:one:")
+    command = [BIN / "gan-train", "--type", "dcgan", "--data", f"folder:{data}", "--dry-run"]
+    env = ENV | {"FORCE_COLOR": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"dcgan on folder:{data}: 72 images" in done.stderr
+
+
 def test_resume_goes_on_and_an_existing_run_is_safe(shapes, trained, tmp_path):
     start = [*ACGAN, "--data", f"folder:{shapes}"]
     shutil.copytree(trained, tmp_path / "out")
@@ -297,6 +306,6 @@ def test_a_full_disk_ends_with_one_line_and_keeps_the_checkpoint(trained, tmp_pa
 def test_a_file_in_the_place_of_the_run_is_refused(shapes, tmp_path):
     (tmp_path / "out").write_text("in the way\n")
     done = gan_train(tmp_path, "--type", "dcgan", "--data", f"folder:{shapes}", "--out", "out", *TINY)
-    assert done.returncode == 1
-    assert last_line(done).startswith("gan-train: out: can't write there: ")
+    assert done.returncode == 2
+    assert last_line(done).startswith("gan-train: out is a file, and --out is a folder")
     assert (tmp_path / "out").read_text() == "in the way\n"

@@ -200,6 +200,21 @@ def test_what_is_no_image_is_passed_over(tmp_path):
     data = load_data(f"folder:{tmp_path}")
     assert data.class_names == ("a", "b")
     assert len(data) == 2
+    assert data.note == ""
+
+
+def test_pictures_that_can_not_be_read_are_passed_over_with_a_note(tmp_path):
+    for name in ("a", "b"):
+        put(tmp_path / name / "1.png", flat("L", 5))
+        for photo in ("1.HEIC", "2.heic", "3.nef"):
+            (tmp_path / name / photo).write_bytes(b"a photo")
+    assert load_data(f"folder:{tmp_path}").note == (
+        "6 pictures of kinds that can't be read were passed over (4 .heic, 2 .nef); save them as PNG or JPEG"
+    )
+    for name in ("a", "b"):
+        (tmp_path / name / "1.png").unlink()
+    with pytest.raises(DataError, match=r"class 'a' has no image .*: 3 pictures of kinds .* \(2 .heic, 1 .nef\); save"):
+        load_data(f"folder:{tmp_path}")
 
 
 def test_links_to_images_and_folders_are_followed(tmp_path):
@@ -263,7 +278,7 @@ def test_a_file_that_claims_to_be_an_image_is_named(tmp_path, make, words, image
 
 
 def test_damage_anywhere_in_a_file_is_a_clear_line_and_never_another_exception(tmp_path):
-    random = np.random.default_rng(7)
+    random, refused = np.random.default_rng(7), 0
     for suffix in ("png", "jpg", "gif", "webp", "tiff", "bmp"):
         put(tmp_path / f"0.{suffix}", NOISE)
         good = (tmp_path / f"0.{suffix}").read_bytes()
@@ -276,10 +291,12 @@ def test_damage_anywhere_in_a_file_is_a_clear_line_and_never_another_exception(t
                 data = load_data(f"folder:{tmp_path}", 16)
             except DataError as error:
                 assert f"1.{suffix}" in str(error)  # noqa: PT017
+                refused += 1
             else:
                 assert len(data) == 2
         for path in tmp_path.iterdir():
             path.unlink()
+    assert 20 < refused < 150
 
 
 def mixed(root: Path) -> None:

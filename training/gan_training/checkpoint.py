@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .config import TrainConfig
+from .errors import first_line
 from .nets import Critic, Generator
 from .specs import CriticSpec, GeneratorSpec
 
@@ -92,7 +93,7 @@ def write_atomically(content: object, path: Path) -> None:
     except (OSError, RuntimeError) as error:
         # torch's writer hides the disk's complaint behind one of its own.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        reason = (isinstance(cause, OSError) and cause.strerror) or _first_line(cause)
+        reason = (isinstance(cause, OSError) and cause.strerror) or first_line(cause)
         raise CheckpointError(f"{path}: can't be written: {reason}") from error
 
 
@@ -116,7 +117,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         reason = "it is damaged, or holds more than tensors and plain values"
         raise CheckpointError(f"{path}: is not a checkpoint that is safe to load: {reason}") from error
     except Exception as error:  # what an unpickler says of damaged bytes can be of any type
-        raise CheckpointError(f"{path}: is not a checkpoint that can be read: {_first_line(error)}") from error
+        raise CheckpointError(f"{path}: is not a checkpoint that can be read: {first_line(error)}") from error
     try:
         return parse_checkpoint(content)
     except CheckpointError as error:
@@ -137,7 +138,7 @@ def parse_checkpoint(content: object) -> Checkpoint:
     try:
         return _from_content(content)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint is damaged: {_first_line(error)}") from error
+        raise CheckpointError(f"the checkpoint is damaged: {first_line(error)}") from error
 
 
 def _from_content(content: dict[str, Any]) -> Checkpoint:
@@ -172,9 +173,4 @@ def _damaged_member(path: Path) -> str | None:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        return f"the archive ({_first_line(error)})"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+        return f"the archive ({first_line(error)})"

@@ -14,10 +14,11 @@ from .command import INTERRUPTED, run_command
 from .config import GAN_TYPES, ConfigError, TrainConfig, parse_assignments
 from .data import DataError, UnknownSourceError
 from .observer import TellFn
+from .outcome import TrainingDivergedError, TrainingStoppedError
 from .parallel import Parallel, ParallelError, PeerLostError, started
 from .presets import load_preset
 from .progress import Reporter
-from .run import Run, TrainingDivergedError, TrainingStoppedError, describe
+from .run import Run, describe
 from .specs import SpecError
 
 EPILOG = """
@@ -120,7 +121,11 @@ def train(
         "device": device,
     }
     changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    changes |= parse_assignments(assignments or [])
+    for name, value in parse_assignments(assignments or []).items():
+        if name in changes and changes[name] != value:
+            option = name.replace("_", "-")
+            raise ConfigError(f"{name} is given twice: --{option} {changes[name]} and --set {name}={value}; choose one")
+        changes[name] = value
     with started() as parallel, _told_once(parallel), Reporter() as reporter:
         tell = reporter.tell if parallel.is_main else lambda *_: None
         run = _open_run(type_, data, preset, out, changes, resume=resume, force=force, parallel=parallel, tell=tell)
@@ -162,10 +167,14 @@ def _open_run(
     parallel: Parallel,
     tell: TellFn,
 ) -> Run:
+    if resume and force:
+        raise ConfigError("--resume goes on with a run and --force starts anew; leave one of them out")
     settings = load_preset(preset) if preset is not None else {}
     own_type = settings.pop("type", None)
     if own_type is not None and type_ not in (None, own_type):
         raise ConfigError(f"--type is {type_}, but preset {preset} is one for {own_type}; leave one of them out")
+    if resume:  # how long and how chatty it is, the run knows itself
+        settings = {name: value for name, value in settings.items() if name not in TrainConfig.RUNTIME}
     type_, changes = type_ or own_type, settings | changes
     if resume:
         if out is None:

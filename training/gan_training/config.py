@@ -107,12 +107,12 @@ class TrainConfig:
         for field in fields(self):
             value, hint = getattr(self, field.name), _HINTS[field.name]
             _check_type(field.name, value, hint)
-            if isinstance(value, int) and float in _allowed(hint)[0]:  # as TOML has it, e.g. beta1 = 0
-                object.__setattr__(self, field.name, float(value))
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} is {value}; it must be from {low:g} to {_bound(high)}")
+                raise ConfigError(f"{name} is {_short(value)}; it must be from {low:g} to {_bound(high)}")
+            if isinstance(value, int) and float in _allowed(_HINTS[name])[0]:  # as TOML has it, e.g. beta1 = 0
+                object.__setattr__(self, name, float(value))
         if self.image_size is not None and self.image_size not in SUPPORTED_SIZES:
             sizes = ", ".join(map(str, SUPPORTED_SIZES))
             raise ConfigError(f"image_size is {self.image_size}; it must be one of {sizes}")
@@ -257,8 +257,15 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
 
 
 def _bound(value: float) -> str:
-    """Short where that loses nothing."""
+    """In digits, and short where that loses nothing."""
+    if value >= 1e6:
+        return f"{value:,.0f}"
     return f"{value:g}" if float(f"{value:g}") == value else str(value)
+
+
+def _short(value: float) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else f"{text[:30]}..."
 
 
 def _allowed(hint: Any) -> tuple[tuple[Any, ...], bool]:

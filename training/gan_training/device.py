@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .config import ConfigError
+from .errors import first_line
 
 
 def choose_device(name: str) -> torch.device:
@@ -13,10 +14,12 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+    except RuntimeError:  # its own words list a dozen kinds that nobody has
+        raise ConfigError(f"device {name!r} is none; use auto, cpu, cuda or cuda:1") from None
+    try:
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"device {name!r} can't be used here ({reason}); use auto, cpu or cuda") from None
+        raise ConfigError(f"device {name!r} can't be used here ({first_line(error)}); use auto, cpu or cuda") from None
     return device
 
 

@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
+from rich.text import Text
 from torch import nn
 
 from .checkpoint import CheckpointError
@@ -25,8 +26,8 @@ from .evaluate import Evaluation, Judge, split
 from .metrics.features import Ruler, ruler_for
 from .metrics.inception import InceptionRuler
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
-from .page import write_picture
-from .samples import ReportFn, Samples, labels_as_in, load_samples
+from .page import check_target, write_picture
+from .samples import ReportFn, Samples, labels_as_in, prepare_samples
 
 EPILOG = """
 Examples:
@@ -87,7 +88,7 @@ def evaluate(
     image_size: Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")] = None,
     weights: Annotated[str, typer.Option(help="Of a checkpoint: ema or raw.")] = "ema",
-    seed: Annotated[int, typer.Option(min=0, help="Of a checkpoint's latents.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of a checkpoint's latents.")] = 0,
     features: Annotated[
         FeaturesOption,
         typer.Option(help="What measures distances. auto: inception where it is on disk, else classifier."),
@@ -107,17 +108,19 @@ def evaluate(
         raise ConfigError(f"weights is {weights!r}; use ema or raw")
     if neighbours is not None and len(images) > 1:
         raise ConfigError(f"--neighbours is for one CKPT or IMAGES, not {len(images)}")
+    for target in filter(None, (page, neighbours)):
+        check_target(target)
     inception = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
-    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+    drawn = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
+    with _bar() as bar:
         task = bar.add_task("training the classifier that measures", total=None)
         classifier = ruler_for(train, test, progress=_into(bar, task))
         ruler: Ruler = classifier if inception is None else InceptionRuler(inception, classifier)
         judge = Judge(train, test, ruler, _into(bar, bar.add_task("measuring", total=None)))
         judged: list[tuple[Path, Samples, Evaluation]] = []
-        for path in images:
-            task = bar.add_task(f"judging {path}", total=None)
-            samples = load_samples(path, train, n, weights=weights, seed=seed, progress=_into(bar, task))
+        for path, draw in drawn:
+            samples = draw(_into(bar, bar.add_task(f"judging {path}", total=None)))
             judged.append((path, samples, judge.judge(samples)))
     warning = judge.rank_warning({str(path): len(samples.images) for path, samples, _ in judged})
     if warning:
@@ -149,6 +152,13 @@ def _inception(features: FeaturesOption) -> nn.Module | None:
         return None
 
 
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    what = TextColumn("{task.description}", markup=False)  # names of files are no markup
+    columns = (what, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
 def _into(bar: Progress, task: TaskID) -> ReportFn:
     return lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -167,7 +177,7 @@ def _real(
 def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
     table = Table(
         Column("measure", no_wrap=True),
-        *(str(path) for path, _, _ in judged),
+        *(Column(Text(str(path))) for path, _, _ in judged),
         "real images",
         "",
         box=None,

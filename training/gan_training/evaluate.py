@@ -153,7 +153,10 @@ class Judge:
 
 
 def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageData]:
-    """Training and held-out images of one source, the same ones each time: a seeded choice within each class."""
+    """Training and held-out images of one source, the same ones each time: a seeded choice within each class.
+
+    Where no class has two images, among all.
+    """
     rng = torch.Generator().manual_seed(0)
     order = torch.randperm(len(data), generator=rng)
     held: list[int] = []
@@ -161,6 +164,7 @@ def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageDat
     for label in range(int(labels.max()) + 1):
         members = order[labels[order] == label]
         held += members[: max(1, round(len(members) * share))].tolist() if len(members) > 1 else []
+    held = held or order[: max(1, round(len(data) * share))].tolist()
     mask = torch.zeros(len(data), dtype=torch.bool)
     mask[held] = True
     return _part(data, ~mask), _part(data, mask)

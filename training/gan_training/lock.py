@@ -13,6 +13,17 @@ from .files import writing
 
 LOCK = ".lock"
 
+Stamp = tuple[int, int, int] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """By which a file that is always replaced as a whole is known again; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:

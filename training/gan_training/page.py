@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,20 @@ def write_html(path: Path, template: str, **values: Any) -> None:
         write_whole(path, lambda part: part.write_bytes(text.encode("utf-8", "backslashreplace")))
     except OSError as error:
         raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
+
+
+def check_target(path: Path) -> None:
+    """Whether a file can be made at `path`, looked at before the work whose result it is to hold.
+
+    Raises:
+        CheckpointError: it can't.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"{path}: is a folder; give a file")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: can't be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        raise CheckpointError(f"{path}: can't be written: no permission to write into {path.parent}")
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:

@@ -25,6 +25,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from .errors import first_line
+
 LONGEST_WAIT: Final = timedelta(minutes=30)
 """For a process that evaluates or writes files alone; one that has died is noticed at once, by gloo or by torchrun."""
 
@@ -186,7 +188,7 @@ def started() -> Iterator[Parallel]:
     try:
         dist.init_process_group(backend, timeout=LONGEST_WAIT)
     except (RuntimeError, ValueError) as error:
-        raise ParallelError(f"can't reach the other processes: {str(error).splitlines()[0]}") from error
+        raise ParallelError(f"can't reach the other processes: {first_line(error)}") from error
     try:
         yield place
     finally:
@@ -218,7 +220,7 @@ def _sum_(tensor: Tensor) -> Tensor:
     try:
         dist.all_reduce(tensor)
     except RuntimeError as error:
-        raise PeerLostError(f"lost another process of this run ({str(error).splitlines()[0]})") from error
+        raise PeerLostError(f"lost another process of this run ({first_line(error)})") from error
     return tensor
 
 

@@ -28,11 +28,13 @@ def load_preset(name: str) -> dict[str, Any]:
         text = _read(Path(name))
     elif name in preset_names():
         text = (_FOLDER / f"{name}.toml").read_text("utf-8")
+    elif Path(name).is_file():
+        raise ConfigError(f"preset {name!r} is a file that is no .toml; settings are read from TOML alone")
     else:
         raise ConfigError(f"preset {name!r} is unknown; use one of {', '.join(preset_names())}, or a .toml file")
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, and a number of more digits than Python reads
         raise ConfigError(f"preset {name}: is no TOML: {error}") from error
     unknown = sorted(set(values) - {field.name for field in fields(TrainConfig)} | values.keys() & {"data"})
     if unknown:
@@ -48,7 +50,7 @@ def load_preset(name: str) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"preset {path}: no such file; in the box are {', '.join(preset_names())}") from None
     except (OSError, UnicodeDecodeError) as error:

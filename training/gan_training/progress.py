@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from .run import Progress as RunProgress
+from .outcome import Progress as RunProgress
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal: a log, CI
 LONG = 2.0  # seconds after which something besides training is worth a line there
@@ -19,12 +18,12 @@ class Reporter:
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.fields[what]}"),
+        self.bar = Progress(  # names of files are no markup, and hold no emoji
+            TextColumn("{task.fields[what]}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
@@ -42,7 +41,7 @@ class Reporter:
 
     def line(self, text: str, style: str | None = None) -> None:
         """A line above the bar that stays."""
-        self.console.print(escape(text), highlight=False, soft_wrap=True, style=style)
+        self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True, style=style)
 
     def tell(self, what: str, done: int, total: int) -> None:
         """Something else than training is under way, and may take a minute."""
@@ -63,7 +62,7 @@ class Reporter:
         if self.training is None:
             self.training = self.bar.add_task("", total=1.0, what="training")
         text = describe_progress(progress)
-        self.bar.update(self.training, completed=progress.share, description=escape(text))
+        self.bar.update(self.training, completed=progress.share, description=text)
         due = progress.seconds - self.last_line >= SECONDS_BETWEEN_LINES or progress.share == 1
         if not self.console.is_terminal and due:
             self.last_line = progress.seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .checkpoint import Checkpoint
 from .config import ConfigError, TrainConfig
 from .data import ImageData
+from .device import choose_device
 
 _NEW_RUN = "start a new run with another --out"
 
@@ -19,7 +20,7 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
     different = [
         f"{name} (was {stored[name]}, now {value})"
         for name, value in changes.items()
-        if name not in may_change and stored[name] != value
+        if name not in may_change and stored[name] != value and not _is_same(name, value, checkpoint)
     ]
     if different:
         raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
@@ -30,6 +31,16 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
             f"run: give more than {checkpoint.step}"
         )
     return config
+
+
+def _is_same(name: str, value: object, checkpoint: Checkpoint) -> bool:
+    """Whether a value is what the run's own, written otherwise, comes to: `auto` or nothing, and what was found."""
+    spec, config = checkpoint.generator_spec, checkpoint.config
+    if name in ("image_size", "channels"):
+        return value == (spec.image_size if name == "image_size" else spec.channels)
+    if name == "device":
+        return choose_device(str(value)) == choose_device(config.device)
+    return False
 
 
 def check_data(data: ImageData, config: TrainConfig, checkpoint: Checkpoint) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -20,48 +20,17 @@ from .data import DataError, ImageData, load_data
 from .data.batches import EpochBatches
 from .device import add_in_fixed_order, choose_bf16, choose_device
 from .interrupt import CtrlC
-from .lock import alone_in
+from .lock import alone_in, stamp
 from .loop import Trainer
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
 from .observer import Observer, TellFn, is_due
+from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data
 
 CHECKPOINT = "ckpt.pt"
 BEST = "best.pt"
-
-
-class TrainingDivergedError(RuntimeError):
-    """A loss or a weight became NaN or infinite, or samples collapsed; the last good checkpoint is kept."""
-
-
-class TrainingStoppedError(RuntimeError):
-    """Ctrl-C: training stopped between two steps, and the checkpoint holds all of them."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run reports every `log_every` steps, averaged over them."""
-
-    step: int
-    steps: int
-    seconds: float  # training time, over all resumes
-    minutes_limit: float | None
-    images_per_second: float  # real images seen by the critic
-    losses: dict[str, float]
-    verdict: str = ""  # of the watch
-    alarms: tuple[Alarm, ...] = ()  # that rang now
-
-    @property
-    def share(self) -> float:
-        """How much of the run is done, 0 to 1, by steps or by time, whichever ends it first."""
-        by_time = self.seconds / 60 / self.minutes_limit if self.minutes_limit else 0.0
-        return min(1.0, max(self.step / self.steps, by_time))
-
-    @property
-    def seconds_left(self) -> float:
-        return self.seconds * (1 - self.share) / self.share if self.share else math.inf
 
 
 class Run:
@@ -108,6 +77,7 @@ class Run:
         )
         self.observer = Observer(config, out, data, self.generator_spec, self.device, tell)
         self.seconds = 0.0
+        self.found = stamp(out / CHECKPOINT)  # what may be replaced
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -126,9 +96,14 @@ class Run:
 
         `parallel`: the processes that train it together. `tell`: told what takes long, and (done, total).
         """
-        if (out / CHECKPOINT).exists() and not force:
+        if out.exists() and not out.is_dir():
+            raise ConfigError(f"{out} is a file, and --out is a folder; give another")
+        found = stamp(out / CHECKPOINT)
+        if found is not None and not force:
             raise ConfigError(f"{out} already holds {CHECKPOINT}; give --resume, --force or another --out")
-        return cls(config, out, _load(config, parallel, tell), parallel=parallel, tell=tell)
+        run = cls(config, out, _load(config, parallel, tell), parallel=parallel, tell=tell)
+        run.found = found
+        return run
 
     @classmethod
     def resumed(
@@ -140,6 +115,7 @@ class Run:
             raise CheckpointError(
                 f"{out / CHECKPOINT}: no such file; there is no run to go on with, leave out --resume"
             )
+        found = stamp(out / CHECKPOINT)
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         config = changed_config(checkpoint, changes)
@@ -147,6 +123,7 @@ class Run:
         surprise = check_data(data, config, checkpoint)
         run = cls(config, out, data, checkpoint, parallel, tell)
         run.advice = [surprise] if surprise else []
+        run.found = found
         return run
 
     def train(self, report: Callable[[Progress], None], *, tensorboard: bool = False) -> Path:
@@ -159,10 +136,12 @@ class Run:
             TrainingDivergedError: a loss or weight is no longer finite, and the last good checkpoint stays; or samples
                 have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
-            CheckpointError: the disk is full, the folder can't be written, or another process trains there.
+            CheckpointError: the disk is full, the folder can't be written, or another process trains there, or has
+                done so since this run was made.
         """
         with alone_in(self.out) if self.parallel.is_main else nullcontext():
             if self.parallel.is_main:
+                self._refuse_what_came_meanwhile()
                 self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
             try:
                 self._train(report)
@@ -173,6 +152,13 @@ class Run:
                 self.observer.close()
             self._report("finished")
         return self.out / CHECKPOINT
+
+    def _refuse_what_came_meanwhile(self) -> None:
+        if stamp(self.out / CHECKPOINT) != self.found:
+            raise CheckpointError(
+                f"{self.out / CHECKPOINT}: another run has written or removed it since this one began; go on with it "
+                "with --resume, or give another --out"
+            )
 
     def _train(self, report: Callable[[Progress], None]) -> None:
         config, is_stopped = self.config, False
@@ -309,6 +295,7 @@ class Run:
                 raise self._diverged(f"the {which}'s {bad} is not finite")
         if self.parallel.is_main:
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
+            self.found = stamp(self.out / CHECKPOINT)
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import Checkpoint, load_checkpoint
+from .checkpoint import load_checkpoint
 from .data import DataError, ImageData, load_data
+from .data.decoding import SUFFIXES
 from .grid import to_uint8
 from .metrics.choice import chosen
 from .nets import draw_latents
@@ -29,11 +30,13 @@ class Samples:
     labels: Tensor | None  # (N,) the classes that were asked for; None where nobody asked
 
 
-def load_samples(
-    path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
-) -> Samples:
-    """Up to n images of `path`: a checkpoint generates n, an npz or a folder gives n of those it holds, the same ones
-    each time.
+DrawFn = Callable[[ReportFn], Samples]
+"""Gives samples, telling how far it is."""
+
+
+def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> DrawFn:
+    """What gives up to n images of `path` when it is called: a checkpoint generates n, an npz or a folder gives n of
+    those it holds, the same ones each time. All that can be wrong with `path` is found here, before long work.
 
     Args:
         path: `ckpt.pt`, an npz with `images` and perhaps `labels`, or a folder, perhaps with a subfolder per class.
@@ -41,30 +44,44 @@ def load_samples(
         n: number of images.
         weights: a checkpoint's `ema` or `raw` generator.
         seed: of a checkpoint's latents.
-        progress: told (images done, n).
 
     Raises:
         CheckpointError, DataError: unreadable, or classes that the real data don't have.
     """
+    _refuse_what_is_no_set(path)
     if path.is_dir() or path.suffix == ".npz":
         kind = "folder" if path.is_dir() else "npz"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
         labels, rows = labels_as_in(found, real), chosen(len(found), n)
-        return Samples(found.images[rows], None if labels is None else labels[rows])
+        samples = Samples(found.images[rows], None if labels is None else labels[rows])
+        return lambda _: samples
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(
             f"{path}: has the classes {', '.join(checkpoint.class_names[:12])}, but {real.source} has "
             f"{', '.join(real.class_names[:12]) or 'none'}; give the --data that it was trained on"
         )
-    return draw_samples(checkpoint, n, weights=weights, seed=seed, progress=progress)
+    spec, generator = checkpoint.generator_spec, checkpoint.generator(weights)
+    if (spec.image_size, spec.channels) != (real.image_size, real.channels):
+        raise DataError(
+            f"{path}: its images are {_shape(spec.image_size, spec.channels)}, but {real.source} has "
+            f"{_shape(real.image_size, real.channels)}; give --image-size and --channels, or other --data"
+        )
+    return lambda progress: generate(generator, spec, n, seed=seed, progress=progress)
 
 
-def draw_samples(
-    checkpoint: Checkpoint, n: int, *, weights: str = "ema", seed: int = 0, progress: ReportFn = lambda *_: None
-) -> Samples:
-    """n images of a checkpoint's generator; a conditional one is asked for all classes in turn."""
-    return generate(checkpoint.generator(weights), checkpoint.generator_spec, n, seed=seed, progress=progress)
+def _refuse_what_is_no_set(path: Path) -> None:
+    """What lies beside the right argument, and would be judged as something else."""
+    if path.suffix.lower() in SUFFIXES and path.is_file():
+        raise DataError(f"{path}: is one picture; give the folder that holds many, an npz, or a checkpoint")
+    if (path / "ckpt.pt").is_file():
+        raise DataError(f"{path}: is the folder of a run; give {path / 'ckpt.pt'} (or best.pt)")
+    if path.name == "samples" and (path.parent / "ckpt.pt").is_file():
+        raise DataError(f"{path}: holds a run's sample grids, many images on each; give {path.parent / 'ckpt.pt'}")
+
+
+def _shape(size: int, channels: int) -> str:
+    return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"
 
 
 @torch.no_grad()
@@ -78,12 +95,14 @@ def generate(
     was_training = generator.training
     generator.eval()
     parts = []
-    for start in range(0, n, _CHUNK):
-        z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng).to(device)
-        asked = None if labels is None else labels[start : start + _CHUNK].to(device)
-        parts.append(to_uint8(generator(z, asked)))
-        progress(min(start + _CHUNK, n), n)
-    generator.train(was_training)
+    try:
+        for start in range(0, n, _CHUNK):
+            z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng).to(device)
+            asked = None if labels is None else labels[start : start + _CHUNK].to(device)
+            parts.append(to_uint8(generator(z, asked)))
+            progress(min(start + _CHUNK, n), n)
+    finally:
+        generator.train(was_training)
     return Samples(torch.cat(parts), labels)
 
 

@@ -108,12 +108,20 @@ def test_wrong_arguments_are_named_and_not_sent(client, service, call, arguments
         ({"fps": 61}, "fps is 61: it must be an integer from 1 to 60"),
         ({"columns": 0}, "columns is 0"),
         ({"quality": 101}, "quality is 101: it must be an integer from 1 to 100"),
-        ({"format": "bmp"}, "the request is not valid: format"),
+        ({"format": "bmp"}, "format is 'bmp': it must be one of gif, webp, png"),
+        ({"format": None}, "format is None: it must be one of gif, webp, png"),
     ],
 )
 def test_wrong_arguments_of_a_picture(client, service, arguments, message):
     with pytest.raises(errors.InvalidArgumentError, match=message):
         client.interpolate([1, 2], **arguments)
+    assert service.received == []
+
+
+@pytest.mark.parametrize("kind", [None, "gif", "ndjson", ["png"]])
+def test_what_is_no_format_of_a_picture_is_not_sent(client, service, kind):
+    with pytest.raises(errors.InvalidArgumentError, match="it must be one of png, webp, jpeg, npy, zip, json"):
+        client.render(4, format=kind)
     assert service.received == []
 
 

@@ -62,6 +62,7 @@ def test_last_try_and_end_of_time_are_final():
         ("-1", None),
         ("nan", None),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         ("", None),
     ],
 )

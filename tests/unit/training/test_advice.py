@@ -1,5 +1,6 @@
 """Advice before the first step: each line is provoked by data made for it, and good data gives none."""
 
+import dataclasses
 import io
 import random
 from collections.abc import Callable
@@ -127,6 +128,18 @@ BAD: dict[str, tuple[Callable[[], ImageData], str, dict[str, Any], list[str]]] =
         "dcgan",
         {},
         [r"class 'common' has 1,290 images and 'r\nare' 10: images and labels are drawn as in the data, so only 0"],
+    ),
+    "12 bits in 16": (
+        lambda: unlabelled(noise() // 16),
+        "dcgan",
+        {},
+        ["the brightest value of the images is 15 of 255: masks of 0 and 1, or 10 or 12 bits in files of 16? Scale"],
+    ),
+    "what was found while reading": (
+        lambda: dataclasses.replace(unlabelled(noise()), note="2 pictures were passed over"),
+        "dcgan",
+        {},
+        ["2 pictures were passed over"],
     ),
     "one picture": (
         lambda: unlabelled(noise(1).expand(1500, -1, -1, -1)),

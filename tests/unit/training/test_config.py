@@ -107,7 +107,7 @@ def test_a_cgan_whose_critic_classifies_is_an_acgan():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"steps": 0}, "steps is 0; it must be from 1 to 1e+08"),
+        ({"steps": 0}, "steps is 0; it must be from 1 to 100,000,000"),
         ({"seed": -1}, "seed is -1; it must be from 0 to "),
         ({"seed": 2**53}, "seed is 9007199254740992"),
         ({"batch_size": 1}, "batch_size is 1; it must be from 2"),

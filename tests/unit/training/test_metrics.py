@@ -1,5 +1,6 @@
 """Every metric against an independent formula or a case whose answer is known."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import linalg
 from gan_training.data import DataError, ImageData
 from gan_training.eval_page import real_value
 from gan_training.evaluate import Judge, split
+from gan_training.metrics import features
 from gan_training.metrics.agreement import class_agreement, class_shares
 from gan_training.metrics.checkerboard import checkerboard_energy
 from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
@@ -17,13 +19,17 @@ from gan_training.metrics.features import ClassifierRuler
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.manifold import overlap
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
-from gan_training.samples import Samples, load_samples
+from gan_training.samples import Samples, prepare_samples
 
 CLOSE = 1e-6
 
 
 def normal(n: int, d: int, seed: int, mean: float = 0.0, scale: float = 1.0) -> torch.Tensor:
     return mean + scale * torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def quiet(_done: int, _total: int) -> None:
+    """No progress."""
 
 
 def pictures(n: int, seed: int) -> torch.Tensor:
@@ -126,6 +132,53 @@ def test_split_holds_out_the_same_tenth_of_each_class() -> None:
     assert len(both.unique(dim=0)) == len(data.images.flatten(1).unique(dim=0))
 
 
+def test_split_holds_out_some_where_no_class_has_two_images() -> None:
+    data = ImageData(pictures(30, 0), torch.arange(30), tuple(map(str, range(30))), "toy")
+    assert list(map(len, split(data))) == [27, 3]
+
+
+def of_shades(monkeypatch: pytest.MonkeyPatch) -> tuple[ImageData, ImageData]:
+    """Training and test images, for classifiers of two steps."""
+    monkeypatch.setattr(features, "STEPS", 2)
+    labels = torch.arange(40) % 2
+    return split(ImageData(pictures(40, 0), labels, ("a", "b"), "toy"))
+
+
+def test_a_damaged_classifier_in_the_cache_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = of_shades(monkeypatch)
+    first = features.ruler_for(train, test, tmp_path).measure(test.images)[0]
+    [path] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"", b"no weights at all"):
+        path.write_bytes(damaged)
+        assert torch.equal(features.ruler_for(train, test, tmp_path).measure(test.images)[0], first)
+        assert [path] == list(tmp_path.iterdir())
+        assert len(path.read_bytes()) == len(whole)
+
+
+def test_a_cache_that_can_not_be_used_costs_only_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = of_shades(monkeypatch)
+    (tmp_path / "file").write_text("in the way")
+    first = features.ruler_for(train, test, tmp_path / "file").measure(test.images)[0]
+    assert torch.equal(features.ruler_for(train, test, tmp_path / "cache").measure(test.images)[0], first)
+
+
+def test_two_who_want_one_classifier_train_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = of_shades(monkeypatch)
+    trained: list[int] = []
+
+    def count(done: int, steps: int) -> None:
+        if done == steps:
+            trained.append(done)
+
+    with ThreadPoolExecutor(4) as pool:
+        rulers = [pool.submit(features.ruler_for, train, test, tmp_path, count) for _ in range(4)]
+    found = [each.result().measure(test.images)[0] for each in rulers]
+    assert all(torch.equal(one, found[0]) for one in found)
+    assert len(trained) == 1
+    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
+
+
 class MeanAndSpread(torch.nn.Module):
     """A ruler whose features are known: mean and spread of an image; the class is whether it is bright."""
 
@@ -158,13 +211,13 @@ def test_fewer_images_of_a_file_are_of_all_its_classes(tmp_path: Path) -> None:
     assert ordered.labels is not None
     np.savez(tmp_path / "s.npz", images=ordered.images[:, 0].numpy(), labels=ordered.labels.numpy())
     real = ImageData(ordered.images, ordered.labels, ("0", "1"), "toy")
-    some, again = (load_samples(tmp_path / "s.npz", real, 50) for _ in range(2))
+    some, again = (prepare_samples(tmp_path / "s.npz", real, 50)(quiet) for _ in range(2))
     assert some.labels is not None
     assert len(some.images) == 50
     assert set(some.labels.tolist()) == {0, 1}
     assert torch.equal(some.images, again.images)
     assert [bool(image.float().mean() > 127.5) for image in some.images] == [bool(label) for label in some.labels]
-    assert torch.equal(load_samples(tmp_path / "s.npz", real, 400).images, ordered.images)
+    assert torch.equal(prepare_samples(tmp_path / "s.npz", real, 400)(quiet).images, ordered.images)
 
 
 def test_the_real_value_stands_once_where_it_is_the_same_for_all() -> None:

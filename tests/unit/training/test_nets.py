@@ -178,7 +178,7 @@ def test_spec_and_weights_are_the_whole_net(upsample, mapping_layers):
     first(z, labels)  # moves BatchNorm's statistics
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.eval()(z, labels), second.eval()(z, labels))
-    assert all(m.eps == 1e-3 for m in first.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+    assert {m.eps for m in first.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)} == {1e-3}
     assert {m.negative_slope for m in first.blocks if isinstance(m, nn.LeakyReLU)} == {0.1}
 
 

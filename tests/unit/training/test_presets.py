@@ -44,6 +44,8 @@ def test_a_file_of_ones_own(tmp_path: Path):
         ('type = "dcgan"\nbatch_size = 1\n', "batch_size is 1; it must be from 2 to"),
         ('type = "gan"\n', "type 'gan' is unknown"),
         ("type = dcgan\n", "is no TOML"),
+        (f'type = "dcgan"\nsteps = 1{"0" * 5000}\n', "is no TOML"),
+        (f'type = "dcgan"\nbeta1 = 1{"0" * 400}\n', "beta1 is 100000000000000000000000000000...; it must be from 0 to"),
     ],
 )
 def test_bad_files_are_refused_with_their_name(tmp_path, text, reason):
@@ -53,6 +55,19 @@ def test_bad_files_are_refused_with_their_name(tmp_path, text, reason):
         load_preset(str(path))
     assert reason in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('type = "wgan"\n', encoding="utf-8-sig")
+    assert load_preset(str(path)) == {"type": "wgan"}
+
+
+def test_a_file_of_another_kind_says_so(tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("type: wgan\n")
+    with pytest.raises(ConfigError, match=r"mine\.yaml' is a file that is no \.toml"):
+        load_preset(str(path))
 
 
 def test_unknown_names_and_missing_files_say_what_there_is(tmp_path):

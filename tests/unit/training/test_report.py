@@ -128,8 +128,12 @@ def test_page_tells_everything_and_fetches_nothing(write: Callable[..., Page], t
 def test_pictures_and_tables_are_labelled(write: Callable[..., Page], tmp_path: Path) -> None:
     draw_samples(tmp_path / "samples", [50, 100])
     page = write(best=line(60, recall=0.5), history=[line(60, recall=0.5)], pairs=Image.new("L", (8, 8)))
-    assert all(image.get("alt") for image in page.all("img") if image.get("src"))
+    images = [image for image in page.all("img") if image.get("src")]
+    assert images
+    assert all(image.get("alt") for image in images)
+    assert page.all("svg")
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
+    assert page.all("th")
     assert all(header["scope"] in ("row", "col") for header in page.all("th"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))

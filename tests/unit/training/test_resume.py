@@ -11,7 +11,8 @@ import torch
 from gan_training.checkpoint import CheckpointError, load_checkpoint, write_atomically
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.lock import LOCK, alone_in
-from gan_training.run import Progress, Run
+from gan_training.outcome import Progress
+from gan_training.run import Run
 
 SMALL = {
     "batch_size": 4, "latent_dim": 4, "generator_width": 4, "critic_width": 4, "max_width": 8, "evaluate_every": 0,
@@ -85,6 +86,33 @@ def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path)
 def test_settings_that_can_not_change_are_named(run: Path):
     with pytest.raises(ConfigError, match=r"can't change latent_dim \(was 4, now 5\); start a new run"):
         Run.resumed(run, {"latent_dim": 5})
+
+
+@pytest.mark.parametrize(
+    "same",
+    [{"image_size": 16}, {"channels": 1}, {"device": "cpu"}, {"latent_dim": 4}],
+    ids=lambda same: next(iter(same)),
+)
+def test_settings_that_say_what_holds_anyhow_are_no_change(run: Path, same: dict[str, object]):
+    assert Run.resumed(run, {"steps": 3, **same}).config.steps == 3
+
+
+def test_a_run_that_ended_while_another_began_is_not_written_over(run: Path, tmp_path: Path):
+    config = load_checkpoint(run / "ckpt.pt").config
+    first, second = Run.resumed(run, {"steps": 4}), Run.resumed(run, {"steps": 3})
+    first.train(quiet)
+    forced = Run.fresh(config, run, force=True)
+    assert forced.found != second.found
+    with pytest.raises(CheckpointError, match=r"another run has written or removed it since .* with --resume, or give"):
+        second.train(quiet)
+    assert load_checkpoint(run / "ckpt.pt").step == 4
+    first.train(quiet)  # its own file is no stranger's
+    with pytest.raises(CheckpointError, match="another run has written"):
+        forced.train(quiet)
+    new = [Run.fresh(config, tmp_path / "new") for _ in range(2)]
+    new[0].train(quiet)
+    with pytest.raises(CheckpointError, match="another run has written"):
+        new[1].train(quiet)
 
 
 def test_two_runs_in_one_folder_are_one_too_many(run: Path):

@@ -14,8 +14,10 @@ from PIL import Image
 from gan_training.checkpoint import CheckpointError, load_checkpoint
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError, ImageData
+from gan_training.metrics import features
 from gan_training.objectives import Batch
-from gan_training.run import Progress, Run, TrainingDivergedError, TrainingStoppedError
+from gan_training.outcome import Progress, TrainingDivergedError, TrainingStoppedError
+from gan_training.run import Run
 
 CASES = {
     "dcgan": ("dcgan", {"critic_norm": "batch"}),
@@ -270,9 +272,9 @@ def test_types_that_need_labels_refuse_data_without_classes(make_run, toy_data, 
             make_run(gan_type, tmp_path, toy_data(classes=1), **settings)
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta?", ""])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "meta?", ""])
 def test_a_device_that_is_not_there_is_refused_in_one_line(make_run, tmp_path, device):
-    with pytest.raises(ConfigError, match=r"can't be used here .*; use auto, cpu or cuda") as caught:
+    with pytest.raises(ConfigError, match=r"(can't be used here .*|is none); use auto, cpu(, cuda)? or cuda") as caught:
         make_run("dcgan", tmp_path, device=device)
     assert "\n" not in str(caught.value)
 
@@ -288,6 +290,14 @@ def test_an_existing_run_is_not_overwritten(make_run, tmp_path):
     with pytest.raises(ConfigError, match=r"already holds ckpt.pt; give --resume, --force or another --out"):
         Run.fresh(TrainConfig.for_type("dcgan", "digits"), tmp_path)
     assert (tmp_path / "ckpt.pt").read_bytes() == before
+
+
+def test_classes_of_one_image_each_are_evaluated(make_run, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "STEPS", 3)
+    run = make_run("cgan", tmp_path / "run", toy_data(30, classes=30), steps=1, evaluate_every=1)
+    run.train(quiet)
+    assert "frechet_distance" in run.observer.history[-1]
 
 
 @pytest.mark.parametrize("images", [2, 3])

@@ -13,7 +13,8 @@ from gan_training.build import build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.objectives import Batch
-from gan_training.run import Progress, Run, TrainingDivergedError
+from gan_training.outcome import Progress, TrainingDivergedError
+from gan_training.run import Run
 from gan_training.watch.copies import CopyCheck
 from gan_training.watch.probe import DiversityProbe
 from gan_training.watch.rules import RULES

@@ -1,8 +1,9 @@
 """`folder:DIR`: image files, one subfolder per class, or all directly in DIR (unlabelled).
 
 Classes are the subfolders' names in natural order (2 before 10). Hidden entries and files whose extension is
-no image's are passed over; a file that claims to be an image and isn't stops the load. Folders are read one
-level deep, links are followed. Size and channels are settled as decoding.py says.
+none that Pillow reads are passed over, with a note where it is an image's all the same; a file that claims to be
+an image and isn't stops the load. Folders are read one level deep, links are followed. Size and channels are
+settled as decoding.py says.
 
 The decoded images of a large folder are kept in the cache folder. They are decoded anew when a file was added,
 removed, renamed or written to, when the folder has another path, or when Pillow has another version.
@@ -14,9 +15,10 @@ import hashlib
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from .decoding import SUFFIXES, read_images
 from .image_data import DataError
 from .paths import directory, regular_file
 from .source import RawImages, Request
+
+_NOT_READ: Final = re.compile(r"\.(hei[cf]|avif|jxl|jxr|svg|xcf|raw|dng|cr[23]|nef|nrw|arw|orf|raf|rw2|pef)")
+"""Extensions of images that Pillow, without a plugin, can't read: of phones, cameras and drawing programs."""
 
 
 class _ImageFile(NamedTuple):
@@ -36,8 +41,9 @@ class _ImageFile(NamedTuple):
 def load(request: Request) -> RawImages:
     """Every image below DIR, decoded; `DataError` naming the file, class or folder at fault."""
     root = directory(request.argument)
-    files, labels, class_names = _find(root)
-    return RawImages(read_images(str(root), _ImageFiles(root, files), request), labels, class_names)
+    passed: Counter[str] = Counter()
+    files, labels, class_names = _find(root, passed)
+    return RawImages(read_images(str(root), _ImageFiles(root, files), request), labels, class_names, _note(passed))
 
 
 class _ImageFiles:
@@ -70,9 +76,23 @@ class _ImageFiles:
         return digest.digest()
 
 
-def _find(root: Path) -> tuple[list[_ImageFile], NDArray[np.int64] | None, tuple[str, ...] | None]:
-    """The image files, the label of each, and the class names; no labels and names for a flat folder."""
-    loose, folders = _entries(root)
+def _note(passed: Counter[str]) -> str:
+    if not passed:
+        return ""
+    kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.most_common(4))
+    return (
+        f"{passed.total():,} pictures of kinds that can't be read were passed over ({kinds}); save them as PNG or JPEG"
+    )
+
+
+def _find(
+    root: Path, passed: Counter[str]
+) -> tuple[list[_ImageFile], NDArray[np.int64] | None, tuple[str, ...] | None]:
+    """The image files, the label of each, and the class names; no labels and names for a flat folder.
+
+    `passed`: counts the pictures that can't be read, by their extensions.
+    """
+    loose, folders = _entries(root, passed)
     if loose and folders:
         raise DataError(
             f"{root} holds images ({_some(loose)}) and folders ({_some(folders)}); either one folder per "
@@ -81,25 +101,27 @@ def _find(root: Path) -> tuple[list[_ImageFile], NDArray[np.int64] | None, tuple
     if loose:
         return loose, None, None
     if not folders:
-        raise DataError(f"{root} holds no image: one folder per class, or images, as .png, .jpg, .webp, ...")
+        why = _note(passed) or "one folder per class, or images, as .png, .jpg, .webp, ..."
+        raise DataError(f"{root} holds no image: {why}")
     files: list[_ImageFile] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
         directory(str(folder))
-        images, nested = _entries(folder)
+        images, nested = _entries(folder, passed)
         if nested:
             raise DataError(
                 f"class {folder.name!r} holds folders ({_some(nested)}) and classes are one level deep; "
                 f"if those are the classes, write folder:{folder}"
             )
         if not images:
-            raise DataError(f"class {folder.name!r} has no image ({folder}); add images or remove the folder")
+            why = _note(passed) or "add images or remove the folder"
+            raise DataError(f"class {folder.name!r} has no image ({folder}): {why}")
         files += images
         labels += [label] * len(images)
     return files, np.array(labels, np.int64), tuple(folder.name for folder in folders)
 
 
-def _entries(folder: Path) -> tuple[list[_ImageFile], list[Path]]:
+def _entries(folder: Path, passed: Counter[str]) -> tuple[list[_ImageFile], list[Path]]:
     """The image files and the folders directly in `folder`, each in natural order."""
     images: list[_ImageFile] = []
     folders: list[Path] = []
@@ -113,8 +135,12 @@ def _entries(folder: Path) -> tuple[list[_ImageFile], list[Path]]:
                 raise DataError(f"{entry.path}: can't be read ({error.strerror}); repair or remove it") from error
             if stat.S_ISDIR(status.st_mode):
                 folders.append(folder / entry.name)
-            elif entry.name[entry.name.rfind(".") :].lower() in SUFFIXES:  # pathlib takes as long as the stat
+                continue
+            suffix = entry.name[entry.name.rfind(".") :].lower()  # pathlib takes as long as the stat
+            if suffix in SUFFIXES:
                 images.append(_ImageFile(entry.path, status.st_size, (status.st_mtime_ns, status.st_ctime_ns)))
+            elif _NOT_READ.fullmatch(suffix):
+                passed[suffix] += 1
     images.sort(key=lambda file: _natural(file.path))  # the same folder in all
     return images, sorted(folders, key=lambda path: _natural(path.name))
 

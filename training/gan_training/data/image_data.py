@@ -47,6 +47,8 @@ class ImageData:
     """One name per class id; empty when `labels` is None."""
     source: str
     """The source as the user wrote it."""
+    note: str = ""
+    """What was found when it was read and the user should know, in one line."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)

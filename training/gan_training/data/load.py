@@ -13,6 +13,9 @@ from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
 from .pixels import reshape
 from .source import ProgressFn, RawImages, Request, Source, check_bytes, describe, keep_silent
 
+MAX_CLASSES = 100_000
+"""More than any data set of images has: a label above is no class id, but a mark."""
+
 SOURCES: dict[str, Source] = {
     "digits": Source("digits", "digits", digits.load),
     "mnist": Source("mnist or mnist#test", "mnist", mnist.MNIST.load),
@@ -90,7 +93,7 @@ def _finish(
     pixels = reshape(raw.pixels, size, channels)
     images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
     labels = None if raw.labels is None else torch.from_numpy(raw.labels.astype(np.int64))
-    return ImageData(torch.from_numpy(images), labels, names, source)
+    return ImageData(torch.from_numpy(images), labels, names, source, raw.note)
 
 
 def _sizes() -> str:
@@ -113,6 +116,11 @@ def _class_names(source: str, raw: RawImages, *, all_classes: bool) -> tuple[str
     lowest, highest = int(raw.labels.min()), int(raw.labels.max())
     if lowest < 0:
         raise DataError(f"{source}: label {lowest} is negative; labels are class ids 0, 1, 2, ...")
+    if highest >= MAX_CLASSES:
+        raise DataError(
+            f"{source}: label {highest} is no class id; labels are 0, 1, 2, ... below {MAX_CLASSES:,}: leave out "
+            "images of unknown class, or the labels"
+        )
     names = raw.class_names
     if names is not None:
         if highest >= len(names):

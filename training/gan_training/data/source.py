@@ -46,6 +46,8 @@ class RawImages:
     """(N,) of any integer type; not checked yet. None: unlabelled."""
     class_names: tuple[str, ...] | None
     """One name per class id; None: the ids are the names."""
+    note: str = ""
+    """What the user should know of it, in one line."""
 
 
 @dataclass(frozen=True)

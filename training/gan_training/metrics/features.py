@@ -10,7 +10,9 @@ Without labels it learns to tell how far an image was turned (Gidaris et al., 20
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_training.cache import cache_folder
-from gan_training.checkpoint import write_atomically
+from gan_training.cache import alone_with, cache_folder
+from gan_training.checkpoint import CheckpointError, write_atomically
 from gan_training.data import EpochBatches, ImageData
 
 HIDDEN: Final = 128
@@ -119,23 +121,46 @@ def ruler_for(
     Args:
         data: images to train on, with labels if there are classes.
         test: other images of the same kind.
-        cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`.
+        cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`. One that can't be used costs the time, no more.
         progress: told (steps done, steps).
     """
-    folder = cache or cache_folder()
-    path = folder / f"ruler-{_fingerprint(data)}.pt"
+    path = (cache or cache_folder()) / f"ruler-{_fingerprint(data)}.pt"
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if path.is_file():
-        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    else:
-        _train(net, data, progress or (lambda *_: None))
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(net.state_dict(), path)
+    if not _is_read(net, path):
+        _train_alone(net, data, path, progress or (lambda *_: None))
     ruler = ClassifierRuler(net.eval(), float("nan"), bool(data.classes))
     images, labels = (test.images, test.labels) if test.labels is not None else _turned(test.images)
     _, predicted = ruler.measure(images)
     return ClassifierRuler(ruler.net, float((predicted == labels).float().mean()), ruler.has_classes)
+
+
+def _is_read(net: FeatureNet, path: Path) -> bool:
+    """Whether the net has the weights at `path` now; False where there are none, or they are damaged."""
+    try:
+        net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, pickle.UnpicklingError):
+        return False
+    return True
+
+
+def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callable[[int, int], None]) -> None:
+    """Train and keep the weights at `path`; another process that wants the same ones waits, and takes these."""
+    with ExitStack() as stack, suppress(CheckpointError):  # a full disk: this process has its net all the same
+        part = path.with_name(f".{path.name}.part")
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone_with(part))
+        if _is_read(net, path):
+            part.unlink()
+            return
+        try:
+            _train(net, data, progress)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise
+        write_atomically(net.state_dict(), path)
 
 
 def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None]) -> None:
