@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Final, Literal
 
+from .probes import PROBES
 from .settings import Settings
 
 LOGGER_NAME: Final = "ganworks.access"
-QUIET_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+QUIET_PATHS: Final = PROBES | {"/metrics"}
 """Asked every few seconds by machines; logged only with GAN_ACCESS_LOG=all."""
 MAX_TEXT: Final = 256
 """Characters of one value; what a client wrote can't make a line longer."""

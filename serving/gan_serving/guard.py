@@ -34,6 +34,7 @@ from .errors import (
 )
 from .keys import SCOPE_KEY as KEY_SCOPE
 from .keys import Keys
+from .probes import PROBES
 from .rate_limit import RateLimiter, caller_of
 
 logger = logging.getLogger("bentoml.ganworks")
@@ -46,7 +47,7 @@ _RAW_TIMEOUT_HEADER: Final = TIMEOUT_HEADER.encode()
 _Sent: TypeAlias = dict[bytes, bytes]  # a request's headers, as ASGI has them
 _ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_UNCOUNTED: Final = PROBES | {"/metrics"}
 _PAGE: Final = "/ui/"  # whose two dozen small files are more than a burst, and cost nothing
 _SHOWN_PATH: Final = 200  # characters
 _SHOWN_VALUE: Final = 60  # characters
@@ -188,7 +189,7 @@ class Guard:
             call.key = scope[KEY_SCOPE] = self.keys.check(Headers(scope=scope))
         if self.limiter is not None and self.limiter.enabled:
             path = scope["path"]
-            if path not in _PROBES and not path.startswith(_PAGE):
+            if path not in _UNCOUNTED and not path.startswith(_PAGE):
                 self.limiter.admit(caller_of(scope))
 
     def _check_length(self, headers: _Sent) -> None:

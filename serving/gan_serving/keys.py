@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from .errors import UnauthorizedError
+from .probes import PROBES
 from .settings import Settings, SettingsError
 
 logger = logging.getLogger("bentoml.ganworks")
@@ -37,7 +38,6 @@ _LINE: Final = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-fA-F]{64})")
 _NAMELESS: Final = "sha256"
 _BEARER: Final = "bearer "
 
-_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
 _PAGES: Final = frozenset({"/", "/docs.json", "/ui", "/favicon.ico"})
 _FOLDERS: Final = ("/ui/", "/static_content/")
 
@@ -63,7 +63,7 @@ class Keys:
         """
         self._fixed = fixed
         self._file = file
-        self._open = _PROBES | _PAGES | ({"/metrics"} if metrics_open else frozenset())
+        self._open = PROBES | _PAGES | ({"/metrics"} if metrics_open else frozenset())
         self._clock = clock
         self._next_look = clock() + LOOK_SECONDS
         self._seen: tuple[int, int, int] | None = None  # of the file; None: read it again

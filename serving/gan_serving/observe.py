@@ -11,10 +11,12 @@ from starlette.types import Scope
 from .access_log import AccessLog, AccessRecord
 from .guard import Call
 from .metrics import Metrics
+from .probes import PROBES
 
 LEFT_STATUS: Final = 499
 """Stands for the status where the caller left before there was one, as in nginx's log."""
-BENTOML_PATHS: Final = frozenset({"/", "/livez", "/healthz", "/schema.json", "/docs.json"})
+BENTOML_PATHS: Final = PROBES | {"/", "/schema.json", "/docs.json"}
+"""Paths without a route of ours; the probes among them that have one too make no difference."""
 OTHER: Final = "other"
 
 
