@@ -76,9 +76,10 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
             return Response(status_code=304, headers=made)
         if kept := desk.cache.get(etag):
             return Response(kept.body, headers=made, media_type=kept.media_type)
-    desk.limiter.charge(caller, len(plan))
-    generator.batcher.admit(min(len(plan), desk.settings.max_batch))  # before latents are drawn for nothing
     task = _Task(desk, generator, plan, wanted, asked.columns, asked.quality)
+    task.check_sheet()
+    generator.batcher.admit(min(len(plan), desk.settings.max_batch))  # before latents are drawn or paid for nothing
+    desk.limiter.charge(caller, len(plan))
     if wanted in STREAM_FORMATS and len(plan) > desk.settings.max_batch:
         return await task.streamed(receive, made)
     encoded = await unless_caller_leaves(receive, task.whole())
@@ -122,7 +123,6 @@ class _Task:
             part = self.plan.part(0, len(self.plan))
             batch = self.batch(part, await self.generator.batcher.submit(part.latents, part.labels))
         else:
-            self._check_sheet()
             batch = _joined([some async for some in self.batches()])
         return await self._encoded(batch, lambda: encode(batch, self.wanted))
 
@@ -162,7 +162,14 @@ class _Task:
     async def _fed(self, feed: Callable[[Batch], bytes], part: Batch) -> bytes:
         return await self._encoded(part, lambda: feed(part))
 
-    def _check_sheet(self) -> None:
+    def check_sheet(self) -> None:
+        """Whether the images fit into one contact sheet, where that is what was asked for.
+
+        Raises:
+            InvalidRequestError: they don't.
+        """
+        if self.wanted in STREAM_FORMATS or len(self.plan) <= self.step:
+            return
         image = self.generator.manifest.image
         size = len(self.plan) * image.height * image.width * image.channels
         if size > SHEET_BYTES:

@@ -58,6 +58,7 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     _check_size(path, manifest)
     call = current_call()
     call.model, call.images = manifest.name, len(path)
+    generator.batcher.admit(min(len(path), generator.batcher.max_batch))  # before frames are paid for in vain
     desk.limiter.charge(caller, len(path))
     encoded = await unless_caller_leaves(receive, _animate(desk, generator, path, asked, wanted))
     made = {"X-Gan-Model": manifest.name, "X-Gan-Frames": str(len(path))}

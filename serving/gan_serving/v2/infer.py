@@ -41,6 +41,7 @@ async def post_infer(request: Request) -> Response:
     asked = await _parse(request, desk, generator)
     call.images = len(asked)
     _check_answer(asked, generator)
+    generator.batcher.admit(min(len(asked), generator.batcher.max_batch))  # before images are paid for in vain
     desk.limiter.charge(caller_of(request.scope), len(asked))
     try:
         async with asyncio.timeout(asked.timeout):

@@ -131,15 +131,22 @@ class Toy:
 
 
 def over_http(
-    manifest: Manifest, scenario: Callable[[httpx.AsyncClient], Awaitable[None]], max_batch: int = 8
+    manifest: Manifest,
+    scenario: Callable[[httpx.AsyncClient], Awaitable[None]],
+    max_batch: int = 8,
+    *,
+    waiting: int = 0,
+    **settings: Any,
 ) -> list[int]:
-    """Run a scenario against both routes; the sizes of all batches."""
+    """Run a scenario against both routes, behind so many images; the sizes of all batches."""
     toy = Toy()
 
     async def main(executor: ThreadPoolExecutor) -> None:
-        settings = Settings(max_n=MAX_N, max_batch=max_batch)
+        found = Settings(max_n=MAX_N, max_batch=max_batch, **settings)
         batcher = Batcher(toy.run, max_batch, 1000, executor)
-        desk = Desk(settings, OneModel(manifest, batcher), metrics(alone=True), RateLimiter.from_settings(settings))
+        batcher._add_waiting(waiting)
+        limiter = RateLimiter.from_settings(found, lambda: 0.0)
+        desk = Desk(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
         router = Router([*generate.ROUTES, *interpolate.ROUTES])
 
         async def front(scope: Any, receive: Any, send: Any) -> None:
@@ -226,6 +233,17 @@ def test_errors_have_the_one_shape_and_nothing_is_queued(digits: Manifest):
             assert (error.error.code, error.error.param, error.request_id) == ("invalid_request", param, "id-7")
 
     assert over_http(digits, scenario) == []
+
+
+@pytest.mark.parametrize(("path", "body"), [("/interpolate", {"seeds": [1, 2]}), ("/generate", {"n": 16})])
+def test_what_is_refused_for_overload_is_not_charged(digits: Manifest, path: str, body: dict[str, Any]):
+    async def scenario(client: httpx.AsyncClient) -> None:
+        for _ in range(3):
+            response = await client.post(path, json=body)
+            assert response.status_code == 429
+            assert response.json()["error"]["code"] == "queue_full", "it owes images that nobody drew"
+
+    assert over_http(digits, scenario, waiting=1000, rate_images=1) == []
 
 
 def test_frames_that_would_not_fit_into_memory_are_refused(digits: Manifest):

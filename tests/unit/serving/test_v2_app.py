@@ -263,6 +263,31 @@ def test_images_are_charged_to_the_callers_limit_before_they_are_queued(applicat
     assert session.computed == list(range(RATE_IMAGES))
 
 
+def test_what_is_refused_for_overload_is_not_charged(application: Any, make_session: Any) -> None:
+    session = make_session(held=True)
+
+    async def driven(batcher: Batcher) -> None:
+        async def scenario(client: httpx.AsyncClient) -> None:
+            def post(start: int, n: int) -> Any:
+                return client.post("/v2/models/toy/infer", json=request(start, n))
+
+            first = asyncio.create_task(post(0, 1))
+            await session.is_running()
+            waiting = asyncio.create_task(post(10, 4))
+            while batcher.waiting < 4:
+                await asyncio.sleep(0)
+            for _ in range(3):
+                refused = await post(20, RATE_IMAGES - 5)
+                assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+            session.let_go()
+            assert [(await each).status_code for each in (first, waiting)] == [200, 200]
+            assert (await post(20, RATE_IMAGES - 5)).status_code == 200, "it owes images that nobody drew"
+
+        await over_http(application, scenario)(batcher)
+
+    session.drive(driven, max_batch=MAX_BATCH, capacity=5)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "content", "status", "code", "param"),
     [
