@@ -22,6 +22,7 @@ from typing import Final, TypeAlias, cast
 import numpy as np
 
 from .errors import GenerationError, NotReadyError, QueueFullError
+from .failures import FailureLog
 from .jobs import Images, Job, Labels, Latents, Slice, deliver, split
 from .recorder import Recorder, Silent
 
@@ -48,6 +49,7 @@ class Batcher:
         executor: where `run` works, so that the event loop stays free.
         recorder: is told what happens.
         lanes: batches that are computed side by side.
+        name: of the generator, for the log.
     """
 
     run: RunFn
@@ -56,12 +58,17 @@ class Batcher:
     executor: Executor
     recorder: Recorder = field(default_factory=Silent)
     lanes: int = 1
+    name: str = ""
     _jobs: deque[Job] = field(default_factory=deque, init=False)
     _waiting: int = field(default=0, init=False)
     _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
     _refusing: bool = field(default=False, init=False)  # images were refused, and there is hardly more room since
     _computing: int = field(default=0, init=False)  # lanes that have a batch
     _seconds_per_image: float = field(default=0.0, init=False)
+    _failures: FailureLog = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._failures = FailureLog(self.name)
 
     @property
     def waiting(self) -> int:
@@ -255,6 +262,7 @@ class Batcher:
         if total == 1:
             (guilty,) = batch
             self.recorder.failed(1)
+            self._failures.tell(error)
             if not guilty.job.abandoned:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 guilty.job.future.set_exception(

@@ -24,7 +24,7 @@ from .desk import Desk
 from .encode import Encoded, encode
 from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, matches
-from .guard import current_call
+from .guard import current_call, tell_cut_off
 from .handling import answered
 from .jobs import Images, Labels, Latents
 from .leaving import unless_caller_leaves
@@ -155,6 +155,7 @@ class _Task:
                 raise  # the connection closes before the end, so that nobody takes a part for the whole
             detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
             call.code = error.code
+            tell_cut_off(error)
             yield stream.fail(detail, call.request_id)
         finally:
             await batches.aclose()

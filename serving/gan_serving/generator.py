@@ -120,6 +120,7 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         capacity=settings.queue_images,
         executor=executor,
         lanes=engine.lanes,
+        name=name,
     )
     if recorder is not None:
         batcher.recorder = recorder(name)

@@ -93,6 +93,14 @@ def error_response(error: ServiceError) -> Response:
     return _error(error.status, ErrorDetail(code=error.code, message=error.message, param=error.param), error.headers)
 
 
+def tell_cut_off(error: ServiceError) -> None:
+    """Log the error that ends the current request's response, which has begun."""
+    logger.error(
+        "request %s was cut off after its response had begun: [%s] %s",
+        current_call().request_id, error.code, error.message,
+    )  # fmt: skip
+
+
 def _error(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
     body = ErrorBody(error=detail, request_id=current_call().request_id)
     return Response(body.model_dump_json(), status, headers, media_type="application/json")
@@ -152,20 +160,27 @@ class Guard:
             timeout = self._timeout(headers)
             with Deadline(timeout) as answer.deadline:
                 await self.app(scope, self._limited(receive, answer), answer)
-        except TimeoutError:
-            late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")
-            await answer.fail(scope, receive, error_response(late))
         except (CallerLeftError, ClientDisconnect):  # the second one in the middle of the body
             call.code = CallerLeftError.code
         except ServiceError as error:
-            await answer.fail(scope, receive, error_response(error))
-        except Exception:
+            await self._refuse(answer, receive, error)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and answer.is_late:  # a handler may have a TimeoutError of its own
+                late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")
+                await self._refuse(answer, receive, late)
+                return
             logger.exception("request %s failed", call.request_id)
             call.code = "internal"
             if answer.began:
                 raise
             detail = ErrorDetail(code="internal", message="the service failed; its log has this request's id")
-            await answer.fail(scope, receive, _error(500, detail))
+            await answer.fail(receive, _error(500, detail))
+
+    async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
+        """Answer with an error; where a response has begun, its connection closes before the end."""
+        if answer.began:
+            tell_cut_off(error)
+        await answer.fail(receive, error_response(error))
 
     def _timeout(self, headers: _Sent) -> float:
         """Seconds that this request may take."""
@@ -232,6 +247,11 @@ class _Answer:
         self.held: Message | None = None  # the start of an error response, until its body is known
         self.body = b""
 
+    @property
+    def is_late(self) -> bool:
+        """Whether the deadline is what ended it."""
+        return self.deadline is not None and self.deadline.expired
+
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             if message["status"] >= HTTPStatus.BAD_REQUEST:
@@ -277,8 +297,8 @@ class _Answer:
         self.call.sent += len(self.body)
         await self.send({"type": "http.response.body", "body": self.body})
 
-    async def fail(self, scope: Scope, receive: Receive, response: Response) -> None:
+    async def fail(self, receive: Receive, response: Response) -> None:
         """Send an error of the guard itself, if nothing has been sent yet."""
         if not self.began:
             self.held, self.body = None, b""
-            await response(scope, receive, self)
+            await response(self.scope, receive, self)

@@ -62,7 +62,8 @@ def trapped(serve: Callable[..., Any], trap_models: Path) -> Iterator[Any]:
     """A service of both, for all tests that don't end it; a slow image occupies all that it computes with."""
     with serve(models=trap_models, default_model="small", reload_seconds=0, threads=1) as service:
         yield service
-        assert "Traceback" not in service.log.read_text()
+        log = service.log.read_text()
+        assert log.count("Traceback") == log.count(": an image could not be generated"), "these alone are meant to fail"
 
 
 @pytest.fixture(scope="session")

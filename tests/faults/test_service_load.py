@@ -83,6 +83,7 @@ def test_a_poisoned_image_fails_alone(trapped, direct, n: int) -> None:
             expected = direct.by_latent(body["latents"], [i % 3] * n)
             assert np.array_equal(read_images("npy", answer.content).images, expected), f"request {i}"
     assert look(trapped).images("failed") - before.images("failed") == 1
+    assert "generator small: an image could not be generated" in trapped.log.read_text()
 
 
 def test_callers_who_hang_up_cost_nothing_after_their_images_leave_the_queue(trapped) -> None:

@@ -44,9 +44,11 @@ async def post_infer(request: Request) -> Response:
     generator.batcher.admit(min(len(asked), generator.batcher.max_batch))  # before images are paid for in vain
     desk.limiter.charge(caller_of(request.scope), len(asked))
     try:
-        async with asyncio.timeout(asked.timeout):
+        async with asyncio.timeout(asked.timeout) as limit:
             return await unless_caller_leaves(request.receive, _answer(asked, desk, generator))
     except TimeoutError:
+        if not limit.expired():
+            raise
         raise DeadlineError(
             f"no images within the request's timeout of {asked.timeout} s; give it more time, or ask for fewer images"
         ) from None

@@ -8,6 +8,7 @@ import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
+from gan_serving.failures import QUIET_SECONDS, FailureLog
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
@@ -152,6 +153,31 @@ def test_an_error_without_words_is_named_by_its_type(make_session):
     async def scenario(batcher: Batcher) -> None:
         with pytest.raises(GenerationError, match=r"image 0 could not be generated: RuntimeError$"):
             await session.ask(batcher, 0, 1)
+
+    session.drive(scenario)
+
+
+def test_a_failure_is_logged_once_with_its_traceback_and_many_are_counted(
+    make_session, caplog: pytest.LogCaptureFixture
+):
+    session = make_session(poison=frozenset({3, *range(100, 164)}), reason="Node Conv_7\nthe cause is on line 2")
+
+    def told() -> list[str]:
+        found = [each for each in caplog.records if each.name == "bentoml.ganworks"]
+        caplog.clear()
+        assert all("the cause is on line 2" in str(each.exc_info) for each in found)
+        return [each.getMessage() for each in found]
+
+    async def scenario(batcher: Batcher) -> None:
+        now = 0.0
+        batcher._failures = FailureLog("faces", lambda: now)
+        await asyncio.gather(*(session.ask(batcher, i, 1) for i in range(8)), return_exceptions=True)
+        assert told() == ["generator faces: an image could not be generated"]
+        await asyncio.gather(*(session.ask(batcher, i, 1) for i in range(100, 164)), return_exceptions=True)
+        assert told() == []
+        now = QUIET_SECONDS
+        await asyncio.gather(session.ask(batcher, 3, 1), return_exceptions=True)
+        assert told() == ["generator faces: an image could not be generated (nor 64 others since the last such line)"]
 
     session.drive(scenario)
 

@@ -1,6 +1,7 @@
 """The guard as a real ASGI application: request ids, limits, deadlines, and one shape for every error."""
 
 import asyncio
+import errno
 import json
 import logging
 import re
@@ -53,6 +54,10 @@ async def raises_own(_: Request) -> Response:
     raise QueueFullError("4 images are waiting", 2.5)
 
 
+async def times_out_itself(_: Request) -> Response:
+    raise OSError(errno.ETIMEDOUT, "a disk far away")
+
+
 async def late(_: Request) -> Response:
     await asyncio.Event().wait()
     raise AssertionError
@@ -76,7 +81,7 @@ async def many_parts(_: Request) -> Response:
 
 
 ENDPOINTS = [
-    echo, ignores_body, catches_everything, raises, refuses, raises_own, late, json_array, many_parts,
+    echo, ignores_body, catches_everything, raises, refuses, raises_own, times_out_itself, late, json_array, many_parts,
 ]  # fmt: skip
 
 
@@ -229,6 +234,14 @@ def test_a_late_response_is_a_504():
     assert error.message == "no response within 0.2 s; ask for fewer images or try again later"
 
 
+def test_a_timeout_of_its_own_is_a_fault_of_the_service_and_no_deadline(caplog: pytest.LogCaptureFixture):
+    response = call("/times_out_itself", headers={"X-Request-ID": "find-me"})
+    assert response.status_code == 500
+    assert error_of(response).error.code == "internal"
+    assert "request find-me failed" in caplog.text
+    assert "a disk far away" in caplog.text
+
+
 class Conversation:
     """An ASGI call in which the test sees every message when it is sent."""
 
@@ -273,8 +286,12 @@ def test_a_stream_passes_part_by_part_and_may_outlast_the_deadline():
     asyncio.run(talk())
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("late"), InvalidRequestError("late")])
-def test_an_error_after_the_response_began_sends_nothing_more(error: Exception):
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("too bad"), TimeoutError("too bad"), InvalidRequestError("too bad")]
+)
+def test_an_error_after_the_response_began_sends_nothing_more_and_is_logged(
+    error: Exception, caplog: pytest.LogCaptureFixture
+):
     async def talk() -> None:
         async def app(scope, receive, send) -> None:  # noqa: ARG001
             await send({**START})
@@ -286,10 +303,13 @@ def test_an_error_after_the_response_began_sends_nothing_more(error: Exception):
         if isinstance(error, ServiceError):
             await conversation.task
         else:
-            with pytest.raises(ZeroDivisionError):
+            with pytest.raises(type(error)):
                 await conversation.task
 
     asyncio.run(talk())
+    (told,) = [each for each in caplog.records if each.name == "bentoml.ganworks"]
+    assert re.match(r"request [0-9a-f]{32} (failed|was cut off after its response had begun: \[)", told.getMessage())
+    assert "too bad" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("no"), None])
