@@ -78,6 +78,7 @@ class Catalog:
         self._looking = asyncio.Lock()  # one look at a time
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._watcher: asyncio.Task[None] | None = None
+        self._told = self._notices.state()  # before loading: what others say meanwhile is not missed
         self._load_at_start()
 
     def __len__(self) -> int:
@@ -211,14 +212,13 @@ class Catalog:
             logger.warning("%s; requests that name no model are refused", error)
 
     async def _watch(self, period: float) -> None:
-        known = self._notices.state()
         while True:
             await asyncio.sleep(period)
             try:
                 told = self._notices.state()
-                if self._settings.reload_seconds or told != known:
+                if self._settings.reload_seconds or told != self._told:
                     await self._look(asked=False)
-                known = told
+                self._told = told
             except Exception:  # whatever it is, serving goes on and the next look may go well
                 logger.exception("looking for changed artifacts failed; the next look is in %g s", period)
 

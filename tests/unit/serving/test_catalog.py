@@ -18,7 +18,7 @@ from toy_artifact import DIM, images_of, put_in_place, write_artifact
 
 from gan_export.artifact import draw
 from gan_export.artifact.providers import CPU
-from gan_serving.catalog import Catalog, Generator
+from gan_serving.catalog import NOTICE_SECONDS, Catalog, Generator
 from gan_serving.desk import SCOPE_KEY
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
 from gan_serving.notices import Notices
@@ -528,6 +528,25 @@ def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path)
         await third.close()
 
     house.drive(scenario, notices=Notices(shared))
+
+
+def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(house: House, tmp_path: Path) -> None:
+    """Where the folders are not watched, too."""
+    house.put("a")
+    house.put("b")
+    shared = tmp_path / "notices"
+    shared.mkdir()
+
+    async def main() -> None:
+        settings = Settings(models=str(house.folder), threads=1, reload_seconds=0)
+        catalog = Catalog(settings, notices=Notices(shared))
+        Notices(shared).unload("a")
+        await catalog.start()
+        while names(catalog) != ["b"]:
+            await asyncio.sleep(0.01)
+        await catalog.close()
+
+    asyncio.run(asyncio.wait_for(main(), 10 * NOTICE_SECONDS))
 
 
 def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
