@@ -19,6 +19,9 @@ MAY_BE_MISSING: Final = "?"
 ZOO_FOLDERS: Final = (Path(__file__).parent / ZOO, Path(__file__).parents[2] / ZOO)
 """Of an installed package, and of a checkout or a bento."""
 
+LOOK_UPS: Final = 3
+"""How often a tag is looked up again in one look, while versions are being stored."""
+
 Fingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 """Name, mtime in ns, size and inode of every file of a folder: when they are the same, nothing was written."""
 
@@ -68,10 +71,11 @@ class Folder:
         return [self.path / name for name in found if _has_manifest(self.path / name)]
 
     def resolved(self) -> str:
-        return f"{self.path.resolve()}{MAY_BE_MISSING if self.may_be_missing else ''}"
+        # Links stay as they are: one that is pointed elsewhere is a new version.
+        return f"{self.path.absolute()}{MAY_BE_MISSING if self.may_be_missing else ''}"
 
     def described(self) -> str:
-        return str(self.path.resolve())
+        return str(self.path.absolute())
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,21 @@ class StoreModel:
 
     def artifacts(self) -> list[Path]:
         if self._folder is None or not self._folder.is_dir() or self._stamp != _stamp_of(self._folder):
-            try:
-                self._folder = store.folder_of(self.tag)
-            except store.StoreError as error:
-                raise SourceError(str(error)) from error
-            self._stamp = _stamp_of(self._folder)
+            self._folder, self._stamp = self._look_up()
         return [self._folder]
+
+    def _look_up(self) -> tuple[Path, Fingerprint]:
+        """The folder of the tag, and a stamp that is older than what says so: a version stored since is noticed."""
+        try:
+            folder = store.folder_of(self.tag)
+            for _ in range(LOOK_UPS):
+                stamp = _stamp_of(folder)
+                before, folder = folder, store.folder_of(self.tag)
+                if folder == before:
+                    return folder, stamp
+        except store.StoreError as error:
+            raise SourceError(str(error)) from error
+        return folder, ()  # of which the next look sees that it isn't so
 
     def resolved(self) -> str:
         return f"{STORE_PREFIX}:{self.tag}"
@@ -183,6 +196,9 @@ def fingerprint(folder: Path) -> Fingerprint:
             try:
                 state = entry.stat()
             except FileNotFoundError:  # a link that leads nowhere, or removed just now
+                continue
+            except OSError as error:  # a link to itself: what else is there counts all the same
+                found.append((entry.name, 0, 0, -(error.errno or 0)))
                 continue
             found.append((entry.name, state.st_mtime_ns, state.st_size, state.st_ino))
     except (FileNotFoundError, NotADirectoryError):

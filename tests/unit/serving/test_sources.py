@@ -10,7 +10,7 @@ from toy_artifact import write_artifact
 from gan_export.artifact import load_artifact
 from gan_export.store import put_into_store
 from gan_serving.settings import Settings
-from gan_serving.sources import Folder, StoreModel, Zoo, parse_sources, survey
+from gan_serving.sources import Folder, StoreModel, Zoo, fingerprint, parse_sources, survey
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,51 @@ def test_the_zoo_is_the_first_of_its_folders_that_is_there(tmp_path: Path) -> No
     assert zoo.artifacts() == [tmp_path / "second" / "a"]
     assert Zoo((tmp_path / "first",)).artifacts() == []
     assert parse_sources(zoo.resolved()) == [Zoo()]
+
+
+def test_a_link_that_is_pointed_elsewhere_is_followed(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_artifact(tmp_path / f"release{version}" / "toy", version)
+    link = tmp_path / "models"
+    link.symlink_to("release1")
+    (in_worker,) = parse_sources(Folder(link).resolved())
+    before = survey([in_worker])
+    (tmp_path / "new").symlink_to("release2")
+    (tmp_path / "new").replace(link)
+    after = survey([in_worker])
+    assert list(before.sources) == list(after.sources) == [link / "toy"]
+    assert before.fingerprints != after.fingerprints
+    assert load_artifact(link / "toy").manifest.hyperparameters == {"version": 2}
+
+
+def test_a_change_beside_a_link_to_itself_is_noticed(tmp_path: Path) -> None:
+    folder = write_artifact(tmp_path / "toy")
+    (folder / "loop").symlink_to("loop")
+    before = fingerprint(folder)
+    assert fingerprint(folder) == before
+    (folder / "README.md").write_text("Another card.")
+    assert fingerprint(folder) != before
+
+
+def test_a_version_that_is_stored_during_the_look_up_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = tmp_path / "toy"
+    first, second = write_artifact(versions / "v1", 1), versions / "v2"
+    look_ups = 0
+
+    def folder_of(_tag: str) -> Path:
+        nonlocal look_ups
+        look_ups += 1
+        found = second if second.exists() else first
+        if not second.exists():
+            write_artifact(second, 2)  # when this look-up has read which version is the newest
+        return found
+
+    monkeypatch.setattr("gan_serving.store.folder_of", folder_of)
+    source = StoreModel("toy")
+    assert [source.artifacts() for _ in range(3)] == [[second]] * 3
+    assert look_ups == 3, "nothing changed after the first look"
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own imports
