@@ -125,12 +125,19 @@ class Catalog:
         return serving[wanted]
 
     def _unknown(self, name: str | None, *, asked: bool) -> UnknownModelError:
-        reason = next((state.reason for state in self.states() if state.name == name), None)
+        reason = self._why_not(name)
         what = "is unknown" if reason is None else f"is not served: {reason}"
         whose = f"model {name!r}" if asked else f"the service's GAN_DEFAULT_MODEL, {name!r},"
         advice = "this service has" if asked else "name one of"
         names = ", ".join(sorted(self._shelf.serving))
         return UnknownModelError(f"{whose} {what}; {advice} {names}", "model")
+
+    def _why_not(self, name: str | None) -> str | None:
+        """Why a generator that stands in the folders is not served; None: it doesn't."""
+        problem = None if name is None else self._shelf.problem_of(name)
+        if problem is not None:
+            return problem.reason
+        return next((state.reason for state in self.states() if state.name == name), None)
 
     def reason_of(self, name: str) -> str | None:
         """Why a generator that is served is not what its folder holds; None if it is."""
@@ -140,12 +147,10 @@ class Catalog:
         """Everything that is served or stands in the folders, by name."""
         shelf, unloaded = self._shelf, self._notices.unloaded()
         states = {name: ModelState(name, VERSION, "READY", shelf.reason_of(name) or "") for name in shelf.serving}
-        for folder, seen in shelf.seen.items():
-            if seen.problem is not None:
-                name = shelf.label(folder)
-                states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", seen.problem.reason))
-            elif seen.name in unloaded and seen.name is not None:
-                states.setdefault(seen.name, ModelState(seen.name, VERSION, "UNAVAILABLE", "unloaded by request"))
+        for name, problem in shelf.problems():
+            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", problem.reason))
+        for name in unloaded.intersection(seen.name for seen in shelf.seen.values() if seen.problem is None):
+            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", "unloaded by request"))
         return [states[name] for name in sorted(states)]
 
     async def start(self) -> None:
@@ -178,9 +183,10 @@ class Catalog:
         """
         if name in self._notices.unloaded():
             self._notices.load(name)
-        report = await self.reload()
-        if name in report.failed:
-            raise NotLoadableError(f"model {name!r} can't be loaded: {report.failed[name]}", "model")
+        await self.reload()
+        problem = self._shelf.problem_of(name)
+        if problem is not None:
+            raise NotLoadableError(f"model {name!r} can't be loaded: {problem.reason}", "model")
         if name not in self._shelf.serving:
             known = ", ".join(state.name for state in self.states()) or "none"
             raise UnknownModelError(f"model {name!r} is in no folder of this service; there is {known}", "model")

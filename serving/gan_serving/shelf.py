@@ -6,7 +6,7 @@ Nothing here waits or reads a file. The catalog brings what was found, and the s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,11 @@ class Seen:
     name: str | None  # of its artifact, if that much could be read
     problem: Problem | None
     told: bool = False  # the problem stands in the log
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it is left out for another artifact of its name, as its source is meant to be."""
+        return self.source.gives_way and self.problem is not None and self.problem.code == NAME_TAKEN
 
 
 class Shelf:
@@ -117,8 +122,7 @@ class Shelf:
                     self._on_event("ok", each.generator.manifest.name)
         changed = {each.folder for each in examined}
         for folder, seen in self.seen.items():
-            is_expected = seen.source.gives_way and seen.problem is not None and seen.problem.code == NAME_TAKEN
-            if seen.problem is not None and not is_expected and (asked or folder not in changed):
+            if seen.problem is not None and not seen.gives_way and (asked or folder not in changed):
                 if not seen.told:
                     self._tell(folder, seen.problem, starting=starting)
                 seen.told = True
@@ -150,8 +154,39 @@ class Shelf:
         return seen.problem.reason if seen is not None and seen.problem is not None and seen.told else None
 
     def label(self, folder: Path) -> str:
-        """The name under which a folder's problem is shown: the generator that is served from it, else its own."""
-        return next((name for name, home in self._homes.items() if home == folder), folder.name)
+        """The name under which a folder's problem is shown: of the generator that is served from it, else its own.
+
+        Its own is no generator's that is served from elsewhere, and no other folder's: as many of the folders above it
+        are added as that takes.
+        """
+        served = next((name for name, home in self._homes.items() if home == folder), None)
+        if served is not None:
+            return served
+        parts = folder.parts[1:]
+        others = [other.parts[1:] for other in self.seen if other != folder and other not in self._homes.values()]
+        for count in range(1, len(parts)):
+            label = "/".join(parts[-count:])
+            if label not in self.serving and all(other[-count:] != parts[-count:] for other in others):
+                return label
+        return "/".join(parts)
+
+    def problems(self) -> Iterator[tuple[str, Problem]]:
+        """Name and problem of every folder that can't be served, but for those that give way to another."""
+        for folder, seen in self.seen.items():
+            if seen.problem is not None and not seen.gives_way:
+                yield self.label(folder), seen.problem
+
+    def problem_of(self, name: str) -> Problem | None:
+        """Why what the folders hold of a generator is not served: of the folder that serves the name now; where none
+        does, of one that holds an artifact of that name, or that is called so and nobody knows what it holds, or that
+        is shown under it."""
+        home = self._homes.get(name)
+        if home is not None:
+            return self.seen[home].problem if home in self.seen else None
+        for folder, seen in self.seen.items():
+            if seen.problem is not None and (folder.name if seen.name is None else seen.name) == name:
+                return seen.problem
+        return dict(self.problems()).get(name)
 
     def _place(self, folder: Path, generator: Generator, now: Survey) -> bool:
         """Serve it; whether it is another one than before."""

@@ -506,6 +506,49 @@ def test_load_and_unload_by_request(house: House) -> None:
     assert house.events == [("unloaded", "a"), ("unloaded", "b"), ("ok", "a"), ("failed", "a")]
 
 
+def test_a_broken_folder_that_is_called_like_another_generator_is_no_problem_of_that_one(house: House) -> None:
+    house.put("good", name="faces")
+    (house.folder / "faces").mkdir()
+    (house.folder / "faces" / "manifest.json").write_text("{}")
+
+    async def scenario(catalog: Catalog) -> None:
+        assert names(catalog) == ["faces"]
+        assert [(state.name, state.state) for state in catalog.states()] == [
+            ("faces", "READY"),
+            ("models/faces", "UNAVAILABLE"),
+        ]
+        await catalog.load("faces")
+        await catalog.unload("faces")
+        await catalog.load("faces")
+        assert names(catalog) == ["faces"]
+        report = await catalog.reload()
+        assert list(report.failed) == ["models/faces"]
+        house.put("good", 1, name="faces", forged=True)
+        with pytest.raises(NotLoadableError, match=r"'faces' can't be loaded: \[tolerance\] good: "):
+            await catalog.load("faces")
+
+    house.drive(scenario)
+
+
+def test_two_broken_folders_of_one_name_are_two(house: House) -> None:
+    house.put("good")
+    for parent, text in (("x", "{}"), ("y", "[")):
+        (house.folder.parent / parent / "digits").mkdir(parents=True)
+        (house.folder.parent / parent / "digits" / "manifest.json").write_text(text)
+
+    async def scenario(catalog: Catalog) -> None:
+        report = await catalog.reload()
+        assert list(report.failed) == ["x/digits", "y/digits"]
+        assert [state.name for state in catalog.states()] == ["good", "x/digits", "y/digits"]
+        assert len(set(report.failed.values())) == 2
+        with pytest.raises(NotLoadableError, match=r"'digits' can't be loaded: \[manifest\] digits/manifest.json: "):
+            await catalog.load("digits")
+        with pytest.raises(UnknownModelError, match=r"'digits' is not served: \[manifest\] digits/manifest.json: "):
+            catalog.get("digits")
+
+    house.drive(scenario, ":".join(str(each) for each in (house.folder, *(house.folder.parent / p for p in "xy"))))
+
+
 def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path) -> None:
     house.put("a")
     house.put("b")
