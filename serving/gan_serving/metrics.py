@@ -21,10 +21,11 @@ _IMAGE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class ModelMetrics:
-    """One generator's series; the batcher tells them."""
+    """What one queue of a generator tells. An older version that is finishing its requests has the same series."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._queue = metrics.queue.labels(model=model)
+        self._waiting = 0  # of this queue, as it is in the series
         self._wait = metrics.wait.labels(model=model)
         self._batch = metrics.batch.labels(model=model)
         self._run = metrics.run.labels(model=model)
@@ -34,8 +35,9 @@ class ModelMetrics:
         }
 
     def queued(self, waiting: int) -> None:
-        """Images that wait now."""
-        self._queue.set(waiting)
+        """Images that wait now in this queue; the series is the sum of all queues of the generator."""
+        self._queue.inc(waiting - self._waiting)
+        self._waiting = waiting
 
     def started(self, waited: float) -> None:
         """A request's first image left the queue after `waited` seconds."""

@@ -9,6 +9,7 @@ import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
+from gan_serving.metrics import metrics
 
 PATIENCE = 30.0  # seconds
 SECONDS_FOR_2000_LOOKS = 0.5  # at `waiting` with 20,000 jobs in the queue; 10 s if each look went through them
@@ -143,6 +144,35 @@ def test_waiting_costs_the_same_with_a_long_queue(make_session):
         await asyncio.gather(*tasks)
 
     session.drive(scenario)
+
+
+def test_the_waiting_images_of_an_old_and_a_new_version_are_added_up(make_session):
+    session, series = make_session(held=True), metrics(alone=True)
+
+    def shown() -> str:
+        (line,) = (each for each in series.page()[0].decode().splitlines() if 'images{model="two versions"}' in each)
+        return line.split()[-1]
+
+    async def scenario(old: Batcher) -> None:
+        new = Batcher(session.run, old.max_batch, old.capacity, old.executor)
+        old.recorder, new.recorder = series.model("two versions"), series.model("two versions")
+        tasks = [asyncio.create_task(session.ask(old, 0, 1))]
+        await session.is_running()
+        tasks += [asyncio.create_task(session.ask(new, 100, 64)), asyncio.create_task(session.ask(new, 200, 500))]
+        tasks += [asyncio.create_task(session.ask(old, 1000, 20))]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert shown() == f"{float(old.waiting + new.waiting)}"
+        session.let_go(1)
+        await tasks[0]
+        while old.waiting:
+            await asyncio.sleep(0)
+        assert shown() == f"{float(new.waiting)}" != "0.0", "the old one's end hides what the new one has"
+        session.let_go()
+        await asyncio.gather(*tasks)
+        assert shown() == "0.0"
+
+    session.drive(scenario, lanes=1)
 
 
 def test_nobody_waits_for_ever_when_the_executor_goes_away(make_session):
