@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from .settings import Settings
 from .variants import ways_to_try
 
 NAME_TAKEN: Final = "name_taken"
+UNLOADABLE: Final = "unloadable"
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,19 @@ class Problem:
     code: str  # of ArtifactError: a gate's, or what is wrong with the files
     message: str  # one line for the log
     reason: str  # the same for clients, without the folder's place on this host
+    cause: Exception | None = None  # whose traceback belongs into the log
 
     @classmethod
     def of(cls, folder: Path, error: ArtifactError) -> Problem:
         message = str(error)
         return cls(error.code, message, f"[{error.code}] {message.replace(str(folder), folder.name)}")
+
+    @classmethod
+    def unforeseen(cls, folder: Path, error: Exception) -> Problem:
+        """What reading or running an artifact was not expected to raise."""
+        words = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+        found = cls.of(folder, ArtifactError(UNLOADABLE, f"{folder}: can't be read or run: {words}; export again"))
+        return replace(found, cause=error)
 
     @classmethod
     def name_taken(cls, folder: Path, name: str) -> Problem:
@@ -81,6 +90,8 @@ def examine(
         return Examined(folder, name, make_generator(artifact, settings, recorder))
     except ArtifactError as error:
         return Examined(folder, name, problem=Problem.of(folder, error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the others are served
+        return Examined(folder, name, problem=Problem.unforeseen(folder, error))
 
 
 def _is_drawn_otherwise(running: Generator, artifact: Artifact, settings: Settings) -> bool:

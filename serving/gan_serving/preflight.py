@@ -18,6 +18,7 @@ from gan_export.artifact.providers import PROVIDERS, check_provider
 
 from .cors import allowed_origins
 from .keys import Keys
+from .loading import Problem
 from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
 from .sources import Folder, Source, StoreModel, survey
@@ -73,6 +74,8 @@ def _check_artifacts(found: Settings) -> None:
             load_artifact(folder)
         except ArtifactError as error:
             problems.append(str(error))
+        except Exception as error:  # noqa: BLE001 - the worker that loads it logs the traceback
+            problems.append(Problem.unforeseen(folder, error).message)
         else:
             return
     where = " or ".join(source.described() for source in sources) or "GAN_MODELS (it is empty)"

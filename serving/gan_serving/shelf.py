@@ -210,7 +210,7 @@ class Shelf:
     def _tell(self, folder: Path, problem: Problem, *, starting: bool) -> None:
         name = self.label(folder)
         stays = "; the version that was loaded goes on being served" if name in self.serving else ""
-        logger.error("generator not loaded: [%s] %s%s", problem.code, problem.message, stays)
+        logger.error("generator not loaded: [%s] %s%s", problem.code, problem.message, stays, exc_info=problem.cause)
         if not starting:
             self._on_event("failed", name)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +36,33 @@ DIM, SIZE = 6, 8
 GOLDEN_IMAGES = 8
 
 
-def write_artifact(folder: Path, version: int = 0, *, name: str | None = None, forged: bool = False) -> Path:
-    """A complete artifact of 8 x 8 grey images; with `forged`, its weights are not those of its golden images."""
+def write_artifact(
+    folder: Path, version: int = 0, *, name: str | None = None, forged: bool = False, garbled: bool = False
+) -> Path:
+    """A complete artifact of 8 x 8 grey images; with `forged`, its weights are not those of its golden images, and with
+    `garbled`, these have the digest that they should, but can't be decompressed."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(version)
     weights, bias = (rng.normal(0, 0.4, shape).astype(np.float32) for shape in ((DIM, SIZE * SIZE), (SIZE * SIZE,)))
     z = draw(range(GOLDEN_IMAGES), DIM, "normal").latents
     pixels = np.tanh(z.astype(np.float64) @ weights + bias).astype(np.float32).reshape(-1, 1, SIZE, SIZE)
-    np.savez(folder / "golden.npz", z=z, pixels=pixels)
+    (np.savez_compressed if garbled else np.savez)(folder / "golden.npz", z=z, pixels=pixels)
+    if garbled:
+        _garble(folder / "golden.npz", "pixels.npy")
     golden = (folder / "golden.npz").read_bytes()
     manifest = toy_manifest(name or folder.name, golden, version=version)
     graph = _graph(weights * np.float32(1.5) if forged else weights, bias, manifest.identity())
     return finish_artifact(folder, manifest, graph, pixels)
+
+
+def _garble(path: Path, member: str) -> None:
+    """Begin the compressed bytes of an archive's member with what begins none."""
+    with zipfile.ZipFile(path) as archive:
+        offset = archive.getinfo(member).header_offset
+    content = bytearray(path.read_bytes())
+    name, extra = struct.unpack_from("<HH", content, offset + 26)
+    content[offset + 30 + name + extra] = 0xFF
+    path.write_bytes(content)
 
 
 def finish_artifact(folder: Path, manifest: Manifest, graph: bytes, pixels: Any) -> Path:

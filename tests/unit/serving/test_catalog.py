@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import re
 import shutil
 import weakref
 from collections.abc import Callable, Coroutine
@@ -185,15 +186,15 @@ def test_a_look_at_unchanged_folders_reads_nothing_and_a_touched_one_keeps_its_s
     assert house.events == []
 
 
-@pytest.mark.parametrize("damage", ["forged", "byte", "manifest"])
+@pytest.mark.parametrize("damage", ["forged", "byte", "manifest", "garbled"])
 def test_a_broken_version_replaces_nothing_and_is_told_once(house: House, errors: Any, damage: str) -> None:
     folder = house.put("a", 1)
     house.put("b")
-    codes = {"forged": "tolerance", "byte": "digest", "manifest": "manifest"}
+    codes = {"forged": "tolerance", "byte": "digest", "manifest": "manifest", "garbled": "unloadable"}
 
     async def scenario(catalog: Catalog) -> None:
         good = catalog.get("a")
-        house.put("a", 2, forged=damage == "forged")
+        house.put("a", 2, forged=damage == "forged", garbled=damage == "garbled")
         if damage == "byte":
             graph = bytearray((folder / "generator.onnx").read_bytes())
             graph[len(graph) // 2] ^= 1
@@ -223,6 +224,22 @@ def test_a_broken_version_replaces_nothing_and_is_told_once(house: House, errors
 
     house.drive(scenario)
     assert house.events == [("failed", "a"), ("failed", "a"), ("ok", "a")]
+
+
+def test_an_artifact_that_fails_in_its_own_way_keeps_no_other_from_being_served(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    house.put("a", garbled=True)
+    house.put("b")
+
+    async def scenario(catalog: Catalog) -> None:
+        assert names(catalog) == ["b"]
+        (state,) = (state for state in catalog.states() if state.name == "a")
+        assert re.fullmatch(r"\[unloadable\] a: can't be read or run: error: Error -3 .*; export again", state.reason)
+
+    house.drive(scenario)
+    assert "Traceback" in caplog.text
+    assert "zlib" in caplog.text
 
 
 def test_an_artifact_that_is_copied_file_by_file_is_loaded_when_it_is_complete_and_never_complained_of(
