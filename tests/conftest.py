@@ -104,11 +104,19 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
-    """Start `bentoml serve`, wait until it is ready; at the end stop it and look that nothing is left of it."""
+    """Start `bentoml serve`, wait until it is ready; at the end stop it and look that nothing is left of it.
+
+    With `wait=False` it is not waited for.
+    """
 
     @contextlib.contextmanager
     def start(
-        *arguments: str, cwd: Path = ROOT, home: Path | None = None, programs: Path = BIN, **settings: object
+        *arguments: str,
+        cwd: Path = ROOT,
+        home: Path | None = None,
+        programs: Path = BIN,
+        wait: bool = True,
+        **settings: object,
     ) -> Iterator[Service]:
         home = home or tmp_path_factory.mktemp("bentoml")
         port, log = free_port(), tmp_path_factory.mktemp("log") / "serve.log"
@@ -125,7 +133,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
             )
         service = Service(f"http://127.0.0.1:{port}", process, log)
         try:
-            wait_until_ready(service)
+            if wait:
+                wait_until_ready(service)
             yield service
         finally:
             stop(service)

@@ -11,23 +11,24 @@ import asyncio
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 from gan_client.types import ModelInfo, ReloadReport
 from gan_export.artifact import draw
 
+from .errands import STALL_SECONDS, Errand, Errands
 from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
 from .notices import Notices, notices_of_environment
 from .settings import Settings
 from .shelf import EventFn, Shelf
-from .sources import Survey, survey
+from .sources import Source, SourceError, Survey, lost_survey, merged, survey_of
 
 __all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
 
@@ -37,8 +38,6 @@ GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
 NOTICE_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
 ZOO_DEFAULT: Final = "mnist-cgan"  # where there is only the zoo
 VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ class Catalog:
         recorder: RecorderFn | None = None,
         on_event: EventFn = lambda _kind, _model: None,
         notices: Notices | None = None,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Load everything that GAN_MODELS names; what can't be loaded is logged and left out.
 
@@ -69,6 +69,7 @@ class Catalog:
             recorder: what a generator's batcher tells its numbers, by the generator's name.
             on_event: is told of what is loaded, refused and unloaded later on.
             notices: what the workers tell each other; default: as `bentoml serve` arranged it.
+            is_stopping: whether the process was told to stop, so that loading has no use any more.
         """
         self._settings = settings
         self._recorder = recorder
@@ -76,10 +77,11 @@ class Catalog:
         self._sources = settings.model_sources
         self._shelf = Shelf(on_event)
         self._looking = asyncio.Lock()  # one look at a time
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._surveys: Errands[int, Survey] = Errands(lambda _: None)  # by the source's place; lost ones are told
+        self._loads: Errands[Path, Examined] = Errands(_tell_stalled)
         self._watcher: asyncio.Task[None] | None = None
         self._told = self._notices.state()  # before loading: what others say meanwhile is not missed
-        self._load_at_start()
+        self._load_at_start(is_stopping)
 
     def __len__(self) -> int:
         return len(self._shelf.serving)
@@ -155,7 +157,8 @@ class Catalog:
 
     async def start(self) -> None:
         """Begin to watch the folders, every GAN_RELOAD_SECONDS."""
-        period = self._settings.reload_seconds or (NOTICE_SECONDS if self._notices.shared else 0)
+        others_may_come = self._notices.shared or self._loads.stalled
+        period = self._settings.reload_seconds or (NOTICE_SECONDS if others_may_come else 0)
         if period and self._watcher is None:
             self._watcher = asyncio.create_task(self._watch(period))
 
@@ -166,7 +169,6 @@ class Catalog:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watcher
             self._watcher = None
-        self._loader.shutdown(wait=False, cancel_futures=True)
 
     async def reload(self) -> ReloadReport:
         """Look now, and try again what could not be loaded."""
@@ -204,14 +206,22 @@ class Catalog:
             self._notices.unload(name)
             self._shelf.remove({name: "unloaded by request"})
 
-    def _load_at_start(self) -> None:
-        now, unloaded = survey(self._sources), self._notices.unloaded()
+    def _load_at_start(self, is_stopping: Callable[[], bool]) -> None:
+        # The first request should not wait for the modules that draw latents.
+        drawing = threading.Thread(target=draw, args=([0], 1, "normal"))
+        drawing.start()
+        surveys = {i: _survey_errand(source) for i, source in enumerate(self._sources)}
+        found = self._surveys.run(surveys, at_once=len(surveys), is_stopping=is_stopping)
+        now = merged(found.get(i) or _lost(source) for i, source in enumerate(self._sources))
+        unloaded = self._notices.unloaded()
+        loads = {folder: self._load_errand(now, unloaded, folder) for folder in now.sources}
         # Several at once: sessions are made outside Python.
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            # The first request should not wait for the modules that draw latents.
-            pool.submit(draw, [0], 1, "normal")
-            examined = list(pool.map(partial(self._examine, now, unloaded), now.sources))
-        self._shelf.take(now, examined, unloaded, asked=True, starting=True)
+        examined = self._loads.run(loads, at_once=os.cpu_count() or 1, is_stopping=is_stopping)
+        drawing.join()
+        if is_stopping():
+            return
+        in_order = [examined[folder] for folder in now.sources if folder in examined]
+        self._shelf.take(now, in_order, unloaded, asked=True, starting=True)
         default = self._settings.default_model
         if default is not None and self._shelf.serving and default not in self._shelf.serving:
             error = self._unknown(default, asked=False)
@@ -222,7 +232,7 @@ class Catalog:
             await asyncio.sleep(period)
             try:
                 told = self._notices.state()
-                if self._settings.reload_seconds or told != self._told:
+                if self._settings.reload_seconds or told != self._told or self._loads.news:
                     await self._look(asked=False)
                 self._told = told
             except Exception:  # whatever it is, serving goes on and the next look may go well
@@ -231,13 +241,13 @@ class Catalog:
     async def _look(self, *, asked: bool) -> ReloadReport:
         """Compare the folders with what was seen, load what is new, and swap."""
         async with self._looking:
-            now = await self._in_loader(partial(survey, self._sources))
+            now = await self._survey()
             if self._shelf.is_sudden(now):
                 await asyncio.sleep(GONE_SECONDS)
-                now = await self._in_loader(partial(survey, self._sources))
+                now = await self._survey()
             unloaded = self._notices.unloaded()
             news = [folder for folder in now.sources if self._shelf.is_news(folder, now, unloaded, again=asked)]
-            examined = [await self._in_loader(partial(self._examine, now, unloaded, folder)) for folder in news]
+            examined = await self._load(now, unloaded, news)
             # A folder that holds another artifact now has freed a name, for which another one may wait.
             self._shelf.note(now, examined)
             heirs = [
@@ -245,8 +255,22 @@ class Catalog:
                 for folder in now.sources
                 if folder not in news and self._shelf.is_news(folder, now, unloaded, again=False)
             ]
-            examined += [await self._in_loader(partial(self._examine, now, unloaded, folder)) for folder in heirs]
+            examined = [*examined, *await self._load(now, unloaded, heirs)]
+            if self._loads.stalled:
+                await self.start()  # somebody has to see when they come
             return self._shelf.take(now, examined, unloaded, asked=asked)
+
+    async def _survey(self) -> Survey:
+        found = [await self._surveys.run_one(i, _survey_errand(source)) for i, source in enumerate(self._sources)]
+        return merged(each or _lost(source) for each, source in zip(found, self._sources, strict=True))
+
+    async def _load(self, now: Survey, unloaded: frozenset[str], folders: Sequence[Path]) -> Sequence[Examined]:
+        """Those that are done in time, one after the other: serving needs the cores too."""
+        found = [await self._loads.run_one(folder, self._load_errand(now, unloaded, folder)) for folder in folders]
+        return [each for each in found if each is not None]
+
+    def _load_errand(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Errand[Examined]:
+        return Errand(now.fingerprints[folder], partial(self._examine, now, unloaded, folder))
 
     def _examine(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Examined:
         """In a thread: load, or find out why not."""
@@ -259,5 +283,17 @@ class Catalog:
             recorder=self._recorder,
         )
 
-    async def _in_loader(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._loader, work)
+
+def _survey_errand(source: Source) -> Errand[Survey]:
+    return Errand(object(), partial(survey_of, source))  # always another subject: what comes late says nothing of now
+
+
+def _lost(source: Source) -> Survey:
+    return lost_survey(source, SourceError(f"{source.described()}: is not read after {STALL_SECONDS:g} s"))
+
+
+def _tell_stalled(folder: Path) -> None:
+    logger.warning(
+        "%s: is not read after %g s; its file system may hang; what it holds is served when it comes",
+        folder, STALL_SECONDS,
+    )  # fmt: skip

@@ -10,6 +10,12 @@ import uvicorn
 from .desk import Desk
 
 
+def is_stopping() -> bool:
+    """Whether the process was told to stop, while its server only starts."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return isinstance(server, uvicorn.Server) and server.should_exit
+
+
 def install(desk: Desk) -> uvicorn.Server | None:
     """Mark the desk when the process is told to stop, and bound the time that uvicorn waits for open requests.
 

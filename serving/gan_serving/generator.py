@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import stat
 import time
 import weakref
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from .variants import result_of, ways_to_try
 logger = logging.getLogger("bentoml.ganworks")
 
 CARD_FILE: Final = "README.md"
+PAGES: Final = frozenset({PREVIEW_FILE, CARD_FILE})
 MAX_PAGE_BYTES: Final = 16 * 2**20  # of a preview or a card; larger ones are not shown
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -199,8 +201,19 @@ def _card_of(artifact: Artifact) -> str | None:
     return None if content is None else content.decode("utf-8", "replace")
 
 
+def is_endless(path: Path) -> bool:
+    """Whether it is neither a file nor a folder: reading a pipe or a device may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
 def _page(path: Path) -> bytes | None:
     """A file that is nice to have."""
+    if is_endless(path):
+        return None
     try:
         return path.read_bytes() if path.stat().st_size <= MAX_PAGE_BYTES else None
     except OSError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -10,7 +12,7 @@ from typing import Final
 from gan_export.artifact import Artifact, ArtifactError, load_artifact
 from gan_export.artifact.reading import read_certificate
 
-from .generator import Generator, RecorderFn, make_generator, with_pages_of
+from .generator import PAGES, Generator, RecorderFn, is_endless, make_generator, with_pages_of
 from .settings import Settings
 from .variants import ways_to_try
 
@@ -56,6 +58,21 @@ class Examined:
     problem: Problem | None = None
 
 
+def read_artifact(folder: Path) -> Artifact:
+    """Read and check an artifact, if all that it is read from are files.
+
+    Raises:
+        ArtifactError: they are not, or as `load_artifact`.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:  # reading it will say what is wrong
+        for entry in entries:
+            if entry.name not in PAGES and is_endless(Path(entry.path)):
+                raise ArtifactError(
+                    "manifest", f"{entry.path}: is a pipe, a socket or a device, not a file; remove it, or export again"
+                )
+    return load_artifact(folder)
+
+
 def examine(
     folder: Path,
     settings: Settings,
@@ -77,7 +94,7 @@ def examine(
     """
     name = None
     try:
-        artifact = load_artifact(folder)
+        artifact = read_artifact(folder)
         name = artifact.name
         if name in unloaded:
             return Examined(folder, name)

@@ -13,12 +13,12 @@ from typing import NoReturn
 
 import click
 
-from gan_export.artifact import ArtifactError, load_artifact
+from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 
 from .cors import allowed_origins
 from .keys import Keys
-from .loading import Problem
+from .loading import Problem, read_artifact
 from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
 from .sources import Folder, Source, StoreModel, survey
@@ -71,7 +71,7 @@ def _check_artifacts(found: Settings) -> None:
     problems: list[str] = []
     for folder in now.sources:
         try:
-            load_artifact(folder)
+            read_artifact(folder)
         except ArtifactError as error:
             problems.append(str(error))
         except Exception as error:  # noqa: BLE001 - the worker that loads it logs the traceback

@@ -89,7 +89,7 @@ class GanService:
 
     def __init__(self) -> None:
         series = metrics(alone=SETTINGS.workers == 1)
-        catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count)
+        catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count, is_stopping=drain.is_stopping)
         self.desk = FRONT.desk = Desk(SETTINGS, catalog, series, FRONT.limiter)
         series.loaded(len(catalog))
         FRONT.backlog.server = drain.install(self.desk)

@@ -173,19 +173,33 @@ class Survey:
 
 def survey(sources: Iterable[Source]) -> Survey:
     """Look at all sources, without reading a file."""
-    found: dict[Path, Source] = {}
-    prints: dict[Path, Fingerprint] = {}
-    lost: list[tuple[Source, SourceError]] = []
-    for source in sources:
-        try:
-            folders = source.artifacts()
-        except SourceError as error:
-            lost.append((source, error))
-            continue
-        for folder in folders:
-            if folder not in found and (seen := fingerprint(folder)):
-                found[folder], prints[folder] = source, seen
-    return Survey(found, prints, lost)
+    return merged(map(survey_of, sources))
+
+
+def survey_of(source: Source) -> Survey:
+    """Look at one source."""
+    try:
+        prints = {folder: fingerprint(folder) for folder in source.artifacts()}
+    except SourceError as error:
+        return lost_survey(source, error)
+    there = {folder: seen for folder, seen in prints.items() if seen}
+    return Survey(dict.fromkeys(there, source), there, [])
+
+
+def lost_survey(source: Source, error: SourceError) -> Survey:
+    """Of a source that can't be looked into."""
+    return Survey({}, {}, [(source, error)])
+
+
+def merged(surveys: Iterable[Survey]) -> Survey:
+    """Surveys of several sources as one; a folder is the first one's that has it."""
+    whole = Survey({}, {}, [])
+    for each in surveys:
+        for folder, source in each.sources.items():
+            if folder not in whole.sources:
+                whole.sources[folder], whole.fingerprints[folder] = source, each.fingerprints[folder]
+        whole.lost.extend(each.lost)
+    return whole
 
 
 def fingerprint(folder: Path) -> Fingerprint:

@@ -12,6 +12,8 @@ import numpy as np
 import psutil
 import pytest
 from asking import connect, held, idle, look, post, read_images, request_bytes, slow, until
+from hanging import hanging
+from toy_artifact import write_artifact
 from trap_artifact import Direct, latents
 
 pytestmark = pytest.mark.slow
@@ -91,6 +93,21 @@ def test_a_client_that_never_reads_holds_the_end_up_for_a_bounded_time(serve, tr
         began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
         assert seconds_to_exit(service, began) < EXIT_SECONDS
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_hang_while_they_load_end_when_they_are_told_to(serve, tmp_path, workers: int) -> None:
+    for name in ("first", "hangs"):  # the first one is what `bentoml serve` itself reads
+        write_artifact(tmp_path / name)
+    with (
+        hanging(tmp_path / "hangs" / "generator.onnx") as waits,
+        serve(models=tmp_path, workers=workers, wait=False) as service,
+    ):
+        until(waits.is_set, "a worker reads the file that hangs")
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        assert seconds_to_exit(service, began) < EXIT_SECONDS
+        assert "Traceback" not in service.log.read_text()
 
 
 def worker_of(service, clients: list[socket.socket]) -> list[int | None]:

@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import shutil
+import time
 import weakref
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from hanging import hanging
 from starlette.routing import Router
 from toy_artifact import DIM, images_of, put_in_place, write_artifact
 
@@ -242,6 +244,81 @@ def test_an_artifact_that_fails_in_its_own_way_keeps_no_other_from_being_served(
     assert "zlib" in caplog.text
 
 
+@pytest.mark.parametrize("file", ["README.md", "preview.png", "certificate.json", "generator.onnx", "golden.npz"])
+def test_a_pipe_in_place_of_a_file_is_not_read(house: House, file: str) -> None:
+    folder = house.put("a")
+    house.put("b")
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+
+    async def scenario(catalog: Catalog) -> None:
+        if file in ("README.md", "preview.png"):
+            assert names(catalog) == ["a", "b"]
+            assert None in (catalog.get("a").card, catalog.get("a").preview)
+            return
+        assert names(catalog) == ["b"]
+        (state,) = (state for state in catalog.states() if state.name == "a")
+        assert state.reason == (
+            f"[manifest] a/{file}: is a pipe, a socket or a device, not a file; remove it, or export again"
+        )
+
+    house.drive(scenario)
+
+
+def test_a_folder_that_hangs_holds_up_no_other_and_is_served_when_it_comes(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, and in later looks; also where the folders are not watched."""
+    monkeypatch.setattr("gan_serving.errands.STALL_SECONDS", 0.2)
+    house.put("hangs", 1)
+    house.put("stays", 2)
+
+    async def until(*wanted: str) -> None:
+        while names(catalog) != [*wanted]:
+            await asyncio.sleep(0.01)
+
+    async def start(catalog: Catalog) -> None:
+        await catalog.start()
+        assert names(catalog) == ["stays"]
+        (line,) = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
+        assert line.startswith(f"{house.folder / 'hangs'}: is not read after ")
+        house.put("new", 3)
+        report = await catalog.reload()
+        assert (report.loaded, report.failed) == (["new"], {})
+
+    async def changed(catalog: Catalog, expected: Any) -> None:
+        assert (await catalog.reload()).loaded == []
+        assert np.array_equal(await images(catalog.get("hangs")), expected), "the version before goes on being served"
+
+    async def main() -> None:
+        nonlocal catalog
+        settings = Settings(models=str(house.folder), threads=1, reload_seconds=0)
+        with hanging(house.folder / "hangs" / "README.md"):
+            catalog = Catalog(settings)
+            await start(catalog)
+        await until("hangs", "new", "stays")
+        first = images_of(house.folder / "hangs", SEEDS)
+        folder = house.put("hangs", 4)
+        with hanging(folder / "manifest.json"):
+            await changed(catalog, first)
+        while np.array_equal(await images(catalog.get("hangs")), first):
+            await asyncio.sleep(0.01)
+        assert np.array_equal(await images(catalog.get("hangs")), images_of(folder, SEEDS))
+        await catalog.close()
+
+    catalog: Catalog
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_who_is_told_to_stop_waits_for_nothing(house: House) -> None:
+    house.put("hangs")
+    house.put("stays")
+    began = time.monotonic()
+    with hanging(house.folder / "hangs" / "generator.onnx"):
+        Catalog(Settings(models=str(house.folder), threads=1), is_stopping=lambda: time.monotonic() > began + 0.5)
+    assert time.monotonic() < began + 5
+
+
 def test_an_artifact_that_is_copied_file_by_file_is_loaded_when_it_is_complete_and_never_complained_of(
     house: House, errors: Any, tmp_path: Path
 ) -> None:
@@ -314,17 +391,25 @@ def test_all_removed_at_once_leaves_one_and_it_is_the_same_when_it_comes_back(ho
     assert sorted(house.events) == [("unloaded", "a"), ("unloaded", "b")]
 
 
-def test_a_folder_that_is_gone_for_the_instant_of_its_replacement_is_not_unloaded(house: House) -> None:
+def test_a_folder_that_is_gone_for_the_instant_of_its_replacement_is_not_unloaded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = house.put("a", 1)
     house.put("b")
     newer = write_artifact(house.folder / ".a", 2, name="a")
 
     async def scenario(catalog: Catalog) -> None:
         old = catalog.get("a")
+        surveyed, is_sudden = asyncio.Event(), catalog._shelf.is_sudden
+
+        def told(now: Any) -> bool:
+            surveyed.set()
+            return is_sudden(now)
+
+        monkeypatch.setattr(catalog._shelf, "is_sudden", told)
         folder.rename(house.folder / ".old")
         looking = asyncio.create_task(look(catalog))
-        await asyncio.sleep(0)
-        await catalog._in_loader(lambda: None)  # one thread: the first survey is done
+        await surveyed.wait()
         newer.rename(folder)
         assert catalog.get("a") is old
         await looking
