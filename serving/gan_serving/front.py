@@ -28,6 +28,7 @@ from .metrics import Metrics, metrics
 from .observe import Requests
 from .rate_limit import RateLimiter
 from .settings import Settings
+from .tracing import exporter
 from .v2 import ProtocolErrors
 
 _DRAWING: Final = frozenset({"/generate", "/interpolate"})
@@ -103,9 +104,8 @@ def _is_fixed(route: BaseRoute) -> TypeGuard[Route]:
 
 def _traced(app: ASGIApp) -> ASGIApp:
     """The application with a span for each request, if BentoML's configuration names a tracing exporter."""
-    kind = BentoMLContainer.tracing.exporter_type.get()
-    if kind is None or (kind != "in_memory" and not any(BentoMLContainer.tracing.get()[kind].values())):
-        return app  # without an endpoint BentoML exports nothing either
+    if exporter() is None:
+        return app
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
     provider = BentoMLContainer.tracer_provider.get()

@@ -16,6 +16,7 @@ import click
 from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 
+from . import tracing
 from .cors import allowed_origins
 from .keys import Keys
 from .loading import Problem, read_artifact
@@ -36,8 +37,8 @@ def check_before_serving() -> Settings:
         allowed_origins(found)
     except SettingsError as error:
         _exit(str(error))
-    context = click.get_current_context(silent=True)
-    if context is not None and context.info_name == "serve":
+    context = _serve_command()
+    if context is not None:
         _check_provider(found)
         _check_artifacts(found)
         _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))
@@ -51,6 +52,12 @@ def check_before_serving() -> Settings:
     return found
 
 
+def _serve_command() -> click.Context | None:
+    """The `bentoml serve` command, in whose own process this is; None elsewhere, as in its workers."""
+    context = click.get_current_context(silent=True)
+    return context if context is not None and context.info_name == "serve" else None
+
+
 def _check_provider(found: Settings) -> None:
     """That what GAN_PROVIDER names is there; 'auto' takes what there is."""
     if found.provider == "auto":
@@ -59,6 +66,13 @@ def _check_provider(found: Settings) -> None:
         check_provider(PROVIDERS[found.provider])
     except ArtifactError as error:
         _exit(f"GAN_PROVIDER: {error}")
+
+
+def check_configuration() -> None:
+    """BentoML's configuration, when it is complete; ends `bentoml serve` with one line when it can't be followed."""
+    reason = tracing.problem() if _serve_command() is not None else None
+    if reason is not None:
+        _exit(f"BentoML's configuration: {reason}")
 
 
 def _check_artifacts(found: Settings) -> None:

@@ -24,7 +24,7 @@ from .front import Front
 from .guard import error_response
 from .interpreter import settle
 from .metrics import metrics
-from .preflight import check_before_serving
+from .preflight import check_before_serving, check_configuration
 
 SETTINGS = check_before_serving()
 FRONT = Front(
@@ -62,6 +62,11 @@ class FrontedService(Service[Any]):  # type: ignore[misc]
     """A BentoML service whose workers meet requests at our front."""
 
     __slots__ = ()
+
+    def inject_config(self) -> None:
+        """Merge the service's configuration into BentoML's, before it is served."""
+        super().inject_config()
+        check_configuration()
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The worker's application."""

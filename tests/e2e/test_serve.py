@@ -287,11 +287,18 @@ def test_a_port_in_use_is_one_line(models: Path, tmp_path: Path, run_command: Ru
     ]
 
 
+OTLP = {"services": {"tracing": {"exporter_type": "otlp", "sample_rate": 1.0, "otlp": {"protocol": "http"}}}}
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
     [
         ({"GAN_MODELS": "/nowhere"}, ["/nowhere", "gan-export"]),
         ({"GAN_MAX_N": "many"}, ["GAN_MAX_N", "'many'"]),
+        (
+            {"BENTOML_CONFIG_OVERRIDES": json.dumps(OTLP)},
+            ["services.tracing needs opentelemetry-exporter-otlp-proto-http: pip install it"],
+        ),
         pytest.param(
             {"GAN_PROVIDER": "cuda"},
             ["GAN_PROVIDER: cuda was asked for", "has no CUDAExecutionProvider", "pip install 'ganworks[cuda]'"],
