@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
+from typing import Final
 
 import uvicorn
 
 from .desk import Desk
+
+LEAST_SECONDS: Final = 0.01
+"""With 0, uvicorn would not even look whether a request is open, and complain of those that it cuts off."""
 
 
 def is_stopping() -> bool:
@@ -33,7 +37,8 @@ def install(desk: Desk) -> uvicorn.Server | None:
             continue
         found = server
         if server.config.timeout_graceful_shutdown is None:
-            server.config.timeout_graceful_shutdown = max(1, round(desk.settings.drain))
+            # uvicorn only hands it to asyncio, which takes fractions too.
+            server.config.timeout_graceful_shutdown = max(LEAST_SECONDS, desk.settings.drain)  # type: ignore[assignment]
 
         def stop(number: int, frame: FrameType | None, handler: object = handler) -> None:
             desk.draining = True

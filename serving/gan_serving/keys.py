@@ -127,7 +127,7 @@ class Keys:
             if self._seen is not None and _state(self._file) == self._seen:
                 return
             entries = self._fixed + self._read(self._file)
-        except (OSError, SettingsError) as error:
+        except SettingsError as error:
             self._report(f"the API keys that were read before stay valid: {error}")
             return
         if entries != self._entries:
@@ -141,22 +141,30 @@ class Keys:
         self._problem = problem
 
     def _read(self, file: Path) -> Entries:
+        state = _state(file)
         try:
-            state = _state(file)
             with file.open("rb") as stream:
                 content = stream.read(_MAX_FILE + 1)
             # A file that was only just written may be written again within one tick of its clock.
             self._seen = state if time.time() - state[0] / 1e9 > _SETTLED else None
         except OSError as error:
-            raise SettingsError(f"GAN_API_KEYS_FILE: can't read {file}: {error.strerror}") from error
+            raise _unreadable(file, error) from error
         if len(content) > _MAX_FILE:
             raise SettingsError(f"GAN_API_KEYS_FILE: {file} has more than {_MAX_FILE} bytes; a key takes one line")
         return tuple(_from_lines(file, content))
 
 
 def _state(file: Path) -> tuple[int, int, int]:
-    found = file.stat()
+    """What changes when the file does; raises SettingsError if nobody can say."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from error
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _unreadable(file: Path, error: OSError) -> SettingsError:
+    return SettingsError(f"GAN_API_KEYS_FILE: can't read {file}: {error.strerror}")
 
 
 def _key_in(headers: Mapping[str, str]) -> str:

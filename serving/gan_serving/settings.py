@@ -26,7 +26,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Read once per process; the field `max_n` is the variable GAN_MAX_N, and so on."""
 
-    model_config = SettingsConfigDict(env_prefix="GAN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GAN_", frozen=True, extra="ignore", str_strip_whitespace=True)
 
     models: str = Field(
         default="models?:zoo",

@@ -190,7 +190,7 @@ def test_a_file_that_breaks_later_changes_nothing(file: Path, clock: Clock, capl
     lines = [record.message for record in caplog.records]
     assert len(lines) == 2, "each problem once, not with every request"
     assert lines[0].startswith("the API keys that were read before stay valid: GAN_API_KEYS_FILE: line 2 of ")
-    assert "can't read" in lines[1] or "No such file" in lines[1]
+    assert lines[1].endswith(f" stay valid: GAN_API_KEYS_FILE: can't read {file}: No such file or directory")
     write(file, line("carol", CAROL), age=9)
     clock.pass_by()
     assert [admits(keys, key) for key in (ALICE, BOB, CAROL)] == [False, False, True]
@@ -260,9 +260,10 @@ def test_a_bad_key_in_the_environment_is_not_shown(text: str):
     assert not text.strip(" ,") or text not in message
 
 
-def test_an_empty_name_of_a_file_opens_nothing():
+@pytest.mark.parametrize("name", ["", " ", "\t\n"])
+def test_an_empty_name_of_a_file_opens_nothing(name: str):
     with pytest.raises(SettingsError, match="GAN_API_KEYS_FILE is empty"):
-        keys_of(api_keys_file="")
+        keys_of(api_keys_file=name)
 
 
 def test_settings_do_not_show_keys():

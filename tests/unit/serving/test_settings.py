@@ -2,11 +2,15 @@
 
 import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import uvicorn
 
+from gan_serving import drain
+from gan_serving.desk import Desk
 from gan_serving.settings import Settings, SettingsError, settings
 from gan_serving.sources import Folder, Zoo
 
@@ -121,5 +125,22 @@ def test_bad_words_are_one_line_with_those_that_may_stand(read, name: str, value
     assert str(caught.value) == f"{name} is {value!r}: {advice}"
 
 
-def test_an_empty_default_is_none(read):
-    assert read(GAN_DEFAULT_MODEL="").default_model is None
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_a_blank_value_is_an_empty_one(read, blank: str):
+    assert read(GAN_DEFAULT_MODEL=blank).default_model is None
+    assert read(GAN_MODELS=blank).model_sources == []
+    assert read(GAN_MODELS=f"{blank}models{blank}").model_sources == [Folder(Path("models"))]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.5, 8.0, 28.6])
+def test_requests_have_the_seconds_of_the_drain(read, seconds: float):
+    server = uvicorn.Server(uvicorn.Config("nowhere:app", log_config=None))
+    desk = Desk(read(GAN_DRAIN=str(seconds)), catalog=None, metrics=None, limiter=None)
+    before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        assert drain.install(desk) is server
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        desk.encoders.shutdown()
+    assert server.config.timeout_graceful_shutdown == pytest.approx(seconds, abs=0.01)
