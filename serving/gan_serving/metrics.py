@@ -92,7 +92,11 @@ class Metrics:
             "gan_encode_seconds", "Seconds of encoding images for one response, or one batch of it.", ["format"],
             buckets=_RUN_BUCKETS,
         )  # fmt: skip
-        self._rejections = client.Counter("gan_rejections_total", "Requests that were refused.", ["reason"])
+        self._rejections = client.Counter(
+            "gan_rejections_total",
+            "Requests that were refused, failed or left.",
+            ["reason"],
+        )
         self._loaded = client.Gauge(
             "gan_models_loaded", "Generators that a worker serves.", multiprocess_mode="livemax"
         )
