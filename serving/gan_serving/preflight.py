@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
 import os
 import shutil
 import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import click
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
@@ -23,6 +25,8 @@ from .loading import Problem, read_artifact
 from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
 from .sources import Folder, Source, StoreModel, survey
+
+_LOCK: Final = "ganworks.lock"  # in BENTOML_HOME, of a service with several workers
 
 
 def check_before_serving() -> Settings:
@@ -47,6 +51,7 @@ def check_before_serving() -> Settings:
         if found.api_keys_file:
             # Not resolved: Kubernetes replaces a link on the way to the file.
             os.environ["GAN_API_KEYS_FILE"] = str(Path(found.api_keys_file).expanduser().absolute())
+        _check_home(found.workers)
         if found.workers > 1:
             _share_notices()
     return found
@@ -114,6 +119,27 @@ def _check_port(host: str, port: object) -> None:
             probe.bind((host, port))
         except OSError as error:
             _exit(f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port")
+
+
+def _check_home(workers: int) -> None:
+    """Warn where BentoML is about to wipe the metrics of another service's workers, which lie in its home."""
+    home, several = Path(BentoMLContainer.bentoml_home.get()), workers > 1
+    try:
+        lock = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if several else 0), 0o600)
+    except OSError:
+        return  # nobody has several workers there; or it can't be written, and BentoML will say so
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_EX if several else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(
+            f"bentoml serve: BENTOML_HOME {home} is another service's with several workers, whose metrics are lost: "
+            "give each a home of its own",
+            file=sys.stderr,
+        )
+    except OSError:
+        pass  # its file system has no locks
+    if not several:
+        os.close(lock)  # else it is held until this process ends
 
 
 def _share_notices() -> None:

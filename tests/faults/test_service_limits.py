@@ -127,6 +127,15 @@ def test_while_the_queue_is_full_nothing_is_read_and_it_is_over_when_there_is_ro
         assert post(service, "no request").status_code == 400
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_home_that_another_services_workers_have_is_told(serve, trap_models, tmp_path: Path, workers: int) -> None:
+    with serve(models=trap_models, home=tmp_path, workers=2) as first:
+        with serve(models=trap_models, home=tmp_path, workers=workers) as second:
+            (line,) = (each for each in second.log.read_text().splitlines() if "BENTOML_HOME" in each)
+            assert line.startswith(f"bentoml serve: BENTOML_HOME {tmp_path} is another service's with several workers")
+        assert "BENTOML_HOME" not in first.log.read_text()
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
     """A file system of its own, mounted there."""
