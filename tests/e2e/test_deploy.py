@@ -20,6 +20,7 @@ pytestmark = pytest.mark.slow
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 """What Prometheus and its operator add to each series."""
+PARTS = "_(bucket|sum|count)$"  # of a histogram
 OTHERS = {"up": set(), "container_memory_working_set_bytes": {"container"}}
 """Metrics of Prometheus itself and of the kubelet."""
 OVER_TIME = ("rate", "increase")
@@ -128,19 +129,30 @@ def test_expressions_read_series_that_the_service_has_in_the_way_that_fits_them(
         assert ("le" in use.labels) == use.name.endswith("_bucket")
 
 
+def test_every_panel_shows_something_where_there_is_no_kubelet() -> None:
+    titles = {panel["title"] for panel in board()["panels"]}
+    for where, expression in expressions().items():
+        if where.rpartition(" ")[0] in titles:
+            assert {use.name for use in uses(expression)} - set(OTHERS), where
+
+
 def test_every_series_of_ours_is_shown_and_written_down(series: dict[str, Series]) -> None:
     shown = {use.name for expression in expressions().values() for use in uses(expression)}
     ours = {name for name in series if name.startswith("gan_")}
     # Of a histogram, one of its parts is enough.
-    families = {re.sub("_(bucket|sum|count)$", "", name): name for name in ours}
+    families = {re.sub(PARTS, "", name): name for name in ours}
     assert len(families) >= 9
     for family in families:
-        assert any(re.sub("_(bucket|sum|count)$", "", name) == family for name in shown), f"{family} is on no panel"
+        assert any(re.sub(PARTS, "", name) == family for name in shown), f"{family} is on no panel"
     page = (DEPLOY.parents[1] / "docs" / "serving.md").read_text()
     written = set(re.findall(r"^\| `((?:gan|bentoml)_\w+)` \|", page, re.MULTILINE))
+    labels = re.findall(r"^\| `((?:gan|bentoml)_\w+)` \| ([^|]*) \|", page, re.MULTILINE)
+    for name, told in labels:
+        (found,) = {frozenset(each.labels - {"le"}) for full, each in series.items() if re.sub(PARTS, "", full) == name}
+        assert set(re.sub(r"\(.*?\)", "", told).replace(",", " ").split()) == found, name
     # One worker also has what Prometheus' client says of its process.
     told = {name for name in series if not name.startswith(("process_", "python_"))}
-    assert written == {re.sub("_(bucket|sum|count)$", "", name) for name in told}
+    assert written == {re.sub(PARTS, "", name) for name in told}
 
 
 def test_series_that_alerts_watch_stand_at_zero_before_anything_happens(service) -> None:

@@ -78,6 +78,14 @@ def test_the_kustomization_applies_every_manifest_but_the_adapters_own() -> None
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
 
 
+def test_the_image_that_is_built_is_the_one_that_runs() -> None:
+    (image,) = KUSTOMIZATION["images"]
+    name = f"{image['name']}:{image['newTag']}"
+    page = (ROOT / "docs" / "serving.md").read_text()
+    assert f"docker build -f serving/deploy/Dockerfile -t {name} ." in page
+    assert set(re.findall(r"\bganworks:\d[\w.]*", page)) == {name} == {SERVICES["ganworks"]["image"]}
+
+
 def test_every_setting_is_one_of_the_service_with_a_value_it_takes() -> None:
     config = BY_KIND["ConfigMap"]["data"]
     in_pod = config | {each["name"]: each.get("value", "2") for each in CONTAINER["env"]}
