@@ -111,6 +111,15 @@ def other_golden(directory: Path) -> None:
     edit_json(directory / "manifest.json", lambda m: m["golden"].update(sha256=sha256))
 
 
+def rename_variant(directory: Path) -> None:
+    edit_json(directory / "manifest.json", lambda m: m["variants"][0].update(name="exact"))
+
+
+def add_variant(directory: Path) -> None:
+    """The exact graph under the name of another variant, which nobody certified."""
+    edit_json(directory / "manifest.json", lambda m: m["variants"].append(m["variants"][0] | {"name": "int8"}))
+
+
 TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("one byte of the graph", "digest", lambda d: flip_byte(d / "generator.onnx")),
     ("one byte of the golden images", "digest", lambda d: flip_byte(d / "golden.npz")),
@@ -127,6 +136,8 @@ TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("a certificate with a wider tolerance", "certificate", wider_tolerance),
     ("no manifest", "manifest", lambda d: (d / "manifest.json").unlink()),
     ("a manifest with a field too many", "manifest", lambda d: edit_json(d / "manifest.json", lambda m: m.update(x=1))),
+    ("a variant of another name", "manifest", rename_variant),
+    ("a variant too many", "manifest", add_variant),
     ("other class names", "identity", lambda d: edit_json(d / "manifest.json", lambda m: m["class_names"].reverse())),
     ("other golden images", "identity", other_golden),
     ("another's graph, digest corrected", "identity", swap_graph),
@@ -217,6 +228,29 @@ def test_the_command_says_which_gate_failed_and_what_to_do(copied: Path):
     assert json.loads(told.stdout)["code"] == "tolerance"
     wide = subprocess.run([COMMAND, copied, "--tolerance", "2"], capture_output=True, text=True, check=False)
     assert wide.returncode == 0, wide.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--add"]])
+def test_where_nothing_was_drawn_nothing_is_verified(copied: Path, options: list[str]):
+    """Also where the certificate was renamed with the manifest and sealed again."""
+    rename_variant(copied)
+    for renamed, words in ((False, "lists no variant 'fp32', which"), (True, "its variant 'exact' is unknown")):
+        if renamed:
+            path = copied / "certificate.json"
+            stored = Certificate.model_validate_json(path.read_text())
+            results = [result.model_copy(update={"variant": "exact"}) for result in stored.results]
+            path.write_text(stored.model_copy(update={"results": results}).to_json())
+        before = (copied / "certificate.json").read_bytes()
+        done = subprocess.run([COMMAND, copied, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        (line,) = done.stderr.splitlines()
+        assert words in line
+        if "--json" in options:
+            told = json.loads(done.stdout)
+            assert (told["passed"], told["code"], told["certificate"]) == (False, "manifest", None)
+        else:
+            assert "verified" not in done.stdout
+        assert (copied / "certificate.json").read_bytes() == before
 
 
 def test_bad_arguments(tmp_path: Path):

@@ -127,7 +127,7 @@ def read_certificate(artifact: Artifact) -> Certificate:
     """certificate.json, if it is this artifact's own.
 
     Raises:
-        ArtifactError: it is missing, unreadable, or was written for another manifest.
+        ArtifactError: it is missing, unreadable, or was written for another manifest or other variants.
     """
     path = artifact.directory / CERTIFICATE_FILE
     try:
@@ -144,7 +144,31 @@ def read_certificate(artifact: Artifact) -> Certificate:
         )
     if certificate.sha256 != certificate.digest():
         raise ArtifactError("certificate", f"{path}: was changed after its export; export again")
+    _check_variants(artifact, certificate)
     return certificate
+
+
+def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
+    """Whether manifest and certificate speak of the same variants.
+
+    Raises:
+        ArtifactError: one of them has a variant that the other has not.
+    """
+    listed = {variant.name for variant in artifact.manifest.variants}
+    certified = {result.variant for result in certificate.results}
+    path = artifact.directory / MANIFEST_FILE
+    if lost := sorted(certified - listed):
+        raise ArtifactError(
+            "manifest",
+            f"{path}: lists no variant {lost[0]!r}, which {CERTIFICATE_FILE} has results of; it lists "
+            f"{', '.join(sorted(listed))}: it was changed after its export: export again",
+        )
+    if added := sorted(listed - certified):
+        raise ArtifactError(
+            "manifest",
+            f"{path}: lists a variant {added[0]!r}, of which {CERTIFICATE_FILE} has no result; it has results of "
+            f"{', '.join(sorted(certified)) or 'none'}: it was changed after its export: export again",
+        )
 
 
 def read_graph(artifact: Artifact, variant: Variant) -> bytes:

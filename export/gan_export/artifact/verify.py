@@ -12,8 +12,8 @@ from .cases import BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
 from .certificate import Certificate, Gate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
 from .gates import judge
-from .manifest import CERTIFICATE_FILE, EXACT, Manifest
-from .providers import CPU, REPEATABLE, Provider, algorithm_search
+from .manifest import CERTIFICATE_FILE, EXACT, Manifest, Variant
+from .providers import CPU, PROVIDERS, REPEATABLE, Provider, algorithm_search
 from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
 from .runtime import Session, run_session
 
@@ -45,9 +45,7 @@ def verify(
     cases = {"golden": golden} | make_cases(artifact.manifest.latent, artifact.manifest.classes)
     options = stored.options if tolerance is None else stored.options.model_copy(update={"tolerance": tolerance})
     results = []
-    for variant in artifact.manifest.variants:
-        if variant.name not in provider.variants:
-            continue
+    for variant in _drawn_by(provider, artifact):
         progress(f"drawing {sum(len(case.z) for case in cases.values())} images with {variant.name}")
         made, _ = run_candidate(directory, variant.name, cases, provider)
         evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}), variant.name, provider)
@@ -59,6 +57,30 @@ def verify(
         results=results,
     )
     return found, stored
+
+
+def _drawn_by(provider: Provider, artifact: Artifact) -> list[Variant]:
+    """The variants that a provider draws.
+
+    Raises:
+        ArtifactError: there is none, or one that no provider draws: what is not drawn must not count as verified.
+    """
+    drawn = []
+    for variant in artifact.manifest.variants:
+        if not any(variant.name in each.variants for each in PROVIDERS.values()):
+            known = ", ".join(dict.fromkeys(name for each in PROVIDERS.values() for name in each.variants))
+            raise ArtifactError(
+                "manifest", f"{artifact.directory}: its variant {variant.name!r} is unknown; this version draws {known}"
+            )
+        if variant.name in provider.variants:
+            drawn.append(variant)
+    if not drawn:
+        raise ArtifactError(
+            "manifest",
+            f"{artifact.directory}: has no variant that {provider.word} draws, which are "
+            f"{' and '.join(provider.variants)}: nothing can be verified; export again",
+        )
+    return drawn
 
 
 def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]:
