@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from gan_export.artifact import MANIFEST_FILE, load_artifact
+from gan_export.artifact import CERTIFICATE_FILE, MANIFEST_FILE, load_artifact
+from gan_export.artifact.certificate import Certificate
 from gan_export.capture import seal
 from gan_export.variants import ONNX_FILE
 
@@ -45,13 +46,18 @@ def reverse_classes(directory: Path) -> None:
 
 
 def resealed(edit: Edit) -> Callable[[Path], None]:
-    """The graph edited by somebody who knows how artifacts are sealed: identity and digest are right."""
+    """The graph edited by somebody who knows how artifacts are sealed: identities and digests are right."""
 
     def tamper(directory: Path) -> None:
         graph = onnx.load(directory / ONNX_FILE)
         edit(graph)
         (directory / ONNX_FILE).write_bytes(seal(graph, load_artifact(directory).manifest.identity()))
         correct_digest(directory)
+        certificate = Certificate.model_validate_json((directory / CERTIFICATE_FILE).read_text())
+        variants = load_artifact(directory).manifest.variants_digest()
+        (directory / CERTIFICATE_FILE).write_text(
+            certificate.model_copy(update={"variants_sha256": variants}).to_json()
+        )
 
     return tamper
 

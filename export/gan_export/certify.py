@@ -149,5 +149,10 @@ def certificate_of(
     manifest: Manifest, results: list[VariantCertificate], reference: str, options: Options
 ) -> Certificate:
     """The document that is stored."""
-    identity = manifest.identity()
-    return Certificate(manifest_identity=identity, reference=reference, options=options, results=results).sealed()
+    return Certificate(
+        manifest_identity=manifest.identity(),
+        reference=reference,
+        options=options,
+        results=results,
+        variants_sha256=manifest.variants_digest(),
+    ).sealed()

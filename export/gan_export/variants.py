@@ -73,7 +73,8 @@ class Exam:
         )
         listed = [*(made.variant for made in before), variant]
         result, speeds = self._measure(with_variants(manifest, listed), name, provider)
-        return Made(variant.model_copy(update={"images_per_second": speeds}), result)
+        rates = {batch: rate for batch, rate in speeds.items() if rate > 0}  # 0: that batch was refused
+        return Made(variant.model_copy(update={"images_per_second": rates}), result)
 
     def try_to_take(
         self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made], provider: Provider = CPU

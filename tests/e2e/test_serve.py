@@ -22,6 +22,7 @@ from PIL import Image
 
 from gan_export.artifact import draw, load_artifact, open_session, run_session
 from gan_export.artifact.providers import CUDA
+from gan_export.artifact.reading import read_certificate
 
 pytestmark = pytest.mark.slow
 
@@ -334,6 +335,9 @@ def test_artifacts_that_are_not_what_they_were_are_left_out_and_the_others_go_on
     manifest = json.loads((folder / "colours" / "manifest.json").read_text())
     manifest["variants"][0]["sha256"] = digest
     (folder / "colours" / "manifest.json").write_text(json.dumps(manifest))
+    certificate = read_certificate(load_artifact(models / "colours"))
+    sealed = {"variants_sha256": load_artifact(folder / "colours").manifest.variants_digest()}
+    (folder / "colours" / "certificate.json").write_text(certificate.model_copy(update=sealed).to_json())
     with serve(models=folder) as service:
         assert [model["name"] for model in httpx.get(f"{service.url}/models").json()["models"]] == ["digits"]
         # With one generator left, a request needs no name.

@@ -28,13 +28,22 @@ COMMAND = Path(sys.executable).with_name("gan-verify")
 
 
 def change(directory: Path, edit: Callable[[onnx.ModelProto], object]) -> None:
-    """Somebody who knows how artifacts are sealed changes the graph: digests and identity are right again."""
+    """Somebody who knows how artifacts are sealed changes the graph: digests and identities are right again."""
     manifest = load_artifact(directory).manifest
     graph = onnx.load(directory / "generator.onnx")
     edit(graph)
     content = seal(graph, manifest.identity())
     (directory / "generator.onnx").write_bytes(content)
     edit_json(directory / "manifest.json", lambda m: m["variants"][0].update(sha256=digest_of(content)))
+    seal_certificate(directory)
+
+
+def seal_certificate(directory: Path, **changed: object) -> None:
+    """Changes fields of the certificate; its digests are right again."""
+    path = directory / "certificate.json"
+    stored = Certificate.model_validate_json(path.read_text())
+    variants = load_artifact(directory).manifest.variants_digest()
+    path.write_text(stored.model_copy(update={"variants_sha256": variants} | changed).to_json())
 
 
 def digest_of(content: bytes) -> str:
@@ -45,6 +54,10 @@ def edit_json(path: Path, edit: Callable[[dict], object]) -> None:
     content = json.loads(path.read_text())
     edit(content)
     path.write_text(json.dumps(content))
+
+
+def flip(variant: dict, key: str) -> None:
+    variant[key] = not variant[key]
 
 
 def flip_byte(path: Path) -> None:
@@ -120,6 +133,11 @@ def add_variant(directory: Path) -> None:
     edit_json(directory / "manifest.json", lambda m: m["variants"].append(m["variants"][0] | {"name": "int8"}))
 
 
+def edit_variant(**changed: object) -> Callable[[Path], object]:
+    """Edits the first of the manifest's variants."""
+    return lambda d: edit_json(d / "manifest.json", lambda m: m["variants"][0].update(changed))
+
+
 TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("one byte of the graph", "digest", lambda d: flip_byte(d / "generator.onnx")),
     ("one byte of the golden images", "digest", lambda d: flip_byte(d / "golden.npz")),
@@ -138,6 +156,21 @@ TAMPERED: list[tuple[str, str, Callable[[Path], object]]] = [
     ("a manifest with a field too many", "manifest", lambda d: edit_json(d / "manifest.json", lambda m: m.update(x=1))),
     ("a variant of another name", "manifest", rename_variant),
     ("a variant too many", "manifest", add_variant),
+    (
+        "the same variant twice",
+        "manifest",
+        lambda d: edit_json(d / "manifest.json", lambda m: m["variants"].append(m["variants"][0])),
+    ),
+    ("a rate that is no number", "manifest", edit_variant(images_per_second={"1": float("nan")})),
+    ("a rate without end", "manifest", edit_variant(images_per_second={"1": float("inf")})),
+    ("a rate below zero", "manifest", edit_variant(images_per_second={"1": -5})),
+    ("no rate at all", "manifest", edit_variant(images_per_second={"1": 0})),
+    (
+        "another word on the processor",
+        "identity",
+        lambda d: edit_json(d / "manifest.json", lambda m: flip(m["variants"][0], "byte_products")),
+    ),
+    ("another word on the rewrites", "identity", edit_variant(rewrites=[{"name": "none"}])),
     ("other class names", "identity", lambda d: edit_json(d / "manifest.json", lambda m: m["class_names"].reverse())),
     ("other golden images", "identity", other_golden),
     ("another's graph, digest corrected", "identity", swap_graph),
@@ -206,6 +239,15 @@ def test_a_service_would_refuse_it_for_the_same_reason(copied: Path, what: str, 
     assert caught.value.code == code, caught.value
 
 
+def test_a_certificate_of_before_it_named_the_variants_is_read(copied: Path):
+    path = copied / "certificate.json"
+    seal_certificate(copied, variants_sha256=None)
+    edit_json(path, lambda c: c.pop("variants_sha256"))
+    load_and_check(copied)
+    found, stored = verify(copied)
+    assert (found.failures, stored.variants_sha256) == ([], None)
+
+
 def test_a_graph_that_the_manifest_does_not_name_is_never_run(copied: Path):
     (copied / "generator.int8.onnx").write_bytes(b"anything")
     load_and_check(copied)
@@ -236,10 +278,9 @@ def test_where_nothing_was_drawn_nothing_is_verified(copied: Path, options: list
     rename_variant(copied)
     for renamed, words in ((False, "lists no variant 'fp32', which"), (True, "its variant 'exact' is unknown")):
         if renamed:
-            path = copied / "certificate.json"
-            stored = Certificate.model_validate_json(path.read_text())
+            stored = Certificate.model_validate_json((copied / "certificate.json").read_text())
             results = [result.model_copy(update={"variant": "exact"}) for result in stored.results]
-            path.write_text(stored.model_copy(update={"results": results}).to_json())
+            seal_certificate(copied, results=results)
         before = (copied / "certificate.json").read_bytes()
         done = subprocess.run([COMMAND, copied, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 1

@@ -80,6 +80,8 @@ class Certificate(_Strict):
     reference: str
     options: Options
     results: list[VariantCertificate]
+    variants_sha256: str | None = None
+    """`Manifest.variants_digest()` of the variants that were certified; None in older artifacts."""
     sha256: str | None = None
     """Of all the rest, in the file: a certificate that was changed afterwards is no certificate."""
 
@@ -89,7 +91,9 @@ class Certificate(_Strict):
 
     def digest(self) -> str:
         """What `sha256` must be."""
-        content = self.model_dump(mode="json", exclude={"sha256"})
+        # Certificates that were sealed before they named the variants have to keep their digest.
+        absent = {"variants_sha256"} if self.variants_sha256 is None else set()
+        content = self.model_dump(mode="json", exclude={"sha256"} | absent)
         return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     @property

@@ -32,6 +32,7 @@ PIXELS_OUTPUT: Final = "pixels"
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,31}$")]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -70,7 +71,7 @@ class Rewrite(_Strict):
 
     name: str
     layer: str | None = None  # the submodule, as blocks.0; None: wherever it could be done
-    speedup: float | None = None
+    speedup: Rate | None = None
     """Of the whole graph, measured on the exporting host when it was chosen; None: it only leaves out work, or is made
     for GPUs."""
 
@@ -81,7 +82,7 @@ class Variant(_Strict):
     name: VariantName
     file: FileName
     sha256: Sha256
-    images_per_second: dict[str, float]  # batch size -> rate, measured on the exporting host
+    images_per_second: dict[str, Rate]  # batch size -> rate, measured on the exporting host
     byte_products: bool | None = None
     """Whether that host's processor has instructions for int8 (`processor.adds_byte_products`); None: it did not tell,
     or an older artifact."""
@@ -162,6 +163,10 @@ class Manifest(_Strict):
             check_class_names(self.class_names)
         if (self.image.mode == "L") != (self.image.channels == 1):
             raise ValueError(f"mode {self.image.mode} does not fit {self.image.channels} channels")
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            double = next(name for i, name in enumerate(names) if name in names[:i])
+            raise ValueError(f"variants must have names of their own: {double!r} stands for two")
         for row in self.directions or ():
             # That they have latent.dim numbers is sealed with the rest: the graph's metadata tell of any edit.
             if not abs(math.hypot(*row) - 1) < _UNIT:
@@ -176,12 +181,30 @@ class Manifest(_Strict):
     def identity(self) -> str:
         """sha256 of the manifest without its variants, which stands in every variant's ONNX metadata.
 
-        The variants are left out because they hold the digests of the very files that carry this one.
+        The variants are left out because they hold the digests of the very files that carry this one; `variants_digest`
+        is of them.
         """
         # Artifacts that were sealed before there were directions have to keep their identity.
         absent = {"directions"} if self.directions is None else set()
         content = self.model_dump(mode="json", exclude={"variants"} | absent)
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return _digest_of(content)
+
+    def variants_digest(self) -> str:
+        """sha256 of the variants but for their rates, which stands in the certificate.
+
+        The rates are left out because each export measures others, and a certificate of the same files is the same.
+        """
+        # Without defaults: a field that is added later leaves the digests of earlier artifacts as they are.
+        listed = [
+            variant.model_dump(mode="json", exclude={"images_per_second"}, exclude_defaults=True)
+            for variant in self.variants
+        ]
+        return _digest_of(listed)
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _digest_of(content: Any) -> str:
+    """sha256 of plain values, as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -152,7 +152,7 @@ def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
     """Whether manifest and certificate speak of the same variants.
 
     Raises:
-        ArtifactError: one of them has a variant that the other has not.
+        ArtifactError: one of them has a variant that the other has not, or a variant was listed otherwise.
     """
     listed = {variant.name for variant in artifact.manifest.variants}
     certified = {result.variant for result in certificate.results}
@@ -168,6 +168,12 @@ def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
             "manifest",
             f"{path}: lists a variant {added[0]!r}, of which {CERTIFICATE_FILE} has no result; it has results of "
             f"{', '.join(sorted(certified)) or 'none'}: it was changed after its export: export again",
+        )
+    if certificate.variants_sha256 not in (None, artifact.manifest.variants_digest()):
+        raise ArtifactError(
+            "identity",
+            f"{artifact.directory / CERTIFICATE_FILE}: was written for other variants than {MANIFEST_FILE} lists; the "
+            "manifest was changed or a file swapped: export again",
         )
 
 

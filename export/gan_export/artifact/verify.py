@@ -55,6 +55,7 @@ def verify(
         reference=f"{len(pixels)} golden images, stored at export ({stored.reference})",
         options=options,
         results=results,
+        variants_sha256=artifact.manifest.variants_digest(),
     )
     return found, stored
 

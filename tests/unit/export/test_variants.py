@@ -306,6 +306,9 @@ def test_auto_falls_back_where_the_faster_one_draws_other_images(
     int8 = int8.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
     (folder / "manifest.json").write_text(manifest.model_copy(update={"variants": [exact, int8]}).to_json())
     artifact = load_artifact(folder)
+    certificate = read_certificate(both.artifact)
+    sealed = certificate.model_copy(update={"variants_sha256": artifact.manifest.variants_digest()})
+    (folder / "certificate.json").write_text(sealed.to_json())
     assert {prop.key: prop.value for prop in graph.metadata_props}[IDENTITY_KEY] == artifact.manifest.identity()
     with caplog.at_level(logging.WARNING, "bentoml.ganworks"):
         generator = make_generator(artifact, Settings(variant="auto"))
