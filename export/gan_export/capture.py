@@ -22,6 +22,7 @@ from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.nn.utils import parametrize
 
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .artifact.first_line import first_line
 from .artifact.manifest import IDENTITY_KEY
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
@@ -116,7 +117,7 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise CaptureError(f"the graph that torch.onnx made is not valid: {_first_line(error)}") from error
+        raise CaptureError(f"the graph that torch.onnx made is not valid: {first_line(error)}") from error
     return model
 
 
@@ -205,7 +206,7 @@ def _trace_error(error: Exception) -> CaptureError:
             "and no tensor whose first dimension is fixed",
             "dynamic_batch",
         )
-    return CaptureError(f"the generator can't be traced{at}: {_first_line(causes[-1])}")
+    return CaptureError(f"the generator can't be traced{at}: {first_line(causes[-1])}")
 
 
 def _specialised(text: str) -> str:
@@ -229,10 +230,10 @@ def _conversion_error(error: Exception) -> CaptureError:
                 "unsupported_operator",
             )
         return CaptureError(
-            f"torch.onnx can't translate {operator}, used in {module}: {_first_line(causes[-1])}",
+            f"torch.onnx can't translate {operator}, used in {module}: {first_line(causes[-1])}",
             "unsupported_operator",
         )
-    return CaptureError(f"the generator can't be expressed in ONNX: {_first_line(causes[-1])}")
+    return CaptureError(f"the generator can't be expressed in ONNX: {first_line(causes[-1])}")
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -258,11 +259,6 @@ def _node_of(error: BaseException) -> torch.fx.Node | None:
         if isinstance(node, torch.fx.Node) and node.op == "call_function":
             return node
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -19,6 +19,7 @@ from .artifact.candidate import CertificationError, run_candidate
 from .artifact.cases import Array, Cases
 from .artifact.certificate import Certificate, Options, VariantCertificate
 from .artifact.evidence import Evidence, Reference
+from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
 
@@ -106,9 +107,8 @@ def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], N
         try:
             float32[name], exact = drawer.draw(case.z, case.label)
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CertificationError(
-                f"the generator itself fails on {name}, a batch of {len(case.z)}: {reason}", "dynamic_batch"
+                f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}", "dynamic_batch"
             ) from error
         if exact is not None:
             float64[name] = exact

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from .artifact import LATENT_INPUT, PIXELS_OUTPUT
+from .artifact.first_line import first_line
 from .rewrite.editing import ACTIVATIONS, Editor
 
 FLOAT_ONLY: Final = {"Resize": (1, 2)}
@@ -49,7 +50,7 @@ def half(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(found, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise HalfError(f"an operator does not take float16: {str(error).strip().splitlines()[0]}") from error
+        raise HalfError(f"an operator does not take float16: {first_line(error)}") from error
     return found
 
 

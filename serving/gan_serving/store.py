@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gan_export.artifact.first_line import first_line
+
 
 class StoreError(ValueError):
     """The store has no such model; the message is one line."""
@@ -22,8 +24,7 @@ def folder_of(tag: str) -> Path:
     try:
         return Path(bentoml.models.get(tag).path)
     except (BentoMLException, ValueError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StoreError(
-            f"bento:{tag} is not in BentoML's model store ({reason}); "
+            f"bento:{tag} is not in BentoML's model store ({first_line(error)}); "
             "see `bentoml models list`, or put it there with gan-export --store"
         ) from error

@@ -248,6 +248,23 @@ def test_a_certificate_of_before_it_named_the_variants_is_read(copied: Path):
     assert (found.failures, stored.variants_sha256) == ([], None)
 
 
+class Wordless:
+    """A session that fails and does not say why, as some of ONNX Runtime's errors do."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def run(self, *_: object) -> list[object]:
+        raise self.error
+
+
+@pytest.mark.parametrize(("error", "said"), [(ValueError(), "ValueError"), (ValueError(" \n"), "ValueError")])
+def test_an_error_without_a_message_is_named_by_its_type(good: Exported, error: Exception, said: str):
+    with pytest.raises(ArtifactError, match=f": golden: {said};") as caught:
+        check_session(good.artifact, Wordless(error))
+    assert caught.value.code == "dynamic_batch"
+
+
 def test_a_graph_that_the_manifest_does_not_name_is_never_run(copied: Path):
     (copied / "generator.int8.onnx").write_bytes(b"anything")
     load_and_check(copied)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .first_line import first_line
 from .providers import CPU, PROVIDERS, Provider
 from .reading import ArtifactError, load_artifact
 from .runtime import Session, open_session, run_session
@@ -46,7 +47,7 @@ def probe(
                 drawn = run_session(sessions[threads], z, label, pixels=True)
                 outputs[f"{name}.image"], outputs[f"{name}.pixels"] = drawn
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
-                outputs[f"{name}.error"] = np.array(str(error).splitlines()[0])
+                outputs[f"{name}.error"] = np.array(first_line(error))
         z, label = given[f"{names[0]}.z"][:1], given.get(f"{names[0]}.label")
     for batch in SPEED_BATCHES if timed else ():
         one_label = None if label is None else np.repeat(label[:1], batch)

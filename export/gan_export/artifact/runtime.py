@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .first_line import first_line
 from .fixed_batch import FixedBatchSession, on_gpu_thread
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .providers import CPU, Provider, algorithm_search, check_provider, load_libraries
@@ -80,9 +81,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     except ArtifactError:
         raise
     except Exception as error:
-        raise ArtifactError(
-            "unloadable", f"{path}: ONNX Runtime can't load it: {str(error).splitlines()[0]}"
-        ) from error
+        raise ArtifactError("unloadable", f"{path}: ONNX Runtime can't load it: {first_line(error)}") from error
     identity = session.get_modelmeta().custom_metadata_map.get(IDENTITY_KEY)
     if identity != artifact.manifest.identity():
         raise ArtifactError(

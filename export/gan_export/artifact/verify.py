@@ -11,6 +11,7 @@ from .candidate import Result, Results, run_candidate
 from .cases import BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
 from .certificate import Certificate, Gate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
+from .first_line import first_line
 from .gates import judge
 from .manifest import CERTIFICATE_FILE, EXACT, Manifest, Variant
 from .providers import CPU, PROVIDERS, REPEATABLE, Provider, algorithm_search
@@ -210,5 +211,5 @@ def _run_all(session: Session, cases: Cases) -> Results:
             results[name] = Result(*run_session(session, case.z, case.label, pixels=True))
         except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
             nothing = case.z[:0]
-            results[name] = Result(nothing, nothing, str(error).splitlines()[0])
+            results[name] = Result(nothing, nothing, first_line(error))
     return results
