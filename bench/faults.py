@@ -47,7 +47,8 @@ from gan_export.artifact import SAMPLER, ArtifactError, ImageSpec, LatentSpec
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.verify import verify
 from gan_export.capture import CaptureError
-from gan_export.package import ExportError, export
+from gan_export.package import export
+from gan_export.refusal import ExportError
 from gan_export.source import Source
 from gan_export.variants import ONNX_FILE
 

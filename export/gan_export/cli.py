@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from gan_training.command import run_command
@@ -18,16 +16,26 @@ from gan_training.command import run_command
 from .artifact.candidate import CertificationError
 from .artifact.certificate import TOLERANCE, Options
 from .artifact.gates import ALLOWABLE
-from .artifact.manifest import EXACT, ModelName, Rewrite
+from .artifact.manifest import EXACT, Rewrite
 from .artifact.providers import CPU
 from .artifact.reading import ArtifactError
 from .capture import CaptureError
-from .option_values import assignments, image_shape_of, output_range_of, providers_of, variants_of
-from .package import Exported, ExportError, export
-from .refusal import IntakeError
+from .option_values import (
+    assignments,
+    checked_name,
+    image_shape_of,
+    name_of,
+    output_range_of,
+    providers_of,
+    read_names,
+    variants_of,
+)
+from .package import Exported, export
+from .refusal import ExportError, IntakeError
 from .show import show_certificate
 from .sources import load_source
 from .store import put_into_store
+from .target import check_target
 from .wishes import Wishes
 
 EPILOG = """
@@ -145,7 +153,12 @@ def export_command(
         ),
     ] = False,
     store: Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there already.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace an artifact that is there already; a folder with other files in it is refused."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")] = False,
     family: Annotated[
         str | None,
@@ -214,14 +227,7 @@ def export_command(
 ) -> None:
     """Export a generator to ONNX and certify the file; on failure there is no artifact and the reason is told."""
     console = Console(stderr=True)
-    chosen = name if name is not None else _name_of(weights_file)
-    try:
-        TypeAdapter(ModelName).validate_python(chosen)
-    except ValidationError:
-        raise typer.BadParameter(
-            f"{chosen!r}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
-            param_hint="--name",
-        ) from None
+    chosen = name_of(weights_file) if name is None else checked_name(name)
     unknown = [code for code in allow or () if code not in ALLOWABLE]
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")
@@ -239,7 +245,7 @@ def export_command(
         forward=assignments(forward or [], "--forward"),
         latent_dim=latent,
         classes=classes,
-        class_names=None if class_names is None else _read_names(class_names),
+        class_names=None if class_names is None else read_names(class_names),
         distribution=None if distribution is None else distribution.value,
         latent_shape=None if latent_shape is None else latent_shape.value,
         label_as=None if label_as is None else _underscored(label_as),
@@ -250,11 +256,13 @@ def export_command(
         label_input=label_input,
         output=output,
     )
+    target = out or Path("models") / chosen
+    check_target(target, force=force)  # before the file is read, which may take long
     with console.status("reading the file") as status:
         exported = export(
             load_source(weights_file, wishes, status.update),
             chosen,
-            out or Path("models") / chosen,
+            target,
             options=Options(tolerance=tolerance, allowed=tuple(sorted(set(allow or ())))),
             variants=asked,
             providers=drawn_by,
@@ -291,24 +299,8 @@ def _words(rewrite: Rewrite) -> str:
     return f"{rewrite.layer} as {rewrite.name}{gain}"
 
 
-def _name_of(weights_file: Path) -> str:
-    """The run's folder for `runs/x/ckpt.pt`, else the file's own name, made fit for a URL."""
-    path = weights_file.resolve()
-    name = path.parent.name if path.stem in ("ckpt", "best", "last") else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
-
-
 def _underscored(option: StrEnum) -> Any:
     return option.value.replace("-", "_")
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        # With a byte order mark or without: some editors and spreadsheets write one.
-        return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise IntakeError(f"{path}: class names can't be read: {reason}") from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

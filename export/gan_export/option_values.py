@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from .adapter import ImageShape, Range
-from .artifact.manifest import EXACT
+from .artifact.manifest import EXACT, ModelName
 from .artifact.providers import CPU, PROVIDERS, Provider
+from .refusal import IntakeError
 from .variants import VARIANTS
+
+
+def name_of(weights_file: Path) -> str:
+    """The run's folder for `runs/x/ckpt.pt`, else the file's own name, made fit for a URL."""
+    path = weights_file.resolve()
+    name = path.parent.name if path.stem in ("ckpt", "best", "last") else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
+
+
+def checked_name(name: str) -> str:
+    """A name that a manifest may have."""
+    try:
+        return TypeAdapter(ModelName).validate_python(name)
+    except ValidationError:
+        raise typer.BadParameter(
+            f"{name!r}: use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+            param_hint="--name",
+        ) from None
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """The lines of a file of class names that are not blank; raises IntakeError if it can't be read."""
+    try:
+        # With a byte order mark or without: some editors and spreadsheets write one.
+        return tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise IntakeError(f"{path}: class names can't be read: {reason}") from error
 
 
 def variants_of(text: str) -> tuple[str, ...]:

@@ -26,7 +26,6 @@ from .artifact import (
     Properties,
     Provenance,
     TensorSpec,
-    is_artifact,
     load_artifact,
 )
 from .artifact.cases import make_cases
@@ -39,7 +38,9 @@ from .capture import BATCH, capture
 from .certify import ask_reference, certificate_of, drawer_of
 from .directions import principal_directions
 from .gpu import make_for_gpus
+from .refusal import ExportError
 from .source import Source
+from .target import check_target, put
 from .tuning import Tuned, tune
 from .variants import FP16, INT8, Exam, Made, add_int8, with_variants
 
@@ -47,14 +48,6 @@ PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 
 
 ProgressFn = Callable[[str], None]
-
-
-class ExportError(RuntimeError):
-    """The export failed and left nothing behind; the message is one line for the user, `code` stable."""
-
-    def __init__(self, message: str, code: str = "output") -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,7 @@ def export(
         providers: of CUDA's, beside the processor, which the artifact is to be certified on; fp16 needs `CUDA`.
         portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
         for_gpu: have no transposed convolutions in the graph; so it is for `providers` and fp16 anyway.
-        out: directory to make; may only exist already with `force`, and if it is an artifact.
+        out: directory to make; may only exist already with `force`, and if it is an artifact and holds nothing else.
         progress: told in a few words what is being done.
 
     Raises:
@@ -101,9 +94,9 @@ def export(
     on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants else [])]))
     for provider in on_gpu:
         check_provider(provider)
+    check_target(out, force=force)
     made: list[Path] = []  # folders that were not there, the deepest first
     try:
-        _check_target(out, force=force)
         made = [folder for folder in out.parents if not folder.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -114,7 +107,7 @@ def export(
         for_gpu = for_gpu or bool(on_gpu)
         recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, for_gpu, progress)
         certificate, notes = _write(source, name, staging, recipe)
-        _put(staging, out)
+        put(staging, out)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     finally:
@@ -256,30 +249,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return importlib.metadata.version(f"{package}-gpu")  # ONNX Runtime's for GPUs, in the place of the other
-
-
-def _check_target(out: Path, *, force: bool) -> None:
-    if not out.exists() and not out.is_symlink():
-        return
-    if not is_artifact(out):
-        raise ExportError(f"{out}: exists and is no artifact; choose another --out")
-    if not force:
-        raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")
-
-
-def _put(staging: Path, out: Path) -> None:
-    """Rename into place; an older artifact steps aside first and is deleted last."""
-    if not out.exists():
-        staging.rename(out)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
-    try:
-        out.rename(aside)
-        staging.rename(out)
-    except BaseException:
-        if not out.exists() and aside.exists():
-            aside.rename(out)
-        raise
-    finally:
-        if out.exists():  # otherwise the older artifact is all there is
-            shutil.rmtree(aside.parent, ignore_errors=True)

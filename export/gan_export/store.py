@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from .artifact import Artifact
-from .package import ExportError
+from .refusal import ExportError
 
 
 def put_into_store(artifact: Artifact) -> str:

@@ -60,7 +60,7 @@ class Exam:
             CertificationError: it could not be run at all.
         """
         content = seal(graph.model, manifest.identity())
-        file = _file_of(name)
+        file = file_of(name)
         (self.staging / file).write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         variant = Variant(
@@ -86,7 +86,7 @@ class Exam:
         try:
             made = self.take(manifest, name, graph, before, provider)
         except CertificationError as error:
-            (self.staging / _file_of(name)).unlink()
+            (self.staging / file_of(name)).unlink()
             return f"{name} is left out: it can't be run: {error}."
         failed, where = first_failed(made.result.gates, before[0]), ""
         if failed is None:
@@ -126,7 +126,8 @@ class Exam:
         (self.staging / made.variant.file).unlink()
 
 
-def _file_of(variant: str) -> str:
+def file_of(variant: str) -> str:
+    """The name of a variant's graph in an artifact."""
     return ONNX_FILE if variant == EXACT else f"generator.{variant}.onnx"
 
 

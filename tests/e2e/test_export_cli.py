@@ -147,6 +147,8 @@ def test_options(tmp_path: Path, checkpoint: Path, gan_export: RunFn):
     assert again.stderr.count("\n") == 1
     assert again.stderr.startswith("gan-export: deep/down/v2: exists already; give --force")
     assert (everything_in(tmp_path), again.stdout) == (before, "")
+    unread = gan_export(tmp_path, "nowhere.pt", *options[1:])
+    assert unread.stderr == again.stderr  # before anything is read
 
     forced = gan_export(tmp_path, *options, "--force")
     assert (forced.returncode, forced.stderr) == (0, "")

@@ -13,7 +13,8 @@ from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.gates import ALLOWABLE, CODES
 from gan_export.capture import CaptureError, capture
-from gan_export.package import Exported, ExportError, export
+from gan_export.package import Exported, export
+from gan_export.refusal import ExportError
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,8 @@ from gan_export.artifact.gates import CODES, judge
 from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerDrawer
-from gan_export.package import Exported, ExportError, export
+from gan_export.package import Exported, export
+from gan_export.refusal import ExportError
 from gan_export.source import Source
 from gan_training.specs import GeneratorSpec
 

@@ -18,8 +18,8 @@ from gan_export.artifact import draw, open_session, run_session
 from gan_export.artifact.certificate import Options
 from gan_export.graph_source import FAMILY, NO_MODULE, GraphWishes, load_graph
 from gan_export.graphs.probe import examine
-from gan_export.package import ExportError, export
-from gan_export.refusal import IntakeError
+from gan_export.package import export
+from gan_export.refusal import ExportError, IntakeError
 
 pytestmark = pytest.mark.slow
 

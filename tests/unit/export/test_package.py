@@ -10,8 +10,10 @@ from gan_export.artifact import Artifact, load_artifact
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
-from gan_export.package import Exported, ExportError, _put, export
+from gan_export.package import Exported, export
+from gan_export.refusal import ExportError
 from gan_export.source import Source
+from gan_export.target import put
 from gan_export.tuning import Tuned
 from gan_export.variants import Exam
 from gan_training.specs import GeneratorSpec
@@ -81,6 +83,36 @@ def test_a_link_to_an_artifact_is_replaced_and_its_target_kept(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces", "link"]
 
 
+def test_files_that_are_no_part_of_an_artifact_are_not_deleted(
+    source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path
+):
+    out = copy_of(faces.artifact)
+    (out / "generator.int8.onnx").write_bytes(b"of an earlier export")
+    (out / "thesis.txt").write_text("mine")
+    before = snapshot(tmp_path)
+    told = f"{out}: holds 'thesis.txt', no part of an artifact, which --force would delete: move them away, or"
+    assert refused(source, out, force=True).startswith(told)
+    for name in ("a", "b", "c"):
+        (out / name).mkdir()
+    assert "holds 'a', 'b', 'c' and 1 more, no part of an artifact" in refused(source, out, force=True)
+    for name in ("a", "b", "c"):
+        (out / name).rmdir()
+    assert snapshot(tmp_path) == before
+
+    (out / "thesis.txt").unlink()
+    before = snapshot(tmp_path)
+
+    def write(text: str) -> None:
+        if text == MOMENTS[-1]:
+            (out / "late.txt").write_text("mine")
+
+    with pytest.raises(ExportError, match=r"holds 'late\.txt', no part of an artifact"):
+        export(source, "m", out, force=True, progress=write)
+    (out / "late.txt").unlink()
+    assert snapshot(tmp_path) == before
+    assert export(source, "m", out, force=True).artifact.name == "m"
+
+
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
     "make",
@@ -146,7 +178,7 @@ def test_an_artifact_that_steps_aside_comes_back_when_its_successor_does_not_com
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            _put(staging, out)
+            put(staging, out)
     assert load_artifact(out).name == faces.artifact.name
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "staging"]
 

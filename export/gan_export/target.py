@@ -1,0 +1,79 @@
+"""The folder that an artifact is put into: what may stand there already, and how it is replaced."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from .artifact import CERTIFICATE_FILE, MANIFEST_FILE, PREVIEW_FILE, is_artifact
+from .artifact.golden import GOLDEN_FILE
+from .card import CARD_FILE
+from .refusal import ExportError
+from .variants import VARIANTS, file_of
+
+OWN_FILES: Final = frozenset(
+    {MANIFEST_FILE, CERTIFICATE_FILE, PREVIEW_FILE, CARD_FILE, GOLDEN_FILE, *map(file_of, VARIANTS)}
+)
+"""All that an export may write."""
+MAX_NAMED: Final = 3  # files that a message lists
+
+
+def check_target(out: Path, *, force: bool) -> None:
+    """Whether an artifact may be put there.
+
+    Args:
+        out: the folder.
+        force: an artifact that is there may be replaced.
+
+    Raises:
+        ExportError: something is there that is no artifact, or one that may not be replaced, or that holds files which
+            are none of its own; or nobody can look.
+    """
+    try:
+        if not out.exists() and not out.is_symlink():
+            return
+        if not is_artifact(out):
+            raise ExportError(f"{out}: exists and is no artifact; choose another --out")
+        if not force:
+            raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")
+        _refuse_others(out)
+    except OSError as error:
+        raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+
+
+def _refuse_others(out: Path) -> None:
+    """Raises ExportError if replacing the folder would delete more than an artifact; of a link it deletes nothing."""
+    others = [] if out.is_symlink() else sorted(path.name for path in out.iterdir() if path.name not in OWN_FILES)
+    if others:
+        more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+        names = ", ".join(map(repr, others[:MAX_NAMED]))
+        raise ExportError(
+            f"{out}: holds {names}{more}, no part of an artifact, which --force would delete: move them away, or "
+            "choose another --out"
+        )
+
+
+def put(staging: Path, out: Path) -> None:
+    """Rename into place; an older artifact steps aside first and is deleted last.
+
+    Raises:
+        ExportError: files came into the older one that are none of its own.
+        OSError: it can't be renamed.
+    """
+    if not out.exists():
+        staging.rename(out)
+        return
+    _refuse_others(out)
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
+    try:
+        out.rename(aside)
+        staging.rename(out)
+    except BaseException:
+        if not out.exists() and aside.exists():
+            aside.rename(out)
+        raise
+    finally:
+        if out.exists():  # otherwise the older artifact is all there is
+            shutil.rmtree(aside.parent, ignore_errors=True)
