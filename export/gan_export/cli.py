@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from gan_training.command import run_command
+from gan_training.command import INTERRUPTED, run_command
 
 from .artifact.candidate import CertificationError
 from .artifact.certificate import TOLERANCE, Options
@@ -31,10 +31,10 @@ from .option_values import (
     variants_of,
 )
 from .package import Exported, export
-from .refusal import ExportError, IntakeError
+from .refusal import ExportError, IntakeError, StoppedError
 from .show import show_certificate
 from .sources import load_source
-from .store import put_into_store
+from .store import check_store, put_into_store
 from .target import check_target
 from .wishes import Wishes
 
@@ -55,7 +55,8 @@ Examples:
 
   gan-export generator.onnx --latent-input noise
 
-Then: bentoml serve. Exit codes: 0, 1 (refused or failed, nothing was written), 2 (bad arguments), 130 (Ctrl-C).
+Then: bentoml serve. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than with 0 nothing was
+written, unless the line says that the artifact is: copying it for --store comes last.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -258,6 +259,8 @@ def export_command(
     )
     target = out or Path("models") / chosen
     check_target(target, force=force)  # before the file is read, which may take long
+    if store:
+        check_store(chosen)
     with console.status("reading the file") as status:
         exported = export(
             load_source(weights_file, wishes, status.update),
@@ -271,7 +274,12 @@ def export_command(
             force=force,
             progress=status.update,
         )
-        tag = put_into_store(exported.artifact) if store else None
+        try:
+            if store:
+                status.update("copying into BentoML's model store")
+            tag = put_into_store(exported.artifact) if store else None
+        except KeyboardInterrupt as error:
+            raise StoppedError(f"stopped; {target} is written") from error
     if as_json:
         print(json.dumps(exported.certificate.model_dump(mode="json")))
     else:
@@ -311,5 +319,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         CertificationError: 1,
         ExportError: 1,
         ArtifactError: 1,
+        StoppedError: INTERRUPTED,
     }
     run_command(app, "gan-export", arguments, failures, "stopped; nothing was written")

@@ -7,7 +7,7 @@ import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -106,7 +106,7 @@ def export(
     try:
         for_gpu = for_gpu or bool(on_gpu)
         recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, for_gpu, progress)
-        certificate, notes = _write(source, name, staging, recipe)
+        written = _write(source, name, staging, recipe)
         put(staging, out)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
@@ -115,7 +115,7 @@ def export(
         for folder in made:
             with contextlib.suppress(OSError):  # after a success it is not empty
                 folder.rmdir()
-    return Exported(load_artifact(out), certificate, notes)
+    return replace(written, artifact=Artifact(out, written.artifact.manifest))
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class _Recipe:
     progress: ProgressFn
 
 
-def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[Certificate, tuple[str, ...]]:
-    """Everything but the name; returns the certificate and the notes."""
+def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exported:
+    """Everything but the name, into `staging`."""
     options, progress = recipe.options, recipe.progress
     drawer = drawer_of(source.generator)
     cases = make_cases(source.latent, source.classes)
@@ -178,7 +178,7 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> tuple[C
     artifact = load_artifact(staging)
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
     (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
-    return certificate, tuple(notes)
+    return Exported(artifact, certificate, tuple(notes))
 
 
 def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:

@@ -6,8 +6,13 @@ class IntakeError(ValueError):
 
 
 class ExportError(RuntimeError):
-    """The export failed and left nothing behind; the message is one line for the user, `code` stable."""
+    """The export failed and left nothing behind, unless it says so; the message is one line for the user, `code`
+    stable."""
 
     def __init__(self, message: str, code: str = "output") -> None:
         super().__init__(message)
         self.code = code
+
+
+class StoppedError(Exception):
+    """Ctrl-C when an artifact was written already; the message is one line for the user that says so."""

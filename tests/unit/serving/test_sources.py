@@ -1,16 +1,26 @@
 """GAN_MODELS: folders, artifacts and models of BentoML's store."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import bentoml
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from toy_artifact import write_artifact
 
 from gan_export.artifact import load_artifact
-from gan_export.store import put_into_store
+from gan_export.refusal import ExportError
+from gan_export.store import check_store, put_into_store
 from gan_serving.settings import Settings
 from gan_serving.sources import Folder, StoreModel, Zoo, fingerprint, parse_sources, survey
+
+SECONDS = 60
 
 
 @pytest.mark.parametrize(
@@ -123,6 +133,84 @@ def test_a_version_that_is_stored_during_the_look_up_is_not_missed(
     source = StoreModel("toy")
     assert [source.artifacts() for _ in range(3)] == [[second]] * 3
     assert look_ups == 3, "nothing changed after the first look"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Path]:
+    """An empty model store."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    BentoMLContainer.model_store.set(ModelStore(folder))
+    yield folder
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own imports
+@pytest.mark.parametrize(
+    ("name", "tag"), [("a_", "a"), ("a.", "a"), ("A.-_", "a"), ("b" * 64, "b" * 63), ("c" * 62 + "_d", "c" * 62)]
+)
+def test_every_name_of_a_generator_has_a_tag(store: Path, tmp_path: Path, name: str, tag: str) -> None:
+    check_store(name)
+    made = put_into_store(load_artifact(write_artifact(tmp_path / "made", name=name)))
+    assert made.partition(":")[0] == tag
+    assert [folder.name for folder in store.iterdir()] == [tag]
+    assert load_artifact(Path(StoreModel(tag).artifacts()[0])).name == name
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_a_tag_of_two_generators_and_a_store_that_can_not_be_written_are_told_before(
+    store: Path, tmp_path: Path
+) -> None:
+    put_into_store(load_artifact(write_artifact(tmp_path / "made", name="Foo")))
+    check_store("Foo")
+    with pytest.raises(ExportError, match="'foo' has the tag 'foo' in .* which holds the generator 'Foo'"):
+        check_store("foo")
+    with bentoml.models.create("mine"):
+        pass
+    with pytest.raises(ExportError, match="which holds a model that is no generator: give another --name"):
+        check_store("mine")
+    (store / "toy").write_text("in the way")
+    with pytest.raises(ExportError, match=r"store/toy can't be written: it is no folder"):
+        check_store("toy")
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_a_copy_that_fails_says_that_the_artifact_is_there_and_how_to_repeat_it(store: Path, tmp_path: Path) -> None:
+    artifact = load_artifact(write_artifact(tmp_path / "made of" / "toy"))
+    (artifact.directory / "folder").mkdir()
+    with pytest.raises(ExportError) as caught:
+        put_into_store(artifact)
+    assert str(caught.value).startswith(f"{artifact.directory} is written, but BentoML's model store can't take it: ")
+    assert str(caught.value).endswith(f"; repeat it with: python -m gan_export.store '{artifact.directory}'")
+    assert list(store.rglob("*")) == []
+
+
+def test_an_artifact_that_is_made_already_is_put_there_and_ctrl_c_leaves_the_store_alone(tmp_path: Path) -> None:
+    folder, temporary = write_artifact(tmp_path / "toy"), tmp_path / "temporary"
+    temporary.mkdir()
+    environment = os.environ | {"BENTOML_HOME": str(tmp_path / "home"), "TMPDIR": str(temporary)}
+    command = [sys.executable, "-m", "gan_export.store", str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{folder}: in BentoML's model store as toy:")
+    before = sorted((tmp_path / "home").rglob("*"))
+
+    ours, theirs = os.openpty()  # reading it waits
+    (folder / "z").symlink_to(os.ttyname(theirs))
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + SECONDS
+    while not any(temporary.glob("bentoml-model-*/z")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, told = process.communicate(timeout=SECONDS)
+    os.close(ours)
+    os.close(theirs)
+    assert (process.returncode, printed) == (130, "")
+    assert f"{folder} is written, but is not in BentoML's model store; repeat it with: python -m" in told
+    assert "nothing was written" not in told
+    assert sorted((tmp_path / "home").rglob("*")) == before
 
 
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML's own imports
