@@ -16,8 +16,8 @@ from gan_training.command import INTERRUPTED, run_command
 from .artifact.candidate import CertificationError
 from .artifact.certificate import TOLERANCE, Options
 from .artifact.gates import ALLOWABLE
-from .artifact.manifest import EXACT, Rewrite
-from .artifact.providers import CPU
+from .artifact.manifest import EXACT
+from .artifact.providers import CPU, check_provider
 from .artifact.reading import ArtifactError
 from .capture import CaptureError
 from .option_values import (
@@ -30,9 +30,9 @@ from .option_values import (
     read_names,
     variants_of,
 )
-from .package import Exported, export
+from .package import export
 from .refusal import ExportError, IntakeError, StoppedError
-from .show import show_certificate
+from .report import show_export
 from .sources import load_source
 from .store import check_store, put_into_store
 from .target import check_target
@@ -55,8 +55,8 @@ Examples:
 
   gan-export generator.onnx --latent-input noise
 
-Then: bentoml serve. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than with 0 nothing was
-written, unless the line says that the artifact is: copying it for --store comes last.
+Then: bentoml serve. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than with 0 nothing
+was written, unless the line says that the artifact is: copying it for --store comes last.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -130,16 +130,16 @@ def export_command(
         str,
         typer.Option(
             metavar="fp32[,int8][,fp16]",
-            help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they do not pay on this host or "
-            "show.",
+            help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they do not pay on this host, "
+            "can't be run on it, or show.",
         ),
     ] = EXACT,
     providers: Annotated[
         str,
         typer.Option(
             metavar="cpu[,cuda][,cuda-tf32]",
-            help="What the certificate is made with; cpu always is, and cuda for fp16. For another host's GPU: "
-            "--for-gpu here, and gan-verify --provider cuda --add there.",
+            help="What the certificate is made with; cpu always is, and cuda for fp16 where there is one. For another "
+            "host's GPU: --for-gpu here, and gan-verify --provider cuda --add there.",
         ),
     ] = CPU.word,
     portable: Annotated[
@@ -258,7 +258,10 @@ def export_command(
         output=output,
     )
     target = out or Path("models") / chosen
-    check_target(target, force=force)  # before the file is read, which may take long
+    # Before the file is read, which may take long.
+    check_target(target, force=force)
+    for provider in drawn_by:
+        check_provider(provider)
     if store:
         check_store(chosen)
     with console.status("reading the file") as status:
@@ -283,28 +286,7 @@ def export_command(
     if as_json:
         print(json.dumps(exported.certificate.model_dump(mode="json")))
     else:
-        _show(exported, tag)
-
-
-def _show(exported: Exported, tag: str | None) -> None:
-    artifact, console = exported.artifact, Console()
-    for note in exported.notes:
-        console.print(note, highlight=False, soft_wrap=True)
-    show_certificate(exported.certificate, console)
-    for variant in artifact.manifest.variants:
-        speeds = ", ".join(f"{rate:,.0f} at batch {batch}" for batch, rate in variant.images_per_second.items())
-        console.print(f"{variant.name}: images/s: {speeds}", highlight=False, soft_wrap=True)
-        chosen = [one for one in variant.rewrites if one.layer is not None]
-        if chosen:
-            console.print(f"{variant.name}: {'; '.join(map(_words, chosen))}", highlight=False, soft_wrap=True)
-    if tag is not None:
-        console.print(f"in BentoML's model store as {tag}", highlight=False, soft_wrap=True)
-    console.print(f"{artifact.directory}; next: bentoml serve", highlight=False, soft_wrap=True)
-
-
-def _words(rewrite: Rewrite) -> str:
-    gain = "" if rewrite.speedup is None else f" ({rewrite.speedup:.2f}x)"
-    return f"{rewrite.layer} as {rewrite.name}{gain}"
+        show_export(exported, tag)
 
 
 def _underscored(option: StrEnum) -> Any:

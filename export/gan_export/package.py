@@ -33,7 +33,7 @@ from .artifact.certificate import Certificate, Gate, Options
 from .artifact.gates import judge_reference
 from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
 from .artifact.manifest import EXACT
-from .artifact.providers import CUDA, Provider, check_provider
+from .artifact.providers import CUDA, Provider, absence_of, check_provider
 from .capture import BATCH, capture
 from .certify import ask_reference, certificate_of, drawer_of
 from .directions import principal_directions
@@ -79,10 +79,11 @@ def export(
         name: the model's name, as clients will write it.
         options: tolerance, and gates that need not pass.
         variants: of VARIANTS; fp32 is always made. int8 and fp16 are left out, with a note, where they do not pay or
-            would show.
-        providers: of CUDA's, beside the processor, which the artifact is to be certified on; fp16 needs `CUDA`.
+            would show, and fp16 where there is no `CUDA`, which it is certified on.
+        providers: of CUDA's, beside the processor, which the artifact is to be certified on.
         portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
-        for_gpu: have no transposed convolutions in the graph; so it is for `providers` and fp16 anyway.
+        for_gpu: have no transposed convolutions in the graph; so it is for `providers` and for fp16, where it can be
+            run, anyway.
         out: directory to make; may only exist already with `force`, and if it is an artifact and holds nothing else.
         progress: told in a few words what is being done.
 
@@ -91,9 +92,10 @@ def export(
         CaptureError, CertificationError: the graph could not be made, or not run.
         ArtifactError: a provider is not there.
     """
-    on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants else [])]))
-    for provider in on_gpu:
+    for provider in providers:
         check_provider(provider)
+    no_gpu = absence_of(CUDA) if FP16 in variants else ""
+    on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
     check_target(out, force=force)
     made: list[Path] = []  # folders that were not there, the deepest first
     try:
@@ -106,6 +108,8 @@ def export(
     try:
         for_gpu = for_gpu or bool(on_gpu)
         recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, for_gpu, progress)
+        if no_gpu:
+            source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
         written = _write(source, name, staging, recipe)
         put(staging, out)
     except OSError as error:

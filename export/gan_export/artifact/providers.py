@@ -75,35 +75,34 @@ def provider_titled(title: str) -> Provider:
     return next((provider for provider in PROVIDERS.values() if provider.title == title), CPU)
 
 
+def absence_of(provider: Provider) -> str:
+    """Why it can't be used here, in words without a full stop; empty if it can."""
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
+    if not provider.is_cuda:
+        return ""
+    if provider.engine not in ort.get_available_providers():
+        return f"the installed ONNX Runtime {ort.__version__} has no {provider.engine}: {INSTALL}"
+    gpus = count_gpus()
+    if gpus < 1:
+        found = "the driver shows none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
+        return f"there is no GPU here: {found}; use cpu"
+    return ""
+
+
 def check_provider(provider: Provider) -> None:
     """Whether it can be used here.
 
     Raises:
         ArtifactError: its package is not installed, or there is no GPU; the message says what to do.
     """
-    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
-
-    if not provider.is_cuda:
-        return
-    asked = f"{provider.word} was asked for, and "
-    if provider.engine not in ort.get_available_providers():
-        raise ArtifactError(
-            "provider",
-            f"{asked}the installed ONNX Runtime {ort.__version__} has no {provider.engine}: {INSTALL}",
-        )
-    gpus = count_gpus()
-    if gpus < 1:
-        found = "the driver shows none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
-        raise ArtifactError("provider", f"{asked}there is no GPU here: {found}; use cpu")
+    if absence := absence_of(provider):
+        raise ArtifactError("provider", f"{provider.word} was asked for, and {absence}")
 
 
 def is_usable(provider: Provider) -> bool:
     """Whether `check_provider` has nothing to say."""
-    try:
-        check_provider(provider)
-    except ArtifactError:
-        return False
-    return True
+    return not absence_of(provider)
 
 
 def count_gpus() -> int:

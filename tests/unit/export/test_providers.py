@@ -23,6 +23,7 @@ from gan_export.artifact.providers import (
 )
 from gan_export.artifact.verify import with_slow_layers
 from gan_export.capture import capture
+from gan_export.cli import main as export_main
 from gan_export.half import half
 from gan_export.option_values import providers_of
 from gan_export.package import Exported, export
@@ -100,13 +101,28 @@ def test_without_the_package_it_is_one_line_with_the_way_to_get_it(provider: Pro
 
 
 @NO_PACKAGE
-def test_an_export_for_a_gpu_that_is_not_there_makes_nothing(make_source, tmp_path: Path):
+def test_an_export_for_a_gpu_that_is_not_there_makes_nothing(
+    make_source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     source = make_source(GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4))
-    for wanted in ({"providers": (CUDA_TF32,)}, {"variants": ("fp32", "fp16")}):
-        with pytest.raises(ArtifactError, match="was asked for, and the installed ONNX Runtime") as caught:
-            export(source, "m", tmp_path / "deep" / "m", **wanted)
-        assert caught.value.code == "provider"
+    with pytest.raises(ArtifactError, match="was asked for, and the installed ONNX Runtime") as caught:
+        export(source, "m", tmp_path / "deep" / "m", providers=(CUDA_TF32,))
+    assert caught.value.code == "provider"
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SystemExit) as ended:  # and before the file is read
+        export_main([str(tmp_path / "nowhere.pt"), "--out", str(tmp_path / "m"), "--providers", "cpu,cuda"])
+    assert ended.value.code == 1
+    assert "cuda was asked for, and the installed ONNX Runtime" in capsys.readouterr().err
+
+
+@NO_PACKAGE
+def test_float16_is_left_out_where_it_can_not_be_run(make_source, tmp_path: Path):
+    source = make_source(GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4))
+    exported = export(source, "m", tmp_path / "m", variants=("fp32", "fp16"))
+    (note,) = exported.notes
+    assert note.startswith("fp16 is left out: it can't be run here: the installed ONNX Runtime")
+    assert note in (tmp_path / "m" / "README.md").read_text()
+    assert [variant.name for variant in exported.artifact.manifest.variants] == ["fp32"]
 
 
 @NO_PACKAGE

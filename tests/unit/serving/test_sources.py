@@ -163,7 +163,7 @@ def test_a_tag_of_two_generators_and_a_store_that_can_not_be_written_are_told_be
 ) -> None:
     put_into_store(load_artifact(write_artifact(tmp_path / "made", name="Foo")))
     check_store("Foo")
-    with pytest.raises(ExportError, match="'foo' has the tag 'foo' in .* which holds the generator 'Foo'"):
+    with pytest.raises(ExportError, match=r"'foo' has the tag 'foo' in .* which holds the generator 'Foo'"):
         check_store("foo")
     with bentoml.models.create("mine"):
         pass
