@@ -60,7 +60,7 @@ class Convention:
     label_name: str | None = None
     """Pass the label by this name; None: by position."""
     value_range: Range = TANH
-    """Range of the module's own output."""
+    """Range of the module's own output; bytes are on (0, 255)."""
     extras: tuple[tuple[str, Any], ...] = ()
     """Further arguments of forward, passed by name, always the same."""
 
@@ -102,6 +102,8 @@ class Adapted(nn.Module):
         convention = self.convention
         image = pick(call(self.generator, convention, z, label), convention.output)
         pixels = to_nchw(image, convention.layout, convention.image_shape)
+        if pixels.dtype != z.dtype:  # bytes, or another precision
+            pixels = pixels.to(z.dtype)
         low, high = convention.value_range
         return pixels if (low, high) == TANH else pixels * (2.0 / (high - low)) - (high + low) / (high - low)
 
@@ -173,6 +175,11 @@ def tensors_in(output: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[
         steps = [(field.name, getattr(output, field.name)) for field in dataclasses.fields(output)]
     for step, value in steps:
         yield from tensors_in(value, (*path, step))
+
+
+def is_pixels(tensor: Tensor) -> bool:
+    """Whether its type is one that images have: floats of any precision, or bytes."""
+    return tensor.is_floating_point() or tensor.dtype == torch.uint8
 
 
 def read_layout(shape: Sequence[int], wanted: ImageShape | None) -> tuple[Layout, ImageShape] | None:

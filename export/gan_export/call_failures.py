@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from .adapter import CHANNELS, ImageShape, tensors_in
+from .adapter import CHANNELS, ImageShape, is_pixels, read_layout, tensors_in
 from .forward_hints import GIVEN_ALONE, hints_of, parameters_of, second_of_no_known_name
 
 _SUBCLASS: Final = "write a subclass whose forward(self, z, label) takes ids and does the rest, and name it in --module"
@@ -19,12 +19,15 @@ NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 @dataclass(frozen=True)
 class Failure:
+    """A way to call a generator that gave no images."""
+
     words: str
     reason: str
     depth: int  # submodules that had finished
 
 
 def nothing_works(module: nn.Module, classes: int, failures: Sequence[Failure], extras: Mapping[str, Any]) -> str:
+    """The failure that came farthest, what to do about it, and all that was tried, in one line."""
     signature = f"forward({', '.join(inspect.signature(module.forward).parameters)})"
     parameters = parameters_of(module, extras)
     _, _, takes_label = hints_of(module, extras)
@@ -64,15 +67,43 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
 
 
 def no_image(output: Any, wanted: ImageShape | None) -> str:
-    shapes = [tuple(tensor.shape) for _, tensor in tensors_in(output)]
-    if not shapes:
+    """Why an output holds no images, and what to do."""
+    tensors = [tensor for _, tensor in tensors_in(output)]
+    if not tensors:
         return f"it gives {type(output).__name__}, no tensor"
-    given = ", ".join("(" + ", ".join(["N", *map(str, shape[1:])]) + ")" for shape in shapes)
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"
+    for tensor in tensors:
+        if not is_pixels(tensor) and tensor.ndim > 1 and read_layout(tensor.shape, wanted) is not None:
+            return f"{given} of {str(tensor.dtype).removeprefix('torch.')}: end forward with .float()"
+    has_alpha = next((_without_alpha(shape) for shape in shapes if _without_alpha(shape)), "")
     if wanted is not None:
-        return f"it gives {given}, not images of --image-shape {','.join(map(str, wanted))}"
+        return f"{given}, not images of --image-shape {','.join(map(str, wanted))}{has_alpha}"
+    if has_alpha:
+        return f"{given}{has_alpha}"
+    if thin := next((one for shape in shapes for one in _thin(shape)), None):
+        return f"{given}: if that is an image though one pixel wide or high, give --image-shape {thin}"
     if flat := [shape[1] for shape in shapes if len(shape) == 2]:
-        return f"it gives {given}: say how that is an image with --image-shape C,H,W{_squares(flat[0])}"
-    return f"it gives {given}, no images of 1 or 3 channels; --image-shape C,H,W says which shape they have"
+        return f"{given}: say how that is an image with --image-shape C,H,W{_squares(flat[0])}"
+    return f"{given}, no images of 1 or 3 channels: end forward with a layer, or a slice, of as many"
+
+
+def _without_alpha(shape: tuple[int, ...]) -> str:
+    """What to do about an output (N, 4, H, W) or (N, H, W, 4); empty for any other."""
+    if len(shape) != 4 or 4 not in (shape[1], shape[3]):
+        return ""
+    return f"; alpha is not supported: end forward with {'[:, :3]' if shape[1] == 4 else '[..., :3]'}"
+
+
+def _thin(shape: tuple[int, ...]) -> list[str]:
+    """The ways in which an output is an image of one row or column: nobody means that, as a rule."""
+    rest = shape[1:]
+    if len(rest) == 2:
+        return [f"1,{rest[0]},{rest[1]}"] if min(rest) == 1 else []
+    if len(rest) != 3 or min(rest) < 1:
+        return []
+    ways = [(rest[0], rest[1], rest[2]), (rest[2], rest[0], rest[1])]
+    return [",".join(map(str, way)) for way in ways if way[0] in CHANNELS and min(way[1:]) == 1]
 
 
 def _squares(values: int) -> str:

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from .adapter import (
+    BYTES,
     Convention,
     ImageShape,
     LabelInput,
     LatentShape,
     Order,
     call,
+    is_pixels,
     pick,
     read_layout,
     tensors_in,
@@ -195,10 +197,12 @@ def _with_image(draft: Convention, output: Any, batch: int, wanted: ImageShape |
     """The convention with the place, layout and shape of the output's images: the first, or larger ones like it."""
     found: list[Convention] = []
     for path, tensor in tensors_in(output):
-        if tensor.is_floating_point() and tensor.ndim > 1 and len(tensor) == batch:
+        if is_pixels(tensor) and tensor.ndim > 1 and len(tensor) == batch:
             reading = read_layout(tensor.shape, wanted)
             if reading is not None:
-                found.append(replace(draft, layout=reading[0], image_shape=reading[1], output=path))
+                own = BYTES if tensor.dtype == torch.uint8 else draft.value_range
+                layout, shape = reading
+                found.append(replace(draft, layout=layout, image_shape=shape, output=path, value_range=own))
     # Several resolutions; but not attention maps (N, H*W, H*W), or feature maps of another number of channels.
     like = [one for one in found if (one.layout, one.image_shape[0]) == (found[0].layout, found[0].image_shape[0])]
     return max(like, key=lambda one: math.prod(one.image_shape), default=None)

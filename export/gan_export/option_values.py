@@ -76,7 +76,8 @@ def image_shape_of(text: str) -> ImageShape:
     sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
     if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in (1, 3) or not all(0 < size <= 4096 for size in sizes):
         raise typer.BadParameter(
-            f"{text!r}: write channels (1 or 3), height and width, e.g. 3,64,64", param_hint="--image-shape"
+            f"{text!r}: write channels (1 or 3: alpha is not supported), height and width, e.g. 3,64,64",
+            param_hint="--image-shape",
         )
     return sizes[0], sizes[1], sizes[2]
 

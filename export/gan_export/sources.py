@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 from gan_training.specs import Latent
 
-from .adapter import SIGMOID, TANH, Adapted, Convention, measure_range
+from .adapter import BYTES, SIGMOID, TANH, Adapted, Convention, measure_range
 from .artifact import SAMPLER, LatentSpec
 from .completeness import check_complete
 from .convention_search import Asked, find_convention
@@ -177,7 +177,11 @@ def _load(module: nn.Module, state: State) -> None:
 
 
 def _range(module: nn.Module, convention: Convention, distribution: Latent, wishes: Wishes) -> tuple[float, float]:
-    """What was said, or else measured."""
+    """What was said, or else measured; of bytes it is known."""
+    if convention.value_range == BYTES:
+        if wishes.output_range not in (None, BYTES):
+            raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
+        return BYTES
     if wishes.output_range is not None:
         return wishes.output_range
     found = measure_range(module, convention, distribution)

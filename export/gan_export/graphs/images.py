@@ -84,7 +84,9 @@ def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> t
         raise IntakeError(f"--image-shape {','.join(map(str, wanted))}: {found}; channels must be 1 or 3")
     if len(rest) == 1:
         raise IntakeError(f"{found}, in a row: give --image-shape C,H,W")
-    raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME or --image-shape C,H,W")
+    if len(rest) == 3 and 4 in (rest[0], rest[2]):
+        raise IntakeError(f"{found}; alpha is not supported: leave it out of the graph, with a slice at its end")
+    raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME")
 
 
 def _read_range(seen: Seen, wishes: GraphWishes) -> Range:

@@ -1,5 +1,6 @@
 """How generators want to be called, found out by calling them, and the one signature that all of them get."""
 
+import math
 import re
 from dataclasses import dataclass, replace
 
@@ -165,6 +166,25 @@ class Last(Net):
         return torch.tanh(self.fc(z)).view(-1, SIZE, SIZE, 3)
 
 
+class Cast(Net):
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, z):
+        pixels = self.draw(z)
+        return (pixels * 127.5 + 127.5 if self.dtype in (torch.uint8, torch.int64) else pixels).to(self.dtype)
+
+
+class Shaped(Net):
+    def __init__(self, *shape: int) -> None:
+        super().__init__(outputs=math.prod(shape))
+        self.shape = shape
+
+    def forward(self, z):
+        return torch.tanh(self.fc(z)).view(-1, *self.shape)
+
+
 def called(net: nn.Module, classes: int, **asked: object) -> Convention:
     return find_convention(net.eval(), Z, classes, Asked(**asked))
 
@@ -236,6 +256,57 @@ def test_where_the_image_is_and_how_it_lies(make, output: tuple[int | str, ...],
     assert pixels.shape == (2, *found.image_shape)
     if layout == "nhwc":
         assert torch.equal(pixels[1, 2], net(z)[1, :, :, 2])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off"),
+    [(torch.float64, 1e-7), (torch.float16, 1e-3), (torch.bfloat16, 1e-2), (torch.uint8, 2 / 255)],
+)
+def test_pixels_of_another_type_are_brought_to_float32(dtype: torch.dtype, off: float):
+    net = Cast(dtype).eval()
+    found = called(net, 0)
+    assert found.value_range == ((0.0, 255.0) if dtype == torch.uint8 else (-1.0, 1.0))
+    z = torch.randn(64, Z)
+    pixels = Adapted(net, found)(z)
+    assert pixels.dtype == torch.float32
+    assert torch.allclose(pixels, net.draw(z), rtol=0, atol=off)
+    if dtype != torch.uint8:
+        assert measure_range(net, found).certain
+    assert Adapted(net, found).double()(z.double()).dtype == torch.float64
+
+
+def test_a_type_that_pixels_can_not_have_is_named():
+    reason = r"it gives \(N, 1, 6, 6\) of int64: end forward with \.float\(\)\. Tried"
+    for asked in ({}, {"image_shape": (1, SIZE, SIZE)}):
+        with pytest.raises(IntakeError, match=reason):
+            called(Cast(torch.int64), 0, **asked)
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((4, 6, 6), r"\(N, 4, 6, 6\); alpha is not supported: end forward with \[:, :3\]\. Tried"),
+        ((6, 6, 4), r"\(N, 6, 6, 4\); alpha is not supported: end forward with \[\.\.\., :3\]\. Tried"),
+        ((2, 6, 6), r"no images of 1 or 3 channels: end forward with a layer, or a slice, of as many\. Tried"),
+        ((3, 1, 1), r"give --image-shape 3,1,1\. Tried"),
+        ((1, 1, 3), r"give --image-shape 1,1,3\. Tried"),
+        ((1, 7), r"give --image-shape 1,1,7\. Tried"),
+    ],
+)
+def test_images_of_no_known_shape_and_what_to_do(shape: tuple[int, ...], reason: str):
+    with pytest.raises(IntakeError, match=reason):
+        called(Shaped(*shape), 0)
+
+
+@pytest.mark.parametrize(("shape", "said"), [((3, 1, 1), (3, 1, 1)), ((1, 1, 3), (1, 1, 3)), ((1, 7), (1, 1, 7))])
+def test_what_is_said_of_thin_images_works(shape: tuple[int, ...], said: tuple[int, int, int]):
+    net = Shaped(*shape)
+    assert Adapted(net, called(net, 0, image_shape=said))(torch.randn(2, Z)).shape == (2, *said)
+
+
+def test_alpha_is_told_where_a_shape_was_given():
+    with pytest.raises(IntakeError, match=r"not images of --image-shape 3,6,6; alpha is not supported"):
+        called(Shaped(4, 6, 6), 0, image_shape=(3, 6, 6))
 
 
 def test_flat_output_needs_its_shape():

@@ -1,5 +1,6 @@
 """Modules of people's own files, read with their weights: what is asked of them before anything is exported."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from gan_export.adapter import BYTES
+from gan_export.adapter import BYTES, SIGMOID
+from gan_export.package import export
 from gan_export.refusal import IntakeError
 from gan_export.sources import load_source
 from gan_export.wishes import Wishes
@@ -101,6 +103,18 @@ def test_bytes_are_asked_for_and_stretched(make: MakeFn):
     source = load_source(Path("G.pth"), make(result=result, output_range=BYTES))
     pixels = source.generator(torch.randn(64, 6))
     assert -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cast", ["uint8", "float64"])
+def test_bytes_and_doubles_are_exported(cast: str, make: MakeFn):
+    scaled = "* 127.5 + 127.5).round()" if cast == "uint8" else ")"
+    wishes = make(result=f"(torch.tanh(self.body(z)).view(-1, 3, 8, 8) {scaled}.to(torch.{cast})")
+    exported = export(load_source(Path("G.pth"), wishes), "m", Path("m"))
+    assert exported.certificate.failures == []
+    if cast == "uint8":
+        with pytest.raises(IntakeError, match=r"its output is uint8, which is on \[0, 255\]: leave --output-range out"):
+            load_source(Path("G.pth"), dataclasses.replace(wishes, output_range=SIGMOID))
 
 
 NORMED = {
