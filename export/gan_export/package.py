@@ -158,8 +158,11 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
         made, graph, refused = _best_that_passes(exam, manifest, [first, Tuned(traced)])
         notes += [refused] if refused and refused not in notes else []
         allowed = {gate.code for gate in made.result.gates if gate.allowed}
+        # What was let through once is not promised again: a gate of a noisy generator may come out otherwise each time,
+        # and this ends.
         found = Properties(
-            deterministic="deterministic" not in allowed, batch_invariant="batch_invariant" not in allowed
+            deterministic=properties.deterministic and "deterministic" not in allowed,
+            batch_invariant=properties.batch_invariant and "batch_invariant" not in allowed,
         )
         if found == properties:
             break

@@ -6,16 +6,16 @@ from pathlib import Path
 import onnx
 import pytest
 
-from gan_export.artifact import Artifact, load_artifact
+from gan_export.artifact import Artifact, Manifest, load_artifact
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
-from gan_export.package import Exported, export
+from gan_export.package import Exported, _best_that_passes, export
 from gan_export.refusal import ExportError
 from gan_export.source import Source
 from gan_export.target import put
 from gan_export.tuning import Tuned
-from gan_export.variants import Exam
+from gan_export.variants import Exam, Made
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
@@ -196,6 +196,26 @@ def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
     told = exam.try_to_take(manifest, "fp16", graph, [])
     assert told == "fp16 is left out: it can't be run: the process that draws with it ended."
     assert list(tmp_path.glob("*.onnx")) == []
+
+
+def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Let through in every other look at the file, as of a generator whose noise shows now and then."""
+    looks: list[bool] = []
+
+    def flipping(exam: Exam, manifest: Manifest, graphs: list[Tuned]) -> tuple[Made, Tuned, str]:
+        assert len(looks) < 5
+        made, graph, refused = _best_that_passes(exam, manifest, graphs)
+        looks.append(len(looks) % 2 == 0)
+        change = {"passed": False, "allowed": True} if looks[-1] else {}
+        gates = [gate.model_copy(update=change if gate.code == "deterministic" else {}) for gate in made.result.gates]
+        return Made(made.variant, made.result.model_copy(update={"gates": gates})), graph, refused
+
+    monkeypatch.setattr("gan_export.package._best_that_passes", flipping)
+    manifest = export(source, "m", tmp_path / "m").artifact.manifest
+    assert looks == [True, False]
+    assert (manifest.properties.deterministic, manifest.properties.batch_invariant) == (False, True)
 
 
 def test_the_artifact_package_and_its_runtime_need_no_torch(run_python: Callable[[str], str]):
