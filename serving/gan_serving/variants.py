@@ -76,11 +76,10 @@ def variants_to_try(
 
 def _check_asked(variant: str, artifact: Artifact, found: list[str], provider: Provider) -> None:
     if variant not in found:
-        raise ArtifactError(
-            "variant",
-            f"{artifact.directory}: has no variant {variant!r}, which GAN_VARIANT asks for; it has "
-            f"{', '.join(found)}: export it with --variants fp32,{variant}, or set GAN_VARIANT=auto",
-        )
+        has = f"{artifact.directory}: has no variant {variant!r}, which GAN_VARIANT asks for; it has {', '.join(found)}"
+        if variant == EXACT:
+            raise ArtifactError("variant", f"{has}: every export makes {EXACT}, so it is damaged: export it again")
+        raise ArtifactError("variant", f"{has}: export it with --variants {EXACT},{variant}, or set GAN_VARIANT=auto")
     if variant not in provider.variants:
         raise ArtifactError(
             "variant",

@@ -287,6 +287,12 @@ def test_a_variant_that_is_asked_for_and_not_there_is_an_error(make_source: Make
     with pytest.raises(ArtifactError, match=r"no variant 'int8', which GAN_VARIANT asks for; it has fp32: export it"):
         variants_to_try(artifact, read_certificate(artifact), Settings(variant="int8"))
     assert variants_to_try(artifact, read_certificate(artifact), Settings(variant="auto")) == ["fp32"]
+    other = artifact.manifest.variants[0].model_copy(update={"name": "int8"})
+    damaged = replace(artifact, manifest=artifact.manifest.model_copy(update={"variants": [other]}))
+    reason = r"no variant 'fp32', which GAN_VARIANT asks for; it has int8: every export makes fp32, so it is damaged"
+    with pytest.raises(ArtifactError, match=reason) as caught:
+        variants_to_try(damaged, read_certificate(artifact), Settings())
+    assert (caught.value.code, "--variants" in str(caught.value)) == ("variant", False)
 
 
 @pytest.mark.usefixtures("byte_products")
