@@ -238,6 +238,8 @@ def _nothing(tree: Any) -> str:
         return f"the file holds a {type(tree).__name__}, not a state dict; save generator.state_dict()"
     if "param_groups" in tree:
         return "the file holds the state of an optimizer and no weights; save generator.state_dict()"
+    if not tree:
+        return "the file's dict is empty: save generator.state_dict()"
     return f"no state dict in the file, only: {_list([str(key) for key in tree])}; save generator.state_dict()"
 
 

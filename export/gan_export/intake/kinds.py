@@ -14,7 +14,7 @@ from .legacy import MAGIC as LEGACY
 
 Format = Literal["zip", "legacy", "safetensors"]
 
-WANTED: Final = "wanted is a file of torch.save or a .safetensors file"
+WANTED: Final = "wanted is a file of torch.save, a .safetensors file or an .onnx file"
 _RESAVE: Final = "where you trust it, load it with its own code and torch.save(G.state_dict(), ...)"
 _PICKLE: Final = f"a plain pickle (as StyleGAN's .pkl), which carries code or names code to run; {_RESAVE}"
 _PACKED: Final = "a compressed file; unpack it first"
@@ -29,7 +29,7 @@ _BEGINNINGS: Final = (
     (re.compile(rb"\x93NUMPY"), "a numpy array (.npy); save a state dict from PyTorch instead"),
     (re.compile(rb"PK\x05\x06"), f"an empty zip archive; {WANTED}"),
     (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!"), _PACKED),
-    (re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)"), f"an ONNX model by its first bytes; {WANTED}"),
+    (re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)"), "an ONNX model by its first bytes; name it .onnx"),
     (re.compile(rb"GGUF|GGML"), "a language model's weights (GGUF); a generator is wanted"),
     (re.compile(rb"\x80[\x02-\x05]|\(?[ci][\w.]+\r?\n[\w.]+\r?\n|[(\]}][lpd]?[p0-9]?\d*\n"), _PICKLE),
 )

@@ -152,6 +152,7 @@ class TestChoosing:
                 {"epoch": 3, "name": "x"},
                 r"no state dict in the file, only: 'epoch', 'name'; save generator.state_dict\(\)",
             ),
+            ({}, r"the file's dict is empty: save generator\.state_dict\(\)"),
             (optimizer_state(), "the state of an optimizer and no weights"),
             (torch.zeros(3), "the file holds a Tensor, not a state dict"),
             ({"shadow_params": [torch.zeros(2, 2)], "decay": 0.9}, "'shadow_params' are a list without names"),

@@ -166,7 +166,10 @@ OTHERS = {
     "packed.pt.gz": (b"\x1f\x8b\x08", "is a compressed file; unpack it first"),
     "model.ckpt": (bytes(90) + bytes.fromhex("57fb808b247547db"), "is a TensorFlow checkpoint"),
     "model.ckpt.data-00000-of-00001": (bytes(90), "is a TensorFlow checkpoint"),
-    "notes.txt": (b"Gewichte\n", "is of no kind that is known (it begins with 'Gewichte')"),
+    "notes.txt": (
+        b"Gewichte\n",
+        "'Gewichte'); wanted is a file of torch.save, a .safetensors file or an .onnx file",
+    ),
     "noise.bin": (b"\xfe\x00\n\xff" * 30, r"begins with '\xfe\x00\n\xff\xfe\x00\n\xff'"),
     "pickle.pt": (
         pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(9, 2),
