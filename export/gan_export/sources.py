@@ -19,6 +19,7 @@ from .families import explain, find_family, fitting, nearest
 from .families.family import Built
 from .graph_source import GraphWishes, load_graph
 from .intake import Contents, check_finite, read_contents
+from .label_tables import rows_left_over
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
@@ -141,6 +142,7 @@ def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wis
     convention = find_convention(module, wishes.latent_dim, classes, asked)
     check_complete(module, twin, convention)
     del twin
+    left_over = rows_left_over(module, convention)
     distribution = wishes.distribution or "normal"
     convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, wishes))
     return Source(
@@ -153,7 +155,10 @@ def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wis
         sha256=contents.sha256,
         weights=weights,
         training={},
-        notes=(f"Exported from a module of its author's own code, called with {convention.describe()}.",),
+        notes=(
+            f"Exported from a module of its author's own code, called with {convention.describe()}.",
+            *([left_over] if left_over else []),
+        ),
     )
 
 

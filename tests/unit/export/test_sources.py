@@ -105,6 +105,23 @@ def test_bytes_are_asked_for_and_stretched(make: MakeFn):
     assert -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
 
 
+@pytest.mark.parametrize(("classes", "noted"), [(10, False), (9, True), (1, True)])
+def test_a_table_with_more_rows_than_classes_is_noted(make: MakeFn, classes: int, noted: bool):
+    result = "torch.tanh(self.body(z + self.embed(y) + self.places(torch.arange(6)))).view(-1, 3, 8, 8)"
+    torch.manual_seed(0)
+    net = nn.ModuleDict({"body": nn.Linear(6, 192), "embed": nn.Embedding(10, 6), "places": nn.Embedding(50, 1)})
+    wishes = make(
+        "z, y",
+        result.replace("arange(6))", "arange(6)).T"),
+        "        self.embed = nn.Embedding(10, 6)\n        self.places = nn.Embedding(50, 1)",
+        classes=classes,
+    )
+    torch.save(net.state_dict(), "G.pth")
+    told = f"Its table embed has 10 rows, and --classes is {classes}: the images of the rows behind can't be asked for."
+    assert (told in load_source(Path("G.pth"), wishes).notes) == noted
+    assert len(load_source(Path("G.pth"), wishes).notes) == 1 + noted
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["uint8", "float64"])
 def test_bytes_and_doubles_are_exported(cast: str, make: MakeFn):
