@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,10 @@ from .adapter import CHANNELS, ImageShape, is_pixels, read_layout, tensors_in
 from .forward_hints import GIVEN_ALONE, hints_of, parameters_of, second_of_no_known_name
 
 _SUBCLASS: Final = "write a subclass whose forward(self, z, label) takes ids and does the rest, and name it in --module"
+_DIMENSIONS: Final = re.compile(
+    r"Expected \d|number of dimensions|out of range \(expected|too many indices|for tensor of dim"
+)
+"""Of what PyTorch says where a tensor has more or fewer dimensions than are wanted, whatever their sizes."""
 NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 
@@ -24,6 +29,7 @@ class Failure:
     words: str
     reason: str
     depth: int  # submodules that had finished
+    operations: int = 0  # of PyTorch that had finished
 
 
 def nothing_works(module: nn.Module, classes: int, failures: Sequence[Failure], extras: Mapping[str, Any]) -> str:
@@ -38,7 +44,7 @@ def nothing_works(module: nn.Module, classes: int, failures: Sequence[Failure], 
         )
     if not failures:
         return f"{signature} takes no such arguments: leave out --label-as and --argument-order"
-    best = max(failures, key=lambda failure: failure.depth)
+    best = max(failures, key=lambda one: (one.depth, not _DIMENSIONS.search(one.reason), one.operations))
     tried = "; ".join(dict.fromkeys(part for failure in failures for part in failure.words.split(" then ")))
     reason = f"{signature} gives no images with {best.words}: {best.reason}"
     return f"{reason}. {_advice(parameters, classes, takes_label, best)}Tried: {tried}"

@@ -29,6 +29,7 @@ from .adapter import (
 )
 from .call_failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
+from .operations import operations_before
 from .refusal import IntakeError
 from .user_module import told
 
@@ -156,7 +157,7 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
     try:
         output = run_once(module, draft, z, label)
     except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
-        return Failure(words, told(error), done)
+        return Failure(words, told(error), done, operations_before(module, lambda: run_once(module, draft, z, label)))
     finally:
         hook.remove()
     convention = _with_image(draft, output, batch, wanted)

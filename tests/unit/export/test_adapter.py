@@ -358,6 +358,20 @@ def test_nothing_works():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("make", "words", "reason"),
+    [
+        (OneHot, r"latents \(N, 8\) then one-hot labels \(N, 7\)", r"3x15 and 12x36|5x15 and 12x36"),
+        (OneHotMap, r"latents \(N, 8, 1, 1\) then one-hot labels \(N, 7, 1, 1\)", "12 channels, but got 15 channels"),
+        (MixedMap, r"latents \(N, 8\) then one-hot labels \(N, 7\)", "12 channels, but got 15 channels"),
+        (Ids, r"latents \(N, 8\) then labels as ids \(N,\)", "index out of range in self"),
+    ],
+)
+def test_of_a_wrong_number_of_classes_the_attempt_is_told_whose_dimensions_fit(make, words: str, reason: str):
+    with pytest.raises(IntakeError, match=rf"gives no images with {words}: .*({reason}).*Look at .*--classes"):
+        called(make(), 7)
+
+
 class Scaled(Net):
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
