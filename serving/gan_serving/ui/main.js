@@ -1,9 +1,10 @@
 /** The page: holds the state, keeps the address like it, and has the sheet, the panel and the call follow. */
 
 import { About } from "./about.js";
+import { Acts } from "./acts.js";
 import { CallError, images, json } from "./api.js";
 import { Controls } from "./controls.js";
-import { likeThis, showDetail } from "./detail.js";
+import { showDetail } from "./detail.js";
 import { $, announce, el } from "./dom.js";
 import { draggable } from "./drag.js";
 import { askForKey, wireDialogs } from "./dialogs.js";
@@ -16,7 +17,7 @@ import { columnsOf, drawn, fromSeeds, inWords, labelOf, recipesOf, seedsOf, toJs
 import { Sheet } from "./sheet.js";
 import { wireShortcuts } from "./shortcuts.js";
 import { Call } from "./snippet-box.js";
-import { MAX_CHAIN, fromFragment, toFragment } from "./state.js";
+import { fromFragment, toFragment } from "./state.js";
 
 const ADDRESS_WAIT = 150; // milliseconds: browsers refuse addresses that change too often
 const SLOW = 250; // milliseconds after which the page says that it is drawing
@@ -25,15 +26,22 @@ let state = fromFragment(location.hash);
 let shown = null; // what the sheet shows: {key, state, recipes, images}
 let latents = null;
 let model = null;
-let from = null; // place at which a path is to begin
 let panelKey = "";
 let closePanel = () => {};
-let labelsBefore = []; // the classes that were chosen before neighbours were shown
 let addressTimer = 0;
 let changed = 0; // when the state was last changed, of performance.now
 
-const sheet = new Sheet($("sheet"), { open, lock, path: pathKey, like: moreLike, describe });
-const controls = new Controls(change, { current: () => state, prepare, back });
+const acts = new Acts({ now: () => ({ state, shown, latents }), sheet: () => sheet, change, follow, guard, notice });
+const act = {
+  open: (place) => acts.open(place),
+  lock: (place) => acts.lock(place),
+  path: (place) => acts.path(place),
+  like: (place, open) => acts.like(place, open),
+  pathFrom: (place) => acts.pathFrom(place),
+  describe: (place) => inWords(place, shown.recipes[place], shown.state, latents, model),
+};
+const sheet = new Sheet($("sheet"), act);
+const controls = new Controls(change, { current: () => state, prepare, back: () => acts.back() });
 const about = new About(guard);
 const theCall = new Call();
 new Live((live) => about.sample(live));
@@ -124,7 +132,7 @@ function follow() {
   $("sheet").dataset.drawn = true;
   $("sheet-title").textContent = state.centre ? `${n} alike` : `${n} ${n === 1 ? "image" : "images"}`;
   $("sheet-gif").disabled = n < 2;
-  sheet.mark({ locks: state.locks, open: state.open, path: state.path, from });
+  sheet.mark({ locks: state.locks, open: state.open, path: state.path, from: acts.from });
   announce(`${n} ${n === 1 ? "image" : "images"} drawn by ${model.name}.`);
   panel();
   showCall();
@@ -145,7 +153,7 @@ function panel() {
   closePanel = () => {};
   $("panel").hidden = empty;
   if (empty) return $("panel-body").replaceChildren();
-  const view = { state: { ...shown.state }, images: shown.images, latents, model, change, guard, act: { like: moreLike, lock, pathFrom, describe } };
+  const view = { state: { ...shown.state }, images: shown.images, latents, model, change, guard, act };
   if (state.path) {
     $("panel-title").textContent = `From image ${state.path[0] + 1} to image ${state.path[1] + 1}`;
     closePanel = showPath($("panel-body"), { ...view, recipes: state.path.map((place) => shown.recipes[place]), ready: showCall });
@@ -167,66 +175,6 @@ function showCall() {
 
 function describe(place) {
   return inWords(place, shown.recipes[place], shown.state, latents, model);
-}
-
-function open(place) {
-  if (from !== null) return pathKey(place);
-  change({ open: place, path: null }, true);
-  $("panel").focus();
-}
-
-function close() {
-  const place = state.path?.[1] ?? state.open;
-  from = null;
-  change({ open: null, path: null }, true);
-  if (place !== null) sheet.focus(place);
-}
-
-function lock(place) {
-  const { [place]: locked, ...others } = state.locks;
-  const seed = shown.recipes[place].chain.at(-1).seed;
-  if (locked === undefined && state.centre && place === 0) return announce("The first image stays anyway: the others are like it.");
-  change({ locks: locked === undefined ? { ...state.locks, [place]: seed } : others });
-  announce(`Image ${place + 1} ${locked === undefined ? "is locked: it stays when others are drawn" : "is free"}.`);
-}
-
-function moreLike(place, open = null) {
-  const recipe = shown.recipes[place];
-  if (recipe.chain.length >= MAX_CHAIN) return notice(new CallError(`After ${MAX_CHAIN} steps from one image to the next, begin anew from a seed.`));
-  guard(async () => {
-    await latents.fetch(seedsOf([recipe]), shown.state.truncation);
-    if (!state.centre) labelsBefore = state.labels;
-    change(likeThis(recipe, labelOf(recipe, shown.state, latents), open), true);
-    sheet.focus(open ?? 0);
-  });
-}
-
-/** From neighbours to free seeds, with the classes that were chosen before. */
-function back() {
-  change({ centre: null, labels: labelsBefore, locks: {}, open: null, path: null }, true);
-}
-
-function pathFrom(place) {
-  from = place;
-  change({ open: null, path: null });
-  sheet.focus(place);
-  const text = `Now choose the image to which the path goes from image ${place + 1}. Escape gives it up.`;
-  $("pointed").textContent = text;
-  announce(text);
-}
-
-/** The first time a path begins at an image, the second time it ends there. */
-function pathKey(place) {
-  if (from === null) return pathFrom(place);
-  const begun = from;
-  from = null;
-  if (begun !== place) showWay(begun, place);
-  else follow();
-}
-
-function showWay(a, b) {
-  change({ path: [a, b], open: null }, true);
-  $("panel").focus();
 }
 
 /** Latents that a slider will need: when it moves, nothing but the images has to come. */
@@ -307,8 +255,8 @@ $("skip").addEventListener("click", (event) => {
   sheet.focus();
 });
 for (const format of ["png", "gif", "npy"]) $(`sheet-${format}`).addEventListener("click", () => guard(() => saveSheet(format, shown, latents)));
-$("panel-close").addEventListener("click", close);
-draggable(sheet, showWay);
+$("panel-close").addEventListener("click", () => acts.close());
+draggable(sheet, (a, b) => acts.way(a, b));
 wireDialogs({ onKey: () => guard(start) });
 addEventListener("popstate", () => {
   const before = state.model;
@@ -319,7 +267,7 @@ addEventListener("popstate", () => {
 });
 wireShortcuts({
   close: () => {
-    if (from !== null || state.open !== null || state.path) close();
+    if (acts.from !== null || state.open !== null || state.path) acts.close();
   },
   r: () => controls.reroll(),
   l: () => controls.toggleHold(),
