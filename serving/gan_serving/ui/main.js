@@ -11,7 +11,7 @@ import { askForKey, wireDialogs } from "./dialogs.js";
 import { saveSheet } from "./downloads.js";
 import { Latents } from "./latents.js";
 import { Live } from "./live.js";
-import { hideNotice, notice } from "./notice.js";
+import { OTHER, SHEET, hideNotice, notice } from "./notice.js";
 import { showPath } from "./path.js";
 import { columnsOf, drawn, fromSeeds, inWords, labelOf, recipesOf, seedsOf, toJson, way } from "./requests.js";
 import { Sheet } from "./sheet.js";
@@ -93,7 +93,7 @@ async function draw() {
   const slow = setTimeout(() => $("sheet").setAttribute("aria-busy", "true"), SLOW);
   while (again && model) {
     again = false;
-    await guard(drawOnce, draw);
+    await guard(drawOnce, { which: SHEET, retry: draw });
   }
   if (!shown) showNothing();
   clearTimeout(slow);
@@ -116,7 +116,7 @@ async function drawOnce() {
   sheet.show(got, { columns: columnsOf(asked) });
   performance.measure("gan-redraw", { start: began });
   if (first) performance.mark("gan-first-picture");
-  hideNotice();
+  hideNotice(SHEET, OTHER);
   if (keyOfSheet(state) === shown.key) follow();
   if (model.class_names && !asked.labels.length && !of.has(seedsOf(recipes), asked.truncation)) {
     await of.fetch(seedsOf(recipes), asked.truncation);
@@ -183,15 +183,19 @@ function prepare() {
 }
 
 /** Do what may fail: it is then told in words, with what tries it again. */
-async function guard(work, retry = null) {
+async function guard(work, { which = OTHER, retry = () => guard(work, { which }) } = {}) {
   try {
     await work();
   } catch (error) {
     if (error.name === "AbortError") return;
     if (error.status === 401) askForKey(error.message);
-    else notice(error, retry ?? (() => guard(work)));
+    else notice(error, { which, retry });
     if (!(error instanceof CallError)) throw error;
   }
+}
+
+function begin() {
+  guard(start, { which: SHEET });
 }
 
 async function start() {
@@ -246,7 +250,7 @@ function chooseModel() {
   $("sheet").dataset.drawn = false;
   writeAddress(false);
   Object.assign(state, { model: name, labels: [], offsets: [], truncation: null, open: null, path: null });
-  guard(() => use(name, true));
+  guard(() => use(name, true), { which: SHEET });
 }
 
 $("model").addEventListener("change", chooseModel);
@@ -257,12 +261,12 @@ $("skip").addEventListener("click", (event) => {
 for (const format of ["png", "gif", "npy"]) $(`sheet-${format}`).addEventListener("click", () => guard(() => saveSheet(format, shown, latents)));
 $("panel-close").addEventListener("click", () => acts.close());
 draggable(sheet, (a, b) => acts.way(a, b));
-wireDialogs({ onKey: () => guard(start) });
+wireDialogs({ onKey: begin });
 addEventListener("popstate", () => {
   const before = state.model;
   state = fromFragment(location.hash);
   if (!state.model) state.model = before;
-  if (state.model !== before || !model) guard(start);
+  if (state.model !== before || !model) begin();
   else refresh();
 });
 wireShortcuts({
@@ -273,4 +277,4 @@ wireShortcuts({
   l: () => controls.toggleHold(),
 });
 controls.render(state);
-guard(start, () => guard(start));
+begin();

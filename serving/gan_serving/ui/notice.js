@@ -1,41 +1,55 @@
-/** Errors, in words, on the page. */
+/** Errors, in words, on the page. The latest is shown; when it is settled, the one before comes again. */
 
 import { $ } from "./dom.js";
 
-let again = null; // what tries it again
+export const SHEET = "sheet"; // images don't come
+export const OTHER = "other";
+
+const standing = new Map(); // which -> {error, retry, due}, the latest last
 let timer = 0;
 
 /**
  * Say what went wrong. Where the service says when to come again, it is tried then.
  *
  * @param {Error & {code?: string, requestId?: string, retryAfter?: number}} error
- * @param {(() => void) | null} retry
+ * @param {{which?: string, retry?: (() => void) | null}} how SHEET or OTHER, each of which replaces its like alone; and what
+ *   tries it again
  */
-export function notice(error, retry = null) {
+export function notice(error, { which = OTHER, retry = null } = {}) {
+  standing.delete(which);
+  const due = retry && error.retryAfter ? performance.now() + 1000 * error.retryAfter : Infinity;
+  standing.set(which, { error, retry, due });
+  show();
+}
+
+/** Take back what was said of these; of all without any. */
+export function hideNotice(...which) {
+  for (const each of which.length ? which : [...standing.keys()]) standing.delete(each);
+  show();
+}
+
+function show() {
   clearTimeout(timer);
-  again = retry;
-  $("notice-text").textContent = error.message;
-  const facts = [error.code, error.requestId && `request ${error.requestId}`].filter(Boolean);
-  $("notice-more").textContent = facts.join(" · ");
-  $("notice-retry").hidden = !retry;
-  $("notice").hidden = false;
-  if (retry && error.retryAfter) countDown(error.retryAfter, facts);
+  const all = [...standing.values()];
+  $("notice").hidden = !all.length;
+  if (!all.length) return;
+  const { error } = all.at(-1);
+  const due = Math.min(...all.map((each) => each.due));
+  const wait = Math.ceil((due - performance.now()) / 1000);
+  if (wait <= 0) return tryAgain();
+  const facts = [error.code, error.requestId && `request ${error.requestId}`, due < Infinity && `again in ${wait} s`];
+  if ($("notice-text").textContent !== error.message) $("notice-text").textContent = error.message; // is said aloud once
+  $("notice-more").textContent = facts.filter(Boolean).join(" · ");
+  $("notice-retry").hidden = !all.some(({ retry }) => retry);
+  if (due < Infinity) timer = setTimeout(show, 1000);
 }
 
-function countDown(seconds, facts) {
-  $("notice-more").textContent = [...facts, `again in ${seconds} s`].join(" · ");
-  timer = setTimeout(() => (seconds > 1 ? countDown(seconds - 1, facts) : tryAgain()), 1000);
-}
-
-export function hideNotice() {
-  clearTimeout(timer);
-  $("notice").hidden = true;
-}
-
+/** All that failed and can be tried again, in the order in which it failed. */
 function tryAgain() {
-  hideNotice();
-  again?.();
+  const all = [...standing.entries()].filter(([, { retry }]) => retry);
+  hideNotice(...all.map(([which]) => which));
+  for (const [, { retry }] of all) retry();
 }
 
 $("notice-retry").addEventListener("click", tryAgain);
-$("notice-close").addEventListener("click", hideNotice);
+$("notice-close").addEventListener("click", () => hideNotice([...standing.keys()].at(-1)));
