@@ -211,14 +211,17 @@ def test_who_asks_too_much_is_told_when_to_come_again_and_then_it_goes_on(visit,
 
 def test_errors_are_said_in_words_and_gone_when_it_works_again(visit, service) -> None:
     seen = visit(service.url, expected="status of")
-    seen.open("#model=shapes&seed=7&n=16&label=9", drawn=False)
     page = seen.page
     notice = page.locator("#notice")
-    expect(notice).to_contain_text("Label is 9; shapes has class ids from 0 to 4")
-    expect(notice).to_contain_text("invalid_request · request ")
+    refused = {"error": {"code": "generation_failed", "message": "the generator failed"}, "request_id": "r1"}
+    page.route("**/generate", lambda route: route.fulfill(status=500, json=refused))
+    seen.open(LINK, drawn=False)
+    expect(notice).to_contain_text("The generator failed.")
+    expect(notice).to_contain_text("generation_failed · request r1")
     seen.picture("error")
     expect(page.locator("#sheet-png")).to_be_hidden()
-    page.click("#classes-none")
+    page.unroute("**/generate")
+    page.click("#notice-retry")
     seen.drawn()
     expect(notice).to_be_hidden()
     page.goto(f"{service.url}/ui/#model=nobody&seed=7")
@@ -226,8 +229,6 @@ def test_errors_are_said_in_words_and_gone_when_it_works_again(visit, service) -
     page.select_option("#model", "shapes")
     seen.drawn()
     expect(notice).to_be_hidden()
-    page.goto(f"{service.url}/ui/#model=shapes&seed=7&n=400")
-    expect(notice).to_contain_text("N is 400; a request is for 1 to 300 images.")
 
 
 def test_a_link_with_nonsense_in_it_shows_a_sheet_all_the_same(visit, service) -> None:

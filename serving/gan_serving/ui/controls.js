@@ -1,7 +1,7 @@
 /** The controls on the left: they show the state, and say what is to change. */
 
 import { $, announce, el } from "./dom.js";
-import { COUNTS, SEED_LIMIT, randomSeed } from "./state.js";
+import { COUNTS, SEED_LIMIT, randomSeed, withCount } from "./state.js";
 
 const UNCUT = 3.1; // the slider's last place: no truncation
 const REACH = 0.75; // of a latent's usual length: how far a direction's slider goes
@@ -21,7 +21,7 @@ export class Controls {
     $("seed").addEventListener("keydown", (event) => event.key === "Enter" && this.#seed());
     $("hold").addEventListener("click", () => this.toggleHold());
     $("reroll").addEventListener("click", () => this.reroll());
-    $("n").addEventListener("change", () => this.#count(Number($("n").value)));
+    $("n").addEventListener("change", () => change(withCount(page.current(), Number($("n").value)), true));
     $("chips").addEventListener("click", (event) => this.#chip(event));
     $("classes-all").addEventListener("click", () => change({ labels: this.model.class_names.map((_, id) => id) }, true));
     $("classes-none").addEventListener("click", () => change({ labels: [] }, true));
@@ -89,7 +89,7 @@ export class Controls {
     $("seed-hint").textContent = this.#seedHint(state);
     $("hold").setAttribute("aria-pressed", String(state.hold));
     $("reroll").setAttribute("aria-disabled", String(state.hold));
-    const counts = [...new Set([...COUNTS, state.n])].sort((a, b) => a - b);
+    const counts = [...new Set([...COUNTS.filter((n) => n <= (this.model?.max_n ?? 0)), state.n])].sort((a, b) => a - b);
     $("n").replaceChildren(...counts.map((n) => el("option", { value: n, selected: n === state.n }, String(n))));
     for (const chip of $("chips").children) {
       chip.setAttribute("aria-pressed", String(state.labels.includes(Number(chip.dataset.label))));
@@ -151,20 +151,6 @@ export class Controls {
       $("seed-hint").textContent = text;
       announce(text);
     }
-  }
-
-  #count(n) {
-    const { locks, open, path, seed } = this.page.current();
-    this.change(
-      {
-        n,
-        seed: Math.min(seed, SEED_LIMIT - n),
-        locks: Object.fromEntries(Object.entries(locks).filter(([place]) => place < n)),
-        open: open !== null && open < n ? open : null,
-        path: path?.every((place) => place < n) ? path : null,
-      },
-      true,
-    );
   }
 
   #chip(event) {

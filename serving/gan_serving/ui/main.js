@@ -4,16 +4,16 @@ import { About } from "./about.js";
 import { Acts } from "./acts.js";
 import { CallError, images, json } from "./api.js";
 import { Controls } from "./controls.js";
-import { showDetail } from "./detail.js";
 import { $, announce, el } from "./dom.js";
 import { draggable } from "./drag.js";
 import { askForKey, wireDialogs } from "./dialogs.js";
 import { saveSheet } from "./downloads.js";
+import { fitted } from "./fit.js";
 import { Latents } from "./latents.js";
 import { Live } from "./live.js";
-import { OTHER, SHEET, hideNotice, notice } from "./notice.js";
-import { showPath } from "./path.js";
-import { columnsOf, drawn, fromSeeds, inWords, labelOf, recipesOf, seedsOf, toJson, way } from "./requests.js";
+import { NEWS, OTHER, SHEET, hideNotice, notice } from "./notice.js";
+import { Panel } from "./panel.js";
+import { columnsOf, drawn, fromSeeds, inWords, recipesOf, seedsOf, toJson } from "./requests.js";
 import { Sheet } from "./sheet.js";
 import { wireShortcuts } from "./shortcuts.js";
 import { Call } from "./snippet-box.js";
@@ -22,13 +22,12 @@ import { fromFragment, toFragment } from "./state.js";
 const ADDRESS_WAIT = 150; // milliseconds: browsers refuse addresses that change too often
 const SLOW = 250; // milliseconds after which the page says that it is drawing
 
-let state = fromFragment(location.hash);
+let { state, left } = fromFragment(location.hash); // and what of the address was left out, until it is told
 let shown = null; // what the sheet shows: {key, state, recipes, images}
 let latents = null;
 let model = null;
-let panelKey = "";
-let closePanel = () => {};
 let addressTimer = 0;
+let told = ""; // the sheet that the news are about, as keyOfSheet has it
 let changed = 0; // when the state was last changed, of performance.now
 
 const acts = new Acts({ now: () => ({ state, shown, latents }), sheet: () => sheet, change, follow, guard, notice });
@@ -41,6 +40,7 @@ const act = {
   describe: (place) => inWords(place, shown.recipes[place], shown.state, latents, model),
 };
 const sheet = new Sheet($("sheet"), act);
+const panel = new Panel({ change, guard, act }, showCall);
 const controls = new Controls(change, { current: () => state, prepare, back: () => acts.back() });
 const about = new About(guard);
 const theCall = new Call();
@@ -56,7 +56,7 @@ function change(patch, push = false, { keepPanel = false } = {}) {
   else addressTimer = setTimeout(writeAddress, ADDRESS_WAIT, false);
   if (keepPanel && shown) {
     shown.state = { ...shown.state, alike: state.alike };
-    panelKey = keyOfPanel();
+    panel.keep(shown, latents);
   }
   refresh();
 }
@@ -132,49 +132,16 @@ function follow() {
   $("sheet").dataset.drawn = true;
   $("sheet-title").textContent = state.centre ? `${n} alike` : `${n} ${n === 1 ? "image" : "images"}`;
   $("sheet-gif").disabled = n < 2;
+  if (shown.key !== told) hideNotice(NEWS);
   sheet.mark({ locks: state.locks, open: state.open, path: state.path, from: acts.from });
   announce(`${n} ${n === 1 ? "image" : "images"} drawn by ${model.name}.`);
-  panel();
+  panel.show(shown, latents, model);
   showCall();
 }
 
-function keyOfPanel() {
-  const { open, path, steps, alike } = state;
-  const label = open === null ? null : labelOf(shown.recipes[open], shown.state, latents);
-  return JSON.stringify([shown.key, open, path, path && steps, alike, label]);
-}
-
-function panel() {
-  const empty = state.open === null && state.path === null;
-  const key = empty ? "" : keyOfPanel();
-  if (key === panelKey) return;
-  panelKey = key;
-  closePanel();
-  closePanel = () => {};
-  $("panel").hidden = empty;
-  if (empty) return $("panel-body").replaceChildren();
-  const view = { state: { ...shown.state }, images: shown.images, latents, model, change, guard, act };
-  if (state.path) {
-    $("panel-title").textContent = `From image ${state.path[0] + 1} to image ${state.path[1] + 1}`;
-    closePanel = showPath($("panel-body"), { ...view, recipes: state.path.map((place) => shown.recipes[place]), ready: showCall });
-  } else {
-    $("panel-title").textContent = `Image ${state.open + 1}`;
-    showDetail($("panel-body"), { ...view, place: state.open, recipe: shown.recipes[state.open] });
-  }
-}
-
-/** The call that gives what is looked at: the path, the image, or the sheet. */
+/** The call that gives what is looked at. */
 function showCall() {
-  const { recipes, state: now } = shown;
-  const some = now.path ? now.path.map((place) => recipes[place]) : now.open !== null ? [recipes[now.open]] : recipes;
-  if (!fromSeeds(some, now) && !latents.has(seedsOf(some), now.truncation)) return;
-  const body = now.path ? way(some, now, latents, { loop: true }) : drawn(some, now, latents);
-  const title = now.path ? "The call for this path" : now.open !== null ? `The call for image ${now.open + 1}` : "The call for this sheet";
-  theCall.show({ body, path: Boolean(now.path), columns: some.length > 1 && !now.path ? columnsOf(now) : undefined }, title);
-}
-
-function describe(place) {
-  return inWords(place, shown.recipes[place], shown.state, latents, model);
+  theCall.of(shown, latents);
 }
 
 /** Latents that a slider will need: when it moves, nothing but the images has to come. */
@@ -221,16 +188,21 @@ function forget() {
 }
 
 function showNothing() {
-  closePanel();
-  panelKey = "";
-  $("panel").hidden = true;
+  panel.hide();
   sheet.clear();
   $("sheet-title").textContent = "No images";
   document.body.classList.add("empty");
 }
 
+/** A model, and `max_n`: how many images a request may be for. */
+async function described(name) {
+  const address = encodeURIComponent(name);
+  const [found, { parameters }] = await Promise.all([json(`models/${address}`), json(`v2/models/${address}/config`)]);
+  return { ...found, max_n: Number(parameters.max_n.string_value) };
+}
+
 async function use(name, push = false) {
-  const found = await json(`models/${encodeURIComponent(name)}`);
+  const found = await described(name);
   model = found;
   latents = new Latents(found);
   state.model = name;
@@ -240,8 +212,23 @@ async function use(name, push = false) {
   document.title = `${name} – Ganworks`;
   controls.setModel(found);
   about.setModel(found);
+  fit();
   writeAddress(push);
   refresh();
+}
+
+/** Leave out what the model can't draw, and say what was left out. */
+function fit() {
+  const { patch, left: more } = fitted(state, model);
+  Object.assign(state, patch);
+  left.push(...more);
+  if (left.length) tell(`Left out of the link: ${left.join("; ")}.`);
+  left = [];
+}
+
+function tell(message) {
+  told = keyOfSheet(state);
+  notice({ message }, { which: NEWS });
 }
 
 function chooseModel() {
@@ -264,10 +251,12 @@ draggable(sheet, (a, b) => acts.way(a, b));
 wireDialogs({ onKey: begin });
 addEventListener("popstate", () => {
   const before = state.model;
-  state = fromFragment(location.hash);
+  ({ state, left } = fromFragment(location.hash));
   if (!state.model) state.model = before;
-  if (state.model !== before || !model) begin();
-  else refresh();
+  if (state.model !== before || !model) return begin();
+  if (state.model === model.name) fit(); // else the model is on its way
+  writeAddress(false);
+  refresh();
 });
 wireShortcuts({
   close: () => {

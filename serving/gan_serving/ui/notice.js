@@ -1,9 +1,10 @@
-/** Errors, in words, on the page. The latest is shown; when it is settled, the one before comes again. */
+/** Errors and news, in words, on the page. The latest error is shown; when it is settled, what stood before comes again. */
 
 import { $ } from "./dom.js";
 
 export const SHEET = "sheet"; // images don't come
 export const OTHER = "other";
+export const NEWS = "news"; // no error
 
 const standing = new Map(); // which -> {error, retry, due}, the latest last
 let timer = 0;
@@ -12,8 +13,8 @@ let timer = 0;
  * Say what went wrong. Where the service says when to come again, it is tried then.
  *
  * @param {Error & {code?: string, requestId?: string, retryAfter?: number}} error
- * @param {{which?: string, retry?: (() => void) | null}} how SHEET or OTHER, each of which replaces its like alone; and what
- *   tries it again
+ * @param {{which?: string, retry?: (() => void) | null}} how SHEET, OTHER or NEWS, each of which replaces its like alone; and
+ *   what tries it again
  */
 export function notice(error, { which = OTHER, retry = null } = {}) {
   standing.delete(which);
@@ -33,15 +34,20 @@ function show() {
   const all = [...standing.values()];
   $("notice").hidden = !all.length;
   if (!all.length) return;
-  const { error } = all.at(-1);
+  const { error } = standing.get(seen());
   const due = Math.min(...all.map((each) => each.due));
   const wait = Math.ceil((due - performance.now()) / 1000);
   if (wait <= 0) return tryAgain();
   const facts = [error.code, error.requestId && `request ${error.requestId}`, due < Infinity && `again in ${wait} s`];
   if ($("notice-text").textContent !== error.message) $("notice-text").textContent = error.message; // is said aloud once
   $("notice-more").textContent = facts.filter(Boolean).join(" · ");
+  $("notice").classList.toggle("news", seen() === NEWS);
   $("notice-retry").hidden = !all.some(({ retry }) => retry);
   if (due < Infinity) timer = setTimeout(show, 1000);
+}
+
+function seen() {
+  return [...standing.keys()].sort((a, b) => (b === NEWS) - (a === NEWS)).at(-1);
 }
 
 /** All that failed and can be tried again, in the order in which it failed. */
@@ -52,4 +58,4 @@ function tryAgain() {
 }
 
 $("notice-retry").addEventListener("click", tryAgain);
-$("notice-close").addEventListener("click", () => hideNotice([...standing.keys()].at(-1)));
+$("notice-close").addEventListener("click", () => hideNotice(seen()));

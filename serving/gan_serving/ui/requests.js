@@ -83,10 +83,17 @@ export function way(recipes, state, latents, { loop }) {
   return { ...drawn(recipes, state, latents, { always: true }), steps: state.steps, loop };
 }
 
-/** An animation from image to image of the sheet. */
+/** An animation from image to image of the sheet, with as many frames as a request may have. */
 export function walk(recipes, state, latents) {
-  const some = recipes.slice(0, WALK);
-  return { ...drawn(some, state, latents, { always: true }), steps: WALK_STEPS, loop: true };
+  const most = latents.model.max_n;
+  const steps = stepsWithin(WALK_STEPS, most);
+  const some = recipes.slice(0, Math.min(WALK, Math.max(2, Math.floor(most / steps))));
+  return { ...drawn(some, state, latents, { always: true }), steps, loop: true };
+}
+
+/** So many steps from one image to another that a request for `most` frames leads there and back. */
+export function stepsWithin(steps, most) {
+  return Math.min(steps, Math.max(2, Math.floor(most / 2)));
 }
 
 /** Columns of a sheet whose classes are gone through in turn: each has one class. Undefined where any number will do. */

@@ -1,6 +1,7 @@
 /** The box that shows the call, in the language that was chosen, and copies it. */
 
 import { $, announce, copy, tabs } from "./dom.js";
+import { columnsOf, drawn, fromSeeds, seedsOf, way } from "./requests.js";
 import { abridged, snippets } from "./snippets.js";
 
 const COPIED = 1500; // milliseconds for which the button says so
@@ -15,6 +16,16 @@ export class Call {
     });
     this.select("curl");
     $("call-copy").addEventListener("click", () => this.#copy());
+  }
+
+  /** Show the call of what is looked at on the sheet: the path, the image, or all; once its latents are there. */
+  of({ recipes, state }, latents) {
+    const { path, open } = state;
+    const some = path ? path.map((place) => recipes[place]) : open !== null ? [recipes[open]] : recipes;
+    if (!fromSeeds(some, state) && !latents.has(seedsOf(some), state.truncation)) return;
+    const body = path ? way(some, state, latents, { loop: true }) : drawn(some, state, latents);
+    const title = path ? "The call for this path" : open !== null ? `The call for image ${open + 1}` : "The call for this sheet";
+    this.show({ body, path: Boolean(path), columns: some.length > 1 && !path ? columnsOf(state) : undefined }, title);
   }
 
   /** Show the call of a subject, as `snippets` takes it. */

@@ -8,6 +8,10 @@ export const COUNTS = [1, 4, 9, 16, 25, 36, 64, 100, 144, 256];
 export const MAX_N = 1024;
 export const NO_TRUNCATION = null;
 export const MAX_CHAIN = 64; // "more like this" of "more like this" ... so many times
+const MAX_DIRECTIONS = 8;
+const MAX_OFFSET = 1000; // along a direction; far outside of what a generator was trained on
+const LONG = 30; // characters of a part that is left out, when it is told
+const PARTS = new Set(["model", "seed", "n", "label", "truncation", "directions", "lock", "hold", "like", "alike", "image", "path", "steps"]);
 
 export const DEFAULTS = Object.freeze({
   model: "", // name; "": the service's default
@@ -62,38 +66,67 @@ export function toFragment(state) {
   return parts.toString().replaceAll("%2C", ",").replaceAll("%3A", ":");
 }
 
-/** The state that a fragment tells; what can't be read is as usual. */
+/**
+ * The state that a fragment tells; what can't be read is as usual.
+ *
+ * @returns {{state: object, left: string[]}} and what of the fragment was left out, with what is allowed there
+ */
 export function fromFragment(fragment) {
   const parts = new URLSearchParams(fragment.replace(/^#/, ""));
   const state = structuredClone(DEFAULTS);
+  const left = [...new Set(parts.keys())].filter((name) => !PARTS.has(name)).map((name) => `${cut(name)} (no part of a link)`);
+  const leave = (name, part, rule) => left.push(`${name}=${cut(part)} (${rule})`);
   const number = (name, low, high, integer = true) => {
     const text = parts.get(name);
-    const value = text === null || text.trim() === "" ? NaN : Number(text);
-    return value >= low && value <= high && (!integer || Number.isInteger(value)) ? value : null;
+    if (text === null) return null;
+    const value = text.trim() === "" ? NaN : Number(text);
+    if (value >= low && value <= high && (!integer || Number.isInteger(value))) return value;
+    leave(name, text, high === Infinity ? `from ${low}` : `${low} to ${high}`);
+    return null;
   };
+  /** Read the parts of a list; those for which `read` gives null are left out. */
+  const each = (name, rule, read) => {
+    const all = list(parts.get(name));
+    const wrong = all.filter((part) => read(part) === null);
+    if (wrong.length) leave(name, wrong.join(","), rule);
+  };
+  const isPlace = (place) => Number.isInteger(place) && place >= 0 && place < state.n;
   state.model = parts.get("model") ?? "";
-  state.n = number("n", 1, MAX_N) ?? DEFAULTS.n;
-  state.seed = number("seed", 0, SEED_LIMIT - state.n) ?? randomSeed();
-  state.labels = list(parts.get("label")).map(Number).filter((label) => Number.isInteger(label) && label >= 0);
+  state.n = number("n", 1, Infinity) ?? DEFAULTS.n; // how many there can be depends on the service
+  state.seed = number("seed", 0, SEED_LIMIT - Math.min(state.n, MAX_N)) ?? randomSeed();
+  each("label", "ids of classes", (part) => (isSeed(Number(part)) ? state.labels.push(Number(part)) : null));
   state.truncation = number("truncation", 0.001, 10, false);
-  for (const [i, offset] of pairs(parts.get("directions"))) {
-    if (i >= 1 && i <= 8 && Number.isFinite(offset)) state.offsets[i - 1] = offset;
-  }
+  each("directions", `number:offset, 1 to ${MAX_DIRECTIONS}, and -${MAX_OFFSET} to ${MAX_OFFSET}`, (part) => {
+    const [i, offset] = pair(part);
+    if (!(Number.isInteger(i) && i >= 1 && i <= MAX_DIRECTIONS && Math.abs(offset) <= MAX_OFFSET)) return null;
+    return (state.offsets[i - 1] = offset);
+  });
   state.offsets = Array.from(state.offsets, (offset) => offset ?? 0);
-  for (const [place, seed] of pairs(parts.get("lock"))) {
-    if (Number.isInteger(place) && place >= 0 && place < state.n && isSeed(seed)) state.locks[place] = seed;
-  }
+  each("lock", `place:seed, places 0 to ${state.n - 1}`, (part) => {
+    const [place, seed] = pair(part);
+    return isPlace(place) && isSeed(seed) ? (state.locks[place] = seed) : null;
+  });
   state.hold = parts.get("hold") === "1";
   state.centre = chainOf(parts.get("like"));
+  if (parts.has("like") && !state.centre) leave("like", parts.get("like"), "seed,likeness:seed, likeness below 1");
   state.alike = number("alike", 0, 0.999, false) ?? DEFAULTS.alike;
   state.steps = number("steps", 2, 240) ?? DEFAULTS.steps;
   const path = list(parts.get("path")).map(Number);
-  if (path.length === 2 && path[0] !== path[1] && path.every((place) => Number.isInteger(place) && place >= 0 && place < state.n)) {
-    state.path = path;
-  } else {
-    state.open = number("image", 0, state.n - 1);
-  }
-  return state;
+  if (path.length === 2 && path[0] !== path[1] && path.every(isPlace)) state.path = path;
+  else if (parts.has("path")) leave("path", parts.get("path"), `two places, 0 to ${state.n - 1}`);
+  if (!state.path) state.open = number("image", 0, state.n - 1);
+  return { state, left };
+}
+
+/** What makes it a sheet of n images. */
+export function withCount({ seed, locks, open, path }, n) {
+  return {
+    n,
+    seed: Math.min(seed, SEED_LIMIT - n),
+    locks: Object.fromEntries(Object.entries(locks).filter(([place]) => place < n)),
+    open: open !== null && open < n ? open : null,
+    path: path?.every((place) => place < n) ? path : null,
+  };
 }
 
 function chainOf(text) {
@@ -110,6 +143,11 @@ function list(text) {
   return (text ?? "").split(",").filter((part) => part.trim() !== "");
 }
 
-function pairs(text) {
-  return list(text).map((part) => part.split(":").map((each) => (each === "" ? NaN : Number(each)))).filter((pair) => pair.length === 2);
+function pair(text) {
+  const both = text.split(":").map((each) => (each.trim() === "" ? NaN : Number(each)));
+  return both.length === 2 ? both : [];
+}
+
+function cut(text) {
+  return text.length > LONG ? `${text.slice(0, LONG)}…` : text;
 }
