@@ -1,6 +1,7 @@
 """Links that a model or a service can't take, limits of the service, and artifacts that change while the page is open."""
 
 
+import shutil
 from collections.abc import Iterator
 
 import httpx
@@ -58,3 +59,34 @@ def test_what_a_link_has_that_does_not_fit_is_left_out_and_told(visit, service, 
     expect(page.locator(NOTICE)).to_contain_text(left[0])
     if address:
         assert seen.fragment == address
+
+
+@pytest.fixture(scope="module")
+def small(serve, painted, tmp_path_factory) -> Iterator:
+    """A service of ten images a request, whose folder may be changed."""
+    folder = tmp_path_factory.mktemp("changing") / "models"
+    shutil.copytree(painted, folder)
+    with serve(models=folder, default_model="shapes", max_n=10, reload_seconds=1) as running:
+        yield running, folder
+
+
+def test_all_keeps_within_the_images_of_a_request(visit, small) -> None:
+    seen = visit(small[0].url)
+    seen.open()
+    page, tiles = seen.page, seen.page.locator("#sheet .tile")
+    expect(tiles).to_have_count(10)
+    expect(page.locator(NOTICE)).to_be_hidden()
+    expect(page.locator("#n option")).to_have_text(["1", "4", "9", "10"])
+    with page.expect_download():
+        page.click("#sheet-gif")
+    for place in (3, 5):
+        tiles.nth(place).click()
+        expect(page.locator(".strip .tile")).to_have_count(8)
+        page.click("#like")
+        seen.drawn()
+    page.goto(f"{small[0].url}/ui/#model=shapes&seed=7&n=4&path=0,3")
+    expect(page.locator("#panel .large")).to_have_attribute("width", "28")
+    expect(page.locator("#steps option")).to_have_text(["5"])
+    with page.expect_download():
+        page.locator("#panel").get_by_role("button", name="GIF").click()
+    expect(page.locator(NOTICE)).to_be_hidden()

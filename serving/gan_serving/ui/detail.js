@@ -82,7 +82,7 @@ function neighbours(view, label) {
   const fill = (alike) => view.guard(async () => {
     latest += 1;
     const mine = latest;
-    const found = neighboursOf(recipe, { ...state, alike }, label ?? recipe.label);
+    const found = neighboursOf(recipe, { ...state, alike }, label ?? recipe.label).slice(0, view.model.max_n);
     if (!found.length) return;
     await view.latents.fetch(seedsOf([recipe, ...found]), state.truncation);
     const all = found.map((each) => ({ ...each, label: labelOf({ ...each, label: recipe.label }, state, view.latents) }));

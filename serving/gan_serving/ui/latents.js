@@ -13,7 +13,7 @@ const CACHED = 8192; // latents that are remembered
 /** Latents of one model, fetched once for each seed and truncation. */
 export class Latents {
   constructor(model) {
-    this.model = model; // as /models/{name} describes it
+    this.model = model; // as /models/{name} describes it, and max_n
     this.rows = new Map();
   }
 
@@ -21,13 +21,18 @@ export class Latents {
   async fetch(seeds, truncation, signal) {
     const missing = [...new Set(seeds)].filter((seed) => !this.rows.has(keyOf(seed, truncation)));
     if (!missing.length) return;
-    const body = { model: this.model.name, seeds: missing };
-    if (truncation !== null) body.truncation = truncation;
-    const found = await json("latents", { body, signal });
+    const most = this.model.max_n;
+    const parts = Array.from({ length: Math.ceil(missing.length / most) }, (_, i) => missing.slice(i * most, (i + 1) * most));
+    const found = await Promise.all(parts.map((some) => this.#ask(some, truncation, signal)));
     if (this.rows.size + missing.length > CACHED) this.rows.clear();
-    missing.forEach((seed, i) => {
-      this.rows.set(keyOf(seed, truncation), { latent: found.latents[i], label: found.labels?.[i] ?? null });
-    });
+    for (const [seed, row] of found.flat()) this.rows.set(keyOf(seed, truncation), row);
+  }
+
+  async #ask(seeds, truncation, signal) {
+    const body = { model: this.model.name, seeds };
+    if (truncation !== null) body.truncation = truncation;
+    const { latents, labels } = await json("latents", { body, signal });
+    return seeds.map((seed, i) => [seed, { latent: latents[i], label: labels?.[i] ?? null }]);
   }
 
   /** Whether they are. */

@@ -2,7 +2,7 @@
 
 import { call, images } from "./api.js";
 import { el, paint, save } from "./dom.js";
-import { fromSeeds, seedsOf, toJson, way } from "./requests.js";
+import { fromSeeds, seedsOf, stepsWithin, toJson, way } from "./requests.js";
 
 const FRAME_MS = 1000 / 30;
 const STEPS = [12, 24, 48, 96, 192];
@@ -22,7 +22,7 @@ export function showPath(root, view) {
   const picture = el("canvas", { className: "large", role: "img", ariaLabel: `The way from image ${a + 1} to image ${b + 1}` });
   const frame = el("input", { type: "range", id: "frame", min: 0, max: state.steps, step: 1, value: 0, ariaLabel: "Frame", oninput: () => pause(Number(frame.value)) });
   const button = el("button", { type: "button", id: "play", className: "main", onclick: () => (playing ? pause() : play()) }, "Play");
-  const choices = [...new Set([...STEPS, state.steps])].sort((x, y) => x - y);
+  const choices = [...new Set([...STEPS, state.steps].map((count) => stepsWithin(count, view.model.max_n)))].sort((x, y) => x - y);
   const steps = el(
     "select",
     { id: "steps", onchange: () => change({ steps: Number(steps.value) }) },
