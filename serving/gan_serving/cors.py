@@ -23,8 +23,8 @@ ALLOWED_HEADERS: Final = (
     "X-Request-Timeout",
 )  # fmt: skip
 EXPOSED_HEADERS: Final = (
-    "ETag", "Inference-Header-Content-Length", "Retry-After", "X-Gan-Frames", "X-Gan-Model", "X-Gan-Seed",
-    "X-Request-ID",
+    "ETag", "Inference-Header-Content-Length", "Retry-After", "X-Gan-Artifact", "X-Gan-Frames", "X-Gan-Model",
+    "X-Gan-Seed", "X-Request-ID",
 )  # fmt: skip
 MAX_AGE: Final = 600
 """Seconds for which a browser may remember the answer to its preflight."""

@@ -66,7 +66,7 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     wanted = format_of(asked, headers.get("accept", ""), len(plan), generator.manifest.image)
     call = current_call()
     call.model, call.images = generator.manifest.name, len(plan)
-    made = {"X-Gan-Model": generator.manifest.name}
+    made = {"X-Gan-Model": generator.manifest.name, "X-Gan-Artifact": generator.identity}
     if plan.first_seed is not None:
         made["X-Gan-Seed"] = str(plan.first_seed)
     etag = etag_of(generator.digest, plan, asked, wanted)

@@ -61,6 +61,11 @@ class Generator:
         return hashlib.sha256(f"{sha256} {provider.title}".encode()).hexdigest()
 
     @cached_property
+    def identity(self) -> str:
+        """Of the artifact: another one of the same name has another."""
+        return self.manifest.identity()
+
+    @cached_property
     def preview_etag(self) -> str:
         """Of the preview, quoted as the header wants it."""
         return f'"{hashlib.sha256(self.preview or b"").hexdigest()[:32]}"'
@@ -81,7 +86,7 @@ class Generator:
             state="ready",
             reason=reason,
             loaded_at=self._loaded(),
-            artifact=manifest.identity(),
+            artifact=self.identity,
         )
 
     def describe(self, reason: str | None = None) -> dict[str, Any]:
@@ -92,7 +97,7 @@ class Generator:
             "state": "ready",
             "reason": reason,
             "loaded_at": self._loaded(),
-            "artifact": self.manifest.identity(),
+            "artifact": self.identity,
             "engine": {
                 "variant": self.engine.variant.name,
                 "sha256": self.engine.variant.sha256,

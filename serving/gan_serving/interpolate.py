@@ -61,7 +61,11 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     generator.batcher.admit(min(len(path), generator.batcher.max_batch))  # before frames are paid for in vain
     desk.limiter.charge(caller, len(path))
     encoded = await unless_caller_leaves(receive, _animate(desk, generator, path, asked, wanted))
-    made = {"X-Gan-Model": manifest.name, "X-Gan-Frames": str(len(path))}
+    made = {
+        "X-Gan-Model": manifest.name,
+        "X-Gan-Artifact": generator.identity,
+        "X-Gan-Frames": str(len(path)),
+    }
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 

@@ -40,12 +40,14 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
         ServiceError: of any kind.
     """
     asked = parse_latents(body, desk.settings.max_n)
-    manifest = desk.catalog.get(asked.model).manifest
+    generator = desk.catalog.get(asked.model)
+    manifest = generator.manifest
     check_truncation(asked.truncation, manifest)
     current_call().model = manifest.name
     desk.limiter.charge(caller, len(asked.seeds))
     text = await unless_caller_leaves(receive, desk.in_encoders(lambda: _drawn(asked, manifest)))
-    return Response(text, headers={"X-Gan-Model": manifest.name}, media_type="application/json")
+    made = {"X-Gan-Model": manifest.name, "X-Gan-Artifact": generator.identity}
+    return Response(text, headers=made, media_type="application/json")
 
 
 def _drawn(asked: LatentsRequest, manifest: Manifest) -> str:

@@ -151,6 +151,14 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another artifact of the name `shapes`: RGB of uniform latents, without classes and directions."""
+    folder = tmp_path_factory.mktemp("other") / "shapes"
+    write_painted(folder, size=20, channels=3, names=None, uniform=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def service(serve: Callable[..., Any], painted: Path) -> Iterator[Any]:
     with serve(models=painted, default_model="shapes", max_n=300) as running:
         yield running

@@ -1,7 +1,9 @@
-"""Links that a model or a service can't take, limits of the service, and artifacts that change while the page is open."""
+"""What a model or a service can't take: links, numbers above its limits, and all that was of an artifact before."""
 
-
+import io
+import json
 import shutil
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -34,8 +36,12 @@ NOTICE = "#notice"
             "#model=shapes&seed=7&n=300",
         ),
         ("#model=shapes&seed=-1&n=9", ["seed=-1 (0 to 9007199254740983)"], None),
-        ("#model=shapes&seed=7&n=9&lock=1:5,9:1&path=1,1&like=a", ["lock=9:1 (place:seed, places 0 to 8)",
-         "path=1,1 (two places, 0 to 8)", "like=a (seed,likeness:seed, likeness below 1)"], "#model=shapes&seed=7&n=9&lock=1:5"),
+        (
+            "#model=shapes&seed=7&n=9&lock=1:5,9:1&path=1,1&like=a",
+            ["lock=9:1 (place:seed, places 0 to 8)", "path=1,1 (two places, 0 to 8)",
+             "like=a (seed,likeness:seed, likeness below 1)"],
+            "#model=shapes&seed=7&n=9&lock=1:5",
+        ),
     ],
 )  # fmt: skip
 def test_what_a_link_has_that_does_not_fit_is_left_out_and_told(visit, service, link, left, address) -> None:
@@ -90,3 +96,57 @@ def test_all_keeps_within_the_images_of_a_request(visit, small) -> None:
     with page.expect_download():
         page.locator("#panel").get_by_role("button", name="GIF").click()
     expect(page.locator(NOTICE)).to_be_hidden()
+
+
+def test_another_artifact_of_the_name_is_noticed_and_selected_anew(visit, small, other_shapes) -> None:
+    service, folder = small
+    busy, idle = visit(service.url, expected="status of 400"), visit(service.url)
+    for seen in (busy, idle):
+        seen.open("#model=shapes&seed=7&n=9&label=1,3&truncation=0.8&directions=1:1&image=2")
+    plain = visit(service.url)  # asks for nothing that another artifact can't take, and has no live figures
+    plain.page.route("**/metrics", lambda route: route.fulfill(body=""))
+    plain.open("#model=shapes&seed=7&n=9")
+    (folder / "shapes").rename(folder.parent / "before")
+    shutil.copytree(other_shapes, folder.parent / "after")
+    (folder.parent / "after").rename(folder / "shapes")
+    old = idle.pixels()
+    deadline = time.monotonic() + 20
+    while httpx.get(f"{service.url}/models/shapes").json()["class_names"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    busy.page.click("#reroll")
+    plain.page.click("#reroll")
+    expect(plain.page.locator("#notice-text")).to_have_text(
+        "shapes is another artifact now: the images are drawn anew."
+    )
+    plain.drawn()
+    assert plain.pixels().shape == (9, 20, 20, 3)
+    for seen in (busy, idle):
+        notice = seen.page.locator(NOTICE)
+        expect(notice).to_contain_text("shapes is another artifact now: the images are drawn anew. Left out: ")
+        expect(notice).to_contain_text("truncation=0.8 (shapes has uniform latents, without tails)")
+        seen.drawn()
+        expect(seen.page.locator("#classes")).to_be_hidden()
+        expect(seen.page.locator("#truncation-hint")).to_have_text("Uniform latents have no tails to cut.")
+        seed = int(seen.page.input_value("#seed"))
+        assert seen.fragment == f"#model=shapes&seed={seed}&n=9&image=2"
+        body = {"model": "shapes", "seed": seed, "n": 9, "format": "npy"}
+        images = np.load(io.BytesIO(httpx.post(f"{service.url}/generate", json=body).content))
+        assert np.array_equal(seen.pixels(), images)
+        assert not np.array_equal(seen.pixels(), old)
+        assert np.array_equal(seen.pixels("#panel .large")[0], images[2])
+        expect(seen.page.locator(NOTICE)).to_contain_text("is another artifact now")
+        seen.picture("another-artifact")
+        # Mixed as uniform latents are.
+        seen.page.click("#like")
+        seen.drawn()
+        expect(notice).to_be_hidden()
+        sent = json.loads([body for path, body in seen.calls if path == "/generate" and "latents" in body][-1])
+        assert np.abs(sent["latents"]).max() == 1
+
+
+def test_answers_name_the_artifact_that_they_are_of(http) -> None:
+    artifacts = {model["name"]: model["artifact"] for model in http.get("/models").json()["models"]}
+    assert len(set(artifacts.values())) == 2
+    for name, artifact in artifacts.items():
+        for path, body in (("generate", {"seed": 1}), ("latents", {"seeds": [1]}), ("interpolate", {"seeds": [1, 2]})):
+            assert http.post(f"/{path}", json=body | {"model": name}).headers["x-gan-artifact"] == artifact

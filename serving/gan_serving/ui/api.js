@@ -18,6 +18,14 @@ export class CallError extends Error {
   }
 }
 
+export const SWAPPED = "swapped"; // code of what an artifact answers that is not the expected one
+const expected = new Map(); // name of a model -> its artifact
+
+/** From now on the model's answers are those of this artifact, or none. */
+export function expectArtifact({ name, artifact }) {
+  expected.set(name, artifact);
+}
+
 /** The API key of this tab; "" without one. */
 export function apiKey() {
   try {
@@ -57,8 +65,10 @@ export async function call(path, { body, signal, accept } = {}) {
     if (error.name === "AbortError") throw error;
     throw new CallError("The service can't be reached. Is it running? It is tried again when you ask for it.", { code: "unreachable" });
   }
-  if (response.ok) return response;
-  throw await refusal(response);
+  if (!response.ok) throw await refusal(response);
+  const [name, artifact] = ["x-gan-model", "x-gan-artifact"].map((header) => response.headers.get(header));
+  if (artifact && (expected.get(name) ?? artifact) !== artifact) throw new CallError(`${name} is another artifact now.`, { code: SWAPPED });
+  return response;
 }
 
 async function refusal(response) {

@@ -2,31 +2,32 @@
 
 import { About } from "./about.js";
 import { Acts } from "./acts.js";
-import { CallError, images, json } from "./api.js";
+import { isAddressDue, writeAddress, writeAddressSoon } from "./address.js";
+import { CallError, SWAPPED, expectArtifact, images } from "./api.js";
 import { Controls } from "./controls.js";
-import { $, announce, el } from "./dom.js";
+import { $, announce } from "./dom.js";
 import { draggable } from "./drag.js";
 import { askForKey, wireDialogs } from "./dialogs.js";
 import { saveSheet } from "./downloads.js";
 import { fitted } from "./fit.js";
 import { Latents } from "./latents.js";
 import { Live } from "./live.js";
+import { described, offered } from "./models.js";
 import { NEWS, OTHER, SHEET, hideNotice, notice } from "./notice.js";
 import { Panel } from "./panel.js";
 import { columnsOf, drawn, fromSeeds, inWords, recipesOf, seedsOf, toJson } from "./requests.js";
 import { Sheet } from "./sheet.js";
 import { wireShortcuts } from "./shortcuts.js";
 import { Call } from "./snippet-box.js";
-import { fromFragment, toFragment } from "./state.js";
+import { fromFragment } from "./state.js";
 
-const ADDRESS_WAIT = 150; // milliseconds: browsers refuse addresses that change too often
+const LAG = 500; // milliseconds until it is asked again whether all workers have the same artifact
 const SLOW = 250; // milliseconds after which the page says that it is drawing
 
 let { state, left } = fromFragment(location.hash); // and what of the address was left out, until it is told
 let shown = null; // what the sheet shows: {key, state, recipes, images}
 let latents = null;
 let model = null;
-let addressTimer = 0;
 let told = ""; // the sheet that the news are about, as keyOfSheet has it
 let changed = 0; // when the state was last changed, of performance.now
 
@@ -44,28 +45,23 @@ const panel = new Panel({ change, guard, act }, showCall);
 const controls = new Controls(change, { current: () => state, prepare, back: () => acts.back() });
 const about = new About(guard);
 const theCall = new Call();
-new Live((live) => about.sample(live));
+new Live((live) => {
+  about.sample(live);
+  look(live.sum("gan_reloads_total"));
+});
 
 /** Change the state: the address, the controls and the pictures follow. With `push`, the Back button leads back. */
 function change(patch, push = false, { keepPanel = false } = {}) {
   changed = performance.now();
-  if (push && addressTimer) writeAddress(false); // what a slider did last belongs to the entry before
+  if (push && isAddressDue()) writeAddress(state, false); // what a slider did last belongs to the entry before
   Object.assign(state, patch);
-  clearTimeout(addressTimer);
-  if (push) writeAddress(true);
-  else addressTimer = setTimeout(writeAddress, ADDRESS_WAIT, false);
+  if (push) writeAddress(state, true);
+  else writeAddressSoon(() => state);
   if (keepPanel && shown) {
     shown.state = { ...shown.state, alike: state.alike };
     panel.keep(shown, latents);
   }
   refresh();
-}
-
-function writeAddress(push) {
-  clearTimeout(addressTimer);
-  addressTimer = 0;
-  const address = `#${toFragment(state)}`;
-  if (address !== location.hash) history[push ? "pushState" : "replaceState"](null, "", address);
 }
 
 function refresh() {
@@ -155,6 +151,8 @@ async function guard(work, { which = OTHER, retry = () => guard(work, { which })
     await work();
   } catch (error) {
     if (error.name === "AbortError") return;
+    if (error.code === SWAPPED) return swapped();
+    if (error.code === "invalid_request" && model && (await renew().catch(() => false))) return;
     if (error.status === 401) askForKey(error.message);
     else notice(error, { which, retry });
     if (!(error instanceof CallError)) throw error;
@@ -168,12 +166,7 @@ function begin() {
 async function start() {
   hideNotice();
   $("sheet").dataset.drawn = false;
-  const { models } = await json("models");
-  const chosen = state.model ? models.find(({ name }) => name === state.model) : (models.find((each) => each.default) ?? models[0]);
-  $("model").replaceChildren(
-    ...(chosen ? [] : [el("option", { value: "", selected: true }, state.model)]),
-    ...models.map(({ name }) => el("option", { value: name, selected: name === chosen?.name }, name)),
-  );
+  const chosen = await offered(state.model);
   if (!chosen) forget();
   if (!chosen) throw new CallError(state.model ? `This service has no model “${state.model}”. Choose another one above.` : "This service has no model.");
   await use(chosen.name);
@@ -194,16 +187,14 @@ function showNothing() {
   document.body.classList.add("empty");
 }
 
-/** A model, and `max_n`: how many images a request may be for. */
-async function described(name) {
-  const address = encodeURIComponent(name);
-  const [found, { parameters }] = await Promise.all([json(`models/${address}`), json(`v2/models/${address}/config`)]);
-  return { ...found, max_n: Number(parameters.max_n.string_value) };
+async function use(name, push = false) {
+  select(await described(name), { push });
 }
 
-async function use(name, push = false) {
-  const found = await described(name);
+function select(found, { push = false, news = "" } = {}) {
+  const { name } = found;
   model = found;
+  expectArtifact(found);
   latents = new Latents(found);
   state.model = name;
   shown = null;
@@ -212,17 +203,51 @@ async function use(name, push = false) {
   document.title = `${name} – Ganworks`;
   controls.setModel(found);
   about.setModel(found);
-  fit();
-  writeAddress(push);
+  panel.stale();
+  acts.labelsBefore = [];
+  fit(news);
+  writeAddress(state, push);
   refresh();
 }
 
+let reloads = null;
+
+/** Look for another artifact when the service has loaded something, whether or not something is drawn. */
+function look(now) {
+  if (now !== reloads && reloads !== null && model) guard(renew);
+  reloads = now;
+}
+
+/** Select the model anew if its name has another artifact now. Returns whether it has. */
+async function renew() {
+  const found = await described(model.name);
+  if (found.name !== state.model || found.artifact === model.artifact) return false;
+  select(found, { news: `${found.name} is another artifact now: the images are drawn anew.` });
+  return true;
+}
+
+let renewing = null;
+
+/** An answer was another artifact's. */
+function swapped() {
+  const work = async () => {
+    if (await renew()) return;
+    await new Promise((done) => setTimeout(done, LAG));
+    draw();
+  };
+  renewing ??= guard(work, { which: SHEET }).finally(() => {
+    renewing = null;
+  });
+  return renewing;
+}
+
 /** Leave out what the model can't draw, and say what was left out. */
-function fit() {
+function fit(news = "") {
   const { patch, left: more } = fitted(state, model);
   Object.assign(state, patch);
   left.push(...more);
-  if (left.length) tell(`Left out of the link: ${left.join("; ")}.`);
+  const without = left.length && `Left out${news ? "" : " of the link"}: ${left.join("; ")}.`;
+  if (news || without) tell([news, without].filter(Boolean).join(" "));
   left = [];
 }
 
@@ -235,7 +260,7 @@ function chooseModel() {
   const name = $("model").value;
   if (!name) return;
   $("sheet").dataset.drawn = false;
-  writeAddress(false);
+  writeAddress(state, false);
   Object.assign(state, { model: name, labels: [], offsets: [], truncation: null, open: null, path: null });
   guard(() => use(name, true), { which: SHEET });
 }
@@ -245,7 +270,7 @@ $("skip").addEventListener("click", (event) => {
   event.preventDefault(); // what stands behind '#' is the state
   sheet.focus();
 });
-for (const format of ["png", "gif", "npy"]) $(`sheet-${format}`).addEventListener("click", () => guard(() => saveSheet(format, shown, latents)));
+for (const format of ["png", "gif", "npy"]) $(`sheet-${format}`).addEventListener("click", () => shown && guard(() => saveSheet(format, shown, latents)));
 $("panel-close").addEventListener("click", () => acts.close());
 draggable(sheet, (a, b) => acts.way(a, b));
 wireDialogs({ onKey: begin });
@@ -255,7 +280,7 @@ addEventListener("popstate", () => {
   if (!state.model) state.model = before;
   if (state.model !== before || !model) return begin();
   if (state.model === model.name) fit(); // else the model is on its way
-  writeAddress(false);
+  writeAddress(state, false);
   refresh();
 });
 wireShortcuts({

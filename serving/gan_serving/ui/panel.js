@@ -26,7 +26,7 @@ export class Panel {
     this.stop();
     this.stop = () => {};
     this.key = key;
-    $("panel").hidden = false;
+    Object.assign($("panel"), { hidden: false, inert: false });
     const view = { ...this.page, state: { ...shown.state }, images: shown.images, latents, model };
     if (path) {
       $("panel-title").textContent = `From image ${path[0] + 1} to image ${path[1] + 1}`;
@@ -40,6 +40,12 @@ export class Panel {
   /** What has changed is in the panel already. */
   keep(shown, latents) {
     this.key = keyOf(shown, latents);
+  }
+
+  /** What stands there is another model's, until it is shown anew. */
+  stale() {
+    this.key = "";
+    $("panel").inert = true;
   }
 
   hide() {

@@ -30,7 +30,7 @@ export class Sheet {
     this.wished = columns;
     if (this.tiles.length !== images.n) this.#fill(images.n);
     this.tiles.forEach((tile, place) => paint(tile.firstChild, images, place));
-    if (!before || before.n !== images.n || before.width !== images.width) this.#arrange();
+    if (!before || before.n !== images.n || before.width !== images.width || before.height !== images.height) this.#arrange();
     else if (this.arranged !== columns) this.#arrange();
   }
 

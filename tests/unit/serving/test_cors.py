@@ -20,6 +20,7 @@ EXPOSED = {
     "etag",
     "inference-header-content-length",
     "retry-after",
+    "x-gan-artifact",
     "x-gan-frames",
     "x-gan-model",
     "x-gan-seed",
