@@ -2,6 +2,7 @@
 
 const ROOT = new URL("..", document.baseURI);
 const KEY = "gan-api-key";
+const SENDABLE = /^[\x20-\x7e\x80-\xff]*$/; // in a header: curly quotes, for one, are not
 
 /** The service's address, without a slash at its end. */
 export const SERVICE = ROOT.href.replace(/\/$/, "");
@@ -45,10 +46,16 @@ export function setApiKey(key) {
   }
 }
 
+/** Whether a key can be one at all. */
+export function isSendable(key) {
+  return SENDABLE.test(key);
+}
+
 /** A call; throws CallError for all that is no success, and the browser's AbortError when `signal` says so. */
 export async function call(path, { body, signal, accept } = {}) {
   const headers = {};
   const key = apiKey();
+  if (!isSendable(key)) throw new CallError("The API key is none of this service's: it has characters that no key has.", { status: 401 });
   if (key) headers.Authorization = `Bearer ${key}`;
   if (accept) headers.Accept = accept;
   if (body !== undefined) headers["Content-Type"] = "application/json";

@@ -1,6 +1,6 @@
 /** What opens over the page: the API key and the keys of the keyboard; and the theme, which is chosen here too. */
 
-import { apiKey, setApiKey } from "./api.js";
+import { apiKey, isSendable, setApiKey } from "./api.js";
 import { $, announce } from "./dom.js";
 
 const THEMES = ["system", "light", "dark"];
@@ -26,6 +26,7 @@ export function wireDialogs(on) {
 /** Ask for an API key; `reason` says why the one that was used won't do. */
 export function askForKey(reason) {
   $("key-reason").textContent = apiKey() ? reason : "This service answers those who have an API key.";
+  if (!isSendable(apiKey())) setApiKey("");
   $("key-button").hidden = false;
   $("key-forget").hidden = !apiKey();
   $("key").value = "";
