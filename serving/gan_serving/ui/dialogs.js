@@ -2,6 +2,7 @@
 
 import { apiKey, isSendable, setApiKey } from "./api.js";
 import { $, announce } from "./dom.js";
+import { notice } from "./notice.js";
 
 const THEMES = ["system", "light", "dark"];
 let onKey = () => {};
@@ -32,6 +33,16 @@ export function askForKey(reason) {
   $("key").value = "";
   if (!$("key-dialog").open) $("key-dialog").showModal();
   $("key").focus();
+}
+
+/** Ask for a key. Who gives none finds below the dialog why nothing comes. */
+export function wantKey(reason, which) {
+  notice(new Error("This service answers those who have an API key. Enter one to go on."), {
+    which,
+    retry: () => wantKey(reason, which),
+    button: "Enter a key",
+  });
+  askForKey(reason);
 }
 
 function useKey(key) {

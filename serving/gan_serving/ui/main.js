@@ -7,7 +7,7 @@ import { CallError, SWAPPED, expectArtifact, images } from "./api.js";
 import { Controls } from "./controls.js";
 import { $, announce } from "./dom.js";
 import { draggable } from "./drag.js";
-import { askForKey, wireDialogs } from "./dialogs.js";
+import { wantKey, wireDialogs } from "./dialogs.js";
 import { saveSheet } from "./downloads.js";
 import { fitted } from "./fit.js";
 import { Latents } from "./latents.js";
@@ -84,6 +84,7 @@ let again = false;
 /** Draw the sheet. While one request is under way others wait, and of these the latest alone is sent. */
 async function draw() {
   again = true;
+  if (!model && !beginning) begin();
   if (drawing || !model) return;
   drawing = true;
   const slow = setTimeout(() => $("sheet").setAttribute("aria-busy", "true"), SLOW);
@@ -153,14 +154,18 @@ async function guard(work, { which = OTHER, retry = () => guard(work, { which })
     if (error.name === "AbortError") return;
     if (error.code === SWAPPED) return swapped();
     if (error.code === "invalid_request" && model && (await renew().catch(() => false))) return;
-    if (error.status === 401) askForKey(error.message);
+    if (error.status === 401) wantKey(error.message, which);
     else notice(error, { which, retry });
     if (!(error instanceof CallError)) throw error;
   }
 }
 
-function begin() {
-  guard(start, { which: SHEET });
+let beginning = 0;
+
+async function begin() {
+  beginning += 1;
+  await guard(start, { which: SHEET });
+  beginning -= 1;
 }
 
 async function start() {

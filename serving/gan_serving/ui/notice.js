@@ -6,20 +6,20 @@ export const SHEET = "sheet"; // images don't come
 export const OTHER = "other";
 export const NEWS = "news"; // no error
 
-const standing = new Map(); // which -> {error, retry, due}, the latest last
+const standing = new Map(); // which -> {error, retry, button, due}, the latest last
 let timer = 0;
 
 /**
  * Say what went wrong. Where the service says when to come again, it is tried then.
  *
  * @param {Error & {code?: string, requestId?: string, retryAfter?: number}} error
- * @param {{which?: string, retry?: (() => void) | null}} how SHEET, OTHER or NEWS, each of which replaces its like alone; and
- *   what tries it again
+ * @param {{which?: string, retry?: (() => void) | null, button?: string}} how SHEET, OTHER or NEWS, each of which replaces
+ *   its like alone; what tries it again, and what its button says
  */
-export function notice(error, { which = OTHER, retry = null } = {}) {
+export function notice(error, { which = OTHER, retry = null, button = "Try again" } = {}) {
   standing.delete(which);
   const due = retry && error.retryAfter ? performance.now() + 1000 * error.retryAfter : Infinity;
-  standing.set(which, { error, retry, due });
+  standing.set(which, { error, retry, button, due });
   show();
 }
 
@@ -34,7 +34,7 @@ function show() {
   const all = [...standing.values()];
   $("notice").hidden = !all.length;
   if (!all.length) return;
-  const { error } = standing.get(seen());
+  const { error, button } = standing.get(seen());
   const due = Math.min(...all.map((each) => each.due));
   const wait = Math.ceil((due - performance.now()) / 1000);
   if (wait <= 0) return tryAgain();
@@ -42,6 +42,7 @@ function show() {
   if ($("notice-text").textContent !== error.message) $("notice-text").textContent = error.message; // is said aloud once
   $("notice-more").textContent = facts.filter(Boolean).join(" · ");
   $("notice").classList.toggle("news", seen() === NEWS);
+  $("notice-retry").textContent = button;
   $("notice-retry").hidden = !all.some(({ retry }) => retry);
   if (due < Infinity) timer = setTimeout(show, 1000);
 }
