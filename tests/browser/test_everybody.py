@@ -142,6 +142,21 @@ def test_a_phone(visit, service) -> None:
     assert small == []
 
 
+def test_long_names_break_on_a_narrow_screen(visit, service) -> None:
+    seen = visit(service.url, width=320, height=640)
+    name, width = "n" * 64, "document.documentElement.scrollWidth"
+    card = f"# {name}\n\n## {name}\n\nOf {name}.\n\n- {name}\n"
+    seen.page.route("**/card", lambda route: route.fulfill(body=card))
+    seen.open(LINK)
+    expect(seen.page.locator("#about-page h3")).to_have_text(name)
+    assert seen.page.evaluate(width) == 320
+    seen.page.locator("#about").scroll_into_view_if_needed()
+    seen.picture("narrow", full=True)
+    seen.page.goto(f"{service.url}/ui/#model={name}")
+    expect(seen.page.locator("#notice")).to_contain_text(name)
+    assert seen.page.evaluate(width) == 320
+
+
 def test_nothing_plays_for_those_who_want_less_motion(visit, service) -> None:
     seen = visit(service.url, reduced_motion="reduce")
     seen.open(LINK + "&path=1,7")
