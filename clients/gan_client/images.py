@@ -120,7 +120,8 @@ class Generation(Sequence[Image]):
         ]
 
     def grid(self, columns: int | None = None) -> PILImage:
-        """Contact sheet, row by row, in `columns` columns (1 to 1000; near-square when None), on white."""
+        """Contact sheet, row by row, in `columns` columns (1 to 1000; near-square when None), on white:
+        the service's own, to the pixel."""
         from PIL import Image as PILImageModule
 
         self._refuse_empty()
@@ -129,12 +130,12 @@ class Generation(Sequence[Image]):
         across = min(across, count)
         down = -(-count // across)
         tiles = [image.pil() for image in self._images]
-        step_x, step_y = tiles[0].width + GRID_PADDING, tiles[0].height + GRID_PADDING
+        margin = GRID_PADDING if count > 1 else 0
+        step_x, step_y = tiles[0].width + margin, tiles[0].height + margin
         white: Any = 255 if tiles[0].mode == "L" else (255, 255, 255)
-        size = (across * step_x - GRID_PADDING, down * step_y - GRID_PADDING)
-        sheet = PILImageModule.new(tiles[0].mode, size, white)
+        sheet = PILImageModule.new(tiles[0].mode, (across * step_x + margin, down * step_y + margin), white)
         for i, tile in enumerate(tiles):
-            sheet.paste(tile, (i % across * step_x, i // across * step_y))
+            sheet.paste(tile, (i % across * step_x + margin, i // across * step_y + margin))
         return sheet
 
     def grid_png(self, columns: int | None = None) -> bytes:

@@ -291,8 +291,10 @@ def test_the_calls_that_are_copied_give_the_picture(visit, service, tmp_path: Pa
     run(["bash", "-e"], tmp_path / "curl", copied["curl"])
     run([sys.executable, "-c", copied["python"]], tmp_path / "python")
     columns = 1 if one else 4 if "label=0,4" in fragment else round(len(pictures) ** 0.5)
-    for language, border in (("curl", 0 if one else 2), ("python", 0)):
-        made = np.asarray(Image.open(tmp_path / language / f"{'image' if one else 'sheet'}.png"))
+    border, name = (0, "image.png") if one else (2, "sheet.png")
+    by_curl, by_python = (np.asarray(Image.open(tmp_path / language / name)) for language in ("curl", "python"))
+    assert np.array_equal(by_curl, by_python)
+    for language, made in (("curl", by_curl), ("python", by_python)):
         for i, picture in enumerate(pictures):
             y, x = border + 30 * (i // columns), border + 30 * (i % columns)
             assert np.array_equal(made[y : y + 28, x : x + 28], picture[..., 0]), f"{language}: image {i}"

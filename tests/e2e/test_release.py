@@ -114,7 +114,7 @@ for name in {HEAVY!r}:
         done = run(programs / "gan-client", *command, cwd=elsewhere)
         assert done.returncode == 0, done.stderr
         with Image.open(elsewhere / "sevens" / "sheet.png") as sheet:
-            assert sheet.size == (238, 238)
+            assert sheet.size == (242, 242)
         assert str(ROOT) not in service.log.read_text(), "the checkout was served, not the installed package"
 
 

@@ -257,7 +257,7 @@ def test_client_command_draws_a_sheet(service, tmp_path: Path, run_command: RunF
     files = sorted((tmp_path / "first").glob("*seed*.png"))
     assert len(files) == 64
     with Image.open(tmp_path / "first" / "sheet.png") as sheet:
-        assert sheet.size == (238, 238)
+        assert sheet.size == (242, 242)
     again = run_command("gan-client", *ask, "--out", "second", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     for file in files:

@@ -43,7 +43,7 @@ def test_sample_writes_images_sheet_and_one_line(service, tmp_path):
     )
     written = {path.name: path.read_bytes() for path in (tmp_path / "samples").iterdir()}
     with Image.open(tmp_path / "samples" / "sheet.png") as sheet:
-        assert sheet.size == (3 * 4 + 2 * 2, 2 * 6 + 2)
+        assert sheet.size == (3 * 4 + 4 * 2, 2 * 6 + 3 * 2)
     del written["sheet.png"]
     assert written == {f"000{i}_seed-{123 + i}_label-7.png": service.png(123 + i, 7) for i in range(5)}
 

@@ -119,7 +119,7 @@ def test_which_images_are_asked_for(gan_client, options, labels, seeds):
 def test_each_class_has_a_row_of_the_sheet(gan_client, tmp_path):
     assert gan_client("sample", "--labels", "0-3", "--each", 5)[0] == 0
     with Image.open(tmp_path / "samples" / "sheet.png") as sheet:
-        assert sheet.size == (5 * 4 + 4 * 2, 4 * 6 + 3 * 2)
+        assert sheet.size == (5 * 4 + 6 * 2, 4 * 6 + 5 * 2)
 
 
 @pytest.mark.parametrize("kind", ["npy", "rows", "row", "answer"])

@@ -10,6 +10,8 @@ from gan_client import Generation, Image, errors
 from gan_client.files import image_name, slug, write_all
 from gan_client.labels import parse_label, parse_labels, ranges
 from gan_client.retry import Deadline, backoff, parse_retry_after, pause
+from gan_serving.batch import Batch
+from gan_serving.encode import encode
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -174,19 +176,31 @@ def test_images_as_arrays(service, channels):
 def test_contact_sheet(service, channels):
     service.channels = channels
     images = _generation(service, 5)
-    assert images.grid().size == (3 * 4 + 2 * 2, 2 * 6 + 2)
-    assert images.grid(columns=1).size == (4, 5 * 6 + 4 * 2)
-    assert images.grid(columns=100).size == (5 * 4 + 4 * 2, 6)
-    sheet = np.asarray(images.grid(columns=2)).reshape(3 * 6 + 2 * 2, 2 * 4 + 2, channels)
+    assert images.grid().size == (3 * 4 + 4 * 2, 2 * 6 + 3 * 2)
+    assert images.grid(columns=1).size == (4 + 2 * 2, 5 * 6 + 6 * 2)
+    assert images.grid(columns=100).size == (5 * 4 + 6 * 2, 6 + 2 * 2)
+    sheet = np.asarray(images.grid(columns=2)).reshape(3 * 6 + 4 * 2, 2 * 4 + 3 * 2, channels)
     for i, image in enumerate(images):
-        top, left = i // 2 * 8, i % 2 * 6
+        top, left = 2 + i // 2 * 8, 2 + i % 2 * 6
         assert np.array_equal(sheet[top : top + 6, left : left + 4], image.numpy())
-    assert (sheet[6:8] == 255).all()
-    assert (sheet[16:, 6:] == 255).all()  # the sixth place is empty
-    assert Image(images.grid_png(), None, None).numpy().shape == (14, 16, channels)
+    assert (sheet[[0, 1, 8, 9, 24, 25]] == 255).all()
+    assert (sheet[18:, 8:] == 255).all()  # the sixth place is empty
+    assert Image(images.grid_png(), None, None).numpy().shape == (18, 20, channels)
     for columns in (0, 1001):
         with pytest.raises(errors.InvalidArgumentError, match=f"columns is {columns}: .* from 1 to 1000"):
             images.grid(columns=columns)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 16])
+@pytest.mark.parametrize("columns", [None, 1, 3, 100])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_contact_sheet_is_the_services_to_the_pixel(service, channels, columns, count):
+    service.channels = channels
+    images = _generation(service, count)
+    batch = Batch("toy", images.arrays.transpose(0, 3, 1, 2), None, None, None, columns)
+    of_service = Image(encode(batch, "png").body, None, None)
+    assert images.grid(columns).mode == of_service.pil().mode
+    assert np.array_equal(Image(images.grid_png(columns), None, None).numpy(), of_service.numpy())
 
 
 def test_generation_is_a_sequence(service):
