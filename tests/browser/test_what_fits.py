@@ -102,10 +102,11 @@ def test_all_keeps_within_the_images_of_a_request(visit, small) -> None:
 def test_another_artifact_of_the_name_is_noticed_and_selected_anew(visit, small, other_shapes) -> None:
     service, folder = small
     busy, idle = visit(service.url, expected="status of 400"), visit(service.url)
+    plain = visit(service.url)  # asks for nothing that another artifact can't take
+    for seen in (busy, plain):  # without live figures the answers alone tell it
+        seen.page.route("**/metrics", lambda route: route.fulfill(body=""))
     for seen in (busy, idle):
         seen.open("#model=shapes&seed=7&n=9&label=1,3&truncation=0.8&directions=1:1&image=2")
-    plain = visit(service.url)  # asks for nothing that another artifact can't take, and has no live figures
-    plain.page.route("**/metrics", lambda route: route.fulfill(body=""))
     plain.open("#model=shapes&seed=7&n=9")
     (folder / "shapes").rename(folder.parent / "before")
     shutil.copytree(other_shapes, folder.parent / "after")
