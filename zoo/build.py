@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.metadata
 import json
 import shutil
 import statistics
@@ -21,7 +20,7 @@ from measure import Judged, judge, run
 from recipe import BuildError, Recipe, read_recipes
 
 from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
-from gan_export.package import PACKAGES
+from gan_export.package import package_versions
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from gan_training.config import TrainConfig
@@ -132,13 +131,8 @@ def _is_whole(folder: Path, recipe: Recipe, digest: str) -> bool:
         return False
     manifest = load_artifact(folder).manifest
     made, origin = {variant.name for variant in manifest.variants}, manifest.provenance
-    is_current = origin.source_sha256 == digest and origin.packages == _packages()
+    is_current = origin.source_sha256 == digest and origin.packages == package_versions()
     return is_current and made >= set(recipe.variants.split(","))
-
-
-def _packages() -> dict[str, str]:
-    """Versions, as a manifest has them."""
-    return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
 def published(

@@ -243,12 +243,17 @@ def _manifest(source: Source, name: str, golden: bytes, properties: Properties) 
             source_sha256=source.sha256,
             weights=source.weights,
             training=source.training,
-            packages={package: _version(package) for package in PACKAGES},
+            packages=package_versions(),
         ),
         properties=properties,
         golden=golden_entry(golden),
         variants=[],
     )
+
+
+def package_versions() -> dict[str, str]:
+    """Of PACKAGES, as a manifest has them."""
+    return {package: _version(package) for package in PACKAGES}
 
 
 def _version(package: str) -> str:
