@@ -128,5 +128,8 @@ class CertificateDetail(Description):
     results: list[ResultDetail]
     """One for each variant."""
 
+    variants_sha256: str | None = None
+    """Digest of the manifest's variants that it is of, 64 hexadecimal digits; None in older artifacts."""
+
     sha256: str | None = None
     """Digest of all the rest, 64 hexadecimal digits."""

@@ -58,15 +58,17 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     (cached,) = (work / "cache").glob("ruler-*.pt")
     stamp = cached.stat().st_mtime_ns
 
-    odd = (work / "others.npz").rename(work / "others[/b]:one:.npz")  # no markup, no emoji
+    (work / "others[").mkdir()
+    odd = (work / "others.npz").rename(work / "others[" / "b]:one:.npz")  # no markup, no emoji
     terminal = env | {"FORCE_COLOR": "1", "COLUMNS": "160"}
-    again = run_command("gan-eval", odd.name, *ask[3:], "--neighbours", "pairs.png", cwd=work, env=terminal)
+    one = (odd.relative_to(work), *ask[3:], "--neighbours", "pairs.png")
+    again = run_command("gan-eval", *one, cwd=work, env=terminal)
     odd.rename(work / "others.npz")
     with Image.open(work / "pairs.png") as picture:
         assert picture.size == (8 * 18 + 2, 2 * 18 + 2), "four pairs of each class"
     assert again.returncode == 0, again.stderr
     assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
-    for word in ("frechet_distance", odd.name, "real images"):
+    for word in ("frechet_distance", "others[/b]:one:.npz", "real images"):
         assert word in again.stdout
 
 

@@ -84,7 +84,8 @@ def test_a_recipe_becomes_an_artifact_once(
     digest = hashlib.sha256((tmp_path / "work" / "small" / "run" / "ckpt.pt").read_bytes()).hexdigest()
     made = tmp_path / "work" / "small" / "artifact"
     assert builder._is_whole(made, recipe, digest)
-    monkeypatch.setattr(builder, "package_versions", lambda: load_artifact(made).manifest.provenance.packages | {"onnx": "0"})
+    others = load_artifact(made).manifest.provenance.packages | {"onnx": "0"}
+    monkeypatch.setattr(builder, "package_versions", lambda: others)
     assert not builder._is_whole(made, recipe, digest), "by other packages"
 
     other = RECIPE.replace("generator_width=8", "generator_width=16")

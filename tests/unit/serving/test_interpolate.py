@@ -110,7 +110,7 @@ class OneModel:
     """A catalog of one generator around a given queue."""
 
     def __init__(self, manifest: Manifest, batcher: Batcher) -> None:
-        self.generator = SimpleNamespace(manifest=manifest, batcher=batcher, digest="0" * 64)
+        self.generator = SimpleNamespace(manifest=manifest, batcher=batcher, digest="0" * 64, identity="1" * 64)
 
     def get(self, _name: str | None) -> SimpleNamespace:
         return self.generator
