@@ -25,6 +25,7 @@ from .loading import Problem, read_artifact
 from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
 from .sources import Folder, Source, StoreModel, survey
+from .supervisor import mind_every_signal
 
 _LOCK: Final = "ganworks.lock"  # in BENTOML_HOME, of a service with several workers
 
@@ -52,6 +53,7 @@ def check_before_serving() -> Settings:
             # Not resolved: Kubernetes replaces a link on the way to the file.
             os.environ["GAN_API_KEYS_FILE"] = str(Path(found.api_keys_file).expanduser().absolute())
         _check_home(found.workers)
+        mind_every_signal()
         if found.workers > 1:
             _share_notices()
     return found

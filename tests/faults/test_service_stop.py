@@ -110,6 +110,18 @@ def test_workers_that_hang_while_they_load_end_when_they_are_told_to(serve, tmp_
         assert "Traceback" not in service.log.read_text()
 
 
+def test_a_signal_that_comes_while_workers_are_started_is_not_lost(serve) -> None:
+    with serve(workers=3, wait=False) as service:
+        starter, end = psutil.Process(service.process.pid), time.monotonic() + 3 * EXIT_SECONDS
+        while not starter.children() and time.monotonic() < end:
+            time.sleep(0.002)
+        assert service.process.poll() is None, service.log.read_text()
+        assert starter.children()
+        began = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        assert seconds_to_exit(service, began) < EXIT_SECONDS
+
+
 def worker_of(service, clients: list[socket.socket]) -> list[int | None]:
     """Which worker has each connection; None: not accepted yet."""
     owners = {

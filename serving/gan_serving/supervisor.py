@@ -1,0 +1,31 @@
+"""The process that starts the workers, and that SIGTERM and Ctrl-C are sent to."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from circus.exc import ConflictError
+from circus.sighandler import SysHandler
+
+RETRY_SECONDS: Final = 0.1
+
+
+def mind_every_signal() -> None:
+    """Have BentoML's process manager, circus, follow a signal to stop whenever it comes.
+
+    It does one thing at a time and drops what it is asked for meanwhile: a signal that came while it started workers,
+    or looked whether they live, was lost, and the service ran on until it was killed.
+    """
+    SysHandler.quit = _quit
+
+
+def _quit(self: Any) -> None:  # in place of SysHandler.quit, which asks once
+    arbiter, loop = self.controller.arbiter, self.controller.loop
+
+    def ask() -> None:
+        try:
+            arbiter.stop()
+        except ConflictError:
+            loop.call_later(RETRY_SECONDS, ask)
+
+    loop.add_callback_from_signal(ask)
