@@ -21,6 +21,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, run_command: RunFn) -> Path:
     for name, seed, n in (("real", 0, 400), ("others", 1, 200)):
         images, labels = discs(n, seed)
         np.savez(folder / f"{name}.npz", images=images, labels=labels)
+    np.savez(folder / "large.npz", images=images.repeat(2, axis=1).repeat(2, axis=2), labels=labels)
     rng = np.random.default_rng(2)
     np.savez(folder / "noise.npz", images=rng.integers(0, 256, (200, 16, 16), np.uint8), labels=np.zeros(200, np.int64))
     train = ("gan-train", "--type", "cgan", "--data", "npz:real.npz", "--out", "run", "--steps", 5)
@@ -41,10 +42,16 @@ def discs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, run_command: RunFn) -> None:
     env = {"GAN_CACHE": str(work / "cache")}
-    ask = ("others.npz", "noise.npz", "run/ckpt.pt", "--data", "npz:real.npz", "--n", 200, "--features", "classifier")
-    done = run_command("gan-eval", *ask, "--json", "--page", "page.html", cwd=work, env=env)
+    sets = ("others.npz", "noise.npz", "run/ckpt.pt", "large.npz")
+    ask = ("--data", "npz:real.npz", "--n", 200, "--features", "classifier")
+    done = run_command("gan-eval", *sets, *ask, "--json", "--page", "page.html", cwd=work, env=env)
     assert done.returncode == 0, done.stderr
-    others, noise, untrained = json.loads(done.stdout.splitlines()[0])
+    others, noise, untrained, large = json.loads(done.stdout.splitlines()[0])
+    assert done.stderr.splitlines() == [
+        "gan-eval: npz:large.npz: 32x32 images were made 16x16 grey (cropped, Lanczos), as those of npz:real.npz are; "
+        "the figures are of what that left"
+    ]
+    assert 0.5 < large["recall"] < others["recall"], "resizing takes the noise away"
     assert others["features"] == "classifier"
     assert others["class_agreement"] > 0.98
     assert others["real_class_agreement"] > 0.98
@@ -54,14 +61,14 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
         assert bad["frechet_distance"] > 10 * others["frechet_distance"]
         assert bad["precision"] < 0.2
     assert sum(noise["class_shares"]) == pytest.approx(1)
-    assert (work / "page.html").read_text().count("data:image/png;base64,") == 1 + 2 * 3
+    assert (work / "page.html").read_text().count("data:image/png;base64,") == 1 + 2 * 4
     (cached,) = (work / "cache").glob("ruler-*.pt")
     stamp = cached.stat().st_mtime_ns
 
     (work / "others[").mkdir()
     odd = (work / "others.npz").rename(work / "others[" / "b]:one:.npz")  # no markup, no emoji
     terminal = env | {"FORCE_COLOR": "1", "COLUMNS": "160"}
-    one = (odd.relative_to(work), *ask[3:], "--neighbours", "pairs.png")
+    one = (odd.relative_to(work), *ask, "--neighbours", "pairs.png")
     again = run_command("gan-eval", *one, cwd=work, env=terminal)
     odd.rename(work / "others.npz")
     with Image.open(work / "pairs.png") as picture:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ from .metrics.features import Ruler, ruler_for
 from .metrics.inception import InceptionRuler
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
-from .samples import ReportFn, Samples, labels_as_in, prepare_samples
+from .samples import ReportFn, Samples, labels_as_in, prepare_samples, resized
 
 EPILOG = """
 Examples:
@@ -112,15 +113,17 @@ def evaluate(
         check_target(target)
     inception = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
-    drawn = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
+    prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
+    for note in filter(None, [resized(test, train), *(ready.note for _, ready in prepared)]):
+        print(f"gan-eval: {note}", file=sys.stderr)
     with _bar() as bar:
         task = bar.add_task("training the classifier that measures", total=None)
         classifier = ruler_for(train, test, progress=_into(bar, task))
         ruler: Ruler = classifier if inception is None else InceptionRuler(inception, classifier)
         judge = Judge(train, test, ruler, _into(bar, bar.add_task("measuring", total=None)))
         judged: list[tuple[Path, Samples, Evaluation]] = []
-        for path, draw in drawn:
-            samples = draw(_into(bar, bar.add_task(f"judging {path}", total=None)))
+        for path, ready in prepared:
+            samples = ready.draw(_into(bar, bar.add_task(f"judging {path}", total=None)))
             judged.append((path, samples, judge.judge(samples)))
     warning = judge.rank_warning({str(path): len(samples.images) for path, samples, _ in judged})
     if warning:
@@ -171,7 +174,8 @@ def _real(
         return split(train)
     test = load_data(test_data, train.image_size, train.channels, all_classes=False)
     labels = labels_as_in(test, train)
-    return train, ImageData(test.images, labels, () if labels is None else train.class_names, test_data)
+    names = () if labels is None else train.class_names
+    return train, replace(test, labels=labels, class_names=names)
 
 
 def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:

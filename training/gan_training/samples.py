@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,14 @@ DrawFn = Callable[[ReportFn], Samples]
 """Gives samples, telling how far it is."""
 
 
-def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> DrawFn:
+class Prepared(NamedTuple):
+    """Samples that are ready to be drawn or read."""
+
+    draw: DrawFn
+    note: str = ""  # what was done to the images before they are judged, in one line
+
+
+def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> Prepared:
     """What gives up to n images of `path` when it is called: a checkpoint generates n, an npz or a folder gives n of
     those it holds, the same ones each time. All that can be wrong with `path` is found here, before long work.
 
@@ -54,7 +62,7 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
         labels, rows = labels_as_in(found, real), chosen(len(found), n)
         samples = Samples(found.images[rows], None if labels is None else labels[rows])
-        return lambda _: samples
+        return Prepared(lambda _: samples, resized(found, real))
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(
@@ -67,7 +75,18 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
             f"{path}: its images are {_shape(spec.image_size, spec.channels)}, but {real.source} has "
             f"{_shape(real.image_size, real.channels)}; give --image-size and --channels, or other --data"
         )
-    return lambda progress: generate(generator, spec, n, seed=seed, progress=progress)
+    return Prepared(lambda progress: generate(generator, spec, n, seed=seed, progress=progress))
+
+
+def resized(found: ImageData, real: ImageData) -> str:
+    """In one line what was done to `found` so that its images are as those of `real`; empty: nothing."""
+    if not found.stored_as:
+        return ""
+    wanted = _shape(real.image_size, real.channels)
+    return (
+        f"{found.source}: {found.stored_as} images were made {wanted} (cropped, Lanczos), as those of {real.source} "
+        "are; the figures are of what that left"
+    )
 
 
 def _refuse_what_is_no_set(path: Path) -> None:

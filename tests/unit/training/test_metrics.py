@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import linalg
 
 from gan_training.data import DataError, ImageData
@@ -211,13 +212,36 @@ def test_fewer_images_of_a_file_are_of_all_its_classes(tmp_path: Path) -> None:
     assert ordered.labels is not None
     np.savez(tmp_path / "s.npz", images=ordered.images[:, 0].numpy(), labels=ordered.labels.numpy())
     real = ImageData(ordered.images, ordered.labels, ("0", "1"), "toy")
-    some, again = (prepare_samples(tmp_path / "s.npz", real, 50)(quiet) for _ in range(2))
+    some, again = (prepare_samples(tmp_path / "s.npz", real, 50).draw(quiet) for _ in range(2))
     assert some.labels is not None
     assert len(some.images) == 50
     assert set(some.labels.tolist()) == {0, 1}
     assert torch.equal(some.images, again.images)
     assert [bool(image.float().mean() > 127.5) for image in some.images] == [bool(label) for label in some.labels]
-    assert torch.equal(prepare_samples(tmp_path / "s.npz", real, 400)(quiet).images, ordered.images)
+    assert torch.equal(prepare_samples(tmp_path / "s.npz", real, 400).draw(quiet).images, ordered.images)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((40, 16, 16), ""), ((40, 32, 24), "24x32 images were made 16x16 grey"), ((40, 16, 16, 3), "16x16 RGB images")],
+)
+def test_images_of_another_shape_are_told_of(tmp_path: Path, shape: tuple[int, ...], words: str) -> None:
+    np.savez(tmp_path / "s.npz", images=np.zeros(shape, np.uint8))
+    real = ImageData(torch.zeros(8, 1, 16, 16, dtype=torch.uint8), None, (), "toy")
+    note = prepare_samples(tmp_path / "s.npz", real, 8).note
+    assert words in note
+    assert bool(note) == bool(words)
+
+
+def test_pictures_of_other_sizes_are_told_of(tmp_path: Path) -> None:
+    for number, size in enumerate([(16, 16), (20, 30), (64, 18)]):
+        Image.new("L", size, number).save(tmp_path / f"{number}.png")
+    real = ImageData(torch.zeros(8, 1, 16, 16, dtype=torch.uint8), None, (), "toy")
+    assert "16x16 to 64x30 images were made 16x16 grey" in prepare_samples(tmp_path, real, 8).note
+    for path in tmp_path.glob("[12].png"):
+        path.unlink()
+    Image.new("L", (16, 16), 9).save(tmp_path / "9.png")
+    assert not prepare_samples(tmp_path, real, 8).note
 
 
 def test_the_real_value_stands_once_where_it_is_the_same_for_all() -> None:

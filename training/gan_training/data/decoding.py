@@ -35,6 +35,9 @@ CACHE_FROM_BYTES: Final = 100 * 2**20
 MEMORY_BYTES: Final = 2**30
 """Decoded images that may go into memory where the cache can't be used."""
 
+LOOKED_AT: Final = 100
+"""Images whose stored size is looked up, to tell of resizing."""
+
 _CACHE_VERSION: Final = 1  # of everything here and in pixels.py that changes the decoded images
 
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -104,6 +107,16 @@ class _Decoding:
         with _only_bombs():
             in_threads(place, count, lambda done: self.progress(done, count))
         return 1 if self.channels is None and is_grey.all() else channels
+
+
+def stored_sizes(images: EncodedImages) -> frozenset[tuple[int, int]]:
+    """(width, height) of up to 100 images, evenly spaced: from their headers, or of the pixels where those lie."""
+    count = len(images)
+    looked_at = range(0, count, -(-count // LOOKED_AT))
+    sizes: set[tuple[int, int]] = set()
+    with _only_bombs():
+        in_threads(lambda index: sizes.add(_dimensions(images, looked_at[index])), len(looked_at))
+    return frozenset(sizes)
 
 
 def _in_memory(where: str, decoding: _Decoding) -> NDArray[np.uint8]:

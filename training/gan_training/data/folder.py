@@ -23,7 +23,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoding import SUFFIXES, read_images
+from .decoding import SUFFIXES, read_images, stored_sizes
 from .image_data import DataError
 from .paths import directory, regular_file
 from .source import RawImages, Request
@@ -43,7 +43,9 @@ def load(request: Request) -> RawImages:
     root = directory(request.argument)
     passed: Counter[str] = Counter()
     files, labels, class_names = _find(root, passed)
-    return RawImages(read_images(str(root), _ImageFiles(root, files), request), labels, class_names, _note(passed))
+    images = _ImageFiles(root, files)
+    pixels = read_images(str(root), images, request)
+    return RawImages(pixels, labels, class_names, _note(passed), stored_sizes(images))
 
 
 class _ImageFiles:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote
 import numpy as np
 from numpy.typing import NDArray
 
-from .decoding import read_images
+from .decoding import read_images, stored_sizes
 from .image_data import DataError
 from .paths import directory, regular_file
 from .source import ProgressFn, RawImages, Request, describe, keep_silent
@@ -53,7 +53,9 @@ def load(request: Request) -> RawImages:
     rows = _rows(datasets, wanted, request.progress)
     image = _image_column(datasets, wanted, rows.features)
     labels, names = _labels(datasets, wanted, rows)
-    return RawImages(read_images(wanted.source, _Rows(wanted, rows, image), request), labels, names)
+    images = _Rows(wanted, rows, image)
+    pixels = read_images(wanted.source, images, request)
+    return RawImages(pixels, labels, names, stored_sizes=stored_sizes(images))
 
 
 def _parse(argument: str) -> _Wanted:

@@ -49,6 +49,8 @@ class ImageData:
     """The source as the user wrote it."""
     note: str = ""
     """What was found when it was read and the user should know, in one line."""
+    stored_as: str = ""
+    """Size (and channels, of arrays) before the images were cropped, resized or recoloured; empty: they were not."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)

@@ -93,7 +93,19 @@ def _finish(
     pixels = reshape(raw.pixels, size, channels)
     images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
     labels = None if raw.labels is None else torch.from_numpy(raw.labels.astype(np.int64))
-    return ImageData(torch.from_numpy(images), labels, names, source, raw.note)
+    stored_as = _stored_as(raw, size, channels)
+    return ImageData(torch.from_numpy(images), labels, names, source, raw.note, stored_as)
+
+
+def _stored_as(raw: RawImages, size: int, channels: int) -> str:
+    """`ImageData.stored_as` of images that became `size` x `size` with `channels`."""
+    _, height, width, own_channels = raw.pixels.shape
+    sizes = raw.stored_sizes or {(width, height)}
+    if sizes == {(size, size)} and own_channels == channels:
+        return ""
+    (narrowest, lowest), (widest, highest) = (map(edge, zip(*sizes, strict=True)) for edge in (min, max))
+    words = f"{widest}x{highest}" if len(sizes) == 1 else f"{narrowest}x{lowest} to {widest}x{highest}"
+    return words if own_channels == channels else f"{words} {'grey' if own_channels == 1 else 'RGB'}"
 
 
 def _sizes() -> str:

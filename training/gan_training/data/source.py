@@ -48,6 +48,9 @@ class RawImages:
     """One name per class id; None: the ids are the names."""
     note: str = ""
     """What the user should know of it, in one line."""
+    stored_sizes: frozenset[tuple[int, int]] = frozenset()
+    """(width, height) of files that were resized when they were decoded, of some of them where they are many; empty:
+    `pixels` are as they were stored."""
 
 
 @dataclass(frozen=True)
