@@ -15,7 +15,7 @@ from typing import Any, Final
 import onnx
 
 from .graphs.audit import shown
-from .graphs.signature import GraphWishes
+from .graphs.signature import GraphOptions
 from .refusal import IntakeError
 
 MIB: Final = 1024 * 1024
@@ -49,12 +49,12 @@ class GraphContents:
     told: dict[str, Any]  # of the file: opset, producer, sha256, and how its own graph is called
 
 
-def read_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = None) -> GraphContents:
+def read_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = None) -> GraphContents:
     """Read an ONNX file that somebody else wrote.
 
     Args:
         path: of the file.
-        wishes: what the file does not tell.
+        options: what the file does not tell.
         limits: how much it may ask for.
 
     Raises:
@@ -64,7 +64,7 @@ def read_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = Non
     with tempfile.TemporaryDirectory(prefix="gan-export-") as folder:
         target = Path(folder, "graph")
         try:
-            told = _probe(path, target, wishes, limits)
+            told = _probe(path, target, options, limits)
             if "refused" in told:
                 raise IntakeError(told["refused"])
             return GraphContents(onnx.load_model_from_string(target.read_bytes()), told)
@@ -72,10 +72,10 @@ def read_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = Non
             raise IntakeError(f"{path}: {error}") from error
 
 
-def _probe(path: Path, target: Path, wishes: GraphWishes, limits: GraphLimits) -> dict[str, Any]:
+def _probe(path: Path, target: Path, options: GraphOptions, limits: GraphLimits) -> dict[str, Any]:
     """What graphs/probe.py finds."""
     bounds = (limits.memory_bytes, limits.max_file_bytes, limits.seconds)
-    said = json.dumps(dataclasses.asdict(wishes), default=list)
+    said = json.dumps(dataclasses.asdict(options), default=list)
     command = [sys.executable, "-P", "-m", "gan_export.graphs.probe", str(path), str(target), *map(str, bounds), said]
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     # ONNX Runtime leaves a file of its own among the temporary ones.

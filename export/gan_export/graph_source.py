@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from .artifact import SAMPLER, LatentSpec
 from .graph_intake import GraphLimits, read_graph
-from .graphs.signature import GraphWishes
+from .graphs.signature import GraphOptions
 from .refusal import IntakeError
 from .source import Source, image_spec
-from .wishes import names_of
+from .source_options import names_of
 
-__all__ = ["FAMILY", "GraphWishes", "load_graph"]
+__all__ = ["FAMILY", "GraphOptions", "load_graph"]
 
 FAMILY: Final = "onnx"
 MAX_NAME: Final = 64
@@ -30,20 +30,20 @@ _LABEL_WORDS: Final = {
 _LATENT_WORDS: Final = {"flat": "(N, {latent_dim})", "map": "(N, {latent_dim}, 1, 1)"}
 
 
-def load_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = None) -> Source:
+def load_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = None) -> Source:
     """Read a generator from an ONNX file that somebody else made.
 
     Args:
         path: of the file.
-        wishes: what the file does not tell.
+        options: what the file does not tell.
         limits: how much it may ask for.
 
     Raises:
         IntakeError: it can't be read, is not safe, or does not tell enough; one line that says what to give.
     """
-    contents = read_graph(path, wishes, limits)
+    contents = read_graph(path, options, limits)
     told = contents.told
-    names = None if wishes.class_names is None else tuple(wishes.class_names)
+    names = None if options.class_names is None else tuple(options.class_names)
     try:
         class_names = names_of(told["classes"], names)
     except IntakeError as error:
@@ -52,7 +52,7 @@ def load_graph(path: Path, wishes: GraphWishes, limits: GraphLimits | None = Non
         generator=contents.model,
         family=FAMILY,
         hyperparameters=_hyperparameters(told),
-        latent=LatentSpec(dim=told["latent_dim"], distribution=wishes.latent, sampler=SAMPLER),
+        latent=LatentSpec(dim=told["latent_dim"], distribution=options.latent, sampler=SAMPLER),
         image=image_spec(*told["image_shape"]),
         class_names=class_names,
         sha256=told["sha256"],

@@ -9,7 +9,7 @@ import onnx
 from torch import nn
 
 from .artifact import ImageSpec, LatentSpec
-from .wishes import Weights
+from .source_options import Weights
 
 
 @dataclass(frozen=True)

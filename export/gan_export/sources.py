@@ -17,59 +17,59 @@ from .completeness import check_complete
 from .convention_search import Asked, find_convention
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
-from .graph_source import GraphWishes, load_graph
+from .graph_source import GraphOptions, load_graph
 from .intake import Contents, check_finite, read_contents
 from .label_tables import rows_left_over
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
+from .source_options import SourceOptions, Weights, names_of
 from .state import State, choose_state, clean_state, is_averaged, load_exactly, unwrap
 from .user_module import load_module, parse_value, signature_of
-from .wishes import Weights, Wishes, names_of
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]
 
 
-def load_source(path: Path, wishes: Wishes | None = None, progress: ProgressFn = lambda _: None) -> Source:
+def load_source(path: Path, options: SourceOptions | None = None, progress: ProgressFn = lambda _: None) -> Source:
     """Read a generator.
 
     Args:
         path: `ckpt.pt` of gan-train, somebody else's weights, or an ONNX file.
-        wishes: what the file does not tell.
+        options: what the file does not tell.
         progress: told in a few words what is being done.
 
     Raises:
         IntakeError: it can't be read, is not safe to read, or does not tell enough; one line that says what to give.
     """
-    wishes = wishes or Wishes()
+    options = options or SourceOptions()
     if path.suffix.lower() == ".onnx":
         progress("reading the graph")
-        return _from_graph(path, wishes)
+        return _from_graph(path, options)
     progress("reading the weights")
     contents = read_contents(path)
     try:
         if contents.tree.get("format") == FORMAT:
-            return _from_checkpoint(contents, wishes)
-        key, state = choose_state(contents.tree, wishes.weights_key, wishes.weights)
+            return _from_checkpoint(contents, options)
+        key, state = choose_state(contents.tree, options.weights_key, options.weights)
         state = clean_state(state)
         check_finite(state)
         weights: Weights = "ema" if is_averaged(key) else "raw"
-        if wishes.module is not None:
+        if options.module is not None:
             progress("calling the generator")
-            return _from_module(state, weights, contents, wishes)
-        return _from_family(fold_norms(state), weights, contents, wishes)
+            return _from_module(state, weights, contents, options)
+        return _from_family(fold_norms(state), weights, contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 
 
-def _from_checkpoint(contents: Contents, wishes: Wishes) -> Source:
-    wishes.refuse_all_but(set(), "a checkpoint of gan-train, which tells it itself")
+def _from_checkpoint(contents: Contents, options: SourceOptions) -> Source:
+    options.refuse_all_but(set(), "a checkpoint of gan-train, which tells it itself")
     try:
         checkpoint = parse_checkpoint(contents.tree)
     except CheckpointError as error:
         raise IntakeError(str(error)) from error
-    module = checkpoint.generator(wishes.weights)
+    module = checkpoint.generator(options.weights)
     check_finite(module.state_dict())
     spec, config = checkpoint.generator_spec, checkpoint.config
     return Source(
@@ -78,9 +78,9 @@ def _from_checkpoint(contents: Contents, wishes: Wishes) -> Source:
         hyperparameters=spec.to_dict(),
         latent=LatentSpec(dim=spec.latent_dim, distribution=spec.latent, sampler=SAMPLER),
         image=image_spec(spec.channels, spec.image_size, spec.image_size),
-        class_names=names_of(spec.classes, wishes.class_names, checkpoint.class_names),
+        class_names=names_of(spec.classes, options.class_names, checkpoint.class_names),
         sha256=contents.sha256,
-        weights=wishes.weights,
+        weights=options.weights,
         training={
             "type": config.type,
             "data": config.data.partition(":")[0],
@@ -91,26 +91,26 @@ def _from_checkpoint(contents: Contents, wishes: Wishes) -> Source:
     )
 
 
-def _from_family(state: State, weights: Weights, contents: Contents, wishes: Wishes) -> Source:
+def _from_family(state: State, weights: Weights, contents: Contents, options: SourceOptions) -> Source:
     known = {"weights_key", "family", "init", "latent_dim", "classes", "image_shape", "distribution"}
-    wishes.refuse_all_but(known, "weights of a known family; it is for --module")
-    if wishes.family is None:
+    options.refuse_all_but(known, "weights of a known family; it is for --module")
+    if options.family is None:
         fits = fitting(state)
         raise IntakeError(explain(fits).replace("\n", "; ") if fits else nearest(state))
-    answers = dict(wishes.init)
-    stated = {"latent_dim": wishes.latent_dim, "classes": wishes.classes}
+    answers = dict(options.init)
+    stated = {"latent_dim": options.latent_dim, "classes": options.classes}
     answers |= {name: str(value) for name, value in stated.items() if value is not None}
-    if wishes.image_shape is not None:
-        answers["image_shape"] = ",".join(map(str, wishes.image_shape))
-    family = find_family(wishes.family)
+    if options.image_shape is not None:
+        answers["image_shape"] = ",".join(map(str, options.image_shape))
+    family = find_family(options.family)
     built = family.build(state, answers)
     return Source(
         generator=_on_tanh_range(built),
         family=family.name,
         hyperparameters=built.hyperparameters,
-        latent=_latent(built.latent_dim, wishes.distribution or built.distribution),
+        latent=_latent(built.latent_dim, options.distribution or built.distribution),
         image=image_spec(built.channels, built.height, built.width),
-        class_names=names_of(built.classes, wishes.class_names),
+        class_names=names_of(built.classes, options.class_names),
         sha256=contents.sha256,
         weights=weights,
         training={},
@@ -128,30 +128,30 @@ def _on_tanh_range(built: Built) -> nn.Module:
     return Adapted(built.module, dataclasses.replace(plain, value_range=built.value_range)).eval()
 
 
-def _from_module(state: State, weights: Weights, contents: Contents, wishes: Wishes) -> Source:
-    assert wishes.module is not None
+def _from_module(state: State, weights: Weights, contents: Contents, options: SourceOptions) -> Source:
+    assert options.module is not None
     not_known = {"family", "latent_input", "label_input", "output"}
-    wishes.refuse_all_but({one.name for one in dataclasses.fields(wishes)} - not_known, "--module")
-    if wishes.latent_dim is None:
+    options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
+    if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
     # The second stays: both are made from a file of their own, and Python knows the last.
-    twin, module = (_loaded(wishes.module, wishes.init, state) for _ in range(2))
-    classes = wishes.classes or 0
-    extras = tuple((name, parse_value(text)) for name, text in wishes.forward.items())
-    asked = Asked(wishes.latent_shape, wishes.label_as, wishes.order, wishes.image_shape, extras)
-    convention = find_convention(module, wishes.latent_dim, classes, asked)
+    twin, module = (_loaded(options.module, options.init, state) for _ in range(2))
+    classes = options.classes or 0
+    extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
+    asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras)
+    convention = find_convention(module, options.latent_dim, classes, asked)
     check_complete(module, twin, convention)
     del twin
     left_over = rows_left_over(module, convention)
-    distribution = wishes.distribution or "normal"
-    convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, wishes))
+    distribution = options.distribution or "normal"
+    convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, options))
     return Source(
         generator=Adapted(module, convention).eval(),
-        family=f"module:{wishes.module.rpartition(':')[2]}",
-        hyperparameters={"init": dict(wishes.init), "convention": convention.to_dict()},
-        latent=_latent(wishes.latent_dim, distribution),
+        family=f"module:{options.module.rpartition(':')[2]}",
+        hyperparameters={"init": dict(options.init), "convention": convention.to_dict()},
+        latent=_latent(options.latent_dim, distribution),
         image=image_spec(*convention.image_shape),
-        class_names=names_of(classes, wishes.class_names),
+        class_names=names_of(classes, options.class_names),
         sha256=contents.sha256,
         weights=weights,
         training={},
@@ -181,14 +181,16 @@ def _load(module: nn.Module, state: State) -> None:
             raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
 
 
-def _range(module: nn.Module, convention: Convention, distribution: Latent, wishes: Wishes) -> tuple[float, float]:
+def _range(
+    module: nn.Module, convention: Convention, distribution: Latent, options: SourceOptions
+) -> tuple[float, float]:
     """What was said, or else measured; of bytes it is known."""
     if convention.value_range == BYTES:
-        if wishes.output_range not in (None, BYTES):
+        if options.output_range not in (None, BYTES):
             raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
         return BYTES
-    if wishes.output_range is not None:
-        return wishes.output_range
+    if options.output_range is not None:
+        return options.output_range
     found = measure_range(module, convention, distribution)
     if not found.certain or found.suggested is None:
         raise IntakeError(found.describe())
@@ -199,24 +201,24 @@ def _latent(dim: int, distribution: Latent) -> LatentSpec:
     return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)
 
 
-def _from_graph(path: Path, wishes: Wishes) -> Source:
+def _from_graph(path: Path, options: SourceOptions) -> Source:
     known = {"latent_input", "label_input", "output", "latent_dim", "classes", "image_shape", "output_range"}
-    wishes.refuse_all_but(known | {"label_as", "distribution"}, "an ONNX file")
-    label_as = wishes.label_as
+    options.refuse_all_but(known | {"label_as", "distribution"}, "an ONNX file")
+    label_as = options.label_as
     if label_as == "none":
         raise IntakeError(f"{path}: --label-as none is for modules; leave it out, and --label-input too")
     return load_graph(
         path,
-        GraphWishes(
-            latent_input=wishes.latent_input,
-            label_input=wishes.label_input,
-            output=wishes.output,
-            latent_dim=wishes.latent_dim,
-            classes=wishes.classes,
-            image_shape=wishes.image_shape,
-            output_range=wishes.output_range,
+        GraphOptions(
+            latent_input=options.latent_input,
+            label_input=options.label_input,
+            output=options.output,
+            latent_dim=options.latent_dim,
+            classes=options.classes,
+            image_shape=options.image_shape,
+            output_range=options.output_range,
             label_as=label_as,
-            latent=wishes.distribution or "normal",
-            class_names=wishes.class_names,
+            latent=options.distribution or "normal",
+            class_names=options.class_names,
         ),
     )

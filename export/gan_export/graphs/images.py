@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gan_export.refusal import IntakeError
 
-from .signature import GraphWishes, ImageShape, Port, Range
+from .signature import GraphOptions, ImageShape, Port, Range
 
 Layout = Literal["nchw", "nhwc", "nhw", "flat"]
 
@@ -50,23 +50,23 @@ class Seen:
     count: int
 
 
-def read_images(seen: Seen, output: Port, wishes: GraphWishes) -> Images:
+def read_images(seen: Seen, output: Port, options: GraphOptions) -> Images:
     """How an output holds images.
 
     Args:
         seen: what it gave.
         output: its name, type and declared shape.
-        wishes: what need not be found out.
+        options: what need not be found out.
 
     Raises:
         IntakeError: no images, or a range that only the user can know.
     """
-    layout, shape = _read_layout(seen.first.shape, output, wishes)
-    return Images(layout, shape, _read_range(seen, wishes))
+    layout, shape = _read_layout(seen.first.shape, output, options)
+    return Images(layout, shape, _read_range(seen, options))
 
 
-def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> tuple[Layout, ImageShape]:
-    rest, wanted = shape[1:], wishes.image_shape
+def _read_layout(shape: tuple[int, ...], output: Port, options: GraphOptions) -> tuple[Layout, ImageShape]:
+    rest, wanted = shape[1:], options.image_shape
     readings: list[tuple[Layout, tuple[int, ...], ImageShape]] = []
     if wanted is not None:
         c, h, w = wanted
@@ -89,8 +89,8 @@ def _read_layout(shape: tuple[int, ...], output: Port, wishes: GraphWishes) -> t
     raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME")
 
 
-def _read_range(seen: Seen, wishes: GraphWishes) -> Range:
-    asked = wishes.output_range
+def _read_range(seen: Seen, options: GraphOptions) -> Range:
+    asked = options.output_range
     if asked is not None and asked not in RANGES:
         low, high = asked
         raise IntakeError(f"--output-range {low:g},{high:g}: use one of -1,1 or 0,1 or 0,255")

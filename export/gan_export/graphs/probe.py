@@ -34,7 +34,7 @@ from gan_export.refusal import IntakeError
 from .audit import audit, opset_of, parse, shown
 from .images import Images, Seen, read_images
 from .serving import INNER, plain, serve
-from .signature import GraphWishes, Signature, find_signature
+from .signature import GraphOptions, Signature, find_signature
 from .sizes import check_sizes, draws_noise
 
 IMAGES: Final = 64
@@ -95,33 +95,33 @@ def read_bytes(path: Path, most: int) -> bytes:
     return content
 
 
-def examine(content: bytes, wishes: GraphWishes) -> tuple[ModelProto, dict[str, Any]]:
+def examine(content: bytes, options: GraphOptions) -> tuple[ModelProto, dict[str, Any]]:
     """From the bytes of a file to the graph that is served, and what is to be told of it.
 
     Raises:
         IntakeError: it is not what it should be, or does not tell enough.
     """
     try:
-        return _examine(parse(content), wishes)
+        return _examine(parse(content), options)
     except UnicodeDecodeError as error:
         raise IntakeError("is damaged: a name in it is no UTF-8 text") from error
 
 
-def _examine(model: ModelProto, wishes: GraphWishes) -> tuple[ModelProto, dict[str, Any]]:
+def _examine(model: ModelProto, options: GraphOptions) -> tuple[ModelProto, dict[str, Any]]:
     audit(model)
     told = {"opset": opset_of(model), "producer": model.producer_name}
     _stage("checked")
     model = _inlined(model)
-    signature = find_signature(model.graph, wishes)
+    signature = find_signature(model.graph, options)
     original = plain(model, signature)
     del model
     _check(original)
     check_sizes(original.graph)
     _stage("run")
-    z, label = _sample(signature, wishes)
+    z, label = _sample(signature, options)
     feed = {INNER + name: value for name, value in signature.feed(z, label).items()}
     seen = _run(original, feed, INNER + signature.output.name)
-    images = read_images(seen, signature.output, wishes)
+    images = read_images(seen, signature.output, options)
     served = serve(original, signature, images)
     _check(served)
     own = {LATENT_INPUT: z} | ({LABEL_INPUT: label} if signature.classes else {})
@@ -161,8 +161,8 @@ def _check(model: ModelProto) -> None:
         raise IntakeError(f"is no valid ONNX graph: {_line(error)}") from error
 
 
-def _sample(signature: Signature, wishes: GraphWishes) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    z = draw(range(IMAGES), signature.latent_dim, wishes.latent).latents
+def _sample(signature: Signature, options: GraphOptions) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    z = draw(range(IMAGES), signature.latent_dim, options.latent).latents
     z = z.astype(signature.latent.dtype).astype(np.float32)  # ONNX Runtime may leave out a pair of casts, and rounding
     return z, np.arange(IMAGES, dtype=np.int64) % max(signature.classes, 1)
 
@@ -258,16 +258,16 @@ def _stage(name: str) -> None:
     print(name, flush=True)
 
 
-def main(source: str, target: str, memory: str, most: str, seconds: str, wishes: str) -> None:
+def main(source: str, target: str, memory: str, most: str, seconds: str, options: str) -> None:
     """Read, write and tell; any other exception ends the process, and its reader says what that means."""
-    said = json.loads(wishes)
+    said = json.loads(options)
     said |= {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
     _stage("read")
     try:
         size = min(Path(source).stat().st_size, int(most))
         limit(int(memory) + GROWTH * size, 2 * size + MIB, int(seconds))
         content = read_bytes(Path(source), int(most))
-        served, told = examine(content, GraphWishes(**said))
+        served, told = examine(content, GraphOptions(**said))
         Path(target).write_bytes(served.SerializeToString(deterministic=True))
         told["sha256"] = hashlib.sha256(content).hexdigest()
     except IntakeError as error:

@@ -33,7 +33,7 @@ MAX_CLASSES: Final = 65_536
 
 
 @dataclass(frozen=True)
-class GraphWishes:
+class GraphOptions:
     """What whoever exports has said about an ONNX file; None is to be found out."""
 
     latent_input: str | None = None
@@ -122,7 +122,7 @@ def ports(values: Iterable[ValueInfoProto]) -> list[Port]:
     return found
 
 
-def find_signature(graph: GraphProto, wishes: GraphWishes) -> Signature:
+def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
     """How a graph is called, as far as possible from its own inputs and outputs.
 
     Raises:
@@ -130,37 +130,37 @@ def find_signature(graph: GraphProto, wishes: GraphWishes) -> Signature:
     """
     constants = {tensor.name for tensor in graph.initializer}
     inputs = ports(graph.input)
-    asked = {wishes.latent_input, wishes.label_input}
+    asked = {options.latent_input, options.label_input}
     needed = [port for port in inputs if port.name not in constants or port.name in asked]
-    latent = _find_latent(inputs, needed, wishes)
+    latent = _find_latent(inputs, needed, options)
     others = [port for port in needed if port != latent]
-    label = _find_label(inputs, others, wishes)
+    label = _find_label(inputs, others, options)
     for port in others:
         if port != label:
             raise IntakeError(
                 f"needs a value for its input {port.describe()}, which is neither latents nor labels; "
                 "export it with that value built in, or say --latent-input or --label-input if it is one of them"
             )
-    latent_dim = _latent_dim(latent, wishes)
+    latent_dim = _latent_dim(latent, options)
     shape: LatentShape = "map" if latent.rank == 4 else "flat"
-    kind, classes = ("none", 0) if label is None else _classes_of(label, graph, wishes)
-    if label is None and wishes.classes:
-        raise IntakeError(f"takes no labels, but --classes {wishes.classes} was given; its inputs: {_listed(inputs)}")
-    return Signature(latent, latent_dim, shape, label, kind, classes, _find_output(graph, wishes))  # type: ignore[arg-type]
+    kind, classes = ("none", 0) if label is None else _classes_of(label, graph, options)
+    if label is None and options.classes:
+        raise IntakeError(f"takes no labels, but --classes {options.classes} was given; its inputs: {_listed(inputs)}")
+    return Signature(latent, latent_dim, shape, label, kind, classes, _find_output(graph, options))  # type: ignore[arg-type]
 
 
-def _find_latent(inputs: list[Port], needed: list[Port], wishes: GraphWishes) -> Port:
-    if wishes.latent_input is not None:
-        port = _named(inputs, wishes.latent_input, "--latent-input", "input")
+def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) -> Port:
+    if options.latent_input is not None:
+        port = _named(inputs, options.latent_input, "--latent-input", "input")
         if not _is_latent(port):
             raise IntakeError(
                 f"--latent-input: {port.describe()} is no latent; float32 (N, D) or (N, D, 1, 1) is wanted; "
                 f"its inputs: {_listed(inputs)}"
             )
         return port
-    found = [port for port in needed if _is_latent(port) and port.shape and port.name != wishes.label_input]
-    if wishes.latent_dim is not None and len(found) > 1:
-        found = _narrowed(found, lambda port: port.fixed(1) in (None, wishes.latent_dim))
+    found = [port for port in needed if _is_latent(port) and port.shape and port.name != options.label_input]
+    if options.latent_dim is not None and len(found) > 1:
+        found = _narrowed(found, lambda port: port.fixed(1) in (None, options.latent_dim))
     found = _narrowed(found, lambda port: port.name.lower() not in LABEL_WORDS)
     found = _narrowed(found, lambda port: port.name.lower() in LATENT_WORDS)
     if len(found) != 1:
@@ -171,10 +171,10 @@ def _find_latent(inputs: list[Port], needed: list[Port], wishes: GraphWishes) ->
     return found[0]
 
 
-def _find_label(inputs: list[Port], others: list[Port], wishes: GraphWishes) -> Port | None:
-    if wishes.label_input is not None:
-        return _named(inputs, wishes.label_input, "--label-input", "input")
-    found = [port for port in others if _is_label(port, wishes)]
+def _find_label(inputs: list[Port], others: list[Port], options: GraphOptions) -> Port | None:
+    if options.label_input is not None:
+        return _named(inputs, options.label_input, "--label-input", "input")
+    found = [port for port in others if _is_label(port, options)]
     found = _narrowed(found, lambda port: port.name.lower() in LABEL_WORDS)
     if len(found) > 1:
         raise IntakeError(
@@ -189,29 +189,29 @@ def _is_latent(port: Port) -> bool:
     return port.rank in (None, 2) or (port.rank == 4 and all(port.fixed(axis) in (None, 1) for axis in (2, 3)))
 
 
-def _is_label(port: Port, wishes: GraphWishes) -> bool:
+def _is_label(port: Port, options: GraphOptions) -> bool:
     if port.type in INTEGERS:
         return port.rank in (1, 2)
-    likely = port.name.lower() in LABEL_WORDS or wishes.label_as is not None
-    known = wishes.known_classes is not None and port.rank in (2, 4) and port.fixed(1) == wishes.known_classes
+    likely = port.name.lower() in LABEL_WORDS or options.label_as is not None
+    known = options.known_classes is not None and port.rank in (2, 4) and port.fixed(1) == options.known_classes
     return _is_latent(port) and port.rank is not None and (likely or known)
 
 
-def _latent_dim(port: Port, wishes: GraphWishes) -> int:
+def _latent_dim(port: Port, options: GraphOptions) -> int:
     found = port.fixed(1) if port.rank else None
-    if found is None and wishes.latent_dim is None:
+    if found is None and options.latent_dim is None:
         raise IntakeError(f"does not tell the length of a latent: give --latent D; its input is {port.describe()}")
-    if None not in (found, wishes.latent_dim) and found != wishes.latent_dim:
-        raise IntakeError(f"--latent {wishes.latent_dim}: its input is {port.describe()}; give --latent {found}")
-    dim = found or wishes.latent_dim or 0
+    if None not in (found, options.latent_dim) and found != options.latent_dim:
+        raise IntakeError(f"--latent {options.latent_dim}: its input is {port.describe()}; give --latent {found}")
+    dim = found or options.latent_dim or 0
     if not 1 <= dim <= MAX_LATENT:
         raise IntakeError(f"has latents of length {dim}; 1 to {MAX_LATENT:,} is possible")
     return dim
 
 
-def _classes_of(port: Port, graph: GraphProto, wishes: GraphWishes) -> tuple[LabelKind, int]:
-    kind = _label_kind(port, wishes)
-    said = wishes.known_classes
+def _classes_of(port: Port, graph: GraphProto, options: GraphOptions) -> tuple[LabelKind, int]:
+    kind = _label_kind(port, options)
+    said = options.known_classes
     rows = _table_rows(graph, port.name) if kind == "ids" else port.fixed(1) if port.shape else None
     if said is not None and rows is not None and (said > rows if kind == "ids" else said != rows):
         raise IntakeError(f"--classes {said}: its label input {port.describe()} is for {rows} classes")
@@ -223,7 +223,7 @@ def _classes_of(port: Port, graph: GraphProto, wishes: GraphWishes) -> tuple[Lab
     return kind, classes
 
 
-def _label_kind(port: Port, wishes: GraphWishes) -> LabelKind:
+def _label_kind(port: Port, options: GraphOptions) -> LabelKind:
     width = port.fixed(1) if port.rank in (2, 4) else None
     if port.type not in (*FLOATS, *INTEGERS) or port.rank not in (None, 1, 2, 4):
         raise IntakeError(f"--label-input: {port.describe()} is no label; ids (N,) or one-hot (N, K) is wanted")
@@ -235,10 +235,10 @@ def _label_kind(port: Port, wishes: GraphWishes) -> LabelKind:
         possible = ["one_hot"] if port.rank == 2 and port.type in FLOATS else ["ids", "one_hot"]
     else:
         possible = ["one_hot"] if width > 1 else ["ids"] if port.type in INTEGERS else ["ids", "one_hot"]
-    if wishes.label_as is not None:
-        possible = [kind for kind in possible if kind.startswith(wishes.label_as)]
+    if options.label_as is not None:
+        possible = [kind for kind in possible if kind.startswith(options.label_as)]
     if len(possible) != 1:
-        asked = f"--label-as {wishes.label_as.replace('_', '-')}: " if wishes.label_as else ""
+        asked = f"--label-as {options.label_as.replace('_', '-')}: " if options.label_as else ""
         wanted = "it can't be" if not possible else "give --label-as ids or --label-as one-hot"
         raise IntakeError(f"{asked}its label input is {port.describe()}; {wanted}")
     return possible[0]
@@ -257,10 +257,10 @@ def _table_rows(graph: GraphProto, name: str) -> int | None:
     return None
 
 
-def _find_output(graph: GraphProto, wishes: GraphWishes) -> Port:
+def _find_output(graph: GraphProto, options: GraphOptions) -> Port:
     outputs = ports(graph.output)
-    if wishes.output is not None:
-        port = _named(outputs, wishes.output, "--output", "output")
+    if options.output is not None:
+        port = _named(outputs, options.output, "--output", "output")
     elif outputs:
         port = _largest_image(outputs)
     else:

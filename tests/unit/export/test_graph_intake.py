@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 from gan_export.graph_intake import GraphLimits, read_graph
 from gan_export.graphs import audit as rules
 from gan_export.graphs.probe import examine
-from gan_export.graphs.signature import GraphWishes
+from gan_export.graphs.signature import GraphOptions
 from gan_export.refusal import IntakeError
 
 pytestmark = pytest.mark.slow
@@ -219,16 +219,16 @@ FILES: dict[str, tuple[bytes, str]] = {
 def test_what_no_generator_needs_is_refused(case):
     content, complaint = FILES[case]
     with pytest.raises(IntakeError, match=complaint) as caught:
-        examine(content, GraphWishes())
+        examine(content, GraphOptions())
     assert str(caught.value).isprintable(), "one line"
     assert len(str(caught.value)) < 400
 
 
 def test_the_same_graph_without_the_fault_is_taken():
     for model in (graph(), graph("c = Identity(h) \n y = Reshape(c, shape)")):
-        assert examine(model.SerializeToString(), GraphWishes())[1]["image_shape"] == (1, 4, 4)
-    assert examine(changed(nested(3)), GraphWishes())[1]["layout"] == "nchw"
-    assert examine(changed(functions(function("F0", "Neg", "Tanh"))), GraphWishes())[1]["opset"] == 17
+        assert examine(model.SerializeToString(), GraphOptions())[1]["image_shape"] == (1, 4, 4)
+    assert examine(changed(nested(3)), GraphOptions())[1]["layout"] == "nchw"
+    assert examine(changed(functions(function("F0", "Neg", "Tanh"))), GraphOptions())[1]["opset"] == 17
 
 
 def test_branches_are_kept():
@@ -237,7 +237,7 @@ def test_branches_are_kept():
         "else_branch = e () => (float[a, b, c, d] q) { q = Reshape(z, shape) }>",
         ", bool yes = {1}",
     )
-    served, _ = examine(model.SerializeToString(), GraphWishes())
+    served, _ = examine(model.SerializeToString(), GraphOptions())
     assert any(one.op_type == "If" for one in served.graph.node)
 
 
@@ -259,9 +259,9 @@ def told(path: Path, scratch: Path, seconds: int = 60) -> tuple[str, int]:
 import json, resource, sys
 from pathlib import Path
 from gan_export.graph_intake import GraphLimits, read_graph
-from gan_export.graphs.signature import GraphWishes
+from gan_export.graphs.signature import GraphOptions
 try:
-    read_graph(Path(sys.argv[1]), GraphWishes(), GraphLimits(seconds=int(sys.argv[2])))
+    read_graph(Path(sys.argv[1]), GraphOptions(), GraphLimits(seconds=int(sys.argv[2])))
     said = ""
 except ValueError as error:
     said = str(error)
@@ -402,7 +402,7 @@ def test_ill_formed_says_are_cleaned(tmp_path, refusal):
 def test_the_number_of_nodes_is_bounded(monkeypatch):
     monkeypatch.setattr(rules, "MAX_NODES", 2)
     with pytest.raises(IntakeError, match="more than 2 nodes"):
-        examine(graph().SerializeToString(), GraphWishes())
+        examine(graph().SerializeToString(), GraphOptions())
 
 
 @pytest.fixture
@@ -419,7 +419,7 @@ def refusal(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str
 
     def refuse(path: Path, *limits: GraphLimits) -> str:
         with pytest.raises(IntakeError) as caught:
-            read_graph(path, GraphWishes(), *limits)
+            read_graph(path, GraphOptions(), *limits)
         message = str(caught.value)
         assert message.startswith(f"{path}: ")
         assert message.isprintable(), "one line"

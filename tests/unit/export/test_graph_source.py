@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.artifact.certificate import Options
-from gan_export.graph_source import FAMILY, NO_MODULE, GraphWishes, load_graph
+from gan_export.graph_source import FAMILY, NO_MODULE, GraphOptions, load_graph
 from gan_export.graphs.probe import examine
 from gan_export.package import export
 from gan_export.refusal import ExportError, IntakeError
@@ -163,9 +163,9 @@ def pixels_of(model: onnx.ModelProto, z: np.ndarray, label: np.ndarray | None = 
     return pixels
 
 
-def served(path: Path, **wishes: object) -> onnx.ModelProto:
+def served(path: Path, **options: object) -> onnx.ModelProto:
     """What the reading process makes of a file, made here."""
-    return examine(path.read_bytes(), GraphWishes(**wishes))[0]
+    return examine(path.read_bytes(), GraphOptions(**options))[0]
 
 
 def latents(count: int = 5) -> np.ndarray:
@@ -191,9 +191,9 @@ PLAIN = {
 
 @pytest.mark.parametrize("case", PLAIN)
 def test_a_graph_keeps_its_images(tmp_path, case):
-    net, opset, modern, wishes, mapped = PLAIN[case]
+    net, opset, modern, options, mapped = PLAIN[case]
     path = write(net(), tmp_path / "g.onnx", (torch.randn(3, Z),), opset, modern)
-    model = served(path, **wishes)
+    model = served(path, **options)
     assert [one.version for one in model.opset_import] == [17]
     found = pixels_of(model, latents())
     assert np.abs(found - mapped(author_images(path, latents()))).max() < CLOSE
@@ -209,10 +209,10 @@ CERTIFIED = {
 
 @pytest.mark.parametrize("case", CERTIFIED)
 def test_the_artifact_is_certified_and_gives_the_images_of_the_graph(tmp_path, case):
-    net, example, wishes, options = CERTIFIED[case]
+    net, example, given, certified_with = CERTIFIED[case]
     path = write(net(), tmp_path / "g.onnx", example, 17, False)
-    source = load_graph(path, GraphWishes(**wishes))
-    artifact = export(source, "g", tmp_path / "g", options=Options(**options)).artifact
+    source = load_graph(path, GraphOptions(**given))
+    artifact = export(source, "g", tmp_path / "g", options=Options(**certified_with)).artifact
     label = LABEL if source.classes else None
     found = run_session(open_session(artifact), latents(), label, pixels=True)[1]
     assert np.abs(found - pixels_of(source.generator, latents(), label)).max() < CLOSE
@@ -244,9 +244,9 @@ LABELLED = {
 
 @pytest.mark.parametrize("case", LABELLED)
 def test_labels_reach_the_graph_as_it_wants_them(tmp_path, case):
-    net, example, wishes, feed = LABELLED[case]
+    net, example, options, feed = LABELLED[case]
     path = write(net(), tmp_path / "g.onnx", example, 17, False)
-    model = served(path, **wishes)
+    model = served(path, **options)
     assert [one.name for one in model.graph.input] == ["z", "label"]
     found = pixels_of(model, latents(), LABEL)
     assert np.abs(found - author_images(path, *feed(latents()))).max() < CLOSE
@@ -267,7 +267,7 @@ def test_a_batch_that_is_built_into_a_reshape_is_refused(tmp_path):
 
     path = write(Fixed(), tmp_path / "g.onnx", (torch.randn(1, Z),), 17, False, fixed=True)
     with pytest.raises((ExportError, RuntimeError)) as caught:
-        export(load_graph(path, GraphWishes()), "g", tmp_path / "g")
+        export(load_graph(path, GraphOptions()), "g", tmp_path / "g")
     assert caught.value.code == "dynamic_batch"
     assert not (tmp_path / "g").exists()
 
@@ -286,8 +286,8 @@ def test_another_output_is_chosen_by_name(tmp_path):
     outputs = [one.name for one in onnx.load(path).graph.output]
     with pytest.raises(IntakeError, match=r"holds no images.* give --output NAME; its outputs: "):
         served(path, output=outputs[0])
-    for wishes in ({"output": outputs[1]}, {}):
-        found = pixels_of(served(path, **wishes), latents())
+    for options in ({"output": outputs[1]}, {}):
+        found = pixels_of(served(path, **options), latents())
         assert np.abs(found - author_images(path, latents(), output=1)).max() < CLOSE
 
 
@@ -321,7 +321,7 @@ def test_noise_inside_the_graph_is_left_to_the_certificate(tmp_path):
     body = "e = RandomNormalLike(z) \n x = Add(z, e)"
     path = saved(linear("float[n, 6] z", body), tmp_path / "g.onnx")
     with pytest.raises(ExportError) as caught:
-        export(load_graph(path, GraphWishes()), "g", tmp_path / "g")
+        export(load_graph(path, GraphOptions()), "g", tmp_path / "g")
     assert caught.value.code == "deterministic"
 
 
@@ -331,7 +331,7 @@ def test_what_is_known_of_the_graph_goes_with_the_artifact(tmp_path):
     model.doc_string = model.graph.doc_string = "/home/somebody/secret"
     model.producer_name = "py\x07torch" + "x" * 100
     onnx.save(model, path)
-    source = load_graph(path, GraphWishes(latent="uniform"))
+    source = load_graph(path, GraphOptions(latent="uniform"))
     assert (source.family, source.weights, source.latent.distribution) == (FAMILY, "raw", "uniform")
     assert source.notes[0] == NO_MODULE
     assert source.notes[1].startswith(
@@ -438,9 +438,9 @@ AMBIGUOUS: dict[str, tuple[str, str, dict[str, object], str]] = {
 
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_what_is_not_told_is_asked_for(tmp_path, refused, case):
-    signature, body, wishes, complaint = AMBIGUOUS[case]
+    signature, body, options, complaint = AMBIGUOUS[case]
     path = saved(linear(signature, body, ", int64[1] one = {1}"), tmp_path / "g.onnx")
-    refused(path, complaint, **wishes)
+    refused(path, complaint, **options)
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_class_names_must_fit(tmp_path):
     path = write(Ids(), tmp_path / "g.onnx", (torch.randn(3, Z), torch.tensor([0, 1, 2])), 17, False)
     for names, complaint in ((("a",) * 5, "for 4 classes"), (("a", "a", "c", "d"), "differ from each other")):
         with pytest.raises(IntakeError, match=complaint) as caught:
-            load_graph(path, GraphWishes(class_names=names))
+            load_graph(path, GraphOptions(class_names=names))
         assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -490,9 +490,9 @@ def test_an_operator_that_opset_17_lacks_is_named(tmp_path, refused):
 
 @pytest.fixture
 def refused() -> Callable[..., None]:
-    def check(path: Path, complaint: str, **wishes: object) -> None:
+    def check(path: Path, complaint: str, **options: object) -> None:
         with pytest.raises(IntakeError, match=complaint) as caught:
-            served(path, **wishes)
+            served(path, **options)
         assert str(caught.value).isprintable(), "one line"
 
     return check

@@ -24,8 +24,8 @@ from gan_export.artifact.providers import (
 from gan_export.artifact.verify import with_slow_layers
 from gan_export.capture import capture
 from gan_export.cli import main as export_main
+from gan_export.cli_values import providers_of
 from gan_export.half import half
-from gan_export.option_values import providers_of
 from gan_export.package import Exported, export
 from gan_export.rewrite import FORMS
 from gan_export.tuning import feed_of, open_graph, simplified, split, tune

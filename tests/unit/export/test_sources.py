@@ -12,8 +12,8 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from gan_export.adapter import BYTES, SIGMOID
 from gan_export.package import export
 from gan_export.refusal import IntakeError
+from gan_export.source_options import SourceOptions
 from gan_export.sources import load_source
-from gan_export.wishes import Wishes
 
 TOLERANCE = 1e-6
 BODY = """
@@ -29,19 +29,19 @@ class Generator(nn.Module):
         return {result}
 """
 
-MakeFn = Callable[..., Wishes]
+MakeFn = Callable[..., SourceOptions]
 
 
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFn:
-    """Writes model.py and its weights G.pth; gives the wishes to read them with."""
+    """Writes model.py and its weights G.pth; gives the options to read them with."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     torch.save(nn.ModuleDict({"body": nn.Linear(6, 192)}).state_dict(), "G.pth")
 
     def write(arguments: str = "z", result: str = "torch.tanh(self.body(z)).view(-1, 3, 8, 8)", init: str = "", **said):
         Path("model.py").write_text(BODY.format(arguments=arguments, result=result, init=init))
-        return Wishes(module="model.py:Generator", latent_dim=6, **said)
+        return SourceOptions(module="model.py:Generator", latent_dim=6, **said)
 
     return write
 
@@ -55,9 +55,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFn:
     ],
 )
 def test_numbers_that_the_constructor_draws_and_nobody_saved(make: MakeFn, init: str, named: str):
-    wishes = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
+    options = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
     with pytest.raises(IntakeError, match=f"the weights are not all of it: .* as {named} drawn at random"):
-        load_source(Path("G.pth"), wishes)
+        load_source(Path("G.pth"), options)
 
 
 def test_what_is_drawn_and_not_used_or_seeded_is_no_matter(make: MakeFn):
@@ -110,7 +110,7 @@ def test_a_table_with_more_rows_than_classes_is_noted(make: MakeFn, classes: int
     result = "torch.tanh(self.body(z + self.embed(y) + self.places(torch.arange(6)))).view(-1, 3, 8, 8)"
     torch.manual_seed(0)
     net = nn.ModuleDict({"body": nn.Linear(6, 192), "embed": nn.Embedding(10, 6), "places": nn.Embedding(50, 1)})
-    wishes = make(
+    options = make(
         "z, y",
         result.replace("arange(6))", "arange(6)).T"),
         "        self.embed = nn.Embedding(10, 6)\n        self.places = nn.Embedding(50, 1)",
@@ -118,20 +118,20 @@ def test_a_table_with_more_rows_than_classes_is_noted(make: MakeFn, classes: int
     )
     torch.save(net.state_dict(), "G.pth")
     told = f"Its table embed has 10 rows, and --classes is {classes}: the images of the rows behind can't be asked for."
-    assert (told in load_source(Path("G.pth"), wishes).notes) == noted
-    assert len(load_source(Path("G.pth"), wishes).notes) == 1 + noted
+    assert (told in load_source(Path("G.pth"), options).notes) == noted
+    assert len(load_source(Path("G.pth"), options).notes) == 1 + noted
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cast", ["uint8", "float64"])
 def test_bytes_and_doubles_are_exported(cast: str, make: MakeFn):
     scaled = "* 127.5 + 127.5).round()" if cast == "uint8" else ")"
-    wishes = make(result=f"(torch.tanh(self.body(z)).view(-1, 3, 8, 8) {scaled}.to(torch.{cast})")
-    exported = export(load_source(Path("G.pth"), wishes), "m", Path("m"))
+    options = make(result=f"(torch.tanh(self.body(z)).view(-1, 3, 8, 8) {scaled}.to(torch.{cast})")
+    exported = export(load_source(Path("G.pth"), options), "m", Path("m"))
     assert exported.certificate.failures == []
     if cast == "uint8":
         with pytest.raises(IntakeError, match=r"its output is uint8, which is on \[0, 255\]: leave --output-range out"):
-            load_source(Path("G.pth"), dataclasses.replace(wishes, output_range=SIGMOID))
+            load_source(Path("G.pth"), dataclasses.replace(options, output_range=SIGMOID))
 
 
 NORMED = {

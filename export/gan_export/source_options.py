@@ -16,7 +16,7 @@ Weights = Literal["ema", "raw"]
 
 
 @dataclass(frozen=True)
-class Wishes:
+class SourceOptions:
     """Options of `gan-export`; None is to be found out, or has no meaning for this kind of file."""
 
     weights: Weights = "ema"
@@ -45,15 +45,15 @@ class Wishes:
                 raise IntakeError(f"--{one.name.replace('_', '-')} has no meaning for {kind}: leave it out")
 
 
-def names_of(classes: int, wished: tuple[str, ...] | None, found: tuple[str, ...] = ()) -> list[str] | None:
-    """The class names of a generator: those that were wished for, else its own, else its ids; None without classes.
+def names_of(classes: int, asked: tuple[str, ...] | None, found: tuple[str, ...] = ()) -> list[str] | None:
+    """The class names of a generator: those that were asked for, else its own, else its ids; None without classes.
 
     Raises:
         IntakeError: another number of names than classes, or names that can't be told apart or sent.
     """
-    names = list(wished or found or map(str, range(classes)))
-    if wished is not None and len(wished) != classes:
-        raise IntakeError(f"{len(wished)} class names were given, but the generator has {classes} classes")
+    names = list(asked or found or map(str, range(classes)))
+    if asked is not None and len(asked) != classes:
+        raise IntakeError(f"{len(asked)} class names were given, but the generator has {classes} classes")
     if not classes:
         return None
     try:

@@ -1,0 +1,168 @@
+"""What gan-export takes on its command line: one name for each option, with its help."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .artifact.gates import ALLOWABLE
+
+
+class WeightsOption(StrEnum):
+    """Which of a checkpoint's two generators."""
+
+    EMA = "ema"
+    RAW = "raw"
+
+
+class DistributionOption(StrEnum):
+    """What latents are drawn from."""
+
+    NORMAL = "normal"
+    UNIFORM = "uniform"
+
+
+class LatentShapeOption(StrEnum):
+    """(N, D) or (N, D, 1, 1)."""
+
+    FLAT = "flat"
+    MAP = "map"
+
+
+class LabelOption(StrEnum):
+    """How a module wants its labels."""
+
+    IDS = "ids"
+    ONE_HOT = "one-hot"
+    NONE = "none"
+
+
+class OrderOption(StrEnum):
+    """Of a module's arguments."""
+
+    LATENT_FIRST = "latent-first"
+    LABEL_FIRST = "label-first"
+
+
+FOREIGN = "Somebody else's generator"
+MODULE = "With --module"
+GRAPH = "Of an ONNX file"
+
+WeightsFile = Annotated[
+    Path,
+    typer.Argument(metavar="WEIGHTS", help="ckpt.pt of gan-train, a .pt, .pth or .safetensors file, or .onnx."),
+]
+Out = Annotated[Path | None, typer.Option(help="Artifact folder. Default: models/NAME.")]
+Name = Annotated[
+    str | None, typer.Option(help="Name that clients will use. Default: the run's folder name, or the file's.")
+]
+Weights = Annotated[
+    WeightsOption, typer.Option(help="ema: averaged over training, if there are any; raw: the last step's.")
+]
+ClassNames = Annotated[
+    Path | None, typer.Option(help="Text file with a class name on each line, in the order of the ids.")
+]
+Tolerance = Annotated[float, typer.Option(help="Largest absolute error of pixels on [-1, 1].", min=1e-9, max=2.0)]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help=f"Let this gate fail; can be repeated. One of {', '.join(ALLOWABLE)}."),
+]
+Variants = Annotated[
+    str,
+    typer.Option(
+        metavar="fp32[,int8][,fp16]",
+        help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they do not pay on this host, "
+        "can't be run on it, or show.",
+    ),
+]
+Providers = Annotated[
+    str,
+    typer.Option(
+        metavar="cpu[,cuda][,cuda-tf32]",
+        help="What the certificate is made with; cpu always is, and cuda for fp16 where there is one. For another "
+        "host's GPU: --for-gpu here, and gan-verify --provider cuda --add there.",
+    ),
+]
+Portable = Annotated[
+    bool, typer.Option("--portable", help="Leave the graph as it was traced: no rewrites that pay on this host.")
+]
+ForGpu = Annotated[
+    bool,
+    typer.Option(
+        "--for-gpu",
+        help="Write transposed convolutions as plain ones, of which GPUs have fast kernels that repeat themselves. "
+        "Implied by cuda among --providers.",
+    ),
+]
+Store = Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace an artifact that is there already; a folder with other files in it is refused."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")]
+
+Family = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Public repository the weights are from.", rich_help_panel=FOREIGN),
+]
+Module = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE.py:CLASS", help="Your own file and class. This runs your file.", rich_help_panel=FOREIGN
+    ),
+]
+Init = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE", help="Constructor argument, or a family's answer; repeated.", rich_help_panel=FOREIGN
+    ),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(metavar="KEY", help="Where in the file the weights are, e.g. generator.", rich_help_panel=FOREIGN),
+]
+Latent = Annotated[
+    int | None,
+    typer.Option(metavar="D", help="Length of a latent vector.", min=1, max=65536, rich_help_panel=FOREIGN),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option(metavar="K", help="Number of classes; 0 or absent: none.", min=0, rich_help_panel=FOREIGN),
+]
+Distribution = Annotated[
+    DistributionOption | None,
+    typer.Option(help="What latents are drawn from. Default: normal.", rich_help_panel=FOREIGN),
+]
+ImageShape = Annotated[
+    str | None,
+    typer.Option(metavar="C,H,W", help="Where the output does not tell it.", rich_help_panel=FOREIGN),
+]
+OutputRange = Annotated[
+    str | None,
+    typer.Option(metavar="LOW,HIGH", help="-1,1 (tanh) or 0,1 (sigmoid).", rich_help_panel=FOREIGN),
+]
+
+LatentShape = Annotated[LatentShapeOption | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)]
+LabelAs = Annotated[LabelOption | None, typer.Option(help="How labels are passed.", rich_help_panel=MODULE)]
+ArgumentOrder = Annotated[
+    OrderOption | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)
+]
+Forward = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="Argument of forward that is no latent or label, e.g. alpha=1.0; repeated.",
+        rich_help_panel=MODULE,
+    ),
+]
+
+LatentInput = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Input that takes latents.", rich_help_panel=GRAPH)
+]
+LabelInput = Annotated[str | None, typer.Option(metavar="NAME", help="Input that takes labels.", rich_help_panel=GRAPH)]
+Output = Annotated[str | None, typer.Option(metavar="NAME", help="Output that gives images.", rich_help_panel=GRAPH)]
