@@ -10,7 +10,8 @@ from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STRE
 from .arguments import Label
 from .astream import AsyncImageStream
 from .base import OnLine
-from .calls import Awaiting, AwaitingRaw, Calls, ModelCalls
+from .binding import Awaiting, AwaitingRaw
+from .calls import Calls, ModelCalls
 from .exchange import Exchange
 from .line import AsyncLine, Options, address
 from .raw import RawResponse

@@ -1,31 +1,12 @@
 """Every call of the service, defined once: arguments, documentation, what is sent and how the answer is read.
 
-The methods of `Calls` and `ModelCalls` make an exchange. What a caller gets depends on the class that inherits them:
-
-    class that inherits       client.generate(...) is
-    Blocking                  the result
-    Awaiting                  a coroutine of the result
-    BlockingRaw               the RawResponse, whose parse() gives the result
-    AwaitingRaw               a coroutine of the RawResponse
+The methods of `Calls` and `ModelCalls` make an exchange; binding.py says what a caller gets of it.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    cast,
-    get_args,
-    overload,
-)
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote
 
 from pydantic import BaseModel
@@ -33,18 +14,15 @@ from pydantic import BaseModel
 from . import answers
 from .answers import Health
 from .arguments import Label, choice_of, name_of
+from .binding import call
 from .exchange import Exchange
 from .images import Generation
-from .raw import RawResponse
 from .rendered import Animation, Frames, Latents, Rendered
 from .requests import generate_request, interpolate_request, latents_request
 from .types import GenerateRequest, ModelDetail, ModelInfo, ModelList
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 RenderFormat: TypeAlias = Literal["png", "webp", "jpeg", "npy", "zip", "json"]
 """What `render` can ask for: the formats that are one file."""
@@ -54,62 +32,6 @@ MotionFormat: TypeAlias = Literal["gif", "webp", "png"]
 
 ModelInfos: TypeAlias = list[ModelInfo]
 """A class with a method `list` can't name the type."""
-
-
-class Blocking:
-    """A class whose calls return results."""
-
-    def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
-        raise NotImplementedError
-
-
-class Awaiting:
-    """A class whose calls are awaited."""
-
-    async def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
-        raise NotImplementedError
-
-
-class BlockingRaw:
-    """A class whose calls return raw responses."""
-
-    def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
-        raise NotImplementedError
-
-
-class AwaitingRaw:
-    """A class whose calls are awaited for raw responses."""
-
-    async def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
-        raise NotImplementedError
-
-
-class Call(Protocol[_P, _T]):
-    """A call as a type checker sees it: the arguments are one, the result is the caller's kind."""
-
-    @overload
-    def __get__(self, caller: None, owner: type[Any]) -> Callable[..., Any]: ...
-    @overload
-    def __get__(self, caller: Blocking, owner: type[Any]) -> Callable[_P, _T]: ...
-    @overload
-    def __get__(self, caller: Awaiting, owner: type[Any]) -> Callable[_P, Coroutine[Any, Any, _T]]: ...
-    @overload
-    def __get__(self, caller: BlockingRaw, owner: type[Any]) -> Callable[_P, RawResponse[_T]]: ...
-    @overload
-    def __get__(self, caller: AwaitingRaw, owner: type[Any]) -> Callable[_P, Coroutine[Any, Any, RawResponse[_T]]]: ...
-
-
-def call(build: Callable[Concatenate[Any, _P], Exchange[_T]]) -> Call[_P, _T]:
-    """Make a method that builds an exchange into one that runs it."""
-
-    @functools.wraps(build)
-    def run(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> Any:
-        # Built inside `_run`, so that a coroutine raises for a wrong argument where it is awaited.
-        return self._run(functools.partial(build, self, *args, **kwargs))
-
-    # What help() shows is what comes out, not the exchange.
-    build.__annotations__["return"] = str(build.__annotations__["return"]).removeprefix("Exchange[").removesuffix("]")
-    return cast("Call[_P, _T]", cast(object, run))
 
 
 def generate_exchange(request: GenerateRequest) -> Exchange[Generation]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
 from .arguments import Label
 from .base import OnLine
-from .calls import Blocking, BlockingRaw, Calls, ModelCalls
+from .binding import Blocking, BlockingRaw
+from .calls import Calls, ModelCalls
 from .exchange import Exchange
 from .line import Line, Options, address
 from .raw import RawResponse
