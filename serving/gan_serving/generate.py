@@ -19,12 +19,13 @@ from starlette.types import Receive
 from gan_client.types import ErrorDetail, Format
 
 from .batch import Batch
+from .call import current_call
 from .catalog import Generator
 from .desk import Desk
 from .encode import Encoded, encode
+from .error_response import tell_cut_off
 from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, matches
-from .guard import current_call, tell_cut_off
 from .handling import answered
 from .jobs import Images, Labels, Latents
 from .leaving import unless_caller_leaves

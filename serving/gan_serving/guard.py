@@ -1,4 +1,4 @@
-"""Around every request: its id, the limit of its body, its deadline, and the one shape of errors."""
+"""Around every request: its id, the limit of its body, its deadline, and an answer whatever happens."""
 
 from __future__ import annotations
 
@@ -8,22 +8,20 @@ import random
 import re
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
-from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import responses
 from typing import Final, Protocol, TypeAlias
-from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_client.types import ErrorBody, ErrorDetail
+from gan_client.types import ErrorDetail
 
 from .body import timed_receive
+from .call import Call, begin_call
 from .deadline import Deadline
+from .error_response import detail_of_status, error_of, error_response, tell_cut_off
 from .errors import (
     BodyTooLargeError,
     CallerLeftError,
@@ -49,21 +47,7 @@ _ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UNCOUNTED: Final = PROBES | {"/metrics"}
 _PAGE: Final = "/ui/"  # whose two dozen small files are more than a burst, and cost nothing
-_SHOWN_PATH: Final = 200  # characters
 _SHOWN_VALUE: Final = 60  # characters
-
-
-@dataclass(slots=True)
-class Call:
-    """One request, as the log and the metrics tell of it; handlers fill in what they know."""
-
-    request_id: str = ""
-    key: str | None = None  # name of the API key
-    model: str | None = None
-    images: int = 0  # that were asked for
-    code: str | None = None  # of its error
-    status: int = 0  # 0: no response was begun
-    sent: int = 0  # bytes of the response's body
 
 
 class Observer(Protocol):
@@ -74,36 +58,6 @@ class Observer(Protocol):
 
     def end(self, scope: Scope, call: Call, seconds: float) -> None:
         """It was answered, or its caller left."""
-
-
-_call: ContextVar[Call] = ContextVar("call")
-
-
-def current_call() -> Call:
-    """The request that is being answered; one without an id where none is."""
-    return _call.get(None) or Call()
-
-
-_CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full", 503: "not_ready", 504: "deadline"}
-
-
-def error_response(error: ServiceError) -> Response:
-    """The error in its one shape, with the current request's id."""
-    current_call().code = error.code
-    return _error(error.status, ErrorDetail(code=error.code, message=error.message, param=error.param), error.headers)
-
-
-def tell_cut_off(error: ServiceError) -> None:
-    """Log the error that ends the current request's response, which has begun."""
-    logger.error(
-        "request %s was cut off after its response had begun: [%s] %s",
-        current_call().request_id, error.code, error.message,
-    )  # fmt: skip
-
-
-def _error(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
-    body = ErrorBody(error=detail, request_id=current_call().request_id)
-    return Response(body.model_dump_json(), status, headers, media_type="application/json")
 
 
 class Guard:
@@ -138,7 +92,7 @@ class Guard:
         headers = dict(reversed(scope["headers"]))
         given = headers.get(_RAW_ID_HEADER, b"").decode("latin-1")
         call = Call(given if given and _VALID_ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}")
-        _call.set(call)
+        begin_call(call)
         if self.observer is None:
             await self._answer(scope, receive, send, headers, call)
             return
@@ -174,7 +128,7 @@ class Guard:
             if answer.began:
                 raise
             detail = ErrorDetail(code="internal", message="the service failed; its log has this request's id")
-            await answer.fail(receive, _error(500, detail))
+            await answer.fail(receive, error_of(500, detail))
 
     async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
         """Answer with an error; where a response has begun, its connection closes before the end."""
@@ -281,14 +235,8 @@ class _Answer:
             start = {**start, "status": replaced.status_code, "headers": [*replaced.raw_headers]}
             self.body = bytes(replaced.body)
         elif not self.body.startswith(b'{"error":{"code":'):
-            status = start["status"]
-            path, method = quote(self.scope["path"])[:_SHOWN_PATH], self.scope["method"]
-            messages = {404: f"there is no {path}", 405: f"{path} can't be called with {method}"}
-            phrase = responses.get(status, "error").lower()
-            detail = ErrorDetail(
-                code=_CODES.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase)
-            )
-            replaced = _error(status, detail)
+            detail = detail_of_status(start["status"], self.scope["method"], self.scope["path"])
+            replaced = error_of(start["status"], detail)
             self.call.code = detail.code
             kept = [(k, v) for k, v in start["headers"] if k.lower() in (b"retry-after", b"allow", b"server")]
             start = {**start, "headers": [*replaced.raw_headers, *kept]}

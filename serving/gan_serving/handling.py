@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from .desk import Desk, desk_of
+from .error_response import error_response
 from .errors import CallerLeftError, ServiceError
-from .guard import error_response
 from .rate_limit import caller_of
 
 AnswerFn: TypeAlias = Callable[[Desk, bytes, Headers, Receive, str], Awaitable[Response]]

@@ -17,11 +17,11 @@ from gan_export.artifact import Manifest
 
 from .animate import encode_animation
 from .batch import Batch
+from .call import current_call
 from .desk import Desk
 from .encode import Encoded
 from .errors import InvalidRequestError
 from .generator import Generator
-from .guard import current_call
 from .handling import answered
 from .leaving import unless_caller_leaves
 from .negotiate import animation_format_of

@@ -13,9 +13,9 @@ from starlette.types import Receive
 from gan_client.types import LatentsRequest, LatentsResponse
 from gan_export.artifact import Manifest, draw
 
+from .call import current_call
 from .desk import Desk
 from .fields import check_truncation
-from .guard import current_call
 from .handling import answered
 from .leaving import unless_caller_leaves
 from .plan import parse_latents

@@ -58,20 +58,26 @@ class ModelMetrics:
         self._images["dropped"].inc(images)
 
 
+def _client(alone: bool) -> Any:
+    """BentoML's Prometheus client, with values in memory, or in the files that all workers share."""
+    client = BentoMLContainer.metrics_client.get()
+    values = client.prometheus_client.values
+    # The class was chosen when the module was imported, which may be long ago.
+    if alone or not reserve():
+        client.multiproc = False
+        values.ValueClass = values.MutexValue
+        client.prometheus_client.disable_created_metrics()  # a series more for each; several workers have none
+    else:
+        worker = os.getpid()  # asked once: no worker forks, and the client asks with every value
+        values.ValueClass = values.MultiProcessValue(lambda: worker)
+    return client
+
+
 class Metrics:
     """All series of this worker process, in BentoML's registry; /metrics adds up the workers."""
 
     def __init__(self, alone: bool) -> None:
-        client = BentoMLContainer.metrics_client.get()
-        values = client.prometheus_client.values
-        # The class was chosen when the module was imported, which may be long ago.
-        if alone or not reserve():
-            client.multiproc = False
-            values.ValueClass = values.MutexValue
-            client.prometheus_client.disable_created_metrics()  # a series more for each; several workers have none
-        else:
-            worker = os.getpid()  # asked once: no worker forks, and the client asks with every value
-            values.ValueClass = values.MultiProcessValue(lambda: worker)
+        client = _client(alone)
         self._client = client
         self._service = {"service_name": server_context.bento_name, "service_version": server_context.bento_version}
         self.images = client.Counter("gan_images_total", "Images by what became of them.", ["model", "outcome"])
@@ -101,21 +107,8 @@ class Metrics:
             "gan_models_loaded", "Generators that a worker serves.", multiprocess_mode="livemax"
         )
         self._reloads = client.Counter("gan_reloads_total", "Generators loaded while serving.", ["outcome"])
-        labels = ["endpoint", *self._service]
-        self._requests = client.Counter("bentoml_service_request_total", "Requests.", [*labels, "http_response_code"])
-        self._seconds = client.Histogram(
-            "bentoml_service_request_duration_seconds", "Seconds of a request.", [*labels, "http_response_code"],
-            buckets=BentoMLContainer.duration_buckets.get(),
-        )  # fmt: skip
-        self._in_progress = client.Gauge(
-            "bentoml_service_request_in_progress", "Requests that are being answered.", labels,
-            multiprocess_mode="livesum",
-        )  # fmt: skip
-        # A counter that begins at 1 has not increased: alerts would miss the first one.
-        for outcome in ("ok", "failed", "unloaded"):
-            self._reloads.labels(outcome=outcome)
-        for reason in ("queue_full", "too_many_connections"):
-            self._rejections.labels(reason=reason)
+        self._add_requests()
+        self._begin_at_zero()
         # The client looks for a series by its labels in two locks and several calls.
         self._encoded: dict[str, Any] = {}
         self._answered: dict[tuple[str, int], tuple[Any, Any]] = {}
@@ -162,8 +155,29 @@ class Metrics:
     def page(self) -> tuple[bytes, str]:
         """The text of /metrics over all workers, and its media type."""
         forget_the_dead()
-        text: bytes = self._client.generate_latest()  # type: ignore[no-untyped-call]
+        text: bytes = self._client.generate_latest()
         return text, self._client.CONTENT_TYPE_LATEST
+
+    def _add_requests(self) -> None:
+        """The series of requests, under BentoML's names."""
+        client = self._client
+        labels = ["endpoint", *self._service]
+        self._requests = client.Counter("bentoml_service_request_total", "Requests.", [*labels, "http_response_code"])
+        self._seconds = client.Histogram(
+            "bentoml_service_request_duration_seconds", "Seconds of a request.", [*labels, "http_response_code"],
+            buckets=BentoMLContainer.duration_buckets.get(),
+        )  # fmt: skip
+        self._in_progress = client.Gauge(
+            "bentoml_service_request_in_progress", "Requests that are being answered.", labels,
+            multiprocess_mode="livesum",
+        )  # fmt: skip
+
+    def _begin_at_zero(self) -> None:
+        """A counter that begins at 1 has not increased: alerts would miss the first one."""
+        for outcome in ("ok", "failed", "unloaded"):
+            self._reloads.labels(outcome=outcome)
+        for reason in ("queue_full", "too_many_connections"):
+            self._rejections.labels(reason=reason)
 
 
 @lru_cache

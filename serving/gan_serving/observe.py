@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from .access_log import AccessLog, AccessRecord
-from .guard import Call
+from .call import Call
 from .metrics import Metrics
 from .probes import PROBES
 

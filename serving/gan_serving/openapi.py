@@ -58,6 +58,9 @@ _ALWAYS: Final[tuple[type[ServiceError], ...]] = (
     HeadersTooLargeError, GenerationError, NotReadyError, DeadlineError,
 )  # fmt: skip
 """What the guard may answer to any call."""
+_OF_A_MODEL: Final = (UnknownModelError,)
+"""What else may be answered where a generator is named."""
+_UNCHANGED: Final[_Schema] = {"304": {"description": "The ETag of If-None-Match is still the response's."}}
 _BINARY: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
@@ -97,6 +100,10 @@ def document(settings: Settings) -> _Schema:
 
 
 def _paths() -> _Schema:
+    return {**_image_paths(), **_model_paths(), **_process_paths()}
+
+
+def _image_paths() -> _Schema:
     json_or_picture = {
         "application/json": _ref("GenerateResponse"),
         "image/png": _BINARY, "image/webp": _BINARY, "image/jpeg": _BINARY,
@@ -104,28 +111,31 @@ def _paths() -> _Schema:
         "application/x-ndjson": {"anyOf": [_ref(name) for name in ("StreamedImage", "StreamDone", "StreamError")]},
     }  # fmt: skip
     animations = {"image/gif": _BINARY, "image/webp": _BINARY, "image/png": _BINARY, "application/x-npy": _BINARY}
-    unchanged = {"304": {"description": "The ETag of If-None-Match is still the response's."}}
-    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    unknown = (UnknownModelError,)
     return {
         "/generate": {
             "post": _call(
-                "generate", "Images from seeds or latents.", json_or_picture, unknown,
-                body="GenerateRequest", extra=unchanged, headers=("If-None-Match",),
+                "generate", "Images from seeds or latents.", json_or_picture, _OF_A_MODEL,
+                body="GenerateRequest", extra=_UNCHANGED, headers=("If-None-Match",),
             )
         },
         "/interpolate": {
             "post": _call(
                 "interpolate", "A path through latent space, as an animation, a sheet or an array.", animations,
-                unknown, body="InterpolateRequest",
+                _OF_A_MODEL, body="InterpolateRequest",
             )
         },
         "/latents": {
             "post": _call(
-                "latents", "The latents that seeds stand for.", {"application/json": _ref("LatentsResponse")}, unknown,
-                body="LatentsRequest", body_required=True,
+                "latents", "The latents that seeds stand for.", {"application/json": _ref("LatentsResponse")},
+                _OF_A_MODEL, body="LatentsRequest", body_required=True,
             )
         },
+    }  # fmt: skip
+
+
+def _model_paths() -> _Schema:
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
         "/models": {"get": _call("list_models", "The generators.", {"application/json": _ref("ModelList")})},
         "/models/reload": {
             "post": _call("reload_models", "Look for new artifacts now.", {"application/json": _ref("ReloadReport")})
@@ -134,19 +144,24 @@ def _paths() -> _Schema:
             "parameters": [name],
             "get": _call(
                 "show_model", "A generator's manifest and certificate.", {"application/json": _ref("ModelDetail")},
-                unknown,
+                _OF_A_MODEL,
             ),
         },
         "/models/{name}/preview.png": {
             "parameters": [name],
             "get": _call(
-                "show_preview", "Fixed seeds of every class.", {"image/png": _BINARY}, unknown, extra=unchanged
+                "show_preview", "Fixed seeds of every class.", {"image/png": _BINARY}, _OF_A_MODEL, extra=_UNCHANGED
             ),
         },
         "/models/{name}/card": {
             "parameters": [name],
-            "get": _call("show_card", "The model card.", {"text/markdown": {"type": "string"}}, unknown),
+            "get": _call("show_card", "The model card.", {"text/markdown": {"type": "string"}}, _OF_A_MODEL),
         },
+    }  # fmt: skip
+
+
+def _process_paths() -> _Schema:
+    return {
         "/livez": {"get": _call("livez", "The process lives.", {"text/plain": {"type": "string"}})},
         "/readyz": {"get": _call("readyz", "Requests for images are taken.", {"text/plain": {"type": "string"}})},
         "/metrics": {

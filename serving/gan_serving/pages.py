@@ -11,9 +11,9 @@ from starlette.routing import Route
 from gan_client.types import ModelDetail, ModelList
 
 from .desk import desk_of
+from .error_response import error_response
 from .errors import ServiceError, UnknownModelError
 from .generator import Generator
-from .guard import error_response
 
 _AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be
 

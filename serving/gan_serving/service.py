@@ -19,9 +19,9 @@ from gan_client.types import GenerateRequest, GenerateResponse
 from . import drain, generate, interpolate, latents, openapi, pages, playground, system, v2
 from .catalog import Catalog
 from .desk import Desk
+from .error_response import error_response
 from .errors import ServiceError
 from .front import Front
-from .guard import error_response
 from .interpreter import settle
 from .metrics import metrics
 from .preflight import check_before_serving, check_configuration

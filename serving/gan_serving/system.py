@@ -10,8 +10,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from .desk import desk_of
+from .error_response import error_response
 from .errors import NotReadyError
-from .guard import error_response
 
 
 async def ready(request: Request) -> Response:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from gan_export.artifact import Artifact, ArtifactError, Variant
 from gan_export.artifact.certificate import Certificate, VariantCertificate
-from gan_export.artifact.gates import is_near, psnr_of
 from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.measures import is_near, psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.providers import CPU, CUDA, PROVIDERS, Provider, is_usable
 

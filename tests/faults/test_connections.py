@@ -19,8 +19,8 @@ from gan_client.types import ErrorBody
 from gan_serving.accept import Backlog
 from gan_serving.body import timed_receive
 from gan_serving.connection import MAX_PIPELINED, Limits, guarded_protocol, install
+from gan_serving.error_response import error_response
 from gan_serving.errors import ServiceError
-from gan_serving.guard import error_response
 from gan_serving.settings import Settings
 
 HEADER_TIMEOUT = 0.3  # seconds

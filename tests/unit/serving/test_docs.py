@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_serving import generate, interpolate, latents, pages, playground, system, v2
+from gan_serving.error_response import _CODES
 from gan_serving.errors import ServiceError
-from gan_serving.guard import _CODES
 from gan_serving.settings import Settings, markdown_table
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text()

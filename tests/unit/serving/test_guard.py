@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from gan_client.types import ErrorBody
+from gan_serving.error_response import error_response
 from gan_serving.errors import InvalidRequestError, QueueFullError, ServiceError
-from gan_serving.guard import Guard, error_response
+from gan_serving.guard import Guard
 
 MAX_BODY = 1000  # bytes
 TIMEOUT = 0.2  # seconds, for what is meant to be late

@@ -1,0 +1,54 @@
+"""The one shape of errors, with the id of the request that has them."""
+
+from __future__ import annotations
+
+import logging
+from http.client import responses
+from typing import Final
+from urllib.parse import quote
+
+from starlette.responses import Response
+
+from gan_client.types import ErrorBody, ErrorDetail
+
+from .call import current_call
+from .errors import ServiceError
+
+logger = logging.getLogger("bentoml.ganworks")
+
+_SHOWN_PATH: Final = 200  # characters
+_CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full", 503: "not_ready", 504: "deadline"}
+
+
+def error_response(error: ServiceError) -> Response:
+    """The error in its one shape, with the current request's id."""
+    current_call().code = error.code
+    return error_of(error.status, ErrorDetail(code=error.code, message=error.message, param=error.param), error.headers)
+
+
+def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
+    """What to say of an error that is not the service's own, but Starlette's router's or BentoML's.
+
+    Args:
+        status: of its response, 400 or more.
+        method: of the request.
+        path: of the request, unquoted.
+    """
+    shown = quote(path)[:_SHOWN_PATH]
+    messages = {404: f"there is no {shown}", 405: f"{shown} can't be called with {method}"}
+    phrase = responses.get(status, "error").lower()
+    return ErrorDetail(code=_CODES.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase))
+
+
+def tell_cut_off(error: ServiceError) -> None:
+    """Log the error that ends the current request's response, which has begun."""
+    logger.error(
+        "request %s was cut off after its response had begun: [%s] %s",
+        current_call().request_id, error.code, error.message,
+    )  # fmt: skip
+
+
+def error_of(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:
+    """The one shape of an error, with the current request's id."""
+    body = ErrorBody(error=detail, request_id=current_call().request_id)
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")
