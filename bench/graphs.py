@@ -31,7 +31,7 @@ from graph_nets import NETS, build, source_of
 from report.graphs import BATCHES, Result, plot, tables
 
 from gan_export.artifact import load_artifact
-from gan_export.artifact.gates import psnr_of
+from gan_export.artifact.measures import psnr_of
 from gan_export.artifact.reading import read_certificate
 from gan_export.capture import capture
 from gan_export.package import export

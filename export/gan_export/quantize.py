@@ -20,7 +20,8 @@ import onnx
 from numpy.typing import NDArray
 
 from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
-from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
+from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
+from .artifact.measures import VISIBLE
 from .calibration import Ranges, Span, calibrate
 from .int8_graph import round_tensor, source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights

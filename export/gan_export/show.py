@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
-from .artifact.gates import psnr_of, rules_of
+from .artifact.gates import rules_of
+from .artifact.measures import psnr_of
 from .artifact.providers import CPU, provider_titled
 
 

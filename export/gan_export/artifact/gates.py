@@ -5,29 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-import numpy as np
-
+from . import measures
 from .certificate import TOLERANCE, Gate, Options
 from .evidence import Evidence, Reference
-from .manifest import EXACT, Manifest
+from .manifest import Manifest
+from .measures import VISIBLE, Measured, is_near
 from .providers import CPU, Provider
 
 RANGE_SLACK: Final = 1e-6
-TIE: Final = 1e-3  # uint8 steps: float arithmetic may put a value so close to a half on its other side
 MIN_PSNR_DB: Final = 40.0
-VISIBLE: Final = 4  # uint8 steps: more is counted
 MAX_VISIBLE_SHARE: Final = 0.02  # of uint8 pixels
 
 
-class Measured(NamedTuple):
-    """What a gate found: 0 is perfect, above the limit is a failure."""
-
-    value: float
-    detail: str = ""  # stands behind the gate's sentence
-
-
 class Rule(NamedTuple):
-    """A gate: `measure` returns None where there is nothing to judge."""
+    """A gate: `measure` (of measures.py) returns None where there is nothing to judge."""
 
     code: str
     measure: Callable[[Evidence], Measured | None]
@@ -69,134 +60,17 @@ def judge(evidence: Evidence, options: Options, rules: Sequence[Rule] | None = N
     return gates
 
 
-def _evaluation_mode(evidence: Evidence) -> Measured:
-    children = evidence.reference.in_train_mode
-    return Measured(len(children), f": {', '.join(children[:3])}" if children else "")
-
-
-def _runs(evidence: Evidence) -> Measured:
-    refused = {name: result.error for name, result in evidence.results.items() if result.error is not None}
-    first = next(iter(refused), "")
-    return Measured(len(refused), f": {first}: {refused[first]}" if refused else "")
-
-
-def _shape(evidence: Evidence) -> Measured:
-    image = evidence.manifest.image
-    size = (image.channels, image.height, image.width)
-    wrong = [
-        result.pixels.shape
-        for name, result in evidence.results.items()
-        if result.image.shape != (len(evidence.cases[name].z), *size) or result.pixels.shape != result.image.shape
-    ]
-    found = f", found {wrong[0]}" if wrong else ""
-    return Measured(len(wrong), f" (N, {', '.join(map(str, size))}){found}")
-
-
-def _dtype(evidence: Evidence) -> Measured:
-    wrong = [r for r in evidence.results.values() if r.image.dtype != np.uint8 or r.pixels.dtype != np.float32]
-    return Measured(len(wrong), f", found {wrong[0].image.dtype} and {wrong[0].pixels.dtype}" if wrong else "")
-
-
-def _finite(evidence: Evidence) -> Measured:
-    wild = [name for name, result in evidence.results.items() if not np.isfinite(result.pixels).all()]
-    return Measured(len(wild), f" (not in {wild[0]})" if wild else "")
-
-
-def _deterministic(evidence: Evidence) -> Measured:
-    changed = sum(count for _, count in evidence.copies(whole=True))
-    of_reference = evidence.reference.changed
-    return Measured(changed + of_reference, " (it does not in the module itself)" if of_reference else "")
-
-
-def _batch_invariant(evidence: Evidence) -> Measured:
-    moved = [(name, count) for name, count in evidence.copies(whole=False) if count]
-    of_reference = evidence.reference.moved
-    where = f" (first: {moved[0][0]})" if moved else " (it does in the module itself)" if of_reference else ""
-    return Measured(sum(count for _, count in moved) + of_reference, where)
-
-
-def _value_range(evidence: Evidence) -> Measured:
-    low, high = evidence.manifest.image.value_range
-    smallest = min(float(result.pixels.min()) for result in evidence.results.values())
-    largest = max(float(result.pixels.max()) for result in evidence.results.values())
-    excess = max(low - smallest, largest - high, 0.0)
-    middle = (low + high) / 2
-    if smallest >= middle or largest <= middle:
-        excess = max(excess, smallest - low, high - largest)
-    return Measured(excess, f" [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})")
-
-
-def _tolerance(evidence: Evidence) -> Measured | None:
-    worst = {name: float(difference.max()) for name, difference in evidence.differences.items()}
-    if not worst:
-        return None
-    name = max(worst, key=lambda case: worst[case])
-    own = evidence.own_rounding()
-    rounding = "" if own is None else f"; the reference's own float32 rounding is {own:.1e}"
-    return Measured(worst[name], f" (worst case: {name}{rounding})")
-
-
-def psnr_of(error: float) -> float:
-    """In dB, of a root mean square error of pixels on [-1, 1]."""
-    return 20 * float(np.log10(2 / max(error, 1e-12)))
-
-
-def _near(evidence: Evidence) -> Measured | None:
-    error = evidence.usual_error()
-    return None if error is None else Measured(error, f" (PSNR {psnr_of(error):.1f} dB)")
-
-
-def _visible(evidence: Evidence) -> Measured | None:
-    return None if evidence.usual_error() is None else Measured(evidence.usual_share(VISIBLE))
-
-
-def _uint8_rounding(evidence: Evidence) -> Measured:
-    wrong = 0
-    for result in evidence.results.values():
-        exact = np.clip((result.pixels.astype(np.float64) + 1.0) * 127.5, 0, 255)
-        wrong += int((np.abs(result.image - exact) > 0.5 + TIE).sum())
-    return Measured(wrong)
-
-
-def _distinct(evidence: Evidence, kind: str) -> Measured | None:
-    """Images whose inputs differ in one thing only: each must be one of its own."""
-    images = [
-        image
-        for name, case in evidence.cases.items()
-        if case.distinct == kind
-        for image in evidence.results[name].image
-    ]
-    if len(images) < 2:
-        return None
-    first: dict[bytes, int] = {}
-    equal = [(seen, i) for i, image in enumerate(images) if (seen := first.setdefault(image.tobytes(), i)) != i]
-    return Measured(len(equal), f" (the ones of {equal[0][0]} and {equal[0][1]} are equal)" if equal else "")
-
-
-def _latents_matter(evidence: Evidence) -> Measured | None:
-    equal = _distinct(evidence, "latents")
-    if equal is None or equal.value or is_near(evidence.variant, evidence.provider):
-        return equal  # few bits may hide what a small part of the latent does
-    still = evidence.unmoved()
-    more = f" and {len(still) - 1} more" if len(still) > 1 else ""
-    return Measured(len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else "")
-
-
-def _labels_matter(evidence: Evidence) -> Measured | None:
-    return _distinct(evidence, "labels")
-
-
 RULES: Final = (
     Rule(
         "evaluation_mode",
-        _evaluation_mode,
+        measures.evaluation_mode,
         "layers in train mode",
         "eval() reaches every layer",
         "a layer overrides train(), so that BatchNorm and dropout in it go on training; let it pass the mode on",
     ),
     Rule(
         "dynamic_batch",
-        _runs,
+        measures.refused_batches,
         "refused batches",
         "the graph runs at every batch size, latent and label",
         "a batch size or a class count was baked into the graph; use -1 and x.shape[0] in reshapes",
@@ -204,7 +78,7 @@ RULES: Final = (
     ),
     Rule(
         "shape",
-        _shape,
+        measures.shape,
         "batches of another shape",
         "outputs are",
         "the generator gives another image size or layout than declared",
@@ -212,7 +86,7 @@ RULES: Final = (
     ),
     Rule(
         "dtype",
-        _dtype,
+        measures.dtype,
         "batches of another type",
         "outputs are uint8 and float32",
         "a layer of another precision is in the graph",
@@ -220,7 +94,7 @@ RULES: Final = (
     ),
     Rule(
         "finite",
-        _finite,
+        measures.finite,
         "batches with NaN or infinity",
         "every pixel is a finite number",
         "a weight is NaN or a layer overflows; export an earlier checkpoint",
@@ -228,7 +102,7 @@ RULES: Final = (
     ),
     Rule(
         "deterministic",
-        _deterministic,
+        measures.deterministic,
         "pixels that differ between two runs",
         "the same input gives the same image twice",
         "noise is drawn or dropout is on inside forward; draw noise outside and pass it as latents (on a GPU: a kernel "
@@ -236,7 +110,7 @@ RULES: Final = (
     ),
     Rule(
         "batch_invariant",
-        _batch_invariant,
+        measures.batch_invariant,
         "images that differ alone and in a batch",
         "an image does not depend on its neighbours in the batch, nor on the number of threads",
         "batch statistics are used; export in eval mode, with BatchNorm's running statistics (a case named one_thread: "
@@ -244,7 +118,7 @@ RULES: Final = (
     ),
     Rule(
         "value_range",
-        _value_range,
+        measures.value_range,
         "outside the declared range, or unused of it",
         "pixels are on",
         "the declared output range is wrong, e.g. a sigmoid generator declared as tanh",
@@ -252,7 +126,7 @@ RULES: Final = (
     ),
     Rule(
         "tolerance",
-        _tolerance,
+        measures.tolerance,
         "largest absolute error of pixels on [-1, 1]",
         "ONNX Runtime gives the pixels of the reference",
         "a layer was exported with other parameters, e.g. another eps or another layout; if the reference's own "
@@ -261,14 +135,14 @@ RULES: Final = (
     ),
     Rule(
         "uint8_rounding",
-        _uint8_rounding,
+        measures.uint8_rounding,
         "uint8 pixels that are not the rounded float ones",
         "the uint8 image is the rounded float image",
         "the scaling or rounding at the end of the graph is wrong",
     ),
     Rule(
         "latents_matter",
-        _latents_matter,
+        measures.latents_matter,
         "images that equal another one",
         "every latent gives an image of its own",
         "the generator ignores its latents or a part of them (is --latent too large?), or has collapsed; look at the "
@@ -276,7 +150,7 @@ RULES: Final = (
     ),
     Rule(
         "labels_matter",
-        _labels_matter,
+        measures.labels_matter,
         "images that equal another one",
         "every label gives an image of its own",
         "the generator ignores its labels, reads them modulo something, or has fewer classes than declared",
@@ -286,7 +160,7 @@ RULES: Final = (
 NEAR_RULES: Final = (
     Rule(
         "psnr",
-        _near,
+        measures.rms_error,
         "root mean square error of pixels on [-1, 1]",
         f"images, but for those of the latents' tails, are within {MIN_PSNR_DB:g} dB of the reference",
         "in int8, this host's integer kernels give other results; in float16 or TF32, numbers are too large or too "
@@ -295,7 +169,7 @@ NEAR_RULES: Final = (
     ),
     Rule(
         "visible",
-        _visible,
+        measures.visible,
         "share of uint8 pixels",
         f"few of their uint8 pixels are off by more than {VISIBLE}",
         "some images suffer from the variant's narrower numbers more than the mean does; serve fp32",
@@ -303,11 +177,6 @@ NEAR_RULES: Final = (
     ),
 )
 """What stands in the place of `tolerance` where `is_near`."""
-
-
-def is_near(variant: str, provider: Provider) -> bool:
-    """Whether it is enough that the images look like the reference's: not of float32 that is computed as float32."""
-    return variant != EXACT or not provider.exact
 
 
 def rules_of(variant: str, provider: Provider = CPU) -> tuple[Rule, ...]:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gan_export.refusal import IntakeError
 
-from .signature import GraphOptions, ImageShape, Port, Range
+from .ports import Port
+from .signature import GraphOptions, ImageShape, Range
 
 Layout = Literal["nchw", "nhwc", "nhw", "flat"]
 

@@ -14,7 +14,8 @@ from gan_export.rewrite import same_in_any_batch
 from .audit import graphs_in, opset_of
 from .images import BYTES, TANH, Images
 from .opset import to_opset
-from .signature import Port, Signature
+from .ports import Port
+from .signature import Signature
 
 BATCH: Final = "batch"
 INNER: Final = "inner."  # before every name of the graph that was given, so that none of ours is taken

@@ -1,33 +1,30 @@
-"""Which inputs of a graph are the latents and the labels, which output the image, and what they look like."""
+"""How a graph is called: which inputs are the latents and the labels, and what they look like."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import GraphProto, TensorProto, ValueInfoProto, helper
+from onnx import GraphProto
 
 from gan_export.refusal import IntakeError
 
-from .audit import shown
+from .outputs import find_output
+from .ports import FLOATS, INTEGERS, Port, listed, named, narrowed, ports
 
 LatentShape = Literal["flat", "map"]
 LabelKind = Literal["none", "ids", "one_hot", "one_hot_map"]
 ImageShape: TypeAlias = tuple[int, int, int]  # (C, H, W)
 Range: TypeAlias = tuple[float, float]
 
-FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-INTEGERS: Final = (TensorProto.INT64, TensorProto.INT32)
 LATENT_WORDS: Final = {"z", "noise", "latent", "latents", "latent_code", "noise_vector"}
 LABEL_WORDS: Final = {
     *("y", "c", "label", "labels", "gen_labels", "class", "classes", "cls", "cond", "condition", "one_hot", "onehot"),
     *("class_label", "class_labels", "class_id", "class_ids", "class_vector", "target", "targets"),
 }
-MAX_LISTED: Final = 6
 MAX_LATENT: Final = 65_536
 MAX_CLASSES: Final = 65_536
 
@@ -54,37 +51,6 @@ class GraphOptions:
 
 
 @dataclass(frozen=True)
-class Port:
-    """An input or output of a graph."""
-
-    name: str
-    type: int  # of TensorProto; 0 for no tensor
-    shape: tuple[int | str, ...] | None  # text for a dimension that is not fixed; None if nothing is known
-
-    @property
-    def rank(self) -> int | None:
-        return None if self.shape is None else len(self.shape)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return helper.tensor_dtype_to_np_dtype(self.type)
-
-    def fixed(self, axis: int) -> int | None:
-        """Length of an axis; None if it is not fixed."""
-        size = None if self.shape is None else self.shape[axis]
-        return size if isinstance(size, int) else None
-
-    def describe(self) -> str:
-        """Name, type and shape in words."""
-        types = {number: word.lower() for word, number in TensorProto.DataType.items()}
-        kind = {"float": "float32", "double": "float64", "undefined": "no tensor"}.get(
-            types.get(self.type, "?"), types.get(self.type, "?")
-        )
-        shape = "of unknown shape" if self.shape is None else f"({', '.join(map(str, self.shape))})"
-        return f"{shown(self.name)} {kind} {shown(shape)}"
-
-
-@dataclass(frozen=True)
 class Signature:
     """How a graph is called."""
 
@@ -106,20 +72,6 @@ class Signature:
             hot = hot.reshape(*hot.shape, 1, 1) if self.label_kind == "one_hot_map" else hot
             feed[self.label.name] = hot.astype(self.label.dtype)
         return feed
-
-
-def ports(values: Iterable[ValueInfoProto]) -> list[Port]:
-    """Inputs or outputs as plain data."""
-    found = []
-    for value in values:
-        tensor = value.type.tensor_type
-        shape = None
-        if tensor.HasField("shape"):
-            shape = tuple(
-                dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim
-            )
-        found.append(Port(value.name, tensor.elem_type, shape))
-    return found
 
 
 def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
@@ -145,40 +97,40 @@ def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
     shape: LatentShape = "map" if latent.rank == 4 else "flat"
     kind, classes = ("none", 0) if label is None else _classes_of(label, graph, options)
     if label is None and options.classes:
-        raise IntakeError(f"takes no labels, but --classes {options.classes} was given; its inputs: {_listed(inputs)}")
-    return Signature(latent, latent_dim, shape, label, kind, classes, _find_output(graph, options))  # type: ignore[arg-type]
+        raise IntakeError(f"takes no labels, but --classes {options.classes} was given; its inputs: {listed(inputs)}")
+    return Signature(latent, latent_dim, shape, label, kind, classes, find_output(graph, options.output))  # type: ignore[arg-type]
 
 
 def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) -> Port:
     if options.latent_input is not None:
-        port = _named(inputs, options.latent_input, "--latent-input", "input")
+        port = named(inputs, options.latent_input, "--latent-input", "input")
         if not _is_latent(port):
             raise IntakeError(
                 f"--latent-input: {port.describe()} is no latent; float32 (N, D) or (N, D, 1, 1) is wanted; "
-                f"its inputs: {_listed(inputs)}"
+                f"its inputs: {listed(inputs)}"
             )
         return port
     found = [port for port in needed if _is_latent(port) and port.shape and port.name != options.label_input]
     if options.latent_dim is not None and len(found) > 1:
-        found = _narrowed(found, lambda port: port.fixed(1) in (None, options.latent_dim))
-    found = _narrowed(found, lambda port: port.name.lower() not in LABEL_WORDS)
-    found = _narrowed(found, lambda port: port.name.lower() in LATENT_WORDS)
+        found = narrowed(found, lambda port: port.fixed(1) in (None, options.latent_dim))
+    found = narrowed(found, lambda port: port.name.lower() not in LABEL_WORDS)
+    found = narrowed(found, lambda port: port.name.lower() in LATENT_WORDS)
     if len(found) != 1:
         raise IntakeError(
             f"has {len(found) or 'no'} inputs that can be the latents: give --latent-input NAME; "
-            f"its inputs: {_listed(inputs)}"
+            f"its inputs: {listed(inputs)}"
         )
     return found[0]
 
 
 def _find_label(inputs: list[Port], others: list[Port], options: GraphOptions) -> Port | None:
     if options.label_input is not None:
-        return _named(inputs, options.label_input, "--label-input", "input")
+        return named(inputs, options.label_input, "--label-input", "input")
     found = [port for port in others if _is_label(port, options)]
-    found = _narrowed(found, lambda port: port.name.lower() in LABEL_WORDS)
+    found = narrowed(found, lambda port: port.name.lower() in LABEL_WORDS)
     if len(found) > 1:
         raise IntakeError(
-            f"has {len(found)} inputs that can be the labels: give --label-input NAME; its inputs: {_listed(inputs)}"
+            f"has {len(found)} inputs that can be the labels: give --label-input NAME; its inputs: {listed(inputs)}"
         )
     return found[0] if found else None
 
@@ -255,60 +207,3 @@ def _table_rows(graph: GraphProto, name: str) -> int | None:
             axis = next((one.i for one in node.attribute if one.name == "axis"), 0)
             return int(sizes[node.input[0]][axis]) if axis == 0 else None
     return None
-
-
-def _find_output(graph: GraphProto, options: GraphOptions) -> Port:
-    outputs = ports(graph.output)
-    if options.output is not None:
-        port = _named(outputs, options.output, "--output", "output")
-    elif outputs:
-        port = _largest_image(outputs)
-    else:
-        raise IntakeError("has no output; export it again")
-    if not _may_hold_images(port):
-        raise IntakeError(
-            f"its output {port.describe()} holds no images: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, C*H*W) of "
-            f"float or uint8 is wanted; give --output NAME; its outputs: {_listed(outputs)}"
-        )
-    return replace(port)
-
-
-def _may_hold_images(port: Port) -> bool:
-    return port.type in (*FLOATS, TensorProto.UINT8) and port.rank in (None, 2, 3, 4)
-
-
-def _largest_image(outputs: list[Port]) -> Port:
-    """Of several outputs the one that is seen to hold images, of several resolutions the largest; the first if none
-    may hold any.
-
-    Raises:
-        IntakeError: several may as well be it.
-    """
-    possible = _narrowed([port for port in outputs if _may_hold_images(port)], _has_channels)
-    sizes = {port.name: math.prod(port.fixed(axis) or 0 for axis in range(1, port.rank or 0)) for port in possible}
-    largest = [port for port in possible if sizes[port.name] == max(sizes.values())]
-    if len(possible) > 1 and (len(largest) > 1 or not all(sizes.values()) or not _has_channels(largest[0])):
-        raise IntakeError(f"which of its outputs is the image? Give --output NAME; its outputs: {_listed(outputs)}")
-    return largest[0] if largest else outputs[0]
-
-
-def _has_channels(port: Port) -> bool:
-    """Whether it is seen to be (N, C, H, W) or (N, H, W, C) of 1 or 3 channels."""
-    return port.rank == 4 and bool({port.fixed(1), port.fixed(3)} & {1, 3})
-
-
-def _named(found: list[Port], name: str, option: str, kind: str) -> Port:
-    for port in found:
-        if port.name == name:
-            return port
-    raise IntakeError(f"{option} {shown(name)}: it has no such {kind}; its {kind}s: {_listed(found)}")
-
-
-def _narrowed(found: list[Port], wanted: Callable[[Port], bool]) -> list[Port]:
-    """Those that are wanted; all if none is."""
-    return [port for port in found if wanted(port)] or found
-
-
-def _listed(found: list[Port]) -> str:
-    more = f" and {len(found) - MAX_LISTED} more" if len(found) > MAX_LISTED else ""
-    return (", ".join(port.describe() for port in found[:MAX_LISTED]) or "none") + more

@@ -8,7 +8,8 @@ import pytest
 import typer
 
 from gan_export.artifact import ArtifactError, open_session
-from gan_export.artifact.gates import is_near, rules_of
+from gan_export.artifact.gates import rules_of
+from gan_export.artifact.measures import is_near
 from gan_export.artifact.providers import (
     CPU,
     CUDA,

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from gan_export.artifact import SAMPLER, LatentSpec, load_artifact
-from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB, VISIBLE
+from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
+from gan_export.artifact.measures import VISIBLE
 from gan_export.artifact.runtime import session_options
 from gan_export.calibration import METHODS
 from gan_export.capture import capture

@@ -1,0 +1,157 @@
+"""What the gates of a certificate measure, each of the evidence of one variant on one provider."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from .evidence import Evidence
+from .manifest import EXACT
+from .providers import Provider
+
+TIE: Final = 1e-3  # uint8 steps: float arithmetic may put a value so close to a half on its other side
+VISIBLE: Final = 4  # uint8 steps: more is counted
+
+
+class Measured(NamedTuple):
+    """What a gate found: 0 is perfect, above the limit is a failure."""
+
+    value: float
+    detail: str = ""  # stands behind the gate's sentence
+
+
+def is_near(variant: str, provider: Provider) -> bool:
+    """Whether it is enough that the images look like the reference's: not of float32 that is computed as float32."""
+    return variant != EXACT or not provider.exact
+
+
+def evaluation_mode(evidence: Evidence) -> Measured:
+    """Layers of the reference that eval() does not reach."""
+    children = evidence.reference.in_train_mode
+    return Measured(len(children), f": {', '.join(children[:3])}" if children else "")
+
+
+def refused_batches(evidence: Evidence) -> Measured:
+    """Batches that could not be run at all."""
+    refused = {name: result.error for name, result in evidence.results.items() if result.error is not None}
+    first = next(iter(refused), "")
+    return Measured(len(refused), f": {first}: {refused[first]}" if refused else "")
+
+
+def shape(evidence: Evidence) -> Measured:
+    """Batches whose outputs are not (N, C, H, W)."""
+    image = evidence.manifest.image
+    size = (image.channels, image.height, image.width)
+    wrong = [
+        result.pixels.shape
+        for name, result in evidence.results.items()
+        if result.image.shape != (len(evidence.cases[name].z), *size) or result.pixels.shape != result.image.shape
+    ]
+    found = f", found {wrong[0]}" if wrong else ""
+    return Measured(len(wrong), f" (N, {', '.join(map(str, size))}){found}")
+
+
+def dtype(evidence: Evidence) -> Measured:
+    """Batches whose outputs are not uint8 and float32."""
+    wrong = [r for r in evidence.results.values() if r.image.dtype != np.uint8 or r.pixels.dtype != np.float32]
+    return Measured(len(wrong), f", found {wrong[0].image.dtype} and {wrong[0].pixels.dtype}" if wrong else "")
+
+
+def finite(evidence: Evidence) -> Measured:
+    """Batches with NaN or infinity."""
+    wild = [name for name, result in evidence.results.items() if not np.isfinite(result.pixels).all()]
+    return Measured(len(wild), f" (not in {wild[0]})" if wild else "")
+
+
+def deterministic(evidence: Evidence) -> Measured:
+    """Pixels that differ where a whole batch was drawn again, of the candidate and of the reference."""
+    changed = sum(count for _, count in evidence.copies(whole=True))
+    of_reference = evidence.reference.changed
+    return Measured(changed + of_reference, " (it does not in the module itself)" if of_reference else "")
+
+
+def batch_invariant(evidence: Evidence) -> Measured:
+    """Images that differ where a part of a batch was drawn again, of the candidate and of the reference."""
+    moved = [(name, count) for name, count in evidence.copies(whole=False) if count]
+    of_reference = evidence.reference.moved
+    where = f" (first: {moved[0][0]})" if moved else " (it does in the module itself)" if of_reference else ""
+    return Measured(sum(count for _, count in moved) + of_reference, where)
+
+
+def value_range(evidence: Evidence) -> Measured:
+    """How far pixels are outside the declared range, or stay away from one half of it."""
+    low, high = evidence.manifest.image.value_range
+    smallest = min(float(result.pixels.min()) for result in evidence.results.values())
+    largest = max(float(result.pixels.max()) for result in evidence.results.values())
+    excess = max(low - smallest, largest - high, 0.0)
+    middle = (low + high) / 2
+    if smallest >= middle or largest <= middle:
+        excess = max(excess, smallest - low, high - largest)
+    return Measured(excess, f" [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})")
+
+
+def tolerance(evidence: Evidence) -> Measured | None:
+    """The largest absolute error; None where there is nothing to compare with."""
+    worst = {name: float(difference.max()) for name, difference in evidence.differences.items()}
+    if not worst:
+        return None
+    name = max(worst, key=lambda case: worst[case])
+    own = evidence.own_rounding()
+    rounding = "" if own is None else f"; the reference's own float32 rounding is {own:.1e}"
+    return Measured(worst[name], f" (worst case: {name}{rounding})")
+
+
+def psnr_of(error: float) -> float:
+    """In dB, of a root mean square error of pixels on [-1, 1]."""
+    return 20 * float(np.log10(2 / max(error, 1e-12)))
+
+
+def rms_error(evidence: Evidence) -> Measured | None:
+    """The root mean square error of images that are not of the tails."""
+    error = evidence.usual_error()
+    return None if error is None else Measured(error, f" (PSNR {psnr_of(error):.1f} dB)")
+
+
+def visible(evidence: Evidence) -> Measured | None:
+    """The share of their uint8 pixels that are off by more than VISIBLE."""
+    return None if evidence.usual_error() is None else Measured(evidence.usual_share(VISIBLE))
+
+
+def uint8_rounding(evidence: Evidence) -> Measured:
+    """uint8 pixels that are not the float ones, scaled and rounded to the nearest."""
+    wrong = 0
+    for result in evidence.results.values():
+        exact = np.clip((result.pixels.astype(np.float64) + 1.0) * 127.5, 0, 255)
+        wrong += int((np.abs(result.image - exact) > 0.5 + TIE).sum())
+    return Measured(wrong)
+
+
+def _distinct(evidence: Evidence, kind: str) -> Measured | None:
+    """Images whose inputs differ in one thing only: each must be one of its own."""
+    images = [
+        image
+        for name, case in evidence.cases.items()
+        if case.distinct == kind
+        for image in evidence.results[name].image
+    ]
+    if len(images) < 2:
+        return None
+    first: dict[bytes, int] = {}
+    equal = [(seen, i) for i, image in enumerate(images) if (seen := first.setdefault(image.tobytes(), i)) != i]
+    return Measured(len(equal), f" (the ones of {equal[0][0]} and {equal[0][1]} are equal)" if equal else "")
+
+
+def latents_matter(evidence: Evidence) -> Measured | None:
+    """Images that equal another one of other latents, else dimensions of the latent that move no pixel."""
+    equal = _distinct(evidence, "latents")
+    if equal is None or equal.value or is_near(evidence.variant, evidence.provider):
+        return equal  # few bits may hide what a small part of the latent does
+    still = evidence.unmoved()
+    more = f" and {len(still) - 1} more" if len(still) > 1 else ""
+    return Measured(len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else "")
+
+
+def labels_matter(evidence: Evidence) -> Measured | None:
+    """Images that equal another one of another label."""
+    return _distinct(evidence, "labels")
