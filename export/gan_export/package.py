@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +26,7 @@ from .artifact import (
     load_artifact,
 )
 from .artifact.cases import make_cases
-from .artifact.certificate import Certificate, Gate, Options
+from .artifact.certificate import Certificate, Gate, Options, VariantCertificate
 from .artifact.gates import judge_reference
 from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
 from .artifact.manifest import EXACT
@@ -40,7 +37,7 @@ from .directions import principal_directions
 from .gpu import make_for_gpus
 from .refusal import ExportError
 from .source import Source
-from .target import check_target, put
+from .target import check_target, put, staging_folder
 from .tuning import Tuned, tune
 from .variants import FP16, INT8, Exam, Made, add_int8, with_variants
 
@@ -97,39 +94,37 @@ def export(
     no_gpu = absence_of(CUDA) if FP16 in variants else ""
     on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
     check_target(out, force=force)
-    made: list[Path] = []  # folders that were not there, the deepest first
-    try:
-        made = [folder for folder in out.parents if not folder.exists()]
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        staging.chmod(0o755)
-    except OSError as error:
-        raise ExportError(f"{out}: can't write there: {error.strerror}") from error
-    try:
-        for_gpu = for_gpu or bool(on_gpu)
-        recipe = _Recipe(options or Options(), frozenset(variants), on_gpu, portable, for_gpu, progress)
-        if no_gpu:
-            source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
+    if no_gpu:
+        source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
+    recipe = _Recipe(
+        options or Options(), frozenset(variants), on_gpu, portable, for_gpu=for_gpu or bool(on_gpu), progress=progress
+    )
+    with staging_folder(out) as staging:
         written = _write(source, name, staging, recipe)
         put(staging, out)
-    except OSError as error:
-        raise ExportError(f"{out}: can't write there: {error.strerror}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
-            with contextlib.suppress(OSError):  # after a success it is not empty
-                folder.rmdir()
     return replace(written, artifact=Artifact(out, written.artifact.manifest))
 
 
 @dataclass(frozen=True)
 class _Recipe:
+    """How an artifact is made; the fields are as for `export`."""
+
     options: Options
     variants: frozenset[str]
     on_gpu: tuple[Provider, ...]
     portable: bool
     for_gpu: bool
     progress: ProgressFn
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """An artifact's manifest, and its exact variant in its file."""
+
+    manifest: Manifest
+    made: Made
+    graph: Tuned
+    notes: list[str]
 
 
 def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exported:
@@ -142,19 +137,40 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
     golden = pack_golden(cases, reference.float32)
     (staging / GOLDEN_FILE).write_bytes(golden)
     properties = Properties(deterministic=True, batch_invariant=True)
-    _refuse_failed(judge_reference(_manifest(source, name, golden, properties), reference, options), "the generator")
+    manifest = _manifest(source, name, golden, properties)
+    _refuse_failed(judge_reference(manifest, reference, options), "the generator")
     progress("tracing the generator")
     traced = _graph_of(source)
     exam = Exam(staging, cases, reference, options)
+    draft = _exact_variant(source, manifest, traced, exam, recipe)
+    all_made, results, more_notes = _other_variants(draft, traced, exam, recipe)
+    notes = [*draft.notes, *more_notes]
+    progress("drawing the preview")
+    manifest = with_variants(draft.manifest, [each.variant for each in all_made])
+    certificate = certificate_of(manifest, [*(each.result for each in all_made), *results], drawer.name, options)
+    (staging / MANIFEST_FILE).write_text(manifest.to_json())
+    (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
+    artifact = load_artifact(staging)
+    card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
+    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
+    return Exported(artifact, certificate, tuple(notes))
+
+
+def _exact_variant(source: Source, manifest: Manifest, traced: onnx.ModelProto, exam: Exam, recipe: _Recipe) -> _Draft:
+    """Fit the graph for this host, certify its file, and have the manifest promise what the gates confirm.
+
+    Raises:
+        ExportError: a gate failed.
+    """
     first = Tuned(traced)
     if not recipe.portable:
-        first = tune(traced, source.latent, source.classes, progress, for_gpu=recipe.for_gpu)
+        first = tune(traced, source.latent, source.classes, recipe.progress, for_gpu=recipe.for_gpu)
     directions = principal_directions(traced, source.latent.dim)
-    notes = list(source.notes)
+    notes, properties = list(source.notes), manifest.properties
     while True:
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
-        manifest = _manifest(source, name, golden, properties).model_copy(update={"directions": directions})
-        progress("comparing the file with the original generator")
+        manifest = manifest.model_copy(update={"properties": properties, "directions": directions})
+        recipe.progress("comparing the file with the original generator")
         made, graph, refused = _best_that_passes(exam, manifest, [first, Tuned(traced)])
         notes += [refused] if refused and refused not in notes else []
         allowed = {gate.code for gate in made.result.gates if gate.allowed}
@@ -165,27 +181,23 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
             batch_invariant=properties.batch_invariant and "batch_invariant" not in allowed,
         )
         if found == properties:
-            break
+            return _Draft(manifest, made, graph, notes)
         properties = found  # a gate was let through: the manifest must not promise what it checks
-    all_made = [made]
+
+
+def _other_variants(
+    draft: _Draft, traced: onnx.ModelProto, exam: Exam, recipe: _Recipe
+) -> tuple[list[Made], list[VariantCertificate], list[str]]:
+    """All variants, the exact one first; the results of that one on GPUs; and notes on what is left out."""
+    all_made, notes = [draft.made], list[str]()
     if INT8 in recipe.variants:
-        int8 = add_int8(exam, manifest, traced, graph.model, made, progress)
+        int8 = add_int8(exam, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress)
         if isinstance(int8, str):
             notes.append(int8)
         else:
             all_made.append(int8)
-    on_gpu = make_for_gpus(exam, manifest, traced, all_made, recipe.on_gpu, recipe.variants, progress)
-    all_made += on_gpu.made
-    notes += on_gpu.notes
-    progress("drawing the preview")
-    manifest = with_variants(manifest, [each.variant for each in all_made])
-    certificate = certificate_of(manifest, [*(each.result for each in all_made), *on_gpu.results], drawer.name, options)
-    (staging / MANIFEST_FILE).write_text(manifest.to_json())
-    (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
-    artifact = load_artifact(staging)
-    card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
-    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
-    return Exported(artifact, certificate, tuple(notes))
+    on_gpu = make_for_gpus(exam, draft.manifest, traced, all_made, recipe.on_gpu, recipe.variants, recipe.progress)
+    return [*all_made, *on_gpu.made], on_gpu.results, [*notes, *on_gpu.notes]
 
 
 def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:

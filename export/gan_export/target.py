@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +55,32 @@ def _refuse_others(out: Path) -> None:
             f"{out}: holds {names}{more}, no part of an artifact, which --force would delete: move them away, or "
             "choose another --out"
         )
+
+
+@contextlib.contextmanager
+def staging_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out`, to be renamed to it; what is left of it, and of the folders made for it, goes at the end.
+
+    Raises:
+        ExportError: for any OSError, of its own or of what is done inside.
+    """
+    made: list[Path] = []  # folders that were not there, the deepest first
+    try:
+        made = [folder for folder in out.parents if not folder.exists()]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        staging.chmod(0o755)
+    except OSError as error:
+        raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+    try:
+        yield staging
+    except OSError as error:
+        raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            with contextlib.suppress(OSError):  # after a success it is not empty
+                folder.rmdir()
 
 
 def put(staging: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
+from .artifact.certificate import Certificate, VariantCertificate
 from .artifact.providers import PROVIDERS, check_provider
 from .artifact.reading import ArtifactError
 from .artifact.verify import add_results, verify, with_slow_layers
@@ -64,39 +65,61 @@ def verify_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
     """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
+    drawn_by = PROVIDERS[provider.value]
     with Console(stderr=True).status("reading the artifact") as status:
         try:
-            check_provider(PROVIDERS[provider.value])
-            found, stored = verify(directory, tolerance, status.update, PROVIDERS[provider.value])
+            check_provider(drawn_by)
+            found, stored = verify(directory, tolerance, status.update, drawn_by)
             added = add_results(directory, found.passing()) if add else []
         except (ArtifactError, CertificationError) as error:
             if as_json:
                 print(json.dumps({"passed": False, "code": error.code, "message": str(error), "certificate": None}))
             raise
-    failure = found.failures[0] if found.failures else None
     if as_json:
-        passed = {"passed": failure is None, "code": failure[1].code if failure else None}
-        message = {"message": failure[1].complaint() if failure else None}
-        print(json.dumps(passed | message | {"certificate": found.model_dump(mode="json")}))
+        print(json.dumps(_record(found)))
     else:
-        console = Console()
-        show_certificate(found, console)
-        if stored.allowed:
-            console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
-    if failure is not None:
-        variant, gate = failure
-        names = f"; added: {', '.join(result.variant for result in added)}" if added else ""
-        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{names}")
+        _show(found, stored)
+    _refuse_failed(found, directory, added)
     if not as_json:
-        if slow := with_slow_layers(directory, PROVIDERS[provider.value]):
-            Console().print(
-                f"{' and '.join(slow)}: for transposed convolutions a GPU has to take a slow algorithm; gan-export "
-                "--for-gpu writes plain ones in their place",
-                highlight=False,
-                soft_wrap=True,
-            )
+        _show_slow(with_slow_layers(directory, drawn_by))
         told = "; its certificate says so" if added else "; its certificate has stronger results" if add else ""
         Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
+
+
+def _record(found: Certificate) -> dict[str, object]:
+    """What --json prints: whether all passed, the first gate that failed, and all that was measured."""
+    gate = found.failures[0][1] if found.failures else None
+    return {
+        "passed": gate is None,
+        "code": gate.code if gate else None,
+        "message": gate.complaint() if gate else None,
+        "certificate": found.model_dump(mode="json"),
+    }
+
+
+def _show(found: Certificate, stored: Certificate) -> None:
+    console = Console()
+    show_certificate(found, console)
+    if stored.allowed:
+        console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
+
+
+def _refuse_failed(found: Certificate, directory: Path, added: Sequence[VariantCertificate]) -> None:
+    """Raises ArtifactError for the first gate that failed; it names what of the rest was `added`."""
+    if found.failures:
+        variant, gate = found.failures[0]
+        names = f"; added: {', '.join(result.variant for result in added)}" if added else ""
+        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{names}")
+
+
+def _show_slow(variants: Sequence[str]) -> None:
+    if variants:
+        Console().print(
+            f"{' and '.join(variants)}: for transposed convolutions a GPU has to take a slow algorithm; gan-export "
+            "--for-gpu writes plain ones in their place",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
