@@ -18,6 +18,7 @@ from .counting import counting
 from .leaving import INTERRUPTED, Leaving
 
 if TYPE_CHECKING:
+    from gan_client.client import GanClient
     from gan_client.datasets.plan import Plan
     from gan_client.datasets.site import Site
     from gan_client.types import ModelInfo
@@ -33,58 +34,64 @@ def _layout(value: object) -> Layout:
         raise InvalidArgumentError(f"format is {str(value)!r}: give {', '.join(Layout)}", param="format") from None
 
 
+Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or FILE.npz.")]
+Count = Annotated[
+    int | None,
+    typer.Option("--n", metavar="N", parser=options.whole("n", 1, MAX_DATASET - 1), help="Number of images in all."),
+]
+Each = Annotated[
+    int | None,
+    typer.Option(
+        "--each",
+        metavar="K",
+        parser=options.whole("each", 1, MAX_DATASET - 1),
+        help="Number of images of each class, instead of --n.",
+    ),
+]
+FileFormat = Annotated[
+    Layout | None,
+    typer.Option(
+        "--format",
+        metavar="F",
+        parser=options.checked(_layout),
+        help="folder (a PNG each, a folder for each class), npz or webdataset (tar shards); else as --out ends.",
+        autocompletion=lambda incomplete: [kind for kind in Layout if kind.startswith(incomplete)],
+    ),
+]
+LabelList = Annotated[
+    str | None,
+    typer.Option("--labels", metavar="LIST", help="Classes, equally often: 0-9, or cat,dog; else all."),
+]
+ShardSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shard-size",
+        metavar="N",
+        parser=options.whole("shard-size", 1, MAX_DATASET),
+        help=f"Images in a shard of webdataset [{DEFAULT_SHARD_SIZE}].",
+    ),
+]
+Chunk = Annotated[
+    int,
+    typer.Option("--chunk", metavar="N", parser=options.whole("chunk", 1, MAX_IMAGES), help="Images of one request."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Delete another data set of gan-client that is there, and begin anew.")
+]
+
+
 def dataset(
-    out: Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or FILE.npz.")],
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n", metavar="N", parser=options.whole("n", 1, MAX_DATASET - 1), help="Number of images in all."
-        ),
-    ] = None,
-    each: Annotated[
-        int | None,
-        typer.Option(
-            "--each",
-            metavar="K",
-            parser=options.whole("each", 1, MAX_DATASET - 1),
-            help="Number of images of each class, instead of --n.",
-        ),
-    ] = None,
-    file_format: Annotated[
-        Layout | None,
-        typer.Option(
-            "--format",
-            metavar="F",
-            parser=options.checked(_layout),
-            help="folder (a PNG each, a folder for each class), npz or webdataset (tar shards); else as --out ends.",
-            autocompletion=lambda incomplete: [kind for kind in Layout if kind.startswith(incomplete)],
-        ),
-    ] = None,
-    label_list: Annotated[
-        str | None,
-        typer.Option("--labels", metavar="LIST", help="Classes, equally often: 0-9, or cat,dog; else all."),
-    ] = None,
+    out: Out,
+    n: Count = None,
+    each: Each = None,
+    file_format: FileFormat = None,
+    label_list: LabelList = None,
     seed: options.Seed = None,
     truncation: options.Truncation = None,
     model: options.Model = None,
-    shard_size: Annotated[
-        int | None,
-        typer.Option(
-            "--shard-size",
-            metavar="N",
-            parser=options.whole("shard-size", 1, MAX_DATASET),
-            help=f"Images in a shard of webdataset [{DEFAULT_SHARD_SIZE}].",
-        ),
-    ] = None,
-    chunk: Annotated[
-        int,
-        typer.Option(
-            "--chunk", metavar="N", parser=options.whole("chunk", 1, MAX_IMAGES), help="Images of one request."
-        ),
-    ] = STREAM_CHUNK,
-    force: Annotated[
-        bool, typer.Option("--force", help="Delete another data set of gan-client that is there, and begin anew.")
-    ] = False,
+    shard_size: ShardSize = None,
+    chunk: Chunk = STREAM_CHUNK,
+    force: Force = False,
     url: options.Url = None,
     api_key: options.Key = None,
     timeout: options.Timeout = _TIMEOUT,
@@ -108,15 +115,36 @@ def dataset(
     """
     from gan_client.catalog import model_named
     from gan_client.client import GanClient
-    from gan_client.datasets.build import build, prepare
+    from gan_client.datasets.build import prepare
     from gan_client.datasets.site import Site
 
     if options.one_of(n=n, each=each) is None:
         raise InvalidArgumentError(
             "n is not given: give --n for all images, or --each for those of each class", param="n"
         )
-    layout = file_format or (Layout.NPZ if out.suffix.lower() == ".npz" else Layout.FOLDER)
-    if (layout is Layout.NPZ) != (out.suffix.lower() == ".npz"):
+    site = Site(out, _layout_of(out, file_format, shard_size))
+    saved = site.saved(force=force)
+    with GanClient(url, api_key, timeout, retries) as client:
+        kept = None if force else saved
+        info = model_named(client, model if model is not None or kept is None else kept.model)
+        if seed is None and saved is not None:
+            seed = saved.seed
+        plan = _plan_of(info, site.layout, n, each, label_list, seed, truncation, shard_size)
+        prepare(site, plan, saved, force=force)
+        started = time.perf_counter()
+        drawn = _draw(client, site, plan, chunk, quiet)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print(json.dumps(_record(plan, site, drawn, seconds)))
+    elif not quiet:
+        print(_summary(plan, site, drawn, seconds))
+
+
+def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) -> Layout:
+    """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if options disagree."""
+    is_npz = out.suffix.lower() == ".npz"
+    layout = file_format or (Layout.NPZ if is_npz else Layout.FOLDER)
+    if (layout is Layout.NPZ) != is_npz:
         raise InvalidArgumentError(
             f"out is {str(out)!r} and format is {layout.value}: a name in .npz is for npz, and no other", param="out"
         )
@@ -124,26 +152,18 @@ def dataset(
         raise InvalidArgumentError(
             f"shard-size is {shard_size}: it is for --format webdataset only", param="shard-size"
         )
-    site = Site(out, layout)
-    saved = site.saved(force=force)
-    with GanClient(url, api_key, timeout, retries) as client:
-        kept = None if force else saved
-        info = model_named(client, model if model is not None or kept is None else kept.model)
-        if seed is None and saved is not None:
-            seed = saved.seed
-        plan = _plan_of(info, layout, n, each, label_list, seed, truncation, shard_size)
-        prepare(site, plan, saved, force=force)
-        started = time.perf_counter()
-        with counting(plan.n, f"Drawing {out}", quiet) as report:
-            try:
-                built = build(client, site, plan, chunk=chunk, report=report)
-            except KeyboardInterrupt:
-                raise Leaving(f"interrupted: run the same command to go on with {out}", INTERRUPTED) from None
-    seconds = time.perf_counter() - started
-    if as_json:
-        print(json.dumps(_record(plan, site, built.drawn, seconds)))
-    elif not quiet:
-        print(_summary(plan, site, built.drawn, seconds))
+    return layout
+
+
+def _draw(client: GanClient, site: Site, plan: Plan, chunk: int, quiet: bool) -> int:
+    """Draw what is missing, with progress; the number of images drawn. Raises GanError, Leaving."""
+    from gan_client.datasets.build import build
+
+    with counting(plan.n, f"Drawing {site.out}", quiet) as report:
+        try:
+            return build(client, site, plan, chunk=chunk, report=report).drawn
+        except KeyboardInterrupt:
+            raise Leaving(f"interrupted: run the same command to go on with {site.out}", INTERRUPTED) from None
 
 
 def _plan_of(

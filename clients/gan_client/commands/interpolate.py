@@ -23,50 +23,58 @@ if TYPE_CHECKING:
 
     from gan_client.arguments import Label
     from gan_client.calls import MotionFormat
+    from gan_client.client import GanClient
+    from gan_client.rendered import Animation
 
 FOLDER: Final = Path("samples")
 FORMATS: Final = ("gif", "webp", "png", "npy")
 _KEY_POINTS: Final = 4
 
 
+SeedList = Annotated[
+    str | None, typer.Option("--seeds", metavar="LIST", help="The images to pass through: 1,5,9; 2 to 64.")
+]
+Count = Annotated[
+    int | None,
+    typer.Option(
+        "--n", metavar="N", parser=options.whole("n", 2, 64), help="Pass through N images, 2 to 64 [4]; with --seed."
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="S", parser=options.seed, help="They have seeds S, S + 1, ...; else random."),
+]
+LabelList = Annotated[
+    str | None, typer.Option("--labels", metavar="LIST", help="A label for each image passed through: 0,3,5.")
+]
+Loop = Annotated[bool, typer.Option("--loop", help="Go on from the last image to the first.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="The file, or a folder for it [samples]; - is stdout.")
+]
+FileFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help="gif, webp (animations), png (a sheet of all frames) or npy; else as --out ends, else gif.",
+        autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+    ),
+]
+
+
 def interpolate(
-    seed_list: Annotated[
-        str | None, typer.Option("--seeds", metavar="LIST", help="The images to pass through: 1,5,9; 2 to 64.")
-    ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option(
-            "--n",
-            metavar="N",
-            parser=options.whole("n", 2, 64),
-            help="Pass through N images, 2 to 64 [4]; with --seed.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option("--seed", metavar="S", parser=options.seed, help="They have seeds S, S + 1, ...; else random."),
-    ] = None,
+    seed_list: SeedList = None,
+    n: Count = None,
+    seed: Seed = None,
     latents: options.Latents = None,
     steps: options.Steps = 16,
     label: options.LabelText = None,
-    label_list: Annotated[
-        str | None, typer.Option("--labels", metavar="LIST", help="A label for each image passed through: 0,3,5.")
-    ] = None,
+    label_list: LabelList = None,
     truncation: options.Truncation = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Go on from the last image to the first.")] = False,
+    loop: Loop = False,
     model: options.Model = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file, or a folder for it [samples]; - is stdout.")
-    ] = None,
-    file_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="F",
-            help="gif, webp (animations), png (a sheet of all frames) or npy; else as --out ends, else gif.",
-            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
-        ),
-    ] = None,
+    out: Out = None,
+    file_format: FileFormat = None,
     fps: options.Fps = 12,
     columns: options.Columns = None,
     quality: options.Quality = None,
@@ -100,52 +108,80 @@ def interpolate(
     if to_stdout and as_json:
         raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
     graphics = options.shown(show, no_show, silent=quiet or as_json or to_stdout)
-    route = _route_of(seed_list, n, seed, latents, label, label_list, model)
+    points = _key_points_of(seed_list, n, seed, latents, label, label_list, model)
+    path = _Path(points, steps, truncation, loop)
     with GanClient(url, api_key, timeout, retries) as client:
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(out, FOLDER, "file"), "--out")
         started = time.perf_counter()
-        with waiting(f"Waiting for the way past {route.points} images from {client.base_url}", quiet):
+        with waiting(f"Waiting for the way past {points.count} images from {client.base_url}", quiet):
             if wanted == "npy":
-                made = output.npy_file(
-                    client.frames(
-                        route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
-                        loop=loop, model=route.model,
-                    )
-                )  # fmt: skip
+                made = path.array(client)
             else:
-                made = client.interpolate(
-                    route.seeds, latents=route.latents, steps=steps, label=route.label, truncation=truncation,
-                    loop=loop, model=route.model, fps=fps, format=cast("MotionFormat", wanted), columns=columns,
-                    quality=quality,
-                )  # fmt: skip
-    seeds = route.seeds or []
-    path = output.place_of(out, FOLDER, f"interpolation_{output.seeds_name(seeds, route.points)}.{wanted}")
-    output.write_one(made.data, path, force=force, other="--out")
+                made = path.animation(client, cast("MotionFormat", wanted), fps, columns, quality)
+    seeds = points.seeds or []
+    place = output.place_of(out, FOLDER, f"interpolation_{output.seeds_name(seeds, points.count)}.{wanted}")
+    output.write_one(made.data, place, force=force, other="--out")
     if to_stdout:
         return
     seconds = time.perf_counter() - started
     if graphics is not Graphics.NONE and wanted != "npy":
         terminal.show(output.film(made.data), graphics)
     if as_json:
-        print(json.dumps({**output.file_record(made, path, seeds, seconds), "frames": made.frames}))
+        print(json.dumps({**output.file_record(made, place, seeds, seconds), "frames": made.frames}))
     elif not quiet:
         what = "frames" if made.frames is None else f"{made.frames} frames"
-        print(output.file_summary(made, path, what, seeds, seconds))
+        print(output.file_summary(made, place, what, seeds, seconds))
 
 
 @dataclass(frozen=True)
-class _Route:
-    """The images to pass through."""
+class _KeyPoints:
+    """The images to pass through: their seeds or their latents."""
 
-    points: int
     seeds: list[int] | None
     latents: NDArray[np.float64] | None
     label: Label | list[Label] | None
     model: str | None
 
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return len(self.seeds or []) if self.latents is None else len(self.latents)
 
-def _route_of(
+
+@dataclass(frozen=True)
+class _Path:
+    """The way past them."""
+
+    points: _KeyPoints
+    steps: int
+    truncation: float | None
+    loop: bool
+
+    def array(self, client: GanClient) -> Animation:
+        """Its frames as an npy file. Raises GanError."""
+        from gan_client import output
+
+        points = self.points
+        return output.npy_file(
+            client.frames(
+                points.seeds, latents=points.latents, steps=self.steps, label=points.label,
+                truncation=self.truncation, loop=self.loop, model=points.model,
+            )
+        )  # fmt: skip
+
+    def animation(
+        self, client: GanClient, wanted: MotionFormat, fps: int, columns: int | None, quality: int | None
+    ) -> Animation:
+        """Its frames as a file of the service. Raises GanError."""
+        points = self.points
+        return client.interpolate(
+            points.seeds, latents=points.latents, steps=self.steps, label=points.label, truncation=self.truncation,
+            loop=self.loop, model=points.model, fps=fps, format=wanted, columns=columns, quality=quality,
+        )  # fmt: skip
+
+
+def _key_points_of(
     seed_list: str | None,
     n: int | None,
     seed: int | None,
@@ -153,7 +189,7 @@ def _route_of(
     label: str | None,
     label_list: str | None,
     model: str | None,
-) -> _Route:
+) -> _KeyPoints:
     """What the options of the same names come to. Raises InvalidArgumentError."""
     from gan_client.arguments import seed_number
     from gan_client.labels import parse_seeds
@@ -165,11 +201,11 @@ def _route_of(
     given = options.latents_of(latents)
     if given is not None:
         labels: Label | list[Label] | None = [*given.labels] if chosen is None and given.labels else chosen
-        return _Route(len(given.latents), None, given.latents, labels, model or given.model)
+        return _KeyPoints(None, given.latents, labels, model or given.model)
     if seed_list is not None:
         seeds = parse_seeds(seed_list)
     else:
         points = n or (len(chosen) if isinstance(chosen, list) else _KEY_POINTS)
         first = random_seed(points) if seed is None else seed_number(seed, points)
         seeds = list(range(first, first + points))
-    return _Route(len(seeds), seeds, None, chosen, model)
+    return _KeyPoints(seeds, None, chosen, model)

@@ -73,11 +73,12 @@ def _cells(info: ModelInfo) -> tuple[str, ...]:
     )
 
 
+Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the preview, a PNG, here; - is stdout.")]
+
+
 def show(
     model: options.ModelArgument = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Write the preview, a PNG, here; - is stdout.")
-    ] = None,
+    out: Out = None,
     force: options.Force = False,
     graphics: options.Show = None,
     no_show: options.NoShow = False,
@@ -121,9 +122,7 @@ def show(
         return
     if preview is not None and picture is not Graphics.NONE:
         terminal.show(output.picture(preview), picture)
-    console = _console()
-    print_card(console, card, detail.name)
-    _print_certificate(console, detail)
+    _print_model(detail, card)
     if out is not None:
         print(f"preview -> {out}")
 
@@ -134,6 +133,12 @@ def _if_there(fetch: Callable[[str], _T], name: str) -> _T | None:
         return fetch(name)
     except NotFoundError:
         return None
+
+
+def _print_model(detail: ModelDetail, card: str) -> None:
+    console = _console()
+    print_card(console, card, detail.name)
+    _print_certificate(console, detail)
 
 
 def print_card(console: Console, card: str, name: str) -> None:

@@ -27,43 +27,47 @@ FOLDER: Final = Path("samples")
 FORMATS: Final = ("png", "webp", "jpeg", "zip", "npy", "json")
 
 
+Each = Annotated[
+    int | None,
+    typer.Option(
+        "--each",
+        metavar="K",
+        parser=options.whole("each", 1, MAX_IMAGES),
+        help="K images of each of --labels, else of each class; in K columns, a row for each.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="PATH", help="Folder for the files [samples]; one file with --format; - is stdout."),
+]
+FileFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="F",
+        help="One file from the service: png, webp, jpeg (a sheet), npy, zip or json; else as --out ends.",
+        autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+    ),
+]
+Grid = Annotated[
+    Path | None,
+    typer.Option("--grid", metavar="FILE", help="The contact sheet goes here; no single images without --out."),
+]
+
+
 def sample(
     n: options.Count = None,
     label: options.LabelText = None,
     label_list: options.LabelList = None,
-    each: Annotated[
-        int | None,
-        typer.Option(
-            "--each",
-            metavar="K",
-            parser=options.whole("each", 1, MAX_IMAGES),
-            help="K images of each of --labels, else of each class; in K columns, a row for each.",
-        ),
-    ] = None,
+    each: Each = None,
     seed: options.Seed = None,
     seed_list: options.SeedList = None,
     latents: options.Latents = None,
     truncation: options.Truncation = None,
     model: options.Model = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="PATH", help="Folder for the files [samples]; one file with --format; - is stdout."
-        ),
-    ] = None,
-    file_format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="F",
-            help="One file from the service: png, webp, jpeg (a sheet), npy, zip or json; else as --out ends.",
-            autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
-        ),
-    ] = None,
-    grid: Annotated[
-        Path | None,
-        typer.Option("--grid", metavar="FILE", help="The contact sheet goes here; no single images without --out."),
-    ] = None,
+    out: Out = None,
+    file_format: FileFormat = None,
+    grid: Grid = None,
     columns: options.Columns = None,
     quality: options.Quality = None,
     force: options.Force = False,
