@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def export_command(
     weights_file: options.WeightsFile,
     out: options.Out = None,
     name: options.Name = None,
-    weights: options.Weights = options.WeightsOption.EMA,
+    weights: options.Weights = "ema",
     class_names: options.ClassNames = None,
     tolerance: options.Tolerance = TOLERANCE,
     allow: options.Allow = None,
@@ -106,7 +105,7 @@ def export_command(
         )
     asked, drawn_by = variants_of(variants), providers_of(providers)
     source_options = SourceOptions(
-        weights=weights.value,
+        weights=weights,
         weights_key=weights_key,
         family=family,
         module=module,
@@ -115,8 +114,8 @@ def export_command(
         latent_dim=latent,
         classes=classes,
         class_names=None if class_names is None else read_names(class_names),
-        distribution=None if distribution is None else distribution.value,
-        latent_shape=None if latent_shape is None else latent_shape.value,
+        distribution=distribution,
+        latent_shape=latent_shape,
         label_as=None if label_as is None else _underscored(label_as),
         order=None if argument_order is None else _underscored(argument_order),
         image_shape=None if image_shape is None else image_shape_of(image_shape),
@@ -175,9 +174,9 @@ def _put_into_store(artifact: Artifact, progress: Callable[[str], None]) -> str:
         raise StoppedError(f"stopped; {artifact.directory} is written") from error
 
 
-def _underscored(option: StrEnum) -> Any:
-    """An option's value as Python code has it."""
-    return option.value.replace("-", "_")
+def _underscored(word: str) -> Any:
+    """An option's word as the code has it."""
+    return word.replace("-", "_")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

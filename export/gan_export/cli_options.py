@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from gan_training import specs
+
+from . import adapter, source_options
 from .artifact.gates import ALLOWABLE
 
-
-class WeightsOption(StrEnum):
-    """Which of a checkpoint's two generators."""
-
-    EMA = "ema"
-    RAW = "raw"
-
-
-class DistributionOption(StrEnum):
-    """What latents are drawn from."""
-
-    NORMAL = "normal"
-    UNIFORM = "uniform"
-
-
-class LatentShapeOption(StrEnum):
-    """(N, D) or (N, D, 1, 1)."""
-
-    FLAT = "flat"
-    MAP = "map"
-
-
-class LabelOption(StrEnum):
-    """How a module wants its labels."""
-
-    IDS = "ids"
-    ONE_HOT = "one-hot"
-    NONE = "none"
-
-
-class OrderOption(StrEnum):
-    """Of a module's arguments."""
-
-    LATENT_FIRST = "latent-first"
-    LABEL_FIRST = "label-first"
-
+LabelWord = Literal["ids", "one-hot", "none"]
+"""How a module wants its labels."""
+OrderWord = Literal["latent-first", "label-first"]
+"""Of a module's arguments."""
 
 FOREIGN = "Somebody else's generator"
 MODULE = "With --module"
@@ -60,7 +30,7 @@ Name = Annotated[
     str | None, typer.Option(help="Name that clients will use. Default: the run's folder name, or the file's.")
 ]
 Weights = Annotated[
-    WeightsOption, typer.Option(help="ema: averaged over training, if there are any; raw: the last step's.")
+    source_options.Weights, typer.Option(help="ema: averaged over training, if there are any; raw: the last step's.")
 ]
 ClassNames = Annotated[
     Path | None, typer.Option(help="Text file with a class name on each line, in the order of the ids.")
@@ -135,7 +105,7 @@ Classes = Annotated[
     typer.Option(metavar="K", help="Number of classes; 0 or absent: none.", min=0, rich_help_panel=FOREIGN),
 ]
 Distribution = Annotated[
-    DistributionOption | None,
+    specs.Latent | None,
     typer.Option(help="What latents are drawn from. Default: normal.", rich_help_panel=FOREIGN),
 ]
 ImageShape = Annotated[
@@ -147,11 +117,11 @@ OutputRange = Annotated[
     typer.Option(metavar="LOW,HIGH", help="-1,1 (tanh) or 0,1 (sigmoid).", rich_help_panel=FOREIGN),
 ]
 
-LatentShape = Annotated[LatentShapeOption | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)]
-LabelAs = Annotated[LabelOption | None, typer.Option(help="How labels are passed.", rich_help_panel=MODULE)]
-ArgumentOrder = Annotated[
-    OrderOption | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)
+LatentShape = Annotated[
+    adapter.LatentShape | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)
 ]
+LabelAs = Annotated[LabelWord | None, typer.Option(help="How labels are passed.", rich_help_panel=MODULE)]
+ArgumentOrder = Annotated[OrderWord | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)]
 Forward = Annotated[
     list[str] | None,
     typer.Option(

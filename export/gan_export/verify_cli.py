@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,7 @@ from gan_training.command import run_command
 
 from .artifact.candidate import CertificationError
 from .artifact.certificate import Certificate, VariantCertificate
-from .artifact.providers import PROVIDERS, check_provider
+from .artifact.providers import PROVIDERS, ProviderWord, check_provider
 from .artifact.reading import ArtifactError
 from .artifact.verify import add_results, verify, with_slow_layers
 from .show import show_certificate
@@ -33,14 +32,6 @@ Exit codes: 0 all gates passed here, 1 one failed or the artifact is damaged, 2 
 """
 
 
-class ProviderOption(StrEnum):
-    """The words for providers."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
-    CUDA_TF32 = "cuda-tf32"
-
-
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -53,9 +44,7 @@ def verify_command(
             help="Largest absolute error of pixels on [-1, 1]. Default: the one of the export.", min=1e-9, max=2.0
         ),
     ] = None,
-    provider: Annotated[
-        ProviderOption, typer.Option(help="What draws here: the processor, or a GPU with CUDA.")
-    ] = ProviderOption.CPU,
+    provider: Annotated[ProviderWord, typer.Option(help="What draws here: the processor, or a GPU with CUDA.")] = "cpu",
     add: Annotated[
         bool,
         typer.Option(
@@ -65,7 +54,7 @@ def verify_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
     """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
-    drawn_by = PROVIDERS[provider.value]
+    drawn_by = PROVIDERS[provider]
     with Console(stderr=True).status("reading the artifact") as status:
         try:
             check_provider(drawn_by)

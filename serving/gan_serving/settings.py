@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gan_export.artifact.providers import ProviderWord
+
 from .sources import Source, parse_sources
 
 
@@ -42,7 +44,7 @@ class Settings(BaseSettings):
         description="Generator of requests that name none; default: the newest artifact, and `mnist-cgan` where there "
         "is only the zoo.",
     )
-    provider: Literal["cpu", "cuda", "cuda-tf32", "auto"] = Field(
+    provider: Literal[ProviderWord, "auto"] = Field(
         default="cpu",
         description="What draws: the processor, or a GPU; 'auto' takes the GPU for artifacts that are certified on "
         "it, where there is one.",

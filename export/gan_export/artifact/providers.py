@@ -7,7 +7,7 @@ import ctypes
 import io
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from .manifest import EXACT
 from .reading import ArtifactError
@@ -18,11 +18,15 @@ REPEATABLE: Final = "DEFAULT"  # of cuDNN's ways to choose an algorithm: always 
 INSTALL: Final = "pip install 'ganworks[cuda]', and then pip install --force-reinstall --no-deps onnxruntime-gpu"
 
 
+ProviderWord = Literal["cpu", "cuda", "cuda-tf32"]
+"""What users write for a provider: the keys of PROVIDERS."""
+
+
 @dataclass(frozen=True)
 class Provider:
     """An execution provider of ONNX Runtime, set up in one way."""
 
-    word: str  # in GAN_PROVIDER and --providers
+    word: ProviderWord  # in GAN_PROVIDER and --providers
     engine: str  # ONNX Runtime's name
     title: str  # in certificates
     variants: tuple[str, ...]  # that it draws
@@ -35,7 +39,7 @@ class Provider:
         return self.engine == CUDA_ENGINE
 
 
-def _cuda(word: str, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
+def _cuda(word: ProviderWord, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
     options = {
         "device_id": "0",
         "cudnn_conv_use_max_workspace": "1",
@@ -50,7 +54,7 @@ def _cuda(word: str, title: str, variants: tuple[str, ...], *, tf32: bool) -> Pr
 CPU: Final = Provider("cpu", CPU_ENGINE, CPU_ENGINE, (EXACT, "int8"))
 CUDA: Final = _cuda("cuda", CUDA_ENGINE, (EXACT, "fp16"), tf32=False)
 CUDA_TF32: Final = _cuda("cuda-tf32", f"{CUDA_ENGINE} with TF32", (EXACT,), tf32=True)
-PROVIDERS: Final = {provider.word: provider for provider in (CPU, CUDA, CUDA_TF32)}
+PROVIDERS: Final[dict[str, Provider]] = {provider.word: provider for provider in (CPU, CUDA, CUDA_TF32)}
 """All there are, by the word for them."""
 
 
