@@ -51,8 +51,9 @@ Variants = Annotated[
 Providers = Annotated[
     str,
     typer.Option(
-        metavar="cpu[,cuda][,cuda-tf32]",
-        help="What the certificate is made with; cpu always is, and cuda for fp16 where there is one. For another "
+        metavar="cpu[,cuda][,openvino]...",
+        help="What the certificate is made with: cpu, cuda, cuda-tf32, openvino, openvino-bf16. cpu always is, and "
+        "cuda for fp16 where there is one. For another "
         "host's GPU: --for-gpu here, and gan-verify --provider cuda --add there.",
     ),
 ]

@@ -34,7 +34,7 @@ from .artifact.providers import CUDA, Provider, absence_of, check_provider
 from .capture import BATCH, capture
 from .certify import ask_reference, certificate_of, drawer_of
 from .directions import principal_directions
-from .gpu import make_for_gpus
+from .other_providers import make_for_others
 from .refusal import ExportError
 from .source import Source
 from .target import check_target, put, staging_folder
@@ -77,10 +77,10 @@ def export(
         options: tolerance, and gates that need not pass.
         variants: of VARIANTS; fp32 is always made. int8 and fp16 are left out, with a note, where they do not pay or
             would show, and fp16 where there is no `CUDA`, which it is certified on.
-        providers: of CUDA's, beside the processor, which the artifact is to be certified on.
+        providers: beside ONNX Runtime on the processor, which the artifact is to be certified on.
         portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
-        for_gpu: have no transposed convolutions in the graph; so it is for `providers` and for fp16, where it can be
-            run, anyway.
+        for_gpu: have no transposed convolutions in the graph; so it is for `providers` of CUDA's and for fp16, where
+            it can be run, anyway.
         out: directory to make; may only exist already with `force`, and if it is an artifact and holds nothing else.
         progress: told in a few words what is being done.
 
@@ -92,12 +92,17 @@ def export(
     for provider in providers:
         check_provider(provider)
     no_gpu = absence_of(CUDA) if FP16 in variants else ""
-    on_gpu = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
+    measured_on = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
     check_target(out, force=force)
     if no_gpu:
         source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
     recipe = _Recipe(
-        options or Options(), frozenset(variants), on_gpu, portable, for_gpu=for_gpu or bool(on_gpu), progress=progress
+        options or Options(),
+        frozenset(variants),
+        measured_on,
+        portable,
+        for_gpu=for_gpu or any(provider.is_cuda for provider in measured_on),
+        progress=progress,
     )
     with staging_folder(out) as staging:
         written = _write(source, name, staging, recipe)
@@ -111,7 +116,7 @@ class _Recipe:
 
     options: Options
     variants: frozenset[str]
-    on_gpu: tuple[Provider, ...]
+    providers: tuple[Provider, ...]
     portable: bool
     for_gpu: bool
     progress: ProgressFn
@@ -196,8 +201,10 @@ def _other_variants(
             notes.append(int8)
         else:
             all_made.append(int8)
-    on_gpu = make_for_gpus(exam, draft.manifest, traced, all_made, recipe.on_gpu, recipe.variants, recipe.progress)
-    return [*all_made, *on_gpu.made], on_gpu.results, [*notes, *on_gpu.notes]
+    elsewhere = make_for_others(
+        exam, draft.manifest, traced, all_made, recipe.providers, recipe.variants, recipe.progress
+    )
+    return [*all_made, *elsewhere.made], elsewhere.results, [*notes, *elsewhere.notes]
 
 
 def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:

@@ -28,6 +28,9 @@ Examples:
 
   gan-verify models/digits --provider cuda --add
 
+  gan-verify models/digits --provider openvino --add        then:
+  GAN_PROVIDER=openvino bentoml serve
+
 Exit codes: 0 all gates passed here, 1 one failed or the artifact is damaged, 2 bad arguments.
 """
 
@@ -44,7 +47,9 @@ def verify_command(
             help="Largest absolute error of pixels on [-1, 1]. Default: the one of the export.", min=1e-9, max=2.0
         ),
     ] = None,
-    provider: Annotated[ProviderWord, typer.Option(help="What draws here: the processor, or a GPU with CUDA.")] = "cpu",
+    provider: Annotated[
+        ProviderWord, typer.Option(help="What draws here: the processor, by ONNX Runtime or OpenVINO, or a GPU.")
+    ] = "cpu",
     add: Annotated[
         bool,
         typer.Option(

@@ -1,4 +1,4 @@
-"""One ONNX Runtime session per generator variant."""
+"""One session per generator variant."""
 
 from __future__ import annotations
 
@@ -83,13 +83,13 @@ def open_engine(artifact: Artifact, variant: str = EXACT, *, cores: int, provide
         artifact: as `load_artifact` returned it.
         variant: which graph.
         cores: how many there are to be used; threads of one batch's operators, or of batches side by side.
-        provider: what computes; a GPU does so batch after batch.
+        provider: what computes; a GPU and OpenVINO do so batch after batch.
 
     Raises:
         ArtifactError: the artifact can't be served.
     """
-    if provider.is_cuda:
-        return Engine(artifact, variant, threads=1, provider=provider)
+    if provider is not CPU:
+        return Engine(artifact, variant, threads=1 if provider.is_cuda else cores, provider=provider)
     engine = Engine(artifact, variant, threads=1, lanes=cores)
     if cores > 1 and engine.seconds_per_image() > LARGE_SECONDS:
         return Engine(artifact, variant, threads=cores)

@@ -7,7 +7,6 @@ prints the table of docs/serving.md.
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gan_export.artifact.processor import usable_cores
 from gan_export.artifact.providers import ProviderWord
 
 from .sources import Source, parse_sources
@@ -46,8 +46,8 @@ class Settings(BaseSettings):
     )
     provider: Literal[ProviderWord, "auto"] = Field(
         default="cpu",
-        description="What draws: the processor, or a GPU; 'auto' takes the GPU for artifacts that are certified on "
-        "it, where there is one.",
+        description="What draws: the processor by ONNX Runtime or by OpenVINO, or a GPU; 'auto' takes the GPU for "
+        "artifacts that are certified on it, where there is one.",
     )
     variant: Literal["fp32", "int8", "fp16", "auto"] = Field(
         default="fp32",
@@ -134,8 +134,7 @@ class Settings(BaseSettings):
     @property
     def session_threads(self) -> int:
         """Threads that a worker computes with: what was asked for, or this worker's share of the cores."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.threads or max(1, cores // self.workers)
+        return self.threads or max(1, usable_cores() // self.workers)
 
 
 @lru_cache

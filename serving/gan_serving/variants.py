@@ -62,13 +62,13 @@ def variants_to_try(
     results = {result.variant: result for result in certificate.results if result.provider == provider.title}
     if settings.variant != "auto":
         _check_asked(settings.variant, artifact, list(found), provider)
-        if provider.is_cuda and settings.variant not in results:
+        if provider is not CPU and settings.variant not in results:
             raise _uncertified(artifact, settings.variant, provider)
         return [settings.variant]
     near = [name for name in found if name in results and _is_near(results[name], provider, settings.min_psnr)]
     if not near:
         raise _uncertified(artifact, EXACT, provider)
-    if provider.is_cuda:
+    if provider is not CPU:
         # An export makes another variant for GPUs only where it is faster there; the rates of fp32 are a processor's.
         return sorted(near, key=lambda name: name == EXACT)
     return sorted(near, key=lambda name: (not _speed_holds(found[name]), -_speed(found[name])))

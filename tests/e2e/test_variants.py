@@ -1,6 +1,7 @@
 """int8 from the command line to the service, as a user does it."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,26 @@ def test_exported_verified_and_served_in_int8(models: Path, run_command: RunFn, 
     exact, near = (np.frombuffer(answers[name][128:], np.uint8).astype(int) for name in ("fp32", "int8"))
     assert np.abs(exact - near).max() > 0
     assert (np.abs(exact - near) > 4).mean() <= 0.02
+
+
+def test_certified_and_served_with_openvino(models: Path, run_command: RunFn, serve, tmp_path: Path):
+    shutil.copytree(models / "digits", tmp_path / "models" / "digits")
+    added = run_command("gan-verify", "models/digits", "--provider", "openvino", "--add", cwd=tmp_path)
+    assert added.returncode == 0, added.stderr
+    assert "fp32, openvino  batch_invariant  ok" in added.stdout
+
+    request = {"n": 37, "seed": 11, "format": "npy"}
+    with serve(models=tmp_path / "models", provider="openvino") as service:
+        shown = httpx.get(f"{service.url}/models/digits").json()
+        assert shown["engine"]["provider"] == "OpenVINO in float32"
+        whole = httpx.post(f"{service.url}/generate", json=request).content
+        alone = httpx.post(f"{service.url}/generate", json=request | {"n": 1, "seed": 11 + 20}).content
+    size = 28 * 28
+    assert alone[-size:] == whole[128 + 20 * size :][:size]
+    with serve(models=models) as service:
+        exact = httpx.post(f"{service.url}/generate", json=request | {"model": "digits"}).content
+    ours, theirs = (np.frombuffer(content[128:], np.uint8).astype(int) for content in (whole, exact))
+    assert np.abs(ours - theirs).max() <= 1
 
 
 @pytest.mark.parametrize("text", ["int8", "fp32,int4"])

@@ -114,7 +114,7 @@ RULES: Final = (
         "images that differ alone and in a batch",
         "an image does not depend on its neighbours in the batch, nor on the number of threads",
         "batch statistics are used; export in eval mode, with BatchNorm's running statistics (a case named one_thread: "
-        "an operator of ONNX Runtime rounds otherwise with another number of threads)",
+        "an operator rounds otherwise with another number of threads)",
     ),
     Rule(
         "value_range",
@@ -128,7 +128,7 @@ RULES: Final = (
         "tolerance",
         measures.tolerance,
         "largest absolute error of pixels on [-1, 1]",
-        "ONNX Runtime gives the pixels of the reference",
+        "the file gives the pixels of the reference",
         "a layer was exported with other parameters, e.g. another eps or another layout; if the reference's own "
         "rounding is as large, the net amplifies rounding: give a larger --tolerance",
         limit=TOLERANCE,

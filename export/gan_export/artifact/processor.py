@@ -1,7 +1,8 @@
-"""What this host's processor can do, as far as a choice depends on it."""
+"""What this host's processor has and can do, as far as a choice depends on it."""
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,11 @@ from typing import Final
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _BYTE_PRODUCTS: Final = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 """Linux's names of the instructions that add up products of bytes in 32 bits: VNNI of x86, the dot products of ARM."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; all there are where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache

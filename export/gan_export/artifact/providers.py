@@ -1,9 +1,11 @@
-"""What computes a graph: the processor, or a GPU with CUDA; which variants are for which, and whether it is there."""
+"""What computes a graph: the processor, by ONNX Runtime or OpenVINO, or a GPU with CUDA; which variants are for which,
+and whether it is there."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.util
 import io
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,29 +16,40 @@ from .reading import ArtifactError
 
 CPU_ENGINE: Final = "CPUExecutionProvider"
 CUDA_ENGINE: Final = "CUDAExecutionProvider"
+OPENVINO_ENGINE: Final = "OpenVINO"
 REPEATABLE: Final = "DEFAULT"  # of cuDNN's ways to choose an algorithm: always the same one
+INSTALL_OPENVINO: Final = "pip install 'ganworks[openvino]'"
 INSTALL: Final = "pip install 'ganworks[cuda]', and then pip install --force-reinstall --no-deps onnxruntime-gpu"
 
 
-ProviderWord = Literal["cpu", "cuda", "cuda-tf32"]
+ProviderWord = Literal["cpu", "cuda", "cuda-tf32", "openvino", "openvino-bf16"]
 """What users write for a provider: the keys of PROVIDERS."""
 
 
 @dataclass(frozen=True)
 class Provider:
-    """An execution provider of ONNX Runtime, set up in one way."""
+    """An execution provider of ONNX Runtime, or OpenVINO, set up in one way."""
 
     word: ProviderWord  # in GAN_PROVIDER and --providers
-    engine: str  # ONNX Runtime's name
+    engine: str  # ONNX Runtime's name, or OpenVINO
     title: str  # in certificates
     variants: tuple[str, ...]  # that it draws
     exact: bool = True  # whether float32 is float32: if not, it is enough that the images look the same
     options: dict[str, str] = field(default_factory=dict, hash=False)
-    """ONNX Runtime's provider options."""
+    """ONNX Runtime's provider options, or OpenVINO's properties."""
 
     @property
     def is_cuda(self) -> bool:
         return self.engine == CUDA_ENGINE
+
+    @property
+    def is_openvino(self) -> bool:
+        return self.engine == OPENVINO_ENGINE
+
+    @property
+    def runtime(self) -> str:
+        """The library that draws."""
+        return OPENVINO_ENGINE if self.is_openvino else "ONNX Runtime"
 
 
 def _cuda(word: ProviderWord, title: str, variants: tuple[str, ...], *, tf32: bool) -> Provider:
@@ -51,10 +64,19 @@ def _cuda(word: ProviderWord, title: str, variants: tuple[str, ...], *, tf32: bo
     return Provider(word, CUDA_ENGINE, title, variants, exact=not tf32, options=options)
 
 
+def _openvino(word: ProviderWord, precision: str, hint: str, *, exact: bool) -> Provider:
+    options = {"INFERENCE_PRECISION_HINT": hint}
+    return Provider(word, OPENVINO_ENGINE, f"{OPENVINO_ENGINE} in {precision}", (EXACT,), exact=exact, options=options)
+
+
 CPU: Final = Provider("cpu", CPU_ENGINE, CPU_ENGINE, (EXACT, "int8"))
 CUDA: Final = _cuda("cuda", CUDA_ENGINE, (EXACT, "fp16"), tf32=False)
 CUDA_TF32: Final = _cuda("cuda-tf32", f"{CUDA_ENGINE} with TF32", (EXACT,), tf32=True)
-PROVIDERS: Final[dict[str, Provider]] = {provider.word: provider for provider in (CPU, CUDA, CUDA_TF32)}
+OPENVINO: Final = _openvino("openvino", "float32", "f32", exact=True)
+OPENVINO_BF16: Final = _openvino("openvino-bf16", "bfloat16", "bf16", exact=False)
+PROVIDERS: Final[dict[str, Provider]] = {
+    provider.word: provider for provider in (CPU, CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16)
+}
 """All there are, by the word for them."""
 
 
@@ -81,10 +103,12 @@ def provider_titled(title: str) -> Provider:
 
 def absence_of(provider: Provider) -> str:
     """Why it can't be used here, in words without a full stop; empty if it can."""
-    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
-
+    if provider.is_openvino:
+        return _absence_of_openvino(provider)
     if not provider.is_cuda:
         return ""
+    import onnxruntime as ort  # here: a process that opens no session, as a server's first one, starts without it
+
     if provider.engine not in ort.get_available_providers():
         return f"the installed ONNX Runtime {ort.__version__} has no {provider.engine}: {INSTALL}"
     gpus = count_gpus()
@@ -92,6 +116,22 @@ def absence_of(provider: Provider) -> str:
         found = "the driver shows none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
         return f"there is no GPU here: {found}; use cpu"
     return ""
+
+
+def _absence_of_openvino(provider: Provider) -> str:
+    if importlib.util.find_spec("openvino") is None:
+        return f"the package openvino is not installed: {INSTALL_OPENVINO}"
+    if provider is OPENVINO_BF16 and "BF16" not in _openvino_capabilities():
+        return "this processor has no instructions for bfloat16, by what OpenVINO says; use openvino, or cpu"
+    return ""
+
+
+@lru_cache
+def _openvino_capabilities() -> tuple[str, ...]:
+    """What OpenVINO says this processor can multiply, e.g. FP32, BF16, INT8."""
+    import openvino  # here: an extra, and only for its own word
+
+    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def check_provider(provider: Provider) -> None:

@@ -1,9 +1,9 @@
-"""One way to run an artifact with ONNX Runtime, for the certificate and for serving alike."""
+"""One way to run an artifact, for the certificate and for serving alike."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from .first_line import first_line
 from .fixed_batch import FixedBatchSession, on_gpu_thread
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .openvino_session import OpenVinoSession
+from .processor import usable_cores
 from .providers import CPU, Provider, algorithm_search, check_provider, load_libraries
 from .reading import Artifact, ArtifactError, read_graph
 
@@ -77,26 +79,47 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     check_provider(provider)
     path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
     try:
-        session = open_cuda(content, provider) if provider.is_cuda else open_cpu(content, threads)
+        opened = _open(content, provider, threads)
     except ArtifactError:
         raise
     except Exception as error:
-        raise ArtifactError("unloadable", f"{path}: ONNX Runtime can't load it: {first_line(error)}") from error
-    identity = session.get_modelmeta().custom_metadata_map.get(IDENTITY_KEY)
-    if identity != artifact.manifest.identity():
+        raise ArtifactError("unloadable", f"{path}: {provider.runtime} can't load it: {first_line(error)}") from error
+    if opened.identity != artifact.manifest.identity():
         raise ArtifactError(
             "identity",
             f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
             "(its digest in the graph differs); the manifest was changed or the file swapped: export again",
         )
     for kind, declared, found in (
-        ("input", artifact.manifest.inputs, session.get_inputs()),
-        ("output", artifact.manifest.outputs, session.get_outputs()),
+        ("input", artifact.manifest.inputs, opened.inputs),
+        ("output", artifact.manifest.outputs, opened.outputs),
     ):
-        if [tensor.name for tensor in declared] != [tensor.name for tensor in found]:
-            names = ", ".join(tensor.name for tensor in found)
+        if [tensor.name for tensor in declared] != found:
+            names = ", ".join(found)
             raise ArtifactError("signature", f"{path}: its {kind}s are {names}, not those of the manifest")
-    return FixedBatchSession(session, artifact.manifest, CUDA_BATCH) if provider.is_cuda else session
+    if provider.is_cuda:
+        return FixedBatchSession(opened.session, artifact.manifest, CUDA_BATCH)
+    session: Session = opened.session
+    return session
+
+
+class _Opened(NamedTuple):
+    """A session, and what its file says of itself."""
+
+    session: Any  # a Session; of CUDA, one that is to run batches of one size
+    identity: str | None  # of the manifest
+    inputs: list[str]
+    outputs: list[str]
+
+
+def _open(content: bytes, provider: Provider, threads: int) -> _Opened:
+    if provider.is_openvino:
+        drawing = OpenVinoSession(content, provider.options, threads or usable_cores())
+        return _Opened(drawing, drawing.identity, drawing.inputs, drawing.outputs)
+    session = open_cuda(content, provider) if provider.is_cuda else open_cpu(content, threads)
+    identity = session.get_modelmeta().custom_metadata_map.get(IDENTITY_KEY)
+    inputs, outputs = ([port.name for port in ports] for ports in (session.get_inputs(), session.get_outputs()))
+    return _Opened(session, identity, inputs, outputs)
 
 
 def open_cpu(content: bytes, threads: int = 0) -> ort.InferenceSession:

@@ -7,7 +7,7 @@ import pytest
 
 from gan_export.artifact import Artifact, ArtifactError, load_artifact
 from gan_export.artifact.certificate import Certificate, VariantCertificate
-from gan_export.artifact.providers import CPU, CUDA, CUDA_TF32, Provider, is_usable
+from gan_export.artifact.providers import CPU, CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16, Provider, is_usable
 from gan_export.artifact.reading import read_certificate
 from gan_serving import variants
 from gan_serving.generator import make_generator
@@ -82,9 +82,9 @@ def test_auto_takes_int8_where_it_is_as_fast_as_where_it_was_made(
     assert ways_to_try(artifact, certificate, Settings(variant="int8")) == [Way("int8", CPU)]
 
 
-@pytest.mark.parametrize("provider", [CUDA, CUDA_TF32])
+@pytest.mark.parametrize("provider", [CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16])
 @pytest.mark.parametrize("variant", ["fp32", "auto"])
-def test_a_gpu_draws_what_is_certified_on_it(
+def test_a_provider_draws_what_is_certified_on_it(
     artifact: Artifact, certificate: Certificate, provider: Provider, variant: str
 ):
     settings = Settings(provider=provider.word, variant=variant)

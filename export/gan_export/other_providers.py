@@ -1,4 +1,5 @@
-"""What is made for GPUs: certificates of the exact graph there, and its variant in float16, where that pays."""
+"""What is made for other providers than ONNX Runtime on the processor: the exact graph's certificates, and for GPUs its
+variant in float16, where that pays."""
 
 from __future__ import annotations
 
@@ -19,22 +20,22 @@ from .variants import FP16, PAYS, Exam, Made, first_failed
 
 @dataclass(frozen=True)
 class Measured:
-    """The exact variant on a GPU."""
+    """The exact variant on another provider."""
 
     result: VariantCertificate
     images_per_second: dict[str, float]  # by batch size
 
 
 @dataclass
-class OnGpus:
-    """All that GPUs add to an artifact."""
+class Elsewhere:
+    """All that other providers add to an artifact."""
 
     made: list[Made] = field(default_factory=list)
     results: list[VariantCertificate] = field(default_factory=list)  # of the exact variant
     notes: list[str] = field(default_factory=list)  # on what is left out
 
 
-def make_for_gpus(
+def make_for_others(
     exam: Exam,
     manifest: Manifest,
     traced: onnx.ModelProto,
@@ -42,7 +43,7 @@ def make_for_gpus(
     providers: Sequence[Provider],
     variants: Collection[str],
     progress: Callable[[str], None],
-) -> OnGpus:
+) -> Elsewhere:
     """The exact variant's certificate on each provider, and the variant in float16 if it is among `variants`.
 
     Args:
@@ -50,11 +51,11 @@ def make_for_gpus(
         manifest: of the artifact.
         traced: the graph as it was captured.
         before: the variants that were made already, the exact one first.
-        providers: of CUDA's, which are there.
+        providers: which are there.
         variants: what was asked for.
         progress: told in a few words what is being done.
     """
-    found = OnGpus()
+    found = Elsewhere()
     for provider in providers:
         progress(f"comparing the file with the original generator, with {provider.word}")
         exact = measure_exact(exam, manifest, provider, before[0])
@@ -73,12 +74,12 @@ def make_for_gpus(
 
 
 def measure_exact(exam: Exam, manifest: Manifest, provider: Provider, exact: Made) -> Measured | str:
-    """The exact variant's certificate on a GPU, or one sentence that says why there is none.
+    """The exact variant's certificate on a provider, or one sentence that says why there is none.
 
     Args:
         exam: as for the exact variant.
         manifest: of the artifact.
-        provider: of CUDA's.
+        provider: another one than the processor's own.
         exact: that variant, in its file.
     """
     try:
