@@ -30,8 +30,8 @@ import numpy as np, torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
 from gan_training.data import load_data
 from gan_training.metrics import features
-from gan_training.metrics.features import ClassifierRuler, FeatureNet
-from gan_training.metrics.inception import InceptionRuler
+from gan_training.metrics.features import ClassifierExtractor, FeatureNet
+from gan_training.metrics.inception import InceptionExtractor
 from gan_training.metrics.inception_net import load_inception
 
 class Untrained(Inception):
@@ -52,10 +52,10 @@ colours = torch.randint(0, 256, (2, 3, 24, 24), dtype=torch.uint8)
 features.STEPS = 10  # the cached classifier need not be good, only be the one that every run finds
 train = load_data("npz:train.npz")
 net = load_inception()
-grey = InceptionRuler(net, features.ruler_for(train, train))
-rgb = InceptionRuler(net, ClassifierRuler(FeatureNet(24, 3, 2).eval(), 1.0, True))
-np.savez("features.npz", **found, ours=grey.measure(sets["fake"][:2])[0],
-         colours=theirs(colours)[0], our_colours=rgb.measure(colours)[0])
+grey = InceptionExtractor(net, features.extractor_for(train, train))
+rgb = InceptionExtractor(net, ClassifierExtractor(FeatureNet(24, 3, 2).eval(), 1.0, True))
+np.savez("features.npz", **found, ours=grey.extract(sets["fake"][:2])[0],
+         colours=theirs(colours)[0], our_colours=rgb.extract(colours)[0])
 """
 
 RunFn = Callable[..., subprocess.CompletedProcess[str]]

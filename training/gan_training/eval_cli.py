@@ -23,9 +23,9 @@ from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
 from .eval_page import neighbour_pairs, number, real_value, write_page
-from .evaluate import Evaluation, Judge, split
-from .metrics.features import Ruler, ruler_for
-from .metrics.inception import InceptionRuler
+from .evaluate import Evaluation, Evaluator, split
+from .metrics.features import FeatureExtractor, extractor_for
+from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
 from .samples import ReportFn, Samples, labels_as_in, prepare_samples, resized
@@ -118,25 +118,25 @@ def evaluate(
         print(f"gan-eval: {note}", file=sys.stderr)
     with _bar() as bar:
         task = bar.add_task("training the classifier that measures", total=None)
-        classifier = ruler_for(train, test, progress=_into(bar, task))
-        ruler: Ruler = classifier if inception is None else InceptionRuler(inception, classifier)
-        judge = Judge(train, test, ruler, _into(bar, bar.add_task("measuring", total=None)))
-        judged: list[tuple[Path, Samples, Evaluation]] = []
+        classifier = extractor_for(train, test, progress=_into(bar, task))
+        extractor: FeatureExtractor = classifier if inception is None else InceptionExtractor(inception, classifier)
+        evaluator = Evaluator(train, test, extractor, _into(bar, bar.add_task("measuring", total=None)))
+        evaluated: list[tuple[Path, Samples, Evaluation]] = []
         for path, ready in prepared:
             samples = ready.draw(_into(bar, bar.add_task(f"judging {path}", total=None)))
-            judged.append((path, samples, judge.judge(samples)))
-    warning = judge.rank_warning({str(path): len(samples.images) for path, samples, _ in judged})
+            evaluated.append((path, samples, evaluator.evaluate(samples)))
+    warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
     if warning:
         print(f"gan-eval: {warning}", file=sys.stderr)
     if page is not None:
-        write_page(page, judge, judged, WHAT, REAL, warning)
+        write_page(page, evaluator, evaluated, WHAT, REAL, warning)
     if neighbours is not None:
-        write_picture(neighbours, neighbour_pairs(judge, judged[0][1]))
+        write_picture(neighbours, neighbour_pairs(evaluator, evaluated[0][1]))
     if as_json:
-        print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in judged]))
+        print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in evaluated]))
     else:
         console = Console()
-        (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(judged))
+        (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(evaluated))
     if page is not None:
         print(page)
 
@@ -178,22 +178,22 @@ def _real(
     return train, replace(test, labels=labels, class_names=names)
 
 
-def _table(judged: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
+def _table(evaluated: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
     table = Table(
         Column("measure", no_wrap=True),
-        *(Column(Text(str(path))) for path, _, _ in judged),
+        *(Column(Text(str(path))) for path, _, _ in evaluated),
         "real images",
         "",
         box=None,
         pad_edge=False,
     )
-    results = [result.to_dict() for _, _, result in judged]
+    results = [result.to_dict() for _, _, result in evaluated]
     for name, what in WHAT.items():
         values = [result[name] for result in results]
         if any(value is not None for value in values):
             table.add_row(name, *map(number, values), real_value(name, results, REAL), what)
-    table.add_row("features", *(result.features for _, _, result in judged), "", "whose, in the distances above")
-    table.add_row("images", *(f"{result.images:,}" for _, _, result in judged), "", "")
+    table.add_row("features", *(result.features for _, _, result in evaluated), "", "whose, in the distances above")
+    table.add_row("images", *(f"{result.images:,}" for _, _, result in evaluated), "", "")
     return table
 
 

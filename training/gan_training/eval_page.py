@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .evaluate import Evaluation, Judge
+from .evaluate import Evaluation, Evaluator
 from .grid import grid, pairs
 from .measures import words
 from .page import inline, write_html
@@ -22,8 +22,8 @@ COLUMNS = 8
 
 def write_page(
     path: Path,
-    judge: Judge,
-    judged: Sequence[tuple[Path, Samples, Evaluation]],
+    evaluator: Evaluator,
+    evaluated: Sequence[tuple[Path, Samples, Evaluation]],
     meanings: Mapping[str, str],
     real: Mapping[str, str],
     warning: str | None = None,
@@ -32,8 +32,8 @@ def write_page(
 
     Args:
         path: of the HTML file.
-        judge: what the samples were compared with.
-        judged: source, images and measurements of each set of samples.
+        evaluator: what the samples were compared with.
+        evaluated: source, images and measurements of each set of samples.
         meanings: what each measure means, in the order to show.
         real: which measure of the real images stands beside which.
         warning: a line about the numbers, to stand above them.
@@ -41,19 +41,19 @@ def write_page(
     Raises:
         CheckpointError: the file can't be written.
     """
-    results = [result.to_dict() for _, _, result in judged]
+    results = [result.to_dict() for _, _, result in evaluated]
     write_html(
         path,
         "eval_page.html",
-        judge=judge,
-        judged=[
-            (source, _pictures(judge, samples), result)
-            for (source, samples, _), result in zip(judged, results, strict=True)
+        evaluator=evaluator,
+        evaluated=[
+            (source, _pictures(evaluator, samples), result)
+            for (source, samples, _), result in zip(evaluated, results, strict=True)
         ],
-        shares=_shares(judge, results),
+        shares=_shares(evaluator, results),
         meanings={name: what for name, what in meanings.items() if any(result[name] is not None for result in results)},
         warning=warning,
-        real_picture=inline(grid(_spread(judge.test.images), COLUMNS)),
+        real_picture=inline(grid(_spread(evaluator.test.images), COLUMNS)),
         words=words,
         shown=number,
         real_value=lambda name: real_value(name, results, real),
@@ -77,11 +77,13 @@ def real_value(name: str, results: Sequence[Mapping[str, Any]], real: Mapping[st
     return " / ".join(own if len(set(own)) > 1 else own[:1])
 
 
-def _shares(judge: Judge, results: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:
+def _shares(evaluator: Evaluator, results: Sequence[dict[str, Any]]) -> list[tuple[str, list[float]]]:
     """(class name, its share in each set); nothing where the classifier knows no classes."""
-    if not judge.ruler.has_classes:
+    if not evaluator.extractor.has_classes:
         return []
-    return [(name, [result["class_shares"][i] for result in results]) for i, name in enumerate(judge.train.class_names)]
+    return [
+        (name, [result["class_shares"][i] for result in results]) for i, name in enumerate(evaluator.train.class_names)
+    ]
 
 
 def _spread(images: Tensor) -> Tensor:
@@ -89,17 +91,17 @@ def _spread(images: Tensor) -> Tensor:
     return images[torch.linspace(0, len(images) - 1, min(SHOWN, len(images))).long()]
 
 
-def neighbour_pairs(judge: Judge, samples: Samples) -> Image.Image:
+def neighbour_pairs(evaluator: Evaluator, samples: Samples) -> Image.Image:
     """The samples closest to training images, each with that image on its right; a row for each class, if there are."""
-    if judge.ruler.has_classes:
-        closest, nearest = judge.closest_of_each_class(samples, COLUMNS // 2)
+    if evaluator.extractor.has_classes:
+        closest, nearest = evaluator.closest_of_each_class(samples, COLUMNS // 2)
     else:
-        closest, nearest = judge.closest(samples)
-    return pairs(closest, judge.train.images[nearest.indices], COLUMNS)
+        closest, nearest = evaluator.closest(samples)
+    return pairs(closest, evaluator.train.images[nearest.indices], COLUMNS)
 
 
-def _pictures(judge: Judge, samples: Samples) -> dict[str, str]:
+def _pictures(evaluator: Evaluator, samples: Samples) -> dict[str, str]:
     return {
         "samples": inline(grid(samples.images[:SHOWN], COLUMNS)),
-        "pairs": inline(neighbour_pairs(judge, samples)),
+        "pairs": inline(neighbour_pairs(evaluator, samples)),
     }

@@ -1,4 +1,4 @@
-"""Judge images, whoever made them, against real data: every metric by the same ruler."""
+"""Evaluate images, whoever made them, against real data: all by the same metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .metrics.agreement import class_agreement, class_shares
 from .metrics.checkerboard import checkerboard_energy
 from .metrics.choice import some
 from .metrics.diversity import relative_diversity
-from .metrics.features import HELD_OUT, Ruler
+from .metrics.features import HELD_OUT, FeatureExtractor
 from .metrics.frechet import frechet_distance
 from .metrics.manifold import overlap
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
@@ -54,15 +54,15 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Real images and the ruler; judges any number of sample sets."""
+class Evaluator:
+    """Real images and a feature extractor; evaluates any number of sample sets against them."""
 
     train: ImageData
     test: ImageData
-    ruler: Ruler
+    extractor: FeatureExtractor
     progress: ReportFn | None = None  # told (images measured, images of that set)
 
-    def judge(self, samples: Samples, k: int = 3) -> Evaluation:
+    def evaluate(self, samples: Samples, k: int = 3) -> Evaluation:
         """Measure everything.
 
         Args:
@@ -80,14 +80,14 @@ class Judge:
             )
         if len(images) <= k or len(self.test) <= k:
             raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
-        fake, predicted = self.ruler.measure(images, self.progress)
+        fake, predicted = self.extractor.extract(images, self.progress)
         train, test = self._real
         few, many = some(test, REAL_IMAGES), some(fake, GENERATED_IMAGES)
         generated, real = overlap(few, many, k), overlap(few, some(train, len(many)), k)
-        asked = samples.labels if self.ruler.has_classes else None
+        asked = samples.labels if self.extractor.has_classes else None
         return Evaluation(
             images=len(images),
-            features=self.ruler.features,
+            features=self.extractor.name,
             frechet_distance=frechet_distance(train, fake),
             real_frechet_distance=self._real_frechet_distance,
             precision=generated.precision,
@@ -97,8 +97,8 @@ class Judge:
             real_precision=real.precision,
             real_recall=real.recall,
             class_agreement=None if asked is None else class_agreement(predicted, asked),
-            real_class_agreement=self.ruler.accuracy if self.ruler.has_classes else None,
-            class_shares=class_shares(predicted, self.train.classes) if self.ruler.has_classes else None,
+            real_class_agreement=self.extractor.accuracy if self.extractor.has_classes else None,
+            class_shares=class_shares(predicted, self.train.classes) if self.extractor.has_classes else None,
             diversity=relative_diversity(few, many),
             checkerboard_energy=checkerboard_energy(images),
             real_checkerboard_energy=checkerboard_energy(self.test.images),
@@ -127,8 +127,8 @@ class Judge:
     @cached_property
     def _real(self) -> tuple[Tensor, Tensor]:
         """Features (N, D) of training images and (M, D) of test images."""
-        train, _ = self.ruler.measure(some(self.train.images, GENERATED_IMAGES), self.progress)
-        test, _ = self.ruler.measure(self.test.images, self.progress)
+        train, _ = self.extractor.extract(some(self.train.images, GENERATED_IMAGES), self.progress)
+        test, _ = self.extractor.extract(self.test.images, self.progress)
         return train, test
 
     @cached_property
@@ -143,10 +143,10 @@ class Judge:
         return compared[order], Nearest(nearest.distances[order], nearest.indices[order])
 
     def closest_of_each_class(self, samples: Samples, count: int) -> tuple[Tensor, Nearest]:
-        """The same of each class, class by class, as the ruler sees them: images with little ink are close anyhow."""
+        """The same of each class, as the classifier sees them: images with little ink are close anyhow."""
         compared = some(samples.images, COMPARED)
         nearest = nearest_neighbours(compared, self.train.images)
-        _, classes = self.ruler.measure(compared)
+        _, classes = self.extractor.extract(compared)
         order = nearest.distances.argsort()
         chosen = torch.cat([order[classes[order] == label][:count] for label in range(self.train.classes)])
         return compared[chosen], Nearest(nearest.distances[chosen], nearest.indices[chosen])

@@ -1,4 +1,4 @@
-"""The evaluation within a run, by which best.pt is chosen: gan-eval's ruler on fewer samples."""
+"""The evaluation within a run, by which best.pt is chosen: gan-eval's feature extractor on fewer samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .data import ImageData
 from .evaluate import split
 from .metrics.agreement import class_agreement
 from .metrics.choice import some
-from .metrics.features import ruler_for
+from .metrics.features import extractor_for
 from .metrics.frechet import frechet_distance
 from .metrics.manifold import overlap
 from .samples import generate
@@ -25,7 +25,7 @@ NEIGHBOURS: Final = 3
 class Validation:
     """Measures a generator against the run's own data; the samples' latents are the same each time.
 
-    Making one trains the classifier whose features are the ruler, unless it is in the cache.
+    Making one trains the classifier whose features are compared, unless it is in the cache.
     """
 
     def __init__(
@@ -37,18 +37,18 @@ class Validation:
     ) -> None:
         train, held_out = split(data)
         self.spec, self.seed = spec, seed
-        self.ruler = ruler_for(train, held_out, progress=progress)
-        self.train, _ = self.ruler.measure(some(train.images, REAL))
-        self.held_out, _ = self.ruler.measure(some(held_out.images, SAMPLES))
+        self.extractor = extractor_for(train, held_out, progress=progress)
+        self.train, _ = self.extractor.extract(some(train.images, REAL))
+        self.held_out, _ = self.extractor.extract(some(held_out.images, SAMPLES))
 
     def measure(self, generator: nn.Module) -> dict[str, float]:
         """Frechet distance, precision, recall and class agreement, by their names in metrics.jsonl."""
         samples = generate(generator, self.spec, SAMPLES, seed=self.seed)
-        features, predicted = self.ruler.measure(samples.images)
+        features, predicted = self.extractor.extract(samples.images)
         measures = {"frechet_distance": frechet_distance(self.train, features)}
         if len(self.held_out) > NEIGHBOURS:
             found = overlap(self.held_out, features, NEIGHBOURS)
             measures |= {"precision": found.precision, "eval_recall": found.recall}
-        if self.ruler.has_classes and samples.labels is not None:
+        if self.extractor.has_classes and samples.labels is not None:
             measures["class_agreement"] = class_agreement(predicted, samples.labels)
         return measures

@@ -13,11 +13,11 @@ from torch import nn
 
 from gan_training import eval_cli
 from gan_training.data import ImageData
-from gan_training.evaluate import Judge
+from gan_training.evaluate import Evaluator
 from gan_training.metrics import inception_net
-from gan_training.metrics.features import ClassifierRuler
+from gan_training.metrics.features import ClassifierExtractor
 from gan_training.metrics.frechet import frechet_distance
-from gan_training.metrics.inception import InceptionRuler
+from gan_training.metrics.inception import InceptionExtractor
 from gan_training.metrics.inception_net import (
     HASH,
     WEIGHTS_FILE,
@@ -178,20 +178,20 @@ class Bright(nn.Module):
         return torch.zeros(len(images), 64), torch.stack([127 - mean, mean - 127], 1)
 
 
-def ruler() -> InceptionRuler:
-    return InceptionRuler(Corner(), ClassifierRuler(Bright(), 0.9, True))  # type: ignore[arg-type]
+def extractor() -> InceptionExtractor:
+    return InceptionExtractor(Corner(), ClassifierExtractor(Bright(), 0.9, True))  # type: ignore[arg-type]
 
 
 def test_features_are_the_nets_classes_the_classifiers() -> None:
     pixels = torch.arange(70, dtype=torch.uint8)[:, None, None, None] * 3
     told: list[tuple[int, int]] = []
-    features, predicted = ruler().measure(pixels.expand(70, 1, 5, 7), lambda *done: told.append(done))
+    features, predicted = extractor().extract(pixels.expand(70, 1, 5, 7), lambda *done: told.append(done))
     assert torch.equal(features, pixels[:, 0, 0].float().expand(70, 3))  # grey is repeated to three channels
     assert torch.equal(predicted, (pixels.flatten() > 127).long())
     assert told == [(32, 70), (64, 70), (70, 70)]
     colours = torch.randint(0, 256, (9, 3, 6, 6), dtype=torch.uint8)
-    assert torch.equal(ruler().measure(colours)[0], colours[:, :, 0, 0].float())
-    assert (ruler().features, ruler().accuracy, ruler().has_classes) == ("inception", 0.9, True)
+    assert torch.equal(extractor().extract(colours)[0], colours[:, :, 0, 0].float())
+    assert (extractor().name, extractor().accuracy, extractor().has_classes) == ("inception", 0.9, True)
 
 
 def test_frechet_distance_of_fewer_images_than_dimensions() -> None:
@@ -211,8 +211,8 @@ def test_frechet_distance_of_fewer_images_than_dimensions() -> None:
 def test_few_images_are_said_in_one_line() -> None:
     images = torch.randint(0, 256, (40, 1, 6, 6), dtype=torch.uint8)
     many, few = (ImageData(images[:n], torch.arange(n) % 2, ("a", "b"), "toy") for n in (40, 3))
-    assert Judge(many, many, ruler()).rank_warning({"x.npz": 4}) is None
-    warning = Judge(many, few, ruler()).rank_warning({"x.npz": 2, "y.npz": 4})
+    assert Evaluator(many, many, extractor()).rank_warning({"x.npz": 4}) is None
+    warning = Evaluator(many, few, extractor()).rank_warning({"x.npz": 2, "y.npz": 4})
     assert warning is not None
     for words in ("in 3 dimensions", "fewer than 4 images (x.npz: 2, test images: 3)", "rank deficient"):
         assert words in warning

@@ -11,12 +11,12 @@ from scipy import linalg
 
 from gan_training.data import DataError, ImageData
 from gan_training.eval_page import real_value
-from gan_training.evaluate import Judge, split
+from gan_training.evaluate import Evaluator, split
 from gan_training.metrics import features
 from gan_training.metrics.agreement import class_agreement, class_shares
 from gan_training.metrics.checkerboard import checkerboard_energy
 from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
-from gan_training.metrics.features import ClassifierRuler
+from gan_training.metrics.features import ClassifierExtractor
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.manifold import overlap
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
@@ -147,12 +147,12 @@ def of_shades(monkeypatch: pytest.MonkeyPatch) -> tuple[ImageData, ImageData]:
 
 def test_a_damaged_classifier_in_the_cache_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = of_shades(monkeypatch)
-    first = features.ruler_for(train, test, tmp_path).measure(test.images)[0]
+    first = features.extractor_for(train, test, tmp_path).extract(test.images)[0]
     [path] = tmp_path.iterdir()
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"no weights at all"):
         path.write_bytes(damaged)
-        assert torch.equal(features.ruler_for(train, test, tmp_path).measure(test.images)[0], first)
+        assert torch.equal(features.extractor_for(train, test, tmp_path).extract(test.images)[0], first)
         assert [path] == list(tmp_path.iterdir())
         assert len(path.read_bytes()) == len(whole)
 
@@ -160,8 +160,8 @@ def test_a_damaged_classifier_in_the_cache_is_trained_again(tmp_path: Path, monk
 def test_a_cache_that_can_not_be_used_costs_only_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train, test = of_shades(monkeypatch)
     (tmp_path / "file").write_text("in the way")
-    first = features.ruler_for(train, test, tmp_path / "file").measure(test.images)[0]
-    assert torch.equal(features.ruler_for(train, test, tmp_path / "cache").measure(test.images)[0], first)
+    first = features.extractor_for(train, test, tmp_path / "file").extract(test.images)[0]
+    assert torch.equal(features.extractor_for(train, test, tmp_path / "cache").extract(test.images)[0], first)
 
 
 def test_two_who_want_one_classifier_train_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,15 +173,15 @@ def test_two_who_want_one_classifier_train_it_once(tmp_path: Path, monkeypatch: 
             trained.append(done)
 
     with ThreadPoolExecutor(4) as pool:
-        rulers = [pool.submit(features.ruler_for, train, test, tmp_path, count) for _ in range(4)]
-    found = [each.result().measure(test.images)[0] for each in rulers]
+        extractors = [pool.submit(features.extractor_for, train, test, tmp_path, count) for _ in range(4)]
+    found = [each.result().extract(test.images)[0] for each in extractors]
     assert all(torch.equal(one, found[0]) for one in found)
     assert len(trained) == 1
     assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
 
 
 class MeanAndSpread(torch.nn.Module):
-    """A ruler whose features are known: mean and spread of an image; the class is whether it is bright."""
+    """A net whose features are known: mean and spread of an image; the class is whether it is bright."""
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x = images.float().flatten(1)
@@ -197,10 +197,10 @@ def sets(order: torch.Tensor) -> ImageData:
 
 def test_the_real_values_do_not_depend_on_the_order_of_the_training_images() -> None:
     labels = torch.arange(400) % 2
-    ruler = ClassifierRuler(MeanAndSpread(), 1.0, True)  # type: ignore[arg-type]
+    extractor = ClassifierExtractor(MeanAndSpread(), 1.0, True)  # type: ignore[arg-type]
     few = Samples(sets(torch.arange(400)).images[:40], None)  # fewer than training images
     found = [
-        Judge(sets(order), sets(torch.arange(400)), ruler).judge(few)
+        Evaluator(sets(order), sets(torch.arange(400)), extractor).evaluate(few)
         for order in (torch.arange(400), labels.argsort(stable=True))
     ]
     for result in found:  # of one class alone it would be half at most
@@ -256,18 +256,18 @@ def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
     labels = torch.arange(200) % 2
     images = (pictures(200, 0).float() / 2 + labels[:, None, None, None] * 127).to(torch.uint8)
     train, test = split(ImageData(images, labels, ("dark", "bright"), "toy"))
-    judge = Judge(train, test, ClassifierRuler(MeanAndSpread(), 1.0, True))  # type: ignore[arg-type]
-    copies = judge.judge(Samples(train.images, train.labels))
+    evaluator = Evaluator(train, test, ClassifierExtractor(MeanAndSpread(), 1.0, True))  # type: ignore[arg-type]
+    copies = evaluator.evaluate(Samples(train.images, train.labels))
     assert copies.class_agreement == 1
     assert copies.class_shares == [0.5, 0.5]
     assert copies.frechet_distance == pytest.approx(0, abs=1e-3)
     assert copies.memorisation_ratio == 0
-    swapped = judge.judge(Samples(train.images, None if train.labels is None else 1 - train.labels))
+    swapped = evaluator.evaluate(Samples(train.images, None if train.labels is None else 1 - train.labels))
     assert swapped.class_agreement == 0
-    assert judge.judge(Samples(train.images, None)).class_agreement is None
-    closest, nearest = judge.closest(Samples(train.images, None), 4)
+    assert evaluator.evaluate(Samples(train.images, None)).class_agreement is None
+    closest, nearest = evaluator.closest(Samples(train.images, None), 4)
     assert torch.equal(closest, train.images[nearest.indices])
-    of_each, _ = judge.closest_of_each_class(Samples(train.images, None), 3)
+    of_each, _ = evaluator.closest_of_each_class(Samples(train.images, None), 3)
     assert [float(image.float().mean()) > 127.5 for image in of_each] == [False] * 3 + [True] * 3
     with pytest.raises(DataError, match=r"32x32 with 1 channel, but toy has 16x16 with 1 channel"):
-        judge.judge(Samples(torch.zeros(20, 1, 32, 32, dtype=torch.uint8), None))
+        evaluator.evaluate(Samples(torch.zeros(20, 1, 32, 32, dtype=torch.uint8), None))

@@ -1,8 +1,8 @@
-"""The usual ruler: a small classifier, trained on the given data and cached; its last convolutions give the features.
+"""The usual feature extractor: a small classifier, trained on the given data and cached.
 
-They are averaged over the image, as in the Frechet Inception distance. The classifier's last hidden layer would be the
-other choice, but a well-trained one forgets there how images of a class differ (neural collapse: Papyan, Han & Donoho,
-2020, arXiv:2008.08186), which is what recall is to measure.
+Its last convolutions give the features, averaged over the image as in the Frechet Inception distance. The classifier's
+last hidden layer would be the other choice, but a well-trained one forgets there how images of a class differ (neural
+collapse: Papyan, Han & Donoho, 2020, arXiv:2008.08186), which is what recall is to measure.
 
 Without labels it learns to tell how far an image was turned (Gidaris et al., 2018, arXiv:1803.07728).
 """
@@ -69,11 +69,11 @@ def _conv(width: int, wider: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(width, wider, 3, stride, padding=1), nn.BatchNorm2d(wider), nn.ReLU(inplace=True)]
 
 
-class Ruler(Protocol):
-    """What images are measured with: one extractor's features, one classifier's classes."""
+class FeatureExtractor(Protocol):
+    """What metrics see of an image: the features of one net, and the class that a classifier takes it for."""
 
     @property
-    def features(self) -> str:
+    def name(self) -> str:
         """Whose features: `classifier` or `inception`."""
 
     @property
@@ -84,24 +84,24 @@ class Ruler(Protocol):
     def has_classes(self) -> bool:
         """False where the data have no labels, so that its classifier tells turns."""
 
-    def measure(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
+    def extract(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64; tells (images done, N)."""
 
 
 @dataclass(frozen=True)
-class ClassifierRuler:
-    """A trained feature net, and how well it classifies images that it has not seen; a `Ruler`."""
+class ClassifierExtractor:
+    """A trained feature net, and how well it classifies images that it has not seen; a `FeatureExtractor`."""
 
     net: FeatureNet
     accuracy: float  # on held-out images; of turns, where there are no labels
     has_classes: bool  # False where it tells turns
 
     @property
-    def features(self) -> str:
+    def name(self) -> str:
         return "classifier"
 
     @torch.no_grad()
-    def measure(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
+    def extract(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64; tells (images done, N)."""
         features, predicted = [], []
         for start in range(0, len(images), _CHUNK):
@@ -113,26 +113,27 @@ class ClassifierRuler:
         return torch.cat(features), torch.cat(predicted)
 
 
-def ruler_for(
+def extractor_for(
     data: ImageData, test: ImageData, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> ClassifierRuler:
-    """The ruler of `data`, from the cache or trained now (about a minute on two cores); `test` measures its accuracy.
+) -> ClassifierExtractor:
+    """The extractor for `data`, from the cache or trained now: about a minute on two cores.
 
     Args:
         data: images to train on, with labels if there are classes.
-        test: other images of the same kind.
+        test: other images of the same kind, by which its accuracy is measured.
         cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`. One that can't be used costs the time, no more.
         progress: told (steps done, steps).
     """
+    # By this name caches of earlier versions hold it.
     path = (cache or cache_folder()) / f"ruler-{_fingerprint(data)}.pt"
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not _is_read(net, path):
         _train_alone(net, data, path, progress or (lambda *_: None))
-    ruler = ClassifierRuler(net.eval(), float("nan"), bool(data.classes))
+    extractor = ClassifierExtractor(net.eval(), float("nan"), bool(data.classes))
     images, labels = (test.images, test.labels) if test.labels is not None else _turned(test.images)
-    _, predicted = ruler.measure(images)
-    return ClassifierRuler(ruler.net, float((predicted == labels).float().mean()), ruler.has_classes)
+    _, predicted = extractor.extract(images)
+    return ClassifierExtractor(extractor.net, float((predicted == labels).float().mean()), extractor.has_classes)
 
 
 def _is_read(net: FeatureNet, path: Path) -> bool:

@@ -11,20 +11,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .features import ClassifierRuler
+from .features import ClassifierExtractor
 
 _CHUNK = 32  # images in a forward pass; 180 MB in the widest layer
 
 
 @dataclass(frozen=True)
-class InceptionRuler:
-    """Features of the last average pool of Inception (2015-12-05), classes of the classifier; a `Ruler`."""
+class InceptionExtractor:
+    """Features of the last average pool of Inception (2015-12-05), classes of the classifier; a `FeatureExtractor`."""
 
     net: nn.Module  # uint8 (N, 3, H, W) -> a tuple whose first is (N, 2048) float32
-    classifier: ClassifierRuler
+    classifier: ClassifierExtractor
 
     @property
-    def features(self) -> str:
+    def name(self) -> str:
         return "inception"
 
     @property
@@ -36,7 +36,7 @@ class InceptionRuler:
         return self.classifier.has_classes
 
     @torch.no_grad()
-    def measure(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
+    def extract(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
         """uint8 (N, 1 or 3, H, W) of any size -> features (N, 2048) float32 and predicted classes (N,) int64.
 
         Grey images are repeated to three channels; the net resizes to 299x299 itself. `progress`: told (images, N).
@@ -47,4 +47,4 @@ class InceptionRuler:
             parts.append(self.net(chunk.expand(-1, 3, -1, -1))[0])  # (n, 2048)
             if progress is not None:
                 progress(start + len(chunk), len(images))
-        return torch.cat(parts), self.classifier.measure(images)[1]
+        return torch.cat(parts), self.classifier.extract(images)[1]
