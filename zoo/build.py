@@ -1,4 +1,4 @@
-"""Make the artifacts of this folder again: train, export, serve, draw, judge, write the cards. `make zoo` runs it.
+"""Make the artifacts of this folder again: train, export, serve, draw, evaluate, write the cards. `make zoo` runs it.
 
 What is done is not done again: a run goes on where it stopped, a finished one is used as it is.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from card import FIGURES, with_table, write_card
-from measure import Judged, judge, run
+from measure import VariantEvaluation, evaluate, run
 from recipe import BuildError, Recipe, read_recipes
 
 from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
@@ -81,8 +81,8 @@ def build(recipe: Recipe, run_folder: Path, work: Path, out: Path) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     checkpoint = trained(recipe, run_folder)
     artifact = exported(recipe, run_folder / recipe.checkpoint, work / "artifact")
-    judged = judge(recipe, artifact, work)
-    return published(recipe, run_folder, checkpoint, artifact, judged, out)
+    evaluations = evaluate(recipe, artifact, work)
+    return published(recipe, run_folder, checkpoint, artifact, evaluations, out)
 
 
 def trained(recipe: Recipe, run_folder: Path) -> Checkpoint:
@@ -136,14 +136,19 @@ def _is_whole(folder: Path, recipe: Recipe, digest: str) -> bool:
 
 
 def published(
-    recipe: Recipe, run_folder: Path, checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], out: Path
+    recipe: Recipe,
+    run_folder: Path,
+    checkpoint: Checkpoint,
+    artifact: Artifact,
+    evaluations: list[VariantEvaluation],
+    out: Path,
 ) -> Path:
     """The artifact with its card and pictures, renamed into place."""
     staging, folder = out / f".{recipe.name}.part", out / recipe.name
     shutil.rmtree(staging, ignore_errors=True)
     try:
         shutil.copytree(artifact.directory, staging)
-        _complete(staging, recipe, run_folder, checkpoint, artifact, judged)
+        _complete(staging, recipe, run_folder, checkpoint, artifact, evaluations)
         size = sum(file.stat().st_size for file in staging.iterdir())
         if size > LARGEST_BYTES:
             raise BuildError(f"{folder}: has {size:,} bytes, {LARGEST_BYTES:,} are allowed; make the generator smaller")
@@ -169,24 +174,26 @@ def _complete(
     run_folder: Path,
     checkpoint: Checkpoint,
     artifact: Artifact,
-    judged: list[Judged],
+    evaluations: list[VariantEvaluation],
 ) -> None:
     """Figures, card and pictures into an artifact's folder."""
     alarms = _alarms(run_folder, checkpoint.step)
-    figures = _figures(checkpoint, artifact, judged, alarms)
+    figures = _figures(checkpoint, artifact, evaluations, alarms)
     (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     card = write_card(recipe, (artifact.directory / "README.md").read_text("utf-8"), figures)
     (staging / "README.md").write_text(card, "utf-8")
     marks = [Mark(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
     picture = draw_picture(checkpoint.history, checkpoint.step, marks)
     picture.save(staging / "curves.png", optimize=True)
-    if judged[0].neighbours is not None:
-        shutil.copy(judged[0].neighbours, staging / "neighbours.png")
+    if evaluations[0].neighbours is not None:
+        shutil.copy(evaluations[0].neighbours, staging / "neighbours.png")
 
 
-def _figures(checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], alarms: list[Alarm]) -> dict[str, Any]:
+def _figures(
+    checkpoint: Checkpoint, artifact: Artifact, evaluations: list[VariantEvaluation], alarms: list[Alarm]
+) -> dict[str, Any]:
     rates = [line["images_per_second"] for line in checkpoint.history if "images_per_second" in line]
-    shares = judged[0].values["class_shares"] or []
+    shares = evaluations[0].values["class_shares"] or []
     return {
         "training": {
             "steps": checkpoint.step,
@@ -195,9 +202,9 @@ def _figures(checkpoint: Checkpoint, artifact: Artifact, judged: list[Judged], a
             "alarms": [alarm.message for alarm in alarms],
             "images_per_second": round(statistics.median(rates)) if rates else None,
         },
-        "hosts": {each.variant: each.host for each in judged},
+        "hosts": {each.variant: each.host for each in evaluations},
         "class_names": artifact.manifest.class_names or list(map(str, range(len(shares)))),
-        "variants": {each.variant: each.values for each in judged},
+        "variants": {each.variant: each.values for each in evaluations},
     }
 
 

@@ -1,4 +1,4 @@
-"""What an artifact's images are worth: drawn through the service, as its users get them, and judged by gan-eval."""
+"""What an artifact's images are worth: drawn through the service, as its users get them, and evaluated by gan-eval."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ GAPS = ("class_agreement", "precision", "recall", "frechet_distance")
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Of one variant."""
+class VariantEvaluation:
+    """What gan-eval found of one variant of an artifact."""
 
     variant: str
     values: dict[str, Any]  # of gan-eval --json
@@ -54,7 +54,7 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def judge(recipe: Recipe, artifact: Artifact, work: Path) -> list[Judged]:
+def evaluate(recipe: Recipe, artifact: Artifact, work: Path) -> list[VariantEvaluation]:
     """Every variant's figures; what `work` holds of the same graph, data and options of gan-eval is not done again.
 
     Args:
@@ -65,13 +65,13 @@ def judge(recipe: Recipe, artifact: Artifact, work: Path) -> list[Judged]:
     Raises:
         BuildError: a command or the service failed, or int8 is not as good as fp32.
     """
-    found: list[Judged] = []
-    options = _evaluation(recipe)
+    evaluations: list[VariantEvaluation] = []
+    options = _options(recipe)
     key = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
     for variant in artifact.manifest.variants:
         stem = f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
         images, figures = work / f"{stem}.npz", work / f"{stem}-{key}.json"
-        neighbours = None if found else figures.with_suffix(".png")
+        neighbours = None if evaluations else figures.with_suffix(".png")
         if not figures.exists():
             _draw(recipe, artifact, variant, images)
             picture = [] if neighbours is None else ["--neighbours", str(neighbours)]
@@ -80,12 +80,12 @@ def judge(recipe: Recipe, artifact: Artifact, work: Path) -> list[Judged]:
             part = figures.with_suffix(".part")
             part.write_text(json.dumps({"host": versions(torch.device("cpu")), "values": values}))
             part.replace(figures)
-        found.append(Judged(variant.name, **json.loads(figures.read_text()), neighbours=neighbours))
-    refuse_gap(found)
-    return found
+        evaluations.append(VariantEvaluation(variant.name, **json.loads(figures.read_text()), neighbours=neighbours))
+    refuse_gap(evaluations)
+    return evaluations
 
 
-def _evaluation(recipe: Recipe) -> list[str]:
+def _options(recipe: Recipe) -> list[str]:
     """Options of gan-eval, without the files that it reads and writes."""
     options = ["--data", recipe.data.source, "--n", str(recipe.images)]
     # The classifier is there on any machine; Inception's weights aren't.
@@ -93,9 +93,9 @@ def _evaluation(recipe: Recipe) -> list[str]:
     return options + ([] if recipe.data.test is None else ["--test-data", recipe.data.test])
 
 
-def refuse_gap(judged: Sequence[Judged]) -> None:
+def refuse_gap(evaluations: Sequence[VariantEvaluation]) -> None:
     """Raises BuildError if a variant is further from the first than LARGEST_GAP."""
-    first, *others = judged
+    first, *others = evaluations
     for other in others:
         for name in GAPS:
             value, exact = other.values[name], first.values[name]

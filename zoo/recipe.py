@@ -33,7 +33,7 @@ class Recipe:
     name: str
     preset: str
     data: Data
-    images: int  # to be judged, of each variant
+    images: int  # to be evaluated, of each variant
     settings: tuple[str, ...] = ()  # NAME=VALUE, on top of the preset
     checkpoint: str = "ckpt.pt"  # or best.pt
     variants: str = "fp32,int8"  # of gan-export

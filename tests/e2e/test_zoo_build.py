@@ -122,14 +122,14 @@ def test_a_recipe_that_cannot_be_meant_is_one_line(
 
 def test_a_variant_that_is_far_from_the_first_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "zoo")
-    from measure import Judged, refuse_gap
+    from measure import VariantEvaluation, refuse_gap
     from recipe import BuildError
 
     values = {"class_agreement": None, "precision": 0.8, "recall": 0.8, "frechet_distance": 0.01}
-    first = Judged("fp32", values, {}, None)
-    refuse_gap([first, Judged("int8", values | {"recall": 0.73}, {}, None)])
+    first = VariantEvaluation("fp32", values, {}, None)
+    refuse_gap([first, VariantEvaluation("int8", values | {"recall": 0.73}, {}, None)])
     with pytest.raises(BuildError, match=r"recall is 0\.71 with int8 and 0\.8 with fp32; at most 10%"):
-        refuse_gap([first, Judged("int8", values | {"recall": 0.71}, {}, None)])
+        refuse_gap([first, VariantEvaluation("int8", values | {"recall": 0.71}, {}, None)])
 
 
 def test_figures_are_of_their_data_and_of_the_host_that_measured_them(
@@ -151,16 +151,16 @@ def test_figures_are_of_their_data_and_of_the_host_that_measured_them(
     (tmp_path / "recipes.toml").write_text(RECIPE)
     (recipe,) = read_recipes(tmp_path / "recipes.toml", [])
 
-    def judged(host: str, **data: str) -> tuple[int, str]:
+    def evaluated(host: str, **data: str) -> tuple[int, str]:
         monkeypatch.setattr(measure, "versions", lambda _: {"processor": host})
-        (found,) = measure.judge(replace(recipe, data=replace(recipe.data, **data)), artifact, tmp_path)
+        (found,) = measure.evaluate(replace(recipe, data=replace(recipe.data, **data)), artifact, tmp_path)
         return found.values["frechet_distance"], found.host["processor"]
 
-    assert judged("first") == (1, "first")
-    assert judged("second") == (1, "first"), "not measured again"
-    assert judged("second", test="digits#test") == (2, "second")
-    assert judged("third", source="mnist") == (3, "third")
-    assert judged("third") == (1, "first")
+    assert evaluated("first") == (1, "first")
+    assert evaluated("second") == (1, "first"), "not measured again"
+    assert evaluated("second", test="digits#test") == (2, "second")
+    assert evaluated("third", source="mnist") == (3, "third")
+    assert evaluated("third") == (1, "first")
 
 
 def test_an_artifact_takes_the_place_of_the_old_one(tmp_path: Path, builder: ModuleType) -> None:
