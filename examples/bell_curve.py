@@ -11,7 +11,7 @@ from scipy.stats import kstest, norm
 from torch import Tensor, nn
 
 from gan_training.loop import LoopSettings, Trainer
-from gan_training.nets import Verdict, draw_latents
+from gan_training.nets import CriticOutput, draw_latents
 from gan_training.objectives import DCGAN, Batch
 
 MEAN, STD = 4.0, 1.25  # of the distribution to learn
@@ -37,8 +37,8 @@ class Discriminator(nn.Module):
         super().__init__()
         self.maps = three_linear_maps(32, nn.ELU)
 
-    def forward(self, x: Tensor, _label: None = None) -> Verdict:
-        return Verdict(self.maps(x).squeeze(1))  # (N, 1) -> (N,)
+    def forward(self, x: Tensor, _label: None = None) -> CriticOutput:
+        return CriticOutput(self.maps(x).squeeze(1))  # (N, 1) -> (N,)
 
 
 def real_samples(rng: torch.Generator) -> Iterator[Batch]:

@@ -40,7 +40,7 @@ class Trainer:
 
     Args:
         generator: called as `generator(z, labels)`.
-        critic: called as `critic(images, labels)`, returns a Verdict.
+        critic: called as `critic(images, labels)`, returns a CriticOutput.
         objective: says what both minimise.
         batches: endless batches of real samples.
         draw_latents: `(n, rng) -> (n, latent_dim)` float32 on the CPU.

@@ -16,8 +16,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from .specs import CriticSpec, GeneratorSpec, Latent, halvings
 
 
-class Verdict(NamedTuple):
-    """What a critic says of a batch."""
+class CriticOutput(NamedTuple):
+    """What a critic gives for a batch."""
 
     score: Tensor  # (N,) a logit, or an unbounded score for Wasserstein objectives
     class_logits: Tensor | None = None  # (N, K) with an auxiliary classifier
@@ -80,7 +80,7 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """(N, C, H, W) in [-1, 1] and, where it sees labels, (N,) int64 -> Verdict.
+    """(N, C, H, W) in [-1, 1] and, where it sees labels, (N,) int64 -> CriticOutput.
 
     `label_head`: `concat` sees the label as one more image plane (Mirza & Osindero, 2014, arXiv:1411.1784);
     `projection` adds the inner product of features and class embedding (Miyato & Koyama, 2018, arXiv:1802.05637);
@@ -117,7 +117,7 @@ class Critic(nn.Module):
                 if isinstance(module, nn.Conv2d | nn.Linear) or module is self.projection:
                     spectral_norm(module)
 
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Verdict:
+    def forward(self, images: Tensor, label: Tensor | None = None) -> CriticOutput:
         if self.plane is not None:
             plane = self.plane(label).view(-1, 1, *images.shape[2:])  # (N, H*W) -> (N, 1, H, W)
             images = torch.cat([images, plane.to(images.dtype)], dim=1)
@@ -128,8 +128,8 @@ class Critic(nn.Module):
         if self.projection is not None:
             score = score + (self.projection(label) * h).sum(1).float()
         if self.classify is None:
-            return Verdict(score)
-        return Verdict(score, self.classify(h).float())
+            return CriticOutput(score)
+        return CriticOutput(score, self.classify(h).float())
 
 
 class _Flat(torch.autograd.Function):

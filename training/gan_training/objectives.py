@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .nets import Verdict
+from .nets import CriticOutput
 
 Lipschitz = Literal["clip", "gp"]
-CriticFn: TypeAlias = Callable[[Tensor, Tensor | None], Verdict]
+CriticFn: TypeAlias = Callable[[Tensor, Tensor | None], CriticOutput]
 RandLike: TypeAlias = Callable[[Tensor], Tensor]
 """(N, ...) -> as many uniform numbers on [0, 1): torch.rand_like, or what several processes use in its place."""
 
@@ -59,7 +59,7 @@ class DCGAN:
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
-        on_real, on_fake = verdicts(critic, real, fake)
+        on_real, on_fake = critic_outputs(critic, real, fake)
         loss = _bce(on_real.score, self._targets(on_real.score, self.real_target, rand_like))
         loss = loss + _bce(on_fake.score, self._targets(on_fake.score, 0.0, rand_like))
         parts = {
@@ -96,7 +96,7 @@ class DCGAN:
         return targets
 
     def _class_term(
-        self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+        self, output: CriticOutput, labels: Tensor | None, where: str, parts: dict[str, Tensor]
     ) -> Tensor | float:
         """What an auxiliary classifier adds; nothing here."""
         return 0.0
@@ -113,9 +113,9 @@ class ACGAN(DCGAN):
     auxiliary_weight: float = 1.0
 
     def _class_term(
-        self, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+        self, output: CriticOutput, labels: Tensor | None, where: str, parts: dict[str, Tensor]
     ) -> Tensor | float:
-        return _auxiliary_loss(self.auxiliary_weight, verdict, labels, where, parts)
+        return _auxiliary_loss(self.auxiliary_weight, output, labels, where, parts)
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class WGAN:
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
-        on_real, on_fake = verdicts(critic, real, fake)
+        on_real, on_fake = critic_outputs(critic, real, fake)
         real_score, fake_score = on_real.score, on_fake.score
         loss = fake_score.mean() - real_score.mean()
         parts = {
@@ -180,7 +180,7 @@ class WGAN:
 Objective: TypeAlias = DCGAN | WGAN
 
 
-def verdicts(critic: CriticFn, real: Batch, fake: Batch) -> tuple[Verdict, Verdict]:
+def critic_outputs(critic: CriticFn, real: Batch, fake: Batch) -> tuple[CriticOutput, CriticOutput]:
     """What the critic says of both: in one call, which is faster, if it says that it doesn't mix the images of a batch.
 
     With BatchNorm they are two calls, real and fake images each with statistics of their own (as Radford's code does).
@@ -193,9 +193,9 @@ def verdicts(critic: CriticFn, real: Batch, fake: Batch) -> tuple[Verdict, Verdi
     sizes = [len(real.images), len(fake.images)]
     scores = torch.split(both.score, sizes)
     if both.class_logits is None:
-        return Verdict(scores[0]), Verdict(scores[1])
+        return CriticOutput(scores[0]), CriticOutput(scores[1])
     logits = torch.split(both.class_logits, sizes)
-    return Verdict(scores[0], logits[0]), Verdict(scores[1], logits[1])
+    return CriticOutput(scores[0], logits[0]), CriticOutput(scores[1], logits[1])
 
 
 def interpolate(real: Batch, fake: Batch, rand_like: RandLike = torch.rand_like) -> Batch:
@@ -219,14 +219,14 @@ def gradient_norms(critic: CriticFn, batch: Batch) -> Tensor:
 
 
 def _auxiliary_loss(
-    weight: float, verdict: Verdict, labels: Tensor | None, where: str, parts: dict[str, Tensor]
+    weight: float, output: CriticOutput, labels: Tensor | None, where: str, parts: dict[str, Tensor]
 ) -> Tensor:
     """Scalar: cross-entropy of the critic's classes; tells loss and accuracy in `parts`."""
-    if verdict.class_logits is None or labels is None:
+    if output.class_logits is None or labels is None:
         raise ValueError("the class loss needs labels and a critic with an auxiliary classifier")
-    loss = F.cross_entropy(verdict.class_logits, labels)
+    loss = F.cross_entropy(output.class_logits, labels)
     parts[f"{where}_class_loss"] = loss.detach()
-    parts[f"{where}_class_accuracy"] = (verdict.class_logits.argmax(1) == labels).float().mean()
+    parts[f"{where}_class_accuracy"] = (output.class_logits.argmax(1) == labels).float().mean()
     return weight * loss
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_training.loop import LoopSettings, Trainer
-from gan_training.nets import Verdict
+from gan_training.nets import CriticOutput
 from gan_training.objectives import DCGAN, WGAN, Batch
 
 CLOSE = 1e-6  # absolute; weights are below 1, fused and plain Adam round differently
@@ -38,15 +38,15 @@ OBJECTIVES = {
 
 
 class Map(nn.Module):
-    """Two linear maps; as a critic it gives a verdict."""
+    """Two linear maps; as a critic it gives a CriticOutput."""
 
     def __init__(self, *, critic: bool) -> None:
         super().__init__()
         self.maps = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1 if critic else 3))
         self.critic = critic
 
-    def forward(self, x: Tensor, _labels: Tensor | None = None) -> Verdict | Tensor:
-        return Verdict(self.maps(x).squeeze(1)) if self.critic else self.maps(x)
+    def forward(self, x: Tensor, _labels: Tensor | None = None) -> CriticOutput | Tensor:
+        return CriticOutput(self.maps(x).squeeze(1)) if self.critic else self.maps(x)
 
 
 def points() -> Iterator[Batch]:

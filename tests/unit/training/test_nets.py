@@ -57,13 +57,13 @@ def test_generator_gives_images_in_tanh_range(size, channels, classes, upsample)
 def test_critic_scores_each_image(size, channels, norm, head):
     classes = 0 if head == "none" else 24
     critic = Critic(CriticSpec(size, channels, classes=classes, label_head=head, norm=norm, width=4))
-    verdict = critic(images(critic), torch.tensor([0, 11, 23]) if classes else None)
-    assert verdict.score.shape == (N,)
-    assert verdict.score.isfinite().all()
+    output = critic(images(critic), torch.tensor([0, 11, 23]) if classes else None)
+    assert output.score.shape == (N,)
+    assert output.score.isfinite().all()
     if head == "auxiliary":
-        assert verdict.class_logits.shape == (N, 24)
+        assert output.class_logits.shape == (N, 24)
     else:
-        assert verdict.class_logits is None
+        assert output.class_logits is None
 
 
 @pytest.mark.parametrize("size", SIZES)

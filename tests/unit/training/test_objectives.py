@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from gan_training.build import build_objective
 from gan_training.config import TrainConfig
-from gan_training.nets import Critic, Verdict
-from gan_training.objectives import ACGAN, CGAN, DCGAN, WGAN, Batch, gradient_norms, interpolate, verdicts
+from gan_training.nets import Critic, CriticOutput
+from gan_training.objectives import ACGAN, CGAN, DCGAN, WGAN, Batch, critic_outputs, gradient_norms, interpolate
 from gan_training.specs import CriticSpec
 
 N, SHAPE, CLASSES = 7, (1, 4, 4), 5
@@ -26,14 +26,14 @@ class Linear(nn.Module):
         with torch.no_grad():
             self.score.weight.copy_(torch.linspace(-0.7, 1.1, size))
 
-    def forward(self, images: Tensor, _labels: Tensor | None = None) -> Verdict:
+    def forward(self, images: Tensor, _labels: Tensor | None = None) -> CriticOutput:
         flat = images.flatten(1)
-        return Verdict(self.score(flat).squeeze(1).float(), self.classify(flat).float() if self.classify else None)
+        return CriticOutput(self.score(flat).squeeze(1).float(), self.classify(flat).float() if self.classify else None)
 
 
-def bowl(images: Tensor, _labels: Tensor | None = None) -> Verdict:
+def bowl(images: Tensor, _labels: Tensor | None = None) -> CriticOutput:
     """score = |x|^2 / 2: d score / dx is x, another norm for each sample."""
-    return Verdict(images.flatten(1).square().sum(1) / 2)
+    return CriticOutput(images.flatten(1).square().sum(1) / 2)
 
 
 def batch(seed: int, labels: bool = False, spread: float = 1.0) -> Batch:
@@ -200,7 +200,7 @@ def test_real_and_fake_in_one_call_are_judged_as_in_two(head, norm):
         for n in (5, 3)
     )
     apart = [critic(*real), critic(*fake)]
-    for one, wanted, other in zip(verdicts(critic, real, fake), apart, reversed(apart), strict=True):
+    for one, wanted, other in zip(critic_outputs(critic, real, fake), apart, reversed(apart), strict=True):
         assert one.score.shape == wanted.score.shape != other.score.shape
         torch.testing.assert_close(one.score, wanted.score, rtol=CLOSE, atol=1e-6)
         assert (one.class_logits is None) == (head != "auxiliary")
@@ -213,7 +213,7 @@ def test_only_a_critic_with_batch_norm_sees_real_and_fake_apart(norm, calls):
     critic = Critic(CriticSpec(16, 1, width=8, norm=norm))
     seen = []
     critic.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
-    verdicts(critic, Batch(torch.zeros(5, 1, 16, 16)), Batch(torch.zeros(3, 1, 16, 16)))
+    critic_outputs(critic, Batch(torch.zeros(5, 1, 16, 16)), Batch(torch.zeros(3, 1, 16, 16)))
     assert seen == calls
 
 

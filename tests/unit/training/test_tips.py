@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_training.build import build_specs
 from gan_training.config import TrainConfig
-from gan_training.nets import Generator, Verdict
+from gan_training.nets import CriticOutput, Generator
 from gan_training.objectives import DCGAN, Batch
 
 N = 4000
@@ -16,9 +16,9 @@ SAMPLING = 0.03  # error of a mean over N draws
 SCORE = 0.7
 
 
-def constant(images: Tensor, _labels: Tensor | None = None) -> Verdict:
+def constant(images: Tensor, _labels: Tensor | None = None) -> CriticOutput:
     """A critic that scores every image alike: the loss is then linear in the mean target."""
-    return Verdict(torch.full((len(images),), SCORE))
+    return CriticOutput(torch.full((len(images),), SCORE))
 
 
 def critic_loss(objective: DCGAN) -> float:
