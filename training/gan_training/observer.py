@@ -21,9 +21,9 @@ from .loop import Trainer
 from .measures import best_line
 from .specs import GeneratorSpec
 from .tensorboard import EventWriter
-from .watch.copies import CopyCheck
+from .watch.memorisation import MemorisationCheck
+from .watch.monitor import Monitor
 from .watch.probe import DiversityProbe
-from .watch.watch import Watch
 
 if TYPE_CHECKING:
     from .validation import Validation
@@ -41,7 +41,7 @@ TellFn = Callable[[str, int, int], None]
 
 
 class Observer:
-    """Looks, samples, evaluations, alarms, metrics.jsonl, report.html and TensorBoard events of one run.
+    """Diversity, samples, evaluations, alarms, metrics.jsonl, report.html and TensorBoard events of one run.
 
     Whatever it draws comes from generators of its own, so that a run is the same to the bit however it is observed.
     """
@@ -57,13 +57,13 @@ class Observer:
     ) -> None:
         self.config, self.out, self.data, self.spec, self.device, self.tell = config, out, data, spec, device, tell
         self.history: list[dict[str, float]] = []
-        self.watch = Watch()
+        self.monitor = Monitor()
         self.samples = FixedSamples(spec, config.seed)
         self.pairs: Image.Image | None = None
         self.events: EventWriter | None = None
         # Made when they are first needed: short runs never do.
         self._probe: DiversityProbe | None = None
-        self._copies: CopyCheck | None = None
+        self._memorisation: MemorisationCheck | None = None
         self._validation: Validation | None = None
 
     @cached_property
@@ -74,7 +74,7 @@ class Observer:
     def restore(self, history: list[dict[str, float]]) -> None:
         """Go on from the lines of a checkpoint."""
         self.history = list(history)
-        self.watch.replay(history)
+        self.monitor.replay(history)
 
     def open(self, stale: tuple[str, ...] | None, *, tensorboard: bool = False) -> None:
         """Make the run's folder ready.
@@ -109,14 +109,14 @@ class Observer:
         """Add to this step's line what is due now, write it, and return the alarms that it rings."""
         step = trainer.steps_done
         if is_due(step, self.config.watch_every):
-            line |= self._look(trainer)
+            line |= self._measure_diversity(trainer)
         if is_due(step, self.config.evaluate_every) and len(self.data) >= FEWEST:
             line |= self._validate(trainer)
         if is_due(step, self.config.sample_every):
             line |= self.draw_samples(trainer)
         rounded = {name: value if name == "step" else float(f"{value:.6g}") for name, value in line.items()}
         self.history.append(rounded)
-        alarms = self.watch.see(rounded)
+        alarms = self.monitor.update(rounded)
         with writing(self.out):
             with (self.out / METRICS).open("a") as file:
                 file.write(json.dumps(rounded) + "\n")
@@ -136,9 +136,9 @@ class Observer:
             write_whole(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
         if self.events is not None:
             self.events.picture(step, picture)
-        if self._copies is None:
-            self._copies = CopyCheck(self.data, self.config.seed)
-        ratio, nearest = self._copies.check(images)
+        if self._memorisation is None:
+            self._memorisation = MemorisationCheck(self.data, self.config.seed)
+        ratio, nearest = self._memorisation.check(images)
         order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images
         self.pairs = pairs(images[order], self.data.images[nearest.indices[order]])
         return {"memorisation_ratio": ratio}
@@ -158,9 +158,9 @@ class Observer:
             step=int(last["step"]),
             seconds=last["seconds"],
             finished=finished,
-            verdict=self.watch.verdict,
+            verdict=self.monitor.verdict,
             history=self.history,
-            alarms=self.watch.alarms,
+            alarms=self.monitor.alarms,
             advice=self.advice,
             samples=self.out / SAMPLES,
             best=best_line(self.history),
@@ -175,10 +175,10 @@ class Observer:
         if self.events is not None:
             self.events.close()
 
-    def _look(self, trainer: Trainer) -> dict[str, float]:
+    def _measure_diversity(self, trainer: Trainer) -> dict[str, float]:
         if self._probe is None:
             self._probe = DiversityProbe(self.data, self.spec, self.config.seed)
-        return self._probe.look(trainer.generator, trainer.steps_done).to_dict()
+        return self._probe.measure(trainer.generator, trainer.steps_done).to_dict()
 
     def _validate(self, trainer: Trainer) -> dict[str, float]:
         with torch.random.fork_rng(devices=[]):  # a new classifier's weights are drawn from the global generator
@@ -192,8 +192,8 @@ class Observer:
             return self._validation.measure(trainer.ema)
 
     def _write_alarms(self) -> None:
-        if self.watch.alarms or (self.out / ALARMS).exists():
-            _write_lines(self.out / ALARMS, [vars(alarm) for alarm in self.watch.alarms])
+        if self.monitor.alarms or (self.out / ALARMS).exists():
+            _write_lines(self.out / ALARMS, [vars(alarm) for alarm in self.monitor.alarms])
 
 
 def is_due(step: int, every: int) -> bool:

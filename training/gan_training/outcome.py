@@ -26,7 +26,7 @@ class Progress:
     minutes_limit: float | None
     images_per_second: float  # real images seen by the critic
     losses: dict[str, float]
-    verdict: str = ""  # of the watch
+    verdict: str = ""  # of the monitor
     alarms: tuple[Alarm, ...] = ()  # that rang now
 
     @property

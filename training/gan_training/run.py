@@ -171,7 +171,7 @@ class Run:
                 line = {"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses}
                 alarms = self._observe(line)
                 progress = Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses)
-                report(replace(progress, verdict=self.observer.watch.verdict, alarms=tuple(alarms)))
+                report(replace(progress, verdict=self.observer.monitor.verdict, alarms=tuple(alarms)))
                 # Pressed while files were written or the report was drawn.
                 is_stopped = is_stopped or self.parallel.anyone(ctrl_c.pressed)
                 if is_stopped:

@@ -15,10 +15,10 @@ from gan_training.data import ImageData, load_data
 from gan_training.objectives import Batch
 from gan_training.outcome import Progress, TrainingDivergedError
 from gan_training.run import Run
-from gan_training.watch.copies import CopyCheck
+from gan_training.watch.memorisation import MemorisationCheck
+from gan_training.watch.monitor import Monitor
 from gan_training.watch.probe import DiversityProbe
 from gan_training.watch.rules import RULES
-from gan_training.watch.watch import Watch
 
 WITHIN = 500  # steps in which an alarm must ring
 SMALL = {
@@ -74,7 +74,7 @@ def alarm_of(run: Run) -> str | None:
 
     with contextlib.suppress(AlarmRangError):
         run.train(listen)
-    return next((alarm.kind for alarm in run.observer.watch.alarms), None)
+    return next((alarm.kind for alarm in run.observer.monitor.alarms), None)
 
 
 def only_threes(run: Run, digits: ImageData) -> None:
@@ -94,8 +94,8 @@ def only_threes(run: Run, digits: ImageData) -> None:
 def test_a_healthy_run_rings_no_alarm(small_run, gan_type):
     run = small_run(gan_type)
     run.train(quiet)
-    assert run.observer.watch.alarms == []
-    assert run.observer.watch.verdict == "healthy"
+    assert run.observer.monitor.alarms == []
+    assert run.observer.monitor.verdict == "healthy"
     assert not (run.out / "alarms.jsonl").exists()
 
 
@@ -106,9 +106,9 @@ def test_a_healthy_run_rings_no_alarm(small_run, gan_type):
 def test_a_tiny_latent_rings_the_collapse_alarm(small_run, gan_type, latent_dim):
     run = small_run(gan_type, latent_dim=latent_dim)
     assert alarm_of(run) == "collapse"
-    assert run.observer.watch.verdict == "collapse"
+    assert run.observer.monitor.verdict == "collapse"
     lines = [json.loads(line) for line in (run.out / "alarms.jsonl").read_text().splitlines()]
-    assert [line["kind"] for line in lines] == [alarm.kind for alarm in run.observer.watch.alarms]
+    assert [line["kind"] for line in lines] == [alarm.kind for alarm in run.observer.monitor.alarms]
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_resumed_watch_is_in_the_state_of_one_that_never_stopped():
     lines = [
         {"step": 20.0 * i, "real_accuracy": 1.0, "fake_accuracy": 1.0, "generator_loss": 6.0} for i in range(1, 60)
     ]
-    straight, first, second = Watch(), Watch(), Watch()
+    straight, first, second = Monitor(), Monitor(), Monitor()
     straight.replay(lines)
     first.replay(lines[:30])
     second.replay(lines[:30])
@@ -198,19 +198,19 @@ def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
     ],
 )
 def test_each_kind_of_instability_has_its_own_alarm(kind, line):
-    watch = Watch()
-    watch.replay({"step": 20.0 * i} | line(i) for i in range(1, 75))
-    assert {alarm.kind for alarm in watch.alarms} == ({kind} if kind else set())
-    assert watch.verdict == (kind or "healthy")
+    monitor = Monitor()
+    monitor.replay({"step": 20.0 * i} | line(i) for i in range(1, 75))
+    assert {alarm.kind for alarm in monitor.alarms} == ({kind} if kind else set())
+    assert monitor.verdict == (kind or "healthy")
 
 
 def test_an_alarm_rings_once_and_again_when_the_fault_comes_back():
     def stretch(first: int, last: int, ratio: float) -> list[dict[str, float]]:
         return [{"step": float(step), "memorisation_ratio": ratio} for step in range(first, last, 100)]
 
-    watch = Watch()
-    watch.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
-    assert [(alarm.step, alarm.kind) for alarm in watch.alarms] == [(100, "memorisation"), (2000, "memorisation")]
+    monitor = Monitor()
+    monitor.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
+    assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(100, "memorisation"), (2000, "memorisation")]
     assert len({rule.kind for rule in RULES}) == len(RULES)
 
 
@@ -254,17 +254,17 @@ class TestProbe:
 
 class TestCopies:
     def test_copies_are_found_with_their_originals(self, digits):
-        ratio, nearest = CopyCheck(digits, 0).check(digits.images[100:164])
+        ratio, nearest = MemorisationCheck(digits, 0).check(digits.images[100:164])
         assert ratio == 0
         assert nearest.indices.tolist() == list(range(100, 164))
 
     def test_new_images_of_the_same_kind_are_as_far_as_real_ones(self, digits):
         old, new = digits.images[::2].contiguous(), digits.images[1::2].contiguous()
         data = ImageData(old, digits.labels[::2].contiguous(), digits.class_names, "half")
-        ratio, _ = CopyCheck(data, 0).check(new[:64])
+        ratio, _ = MemorisationCheck(data, 0).check(new[:64])
         assert 0.7 < ratio < 1.4
 
     def test_images_that_are_all_the_same_say_nothing(self):
         same = torch.full((40, 1, 16, 16), 7, dtype=torch.uint8)
-        ratio, _ = CopyCheck(ImageData(same, None, (), "same"), 0).check(same[:8])
+        ratio, _ = MemorisationCheck(ImageData(same, None, (), "same"), 0).check(same[:8])
         assert ratio == 1

@@ -1,4 +1,4 @@
-"""A quick look at fresh samples: how diverse they are beside real images. Cheap enough for every hundredth step.
+"""Fresh samples, measured: how diverse they are beside real images. Cheap enough for every hundredth step.
 
 Distances are taken in the principal components of the real images' pixels: no net has to be trained for that, and
 what a collapsed generator lacks (spread, spread within a class, whole classes, the corners of the data) shows there.
@@ -20,7 +20,7 @@ from gan_training.nets import Generator, draw_latents
 from gan_training.specs import GeneratorSpec
 
 REFERENCE: Final = 2000  # real images that the components and class means are computed from
-SAMPLES: Final = 500  # fresh samples at each look, compared with as many real images
+SAMPLES: Final = 500  # fresh samples each time, compared with as many real images
 COMPONENTS: Final = 50
 EDGE: Final = 32  # pixels; larger images are averaged down first
 NEIGHBOURS: Final = 3
@@ -30,8 +30,8 @@ RIDGE: Final = 1e-3  # of the mean variance, so that few images still give an in
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one look at fresh samples found."""
+class DiversityMetrics:
+    """What is measured of fresh samples."""
 
     diversity: float  # mean pairwise distance of samples over that of real images; 1 is as diverse
     spacing: float  # nearest over mean distance between samples, relative to the same of real images
@@ -45,12 +45,12 @@ class Look:
 
 
 class DiversityProbe:
-    """Looks at a generator without touching it, its BatchNorm statistics, or any random state.
+    """Measures the samples of a generator without touching it, its BatchNorm statistics, or any random state.
 
     Args:
         data: what the generator learns.
         spec: of the generator.
-        seed: chooses the real images and the latents, which differ from look to look.
+        seed: chooses the real images and the latents, which differ from step to step.
     """
 
     def __init__(self, data: ImageData, spec: GeneratorSpec, seed: int) -> None:
@@ -65,18 +65,18 @@ class DiversityProbe:
         self.classifier = None if self.labels is None else _Discriminant(self.real, self.labels, data.classes)
 
     @torch.no_grad()
-    def look(self, generator: nn.Module, step: int) -> Look:
-        """Draw fresh samples as training does (BatchNorm on batch statistics) and compare; same step, same look."""
+    def measure(self, generator: nn.Module, step: int) -> DiversityMetrics:
+        """Draw fresh samples as training does (BatchNorm on batch statistics) and compare; same step, same samples."""
         n = min(SAMPLES, len(self.real))
         labels = self.labels[:n] if self.spec.classes and self.labels is not None else None
         return self.compare(self._draw(generator, n, labels, step), labels)
 
-    def compare(self, images: Tensor, labels: Tensor | None = None) -> Look:
+    def compare(self, images: Tensor, labels: Tensor | None = None) -> DiversityMetrics:
         """Compare (N, C, H, W) float samples in [-1, 1] with as many real images; `labels`: the classes asked for."""
         fake = (_pixels(images) - self.mean) @ self.basis
         real = self.real[: len(fake)]
         spread = mean_pairwise_distance(real)
-        return Look(
+        return DiversityMetrics(
             diversity=mean_pairwise_distance(fake) / spread if spread else 1.0,
             spacing=_crowding(fake) / max(_crowding(real), 1e-9),
             recall=overlap(real, fake, NEIGHBOURS).recall if len(fake) > NEIGHBOURS else 0.0,

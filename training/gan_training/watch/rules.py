@@ -32,25 +32,27 @@ RELATIVE_SWING: Final = 0.75  # the same for a Wasserstein loss, as a share of i
 SWINGS: Final = 5  # alternations in LONGER steps
 
 STARTED: Final = 0.3  # diversity below which samples are still too alike to be told apart
-GROWTH: Final = 0.03  # rise from look to look that shows that a run is still learning
+GROWTH: Final = 0.03  # rise from one measurement to the next that shows that a run is still learning
 
 
-class Sign(NamedTuple):
-    """Of collapse: a measure that stays below its limit in two looks in a row."""
+class CollapseCriterion(NamedTuple):
+    """Of mode collapse: a measure that stays below its limit, twice in a row."""
 
     measure: str
     limit: float
     after: int  # steps
-    says: str
+    message: str  # with a place for the value, a share of 1
     may_rise: bool = False  # whether a value that rises by GROWTH or more is let pass
     least_diversity: float = 0.0  # below, the measure says nothing
 
 
-SIGNS: Final = (
-    Sign("spacing", 0.2, 300, "samples lie {:.0%} as far apart from their neighbours as real images do"),
-    Sign("class_diversity", 0.25, 400, "samples of one class differ {:.0%} as much as real ones", may_rise=True),
-    Sign("diversity", 0.5, 400, "samples differ {:.0%} as much as real images", may_rise=True),
-    Sign("classes_covered", 0.75, 500, "samples cover {:.0%} of the classes", least_diversity=STARTED),
+COLLAPSE_CRITERIA: Final = (
+    CollapseCriterion("spacing", 0.2, 300, "samples lie {:.0%} as far apart from their neighbours as real images do"),
+    CollapseCriterion(
+        "class_diversity", 0.25, 400, "samples of one class differ {:.0%} as much as real ones", may_rise=True
+    ),
+    CollapseCriterion("diversity", 0.5, 400, "samples differ {:.0%} as much as real images", may_rise=True),
+    CollapseCriterion("classes_covered", 0.75, 500, "samples cover {:.0%} of the classes", least_diversity=STARTED),
 )
 
 COPIED: Final = 0.5  # distance to the nearest training image over that of a real image left out
@@ -144,17 +146,17 @@ def oscillating(history: History) -> str | None:
 
 def collapse(history: History) -> str | None:
     """Samples that lack what real images have: whole classes, spread within a class, spread at all, or dimensions."""
-    looks = [line for line in history if "diversity" in line]
-    if len(looks) < 2:
+    measured = [line for line in history if "diversity" in line]
+    if len(measured) < 2:
         return None
-    last = looks[-1]
-    for sign in SIGNS:
-        before, now = (look.get(sign.measure, 1.0) for look in looks[-2:])
-        is_low = max(before, now) < sign.limit and not (sign.may_rise and now > before + GROWTH)
-        if is_low and last["step"] >= sign.after and last["diversity"] >= sign.least_diversity:
+    last = measured[-1]
+    for criterion in COLLAPSE_CRITERIA:
+        before, now = (line.get(criterion.measure, 1.0) for line in measured[-2:])
+        is_low = max(before, now) < criterion.limit and not (criterion.may_rise and now > before + GROWTH)
+        if is_low and last["step"] >= criterion.after and last["diversity"] >= criterion.least_diversity:
             return (
-                f"{sign.says.format(now)} (healthy: above {sign.limit:.0%}): mode collapse; try a lower learning rate, "
-                "a larger latent_dim or r1_gamma, or go back to best.pt"
+                f"{criterion.message.format(now)} (healthy: above {criterion.limit:.0%}): mode collapse; "
+                "try a lower learning rate, a larger latent_dim or r1_gamma, or go back to best.pt"
             )
     return None
 

@@ -1,4 +1,4 @@
-"""The watch over a run: rings alarms, and says in a word how the run does."""
+"""The monitor of a run: rings alarms, and says in a word how the run does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = 2 * LONGER  # steps of history that rules may look at
 SILENCE = LONGER  # steps for which a fault must be gone before it rings again
 
 
-class Watch:
+class Monitor:
     """Feed it every line of metrics.jsonl, in order; its state is a function of those lines alone."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Watch:
         self._recent: deque[Line] = deque()
         self._last_seen: dict[str, float] = {}  # kind -> last step at which the fault was there
 
-    def see(self, line: Line) -> list[Alarm]:
+    def update(self, line: Line) -> list[Alarm]:
         """The alarms that this line rings; a fault that lasts rings once."""
         self._recent.append(line)
         while self._recent[0]["step"] < line["step"] - KEPT:
@@ -40,7 +40,7 @@ class Watch:
     def replay(self, history: Iterable[Line]) -> None:
         """Take in the lines of a run that is resumed."""
         for line in history:
-            self.see(line)
+            self.update(line)
 
     @property
     def verdict(self) -> str:

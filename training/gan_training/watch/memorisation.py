@@ -17,7 +17,7 @@ EDGE: Final = 8  # pixels of a thumbnail
 _CHUNK: Final = 10_000  # training images at once
 
 
-class CopyCheck:
+class MemorisationCheck:
     """Compares samples with the training set by L1 distance in pixels.
 
     What a copy is closer than: the distance of a real image to the others, itself left out, which is what a new
