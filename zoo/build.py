@@ -24,7 +24,7 @@ from gan_export.package import package_versions
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from gan_training.config import TrainConfig
-from gan_training.curves import Mark, draw_picture
+from gan_training.curves import Annotation, draw_picture
 from gan_training.data import DataError, load_data
 
 HERE = Path(__file__).resolve().parent
@@ -182,8 +182,8 @@ def _complete(
     (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     card = write_card(recipe, (artifact.directory / "README.md").read_text("utf-8"), figures)
     (staging / "README.md").write_text(card, "utf-8")
-    marks = [Mark(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
-    picture = draw_picture(checkpoint.history, checkpoint.step, marks)
+    annotations = [Annotation(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
+    picture = draw_picture(checkpoint.history, checkpoint.step, annotations)
     picture.save(staging / "curves.png", optimize=True)
     if evaluations[0].neighbours is not None:
         shutil.copy(evaluations[0].neighbours, staging / "neighbours.png")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .config import TrainConfig
 from .data import ImageData
-from .metrics.choice import chosen
+from .metrics.subsample import subsample_indices
 
 Rule = Callable[[ImageData, TrainConfig], str | None]
 
@@ -197,7 +197,7 @@ def _chunks(images: Tensor) -> Iterator[Tensor]:
 
 def _some(n: int, count: int) -> Tensor:
     """`count` of the indices 0..n-1, or all, in order and the same each time."""
-    return chosen(n, count).sort().values
+    return subsample_indices(n, count).sort().values
 
 
 def _sample(data: ImageData) -> Tensor:

@@ -20,6 +20,8 @@ from PIL import Image
 from .measures import Group, grouped, words
 
 Array = NDArray[np.float64]
+History = Sequence[dict[str, float]]
+"""Lines of metrics.jsonl."""
 Series = dict[str, tuple[Array, Array]]
 """Steps and values (n,) of each measure."""
 
@@ -68,8 +70,8 @@ _STYLE: Final[dict[Any, Any]] = {"svg.fonttype": "none", "text.usetex": False, "
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A vertical line at a step."""
+class Annotation:
+    """A vertical line at a step, with its label above the plot."""
 
     step: int
     short: str  # label where there is little room
@@ -98,21 +100,21 @@ class Plot:
     alt: str  # the numbers in words
 
 
-def draw_plots(history: Sequence[dict[str, float]], steps: int, marks: Sequence[Mark] = ()) -> list[Plot]:
+def draw_plots(history: History, steps: int, annotations: Sequence[Annotation] = ()) -> list[Plot]:
     """A plot for each group of measures that has at least one finite value.
 
     Args:
-        history: lines of metrics.jsonl; any measure may be missing on any line, NaN or infinite.
+        history: any measure may be missing on any line, NaN or infinite.
         steps: generator updates, the right end of the axis.
-        marks: vertical lines in every plot.
+        annotations: vertical lines in every plot.
     """
-    ordered = sorted(marks, key=lambda mark: mark.step)
+    ordered = sorted(annotations, key=lambda each: each.step)
     return [_plot(group, series, max(steps, 1), ordered) for group, series in _drawable(history)]
 
 
-def draw_picture(history: Sequence[dict[str, float]], steps: int, marks: Sequence[Mark] = ()) -> Image.Image:
+def draw_picture(history: History, steps: int, annotations: Sequence[Annotation] = ()) -> Image.Image:
     """The same plots side by side on a white ground; arguments as of `draw_plots`."""
-    ordered, drawn = sorted(marks, key=lambda mark: mark.step), _drawable(history)
+    ordered, drawn = sorted(annotations, key=lambda each: each.step), _drawable(history)
     rows = max(1, -(-len(drawn) // _COLUMNS))
     width, height = _COLUMNS * _WIDTH, rows * (_HEIGHT + _TITLE)
     figure = Figure(figsize=(width / 72, height / 72), dpi=_DPI)
@@ -144,7 +146,7 @@ def thin(steps: Array, values: Array, points: int = POINTS) -> tuple[Array, Arra
     return steps[kept], values[kept]
 
 
-def _drawable(history: Sequence[dict[str, float]]) -> list[tuple[Group, Series]]:
+def _drawable(history: History) -> list[tuple[Group, Series]]:
     """The curves of each group that has at least one finite value."""
     lines = [line for line in history if np.isfinite(line.get("step", np.nan))]
     found = []
@@ -156,18 +158,18 @@ def _drawable(history: Sequence[dict[str, float]]) -> list[tuple[Group, Series]]
     return found
 
 
-def _series(lines: Sequence[dict[str, float]], name: str) -> tuple[Array, Array]:
+def _series(lines: History, name: str) -> tuple[Array, Array]:
     """Steps and values (n,) of the lines that have this measure; NaN where it can't be drawn."""
     pairs = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=np.float64)
     steps, values = pairs[:, 0], pairs[:, 1]
     return steps, np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
-def _plot(group: Group, series: Series, steps: int, marks: Sequence[Mark]) -> Plot:
+def _plot(group: Group, series: Series, steps: int, annotations: Sequence[Annotation]) -> Plot:
     figure = Figure(figsize=(_WIDTH / 72, _HEIGHT / 72))
     # The salt makes ids in the SVG differ from plot to plot, and be the same each time.
     with mpl.rc_context(_STYLE | {"svg.hashsalt": group.title}):
-        _add_axes(figure, (0, 0), group, series, steps, marks, _STAND_INS)
+        _add_axes(figure, (0, 0), group, series, steps, annotations, _STAND_INS)
         buffer = io.StringIO()
         figure.savefig(
             buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
@@ -187,7 +189,7 @@ def _add_axes(
     group: Group,
     series: Series,
     steps: int,
-    marks: Sequence[Mark],
+    annotations: Sequence[Annotation],
     colours: _Colours,
 ) -> None:
     """One plot of _WIDTH x _HEIGHT points, whose lower left corner is there."""
@@ -204,7 +206,7 @@ def _add_axes(
         _draw(axes, x, y, colours.series[i % SERIES], "-" if i < SERIES else "--")
     values = np.concatenate([y for _, y in series.values()])
     _set_axes(axes, values, steps, colours, is_share=group.is_share)
-    _draw_marks(axes, marks, steps, colours)
+    _draw_annotations(axes, annotations, steps, colours)
 
 
 def _draw(axes: Axes, x: Array, y: Array, colour: str, dashes: str) -> None:
@@ -260,17 +262,17 @@ def _set_axes(axes: Axes, values: Array, steps: int, colours: _Colours, *, is_sh
         spine.set_color(colours.soft)
 
 
-def _draw_marks(axes: Axes, marks: Sequence[Mark], steps: int, colours: _Colours) -> None:
+def _draw_annotations(axes: Axes, annotations: Sequence[Annotation], steps: int, colours: _Colours) -> None:
     """Lines with labels above; a label that would run into the next line gets short, or is left out."""
     per_step = (_WIDTH - _LEFT - _RIGHT) / steps
-    ends = [*(mark.step * per_step for mark in marks), _WIDTH - _LEFT][1:]  # the last one's is the picture's edge
-    for mark, end in zip(marks, ends, strict=True):
-        colour = colours.bad if mark.is_alarm else colours.best
-        axes.axvline(mark.step, color=colour, linewidth=0.9, linestyle="--" if mark.is_alarm else "-", alpha=0.8)
-        room = (end - mark.step * per_step) / _CHARACTER
-        label = next((text for text in (mark.label, mark.short) if len(text) <= room), "")
+    ends = [*(each.step * per_step for each in annotations), _WIDTH - _LEFT][1:]  # the last one's is the picture's edge
+    for each, end in zip(annotations, ends, strict=True):
+        colour = colours.bad if each.is_alarm else colours.best
+        axes.axvline(each.step, color=colour, linewidth=0.9, linestyle="--" if each.is_alarm else "-", alpha=0.8)
+        room = (end - each.step * per_step) / _CHARACTER
+        label = next((text for text in (each.label, each.short) if len(text) <= room), "")
         axes.text(
-            mark.step,
+            each.step,
             1.02,
             label,
             color=colour,

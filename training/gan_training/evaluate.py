@@ -13,12 +13,12 @@ from torch import Tensor
 from .data import DataError, ImageData
 from .metrics.agreement import class_agreement, class_shares
 from .metrics.checkerboard import checkerboard_energy
-from .metrics.choice import some
 from .metrics.diversity import relative_diversity
 from .metrics.features import HELD_OUT, FeatureExtractor
 from .metrics.frechet import frechet_distance
-from .metrics.manifold import overlap
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
+from .metrics.prdc import prdc
+from .metrics.subsample import subsample
 from .samples import ReportFn, Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
@@ -82,8 +82,8 @@ class Evaluator:
             raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
         fake, predicted = self.extractor.extract(images, self.progress)
         train, test = self._real
-        few, many = some(test, REAL_IMAGES), some(fake, GENERATED_IMAGES)
-        generated, real = overlap(few, many, k), overlap(few, some(train, len(many)), k)
+        few, many = subsample(test, REAL_IMAGES), subsample(fake, GENERATED_IMAGES)
+        generated, real = prdc(few, many, k), prdc(few, subsample(train, len(many)), k)
         asked = samples.labels if self.extractor.has_classes else None
         return Evaluation(
             images=len(images),
@@ -103,7 +103,7 @@ class Evaluator:
             checkerboard_energy=checkerboard_energy(images),
             real_checkerboard_energy=checkerboard_energy(self.test.images),
             memorisation_ratio=memorisation_ratio(
-                some(images, COMPARED), some(self.test.images, COMPARED), self.train.images
+                subsample(images, COMPARED), subsample(self.test.images, COMPARED), self.train.images
             ),
         )
 
@@ -127,7 +127,7 @@ class Evaluator:
     @cached_property
     def _real(self) -> tuple[Tensor, Tensor]:
         """Features (N, D) of training images and (M, D) of test images."""
-        train, _ = self.extractor.extract(some(self.train.images, GENERATED_IMAGES), self.progress)
+        train, _ = self.extractor.extract(subsample(self.train.images, GENERATED_IMAGES), self.progress)
         test, _ = self.extractor.extract(self.test.images, self.progress)
         return train, test
 
@@ -137,14 +137,14 @@ class Evaluator:
 
     def closest(self, samples: Samples, count: int = NEIGHBOURS_SHOWN) -> tuple[Tensor, Nearest]:
         """The `count` samples that sit closest to training images, with those; for a person to look at."""
-        compared = some(samples.images, COMPARED)
+        compared = subsample(samples.images, COMPARED)
         nearest = nearest_neighbours(compared, self.train.images)
         order = nearest.distances.argsort()[:count]
         return compared[order], Nearest(nearest.distances[order], nearest.indices[order])
 
     def closest_of_each_class(self, samples: Samples, count: int) -> tuple[Tensor, Nearest]:
         """The same of each class, as the classifier sees them: images with little ink are close anyhow."""
-        compared = some(samples.images, COMPARED)
+        compared = subsample(samples.images, COMPARED)
         nearest = nearest_neighbours(compared, self.train.images)
         _, classes = self.extractor.extract(compared)
         order = nearest.distances.argsort()

@@ -103,8 +103,8 @@ def grouped(history: Iterable[dict[str, float]]) -> list[tuple[Group, list[str]]
 
 def best_line(history: list[dict[str, float]]) -> dict[str, float] | None:
     """The line with the least Frechet distance, the earliest of equals; None where none was measured."""
-    judged = [line for line in history if "frechet_distance" in line]
-    return min(judged, key=lambda line: line["frechet_distance"], default=None)
+    evaluated = [line for line in history if "frechet_distance" in line]
+    return min(evaluated, key=lambda line: line["frechet_distance"], default=None)
 
 
 def words(name: str) -> str:

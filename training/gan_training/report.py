@@ -18,14 +18,14 @@ from PIL import Image
 
 from .alarm import Alarm
 from .config import GAN_TYPES, ONLY_FOR, TrainConfig
-from .curves import Mark, draw_plots
+from .curves import Annotation, draw_plots
 from .measures import GROUPS, group_of, words
 from .page import data_url, inline, write_html
 
 GRIDS = 12  # sample grids shown: the first, the last and evenly between
 GRID_BYTES = 150_000  # above this a grid is shown smaller, as JPEG
 GRID_PIXELS = 640  # longest side of such a one
-JUDGED = ("watch", "evaluation")
+TABULATED = ("watch", "evaluation")
 """Groups of measures (by tag) whose numbers stand in a table."""
 
 
@@ -83,7 +83,7 @@ def write_report(path: Path, record: RunRecord) -> None:
         is_bad=record.finished.startswith("diverged") or bool(alarms),
         figures=_figures(record),
         alarms=alarms,
-        plots=draw_plots(record.history, record.step, _marks(alarms, record.best)),
+        plots=draw_plots(record.history, record.step, _annotations(alarms, record.best)),
         measured=_measured(record),
         grids=read_grids(record.samples),
         pairs=None if record.pairs is None else inline(record.pairs),
@@ -161,7 +161,7 @@ def _measured(record: RunRecord) -> list[tuple[str, str, str, str]]:
     last: dict[str, tuple[float, float]] = {}
     for line in record.history:
         for name, value in line.items():
-            if group_of(name).tag in JUDGED:
+            if group_of(name).tag in TABULATED:
                 last[name] = value, line.get("step", math.nan)
     order = {name: place for place, name in enumerate(name for group in GROUPS for name in group.names)}
     return [
@@ -170,11 +170,11 @@ def _measured(record: RunRecord) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _marks(alarms: Sequence[Alarm], best: dict[str, float] | None) -> list[Mark]:
-    marks = [Mark(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
+def _annotations(alarms: Sequence[Alarm], best: dict[str, float] | None) -> list[Annotation]:
+    annotations = [Annotation(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
     if best is not None and math.isfinite(best.get("step", math.nan)):
-        marks.append(Mark(int(best["step"]), "best", "best.pt", False))
-    return marks
+        annotations.append(Annotation(int(best["step"]), "best", "best.pt", False))
+    return annotations
 
 
 def _number(value: float | None) -> str:

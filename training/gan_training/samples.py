@@ -14,7 +14,7 @@ from .checkpoint import load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
 from .grid import to_uint8
-from .metrics.choice import chosen
+from .metrics.subsample import subsample_indices
 from .nets import draw_latents
 from .specs import GeneratorSpec
 
@@ -60,7 +60,7 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
     if path.is_dir() or path.suffix == ".npz":
         kind = "folder" if path.is_dir() else "npz"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
-        labels, rows = labels_as_in(found, real), chosen(len(found), n)
+        labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
         samples = Samples(found.images[rows], None if labels is None else labels[rows])
         return Prepared(lambda _: samples, resized(found, real))
     checkpoint = load_checkpoint(path)

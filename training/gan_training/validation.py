@@ -10,10 +10,10 @@ from torch import nn
 from .data import ImageData
 from .evaluate import split
 from .metrics.agreement import class_agreement
-from .metrics.choice import some
 from .metrics.features import extractor_for
 from .metrics.frechet import frechet_distance
-from .metrics.manifold import overlap
+from .metrics.prdc import prdc
+from .metrics.subsample import subsample
 from .samples import generate
 from .specs import GeneratorSpec
 
@@ -38,8 +38,8 @@ class Validation:
         train, held_out = split(data)
         self.spec, self.seed = spec, seed
         self.extractor = extractor_for(train, held_out, progress=progress)
-        self.train, _ = self.extractor.extract(some(train.images, REAL))
-        self.held_out, _ = self.extractor.extract(some(held_out.images, SAMPLES))
+        self.train, _ = self.extractor.extract(subsample(train.images, REAL))
+        self.held_out, _ = self.extractor.extract(subsample(held_out.images, SAMPLES))
 
     def measure(self, generator: nn.Module) -> dict[str, float]:
         """Frechet distance, precision, recall and class agreement, by their names in metrics.jsonl."""
@@ -47,7 +47,7 @@ class Validation:
         features, predicted = self.extractor.extract(samples.images)
         measures = {"frechet_distance": frechet_distance(self.train, features)}
         if len(self.held_out) > NEIGHBOURS:
-            found = overlap(self.held_out, features, NEIGHBOURS)
+            found = prdc(self.held_out, features, NEIGHBOURS)
             measures |= {"precision": found.precision, "eval_recall": found.recall}
         if self.extractor.has_classes and samples.labels is not None:
             measures["class_agreement"] = class_agreement(predicted, samples.labels)

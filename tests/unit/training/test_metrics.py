@@ -18,8 +18,8 @@ from gan_training.metrics.checkerboard import checkerboard_energy
 from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
 from gan_training.metrics.features import ClassifierExtractor
 from gan_training.metrics.frechet import frechet_distance
-from gan_training.metrics.manifold import overlap
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
+from gan_training.metrics.prdc import prdc
 from gan_training.samples import Samples, prepare_samples
 
 CLOSE = 1e-6
@@ -61,7 +61,7 @@ def test_overlap_equals_its_definition() -> None:
         for name, rows in (("real", real), ("fake", fake))
     }
     distance = [[float((x - y).norm()) for y in fake] for x in real]
-    found = overlap(real, fake, k)
+    found = prdc(real, fake, k)
     inside = [[distance[i][j] <= radius["real"][i] for j in range(50)] for i in range(60)]
     assert found.precision == pytest.approx(np.any(inside, axis=0).mean())
     assert found.coverage == pytest.approx(np.any(inside, axis=1).mean())
@@ -73,11 +73,11 @@ def test_overlap_equals_its_definition() -> None:
 def test_overlap_tells_collapse_from_noise() -> None:
     real = normal(200, 4, 0)
     collapsed = real[:1] + normal(200, 4, 1, scale=1e-3)
-    assert overlap(real, collapsed).precision == 1
-    assert overlap(real, collapsed).recall < 0.05
-    assert overlap(real, real + 100).precision == 0
+    assert prdc(real, collapsed).precision == 1
+    assert prdc(real, collapsed).recall < 0.05
+    assert prdc(real, real + 100).precision == 0
     with pytest.raises(ValueError, match="3 neighbours need more than 3 images"):
-        overlap(real[:3], real)
+        prdc(real[:3], real)
 
 
 def test_class_agreement_and_shares() -> None:

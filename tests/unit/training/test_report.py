@@ -16,7 +16,7 @@ from PIL import Image
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import CheckpointError
 from gan_training.config import TrainConfig
-from gan_training.curves import POINTS, Mark, draw_picture, thin
+from gan_training.curves import POINTS, Annotation, draw_picture, thin
 from gan_training.report import GRIDS, RunRecord, read_grids, settings_of, versions, write_report
 
 LARGEST_PAGE = 3_000_000  # bytes, of a run of 100,000 steps
@@ -166,7 +166,7 @@ def test_any_history_gives_a_page(write: Callable[..., Page], history: list[dict
 
 @pytest.mark.parametrize(("history", "rows"), [([], 1), ([line(20)], 1), ([line(20, r1=0.01, recall=math.nan)], 2)])
 def test_the_plots_are_one_picture_too(history: list[dict[str, float]], rows: int) -> None:
-    picture = draw_picture(history, 20, [Mark(10, "1", "1 collapse", True)])
+    picture = draw_picture(history, 20, [Annotation(10, "1", "1 collapse", True)])
     width, height = picture.size
     assert width > 1000
     assert height / width == pytest.approx(rows * 164 / 780, abs=0.01)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .choice import some
+from .subsample import subsample
 
 
 def mean_pairwise_distance(features: Tensor) -> float:
@@ -17,5 +17,5 @@ def mean_pairwise_distance(features: Tensor) -> float:
 
 def relative_diversity(real: Tensor, fake: Tensor, limit: int = 2000) -> float:
     """Mean pairwise distance of the fakes over that of the reals, on at most `limit` rows of each; 1 is as diverse."""
-    real_distance = mean_pairwise_distance(some(real, limit))
-    return mean_pairwise_distance(some(fake, limit)) / real_distance if real_distance else float("nan")
+    real_distance = mean_pairwise_distance(subsample(real, limit))
+    return mean_pairwise_distance(subsample(fake, limit)) / real_distance if real_distance else float("nan")

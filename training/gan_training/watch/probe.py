@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from gan_training.data import ImageData
 from gan_training.metrics.diversity import mean_pairwise_distance
-from gan_training.metrics.manifold import neighbour_radii, overlap
+from gan_training.metrics.prdc import neighbour_radii, prdc
 from gan_training.nets import Generator, draw_latents
 from gan_training.specs import GeneratorSpec
 
@@ -79,7 +79,7 @@ class DiversityProbe:
         return DiversityMetrics(
             diversity=mean_pairwise_distance(fake) / spread if spread else 1.0,
             spacing=_crowding(fake) / max(_crowding(real), 1e-9),
-            recall=overlap(real, fake, NEIGHBOURS).recall if len(fake) > NEIGHBOURS else 0.0,
+            recall=prdc(real, fake, NEIGHBOURS).recall if len(fake) > NEIGHBOURS else 0.0,
             classes_covered=None if self.classifier is None else self.classifier.covered(real, fake),
             class_diversity=None if labels is None else _least_class_diversity(real, fake, labels),
         )

@@ -14,8 +14,8 @@ from torch import Tensor
 _CHUNK = 2048  # rows of a distance matrix that are held at once
 
 
-class Overlap(NamedTuple):
-    """All four for one pair of sets."""
+class PRDC(NamedTuple):
+    """Precision, recall, density and coverage of one pair of sets."""
 
     precision: float  # share of fakes inside the real manifold
     recall: float  # share of reals inside the fake manifold
@@ -23,7 +23,7 @@ class Overlap(NamedTuple):
     coverage: float  # share of reals whose neighbourhood holds a fake
 
 
-def overlap(real: Tensor, fake: Tensor, k: int = 3) -> Overlap:
+def prdc(real: Tensor, fake: Tensor, k: int = 3) -> PRDC:
     """Compare (N, D) real with (M, D) fake features, each manifold being the union of its k-nearest-neighbour balls.
 
     Raises:
@@ -42,7 +42,7 @@ def overlap(real: Tensor, fake: Tensor, k: int = 3) -> Overlap:
         inside += in_real_ball.sum(0)
         covered[rows] = in_real_ball.any(1)
         recalled[rows] = (distances <= fake_radii[None, :]).any(1)
-    return Overlap(
+    return PRDC(
         precision=float((inside > 0).float().mean()),
         recall=float(recalled.float().mean()),
         density=float(inside.mean()) / k,

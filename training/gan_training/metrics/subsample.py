@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def chosen(total: int, count: int) -> Tensor:
+def subsample_indices(total: int, count: int) -> Tensor:
     """At most `count` of the numbers 0 to total - 1, the same seeded choice each time; all of them in their order."""
     if total <= count:
         return torch.arange(total)
     return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count]
 
 
-def some(rows: Tensor, count: int) -> Tensor:
+def subsample(rows: Tensor, count: int) -> Tensor:
     """At most `count` rows, the same seeded choice each time: images may be sorted by class."""
-    return rows if len(rows) <= count else rows[chosen(len(rows), count)]
+    return rows if len(rows) <= count else rows[subsample_indices(len(rows), count)]
