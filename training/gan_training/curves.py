@@ -14,28 +14,18 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from numpy.typing import NDArray
 from PIL import Image
 
-from .measures import Group, grouped, words
+from .measures import Group, words
+from .series import Array, History, Series, drawable, running_mean, thin
 
-Array = NDArray[np.float64]
-History = Sequence[dict[str, float]]
-"""Lines of metrics.jsonl."""
-Series = dict[str, tuple[Array, Array]]
-"""Steps and values (n,) of each measure."""
-
-POINTS = 1000  # of a curve at most
 SERIES = 6  # colours; further curves repeat them dashed
 _WIDTH, _HEIGHT = 260, 140  # points (1/72 inch)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 32, 10, 13, 17  # margins, points
 _FONT = 8  # points
 _CHARACTER = 0.58 * _FONT  # mean width
 _MANY = 120  # values from which on a running mean is drawn over them
-_SMOOTH = 200  # points of the running mean
-_WINDOW = 9  # of those, averaged
 _MARKED = 30  # up to this many values each has a dot
-_LARGEST = 1e30  # beyond it a value is drawn as a gap, like NaN
 _LOG_SPAN = 100  # largest over median value from which on the axis is logarithmic
 
 _COLUMNS = 3  # of plots in a picture
@@ -109,12 +99,12 @@ def draw_plots(history: History, steps: int, annotations: Sequence[Annotation] =
         annotations: vertical lines in every plot.
     """
     ordered = sorted(annotations, key=lambda each: each.step)
-    return [_plot(group, series, max(steps, 1), ordered) for group, series in _drawable(history)]
+    return [_plot(group, series, max(steps, 1), ordered) for group, series in drawable(history)]
 
 
 def draw_picture(history: History, steps: int, annotations: Sequence[Annotation] = ()) -> Image.Image:
     """The same plots side by side on a white ground; arguments as of `draw_plots`."""
-    ordered, drawn = sorted(annotations, key=lambda each: each.step), _drawable(history)
+    ordered, drawn = sorted(annotations, key=lambda each: each.step), drawable(history)
     rows = max(1, -(-len(drawn) // _COLUMNS))
     width, height = _COLUMNS * _WIDTH, rows * (_HEIGHT + _TITLE)
     figure = Figure(figsize=(width / 72, height / 72), dpi=_DPI)
@@ -131,38 +121,6 @@ def draw_picture(history: History, steps: int, annotations: Sequence[Annotation]
         figure.savefig(buffer, format="png")
     # Few colours: a palette takes a third of the bytes.
     return Image.open(buffer).convert("RGB").quantize(64)
-
-
-def thin(steps: Array, values: Array, points: int = POINTS) -> tuple[Array, Array]:
-    """At most `points` (even) of (n,) values: of each stretch the least and the largest, so that no spike is lost."""
-    if len(values) <= points:
-        return steps, values
-    kept: list[int] = []
-    for part in np.array_split(np.arange(len(values)), points // 2):
-        if np.isfinite(values[part]).any():
-            kept += sorted({part[np.nanargmin(values[part])], part[np.nanargmax(values[part])]})
-        else:
-            kept.append(part[0])
-    return steps[kept], values[kept]
-
-
-def _drawable(history: History) -> list[tuple[Group, Series]]:
-    """The curves of each group that has at least one finite value."""
-    lines = [line for line in history if np.isfinite(line.get("step", np.nan))]
-    found = []
-    for group, names in grouped(lines):
-        series = {name: _series(lines, name) for name in names}
-        drawn = {name: pair for name, pair in series.items() if np.isfinite(pair[1]).any()}
-        if drawn:
-            found.append((group, drawn))
-    return found
-
-
-def _series(lines: History, name: str) -> tuple[Array, Array]:
-    """Steps and values (n,) of the lines that have this measure; NaN where it can't be drawn."""
-    pairs = np.array([(line["step"], line[name]) for line in lines if name in line], dtype=np.float64)
-    steps, values = pairs[:, 0], pairs[:, 1]
-    return steps, np.where(np.abs(values) < _LARGEST, values, np.nan)
 
 
 def _plot(group: Group, series: Series, steps: int, annotations: Sequence[Annotation]) -> Plot:
@@ -222,20 +180,7 @@ def _draw(axes: Axes, x: Array, y: Array, colour: str, dashes: str) -> None:
         markersize=3,
     )
     if is_long:
-        axes.plot(*_running_mean(x, y), dashes, color=colour, linewidth=1.5)
-
-
-def _running_mean(x: Array, y: Array) -> tuple[Array, Array]:
-    """(m,) steps and means over about a twentieth of the (n,) values, for m up to _SMOOTH."""
-    parts = np.array_split(np.arange(len(y)), min(_SMOOTH, len(y)))
-    finite = np.isfinite(y)
-    sums = np.array([y[part][finite[part]].sum() for part in parts])
-    counts = np.array([finite[part].sum() for part in parts], dtype=np.float64)
-    ones = np.ones(_WINDOW)
-    total, count = np.convolve(sums, ones, "same"), np.convolve(counts, ones, "same")
-    means = np.full(len(parts), np.nan)
-    np.divide(total, count, out=means, where=counts > 0)
-    return np.array([x[part].mean() for part in parts]), means
+        axes.plot(*running_mean(x, y), dashes, color=colour, linewidth=1.5)
 
 
 def _set_axes(axes: Axes, values: Array, steps: int, colours: _Colours, *, is_share: bool) -> None:
