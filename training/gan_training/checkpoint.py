@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from .atomic import write_atomically
 from .config import TrainConfig
 from .errors import first_line
 from .nets import Critic, Generator
@@ -52,7 +52,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the checkpoint atomically; raises CheckpointError as `write_atomically` does."""
+    """Write the checkpoint atomically; raises CheckpointError as `save_durably` does."""
     content = {
         "format": FORMAT,
         "version": VERSION,
@@ -66,30 +66,22 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "history": checkpoint.history,
         "data_sha256": checkpoint.data_sha256,
     }
-    write_atomically(content, path)
+    save_durably(content, path)
 
 
-def write_atomically(content: object, path: Path) -> None:
-    """torch.save to a temporary file beside `path`, fsync, rename: a reader sees the old file or the new one, whole.
+def save_durably(content: object, path: Path) -> None:
+    """torch.save to `path`, atomically and on disk when this returns.
 
     Raises:
         CheckpointError: the disk is full or the folder can't be written; the previous file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.part")
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # Python's: its OSError says what is wrong with the disk
+            torch.save(content, file)
+
     try:
-        try:
-            with temporary.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        write_atomically(path, write, is_durable=True)
     except (OSError, RuntimeError) as error:
         # torch's writer hides the disk's complaint behind one of its own.
         cause = error.__context__ if isinstance(error.__context__, OSError) else error

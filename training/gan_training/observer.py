@@ -13,9 +13,10 @@ from PIL import Image
 
 from .advice import advise
 from .alarm import Alarm
+from .atomic import write_atomically
 from .config import TrainConfig
 from .data import ImageData
-from .files import write_whole, writing
+from .files import writing
 from .grid import FixedSamples, pairs
 from .loop import Trainer
 from .measures import best_line
@@ -133,7 +134,7 @@ class Observer:
         step = trainer.steps_done
         images, picture = self.samples.draw(trainer.ema, self.device)
         with writing(self.out):
-            write_whole(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
+            write_atomically(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
         if self.events is not None:
             self.events.picture(step, picture)
         if self._memorisation is None:
@@ -203,4 +204,4 @@ def is_due(step: int, every: int) -> bool:
 
 def _write_lines(path: Path, lines: list[dict[str, float]]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
-    write_whole(path, lambda part: part.write_text(text))
+    write_atomically(path, lambda part: part.write_text(text))

@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from PIL import Image
 
+from .atomic import write_atomically
 from .checkpoint import CheckpointError
-from .files import write_whole
 
 
 def write_html(path: Path, template: str, **values: Any) -> None:
@@ -32,7 +32,7 @@ def write_html(path: Path, template: str, **values: Any) -> None:
     text = environment.get_template(template).render(**values)
     try:
         # A name that came from a file name may hold bytes that are no UTF-8.
-        write_whole(path, lambda part: part.write_bytes(text.encode("utf-8", "backslashreplace")))
+        write_atomically(path, lambda part: part.write_bytes(text.encode("utf-8", "backslashreplace")))
     except OSError as error:
         raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
 
@@ -58,7 +58,7 @@ def write_picture(path: Path, picture: Image.Image) -> None:
         CheckpointError: the file can't be written.
     """
     try:
-        write_whole(path, lambda part: picture.save(part, format="PNG", optimize=True))
+        write_atomically(path, lambda part: picture.save(part, format="PNG", optimize=True))
     except OSError as error:
         raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
 

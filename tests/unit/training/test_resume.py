@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gan_training.checkpoint import CheckpointError, load_checkpoint, write_atomically
+from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
@@ -67,7 +67,7 @@ def test_other_data_under_the_same_name_are_told(run: Path, tmp_path: Path):
 def test_a_checkpoint_that_does_not_know_its_data(run: Path, tmp_path: Path):
     content = torch.load(run / "ckpt.pt", weights_only=True)
     del content["data_sha256"]  # as of before it was written down
-    write_atomically(content, run / "ckpt.pt")
+    save_durably(content, run / "ckpt.pt")
     same = write_data(tmp_path / "same.npz")
     with pytest.raises(ConfigError, match=r"can't change data \(was npz:.*, now npz:.*same.npz\)"):
         Run.resumed(run, {"data": same})

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gan_training.cache import alone_with, cache_folder
-from gan_training.checkpoint import CheckpointError, write_atomically
+from gan_training.checkpoint import CheckpointError, save_durably
 from gan_training.data import EpochBatches, ImageData
 
 HIDDEN: Final = 128
@@ -161,7 +161,7 @@ def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callabl
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-        write_atomically(net.state_dict(), path)
+        save_durably(net.state_dict(), path)
 
 
 def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None]) -> None:
