@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from .assignments import parse_assignments
 from .checkpoint import CheckpointError
 from .command import INTERRUPTED, run_command
-from .config import GAN_TYPES, ConfigError, TrainConfig, parse_assignments
+from .config import GAN_TYPES, ConfigError, TrainConfig
 from .data import DataError, UnknownSourceError
 from .observer import TellFn
 from .outcome import TrainingDivergedError, TrainingStoppedError

@@ -105,13 +105,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, hint = getattr(self, field.name), _HINTS[field.name]
+            value, hint = getattr(self, field.name), SETTING_TYPES[field.name]
             _check_type(field.name, value, hint)
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ConfigError(f"{name} is {_short(value)}; it must be from {low:g} to {_bound(high)}")
-            if isinstance(value, int) and float in _allowed(_HINTS[name])[0]:  # as TOML has it, e.g. beta1 = 0
+            if isinstance(value, int) and value_type(SETTING_TYPES[name])[0] is float:  # as TOML has it: beta1 = 0
                 object.__setattr__(self, name, float(value))
         if self.image_size is not None and self.image_size not in SUPPORTED_SIZES:
             sizes = ", ".join(map(str, SUPPORTED_SIZES))
@@ -241,21 +241,6 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
 }
 
 
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """Turn `["r1_gamma=0.5", "upsample=nearest"]` into typed values; raises ConfigError naming what is wrong."""
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        name, separator, text = assignment.partition("=")
-        name = name.strip().replace("-", "_")
-        if not separator:
-            raise ConfigError(f"--set {assignment!r} has no '='; write --set name=value")
-        if name not in _HINTS or name in ("type", "data"):
-            known = ", ".join(sorted(set(_HINTS) - {"type", "data"}))
-            raise ConfigError(f"--set {name}: there is no such setting; known are {known}")
-        values[name] = _parse(name, text.strip(), _HINTS[name])
-    return values
-
-
 def _bound(value: float) -> str:
     """In digits, and short where that loses nothing."""
     if value >= 1e6:
@@ -268,49 +253,36 @@ def _short(value: float) -> str:
     return text if len(text) <= 30 else f"{text[:30]}..."
 
 
-def _allowed(hint: Any) -> tuple[tuple[Any, ...], bool]:
-    """The plain types or literal values of a field's hint, and whether None is one of them."""
+def value_type(hint: Any) -> tuple[Any, bool]:
+    """The one plain type or Literal of a setting's hint, and whether None is allowed beside it."""
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return tuple(option for option in options if option is not type(None)), type(None) in options
+    (kind,) = (option for option in options if option is not type(None))
+    return kind, type(None) in options
 
 
 def _check_type(name: str, value: object, hint: Any) -> None:
-    (option,), optional = _allowed(hint)
-    if value is None and optional:
+    kind, is_optional = value_type(hint)
+    if value is None and is_optional:
         return
-    if get_origin(option) is Literal:
-        if value not in get_args(option):
-            raise ConfigError(f"{name} is {value!r}; use one of {', '.join(map(str, get_args(option)))}")
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise ConfigError(f"{name} is {value!r}; use one of {', '.join(map(str, get_args(kind)))}")
         return
-    accepted = (int, float) if option is float else (option,)
-    if not isinstance(value, accepted) or (isinstance(value, bool) and option is not bool):
-        raise ConfigError(f"{name} is {value!r}; it must be {_WORDS[option]}")
+    accepted = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} is {value!r}; it must be {TYPE_WORDS[kind]}")
 
 
-def _parse(name: str, text: str, hint: Any) -> Any:
-    (option,), optional = _allowed(hint)
-    if optional and text.lower() == "none":
-        return None
-    if option is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"{name} is {text!r}; it must be true or false")
-        return text.lower() == "true"
-    if option in (int, float):
-        try:
-            return option(text)
-        except ValueError:
-            raise ConfigError(f"{name} is {text!r}; it must be {_WORDS[option]}") from None
-    return text
-
-
-_WORDS: Final[dict[type, str]] = {
+TYPE_WORDS: Final[dict[type, str]] = {
     int: "a whole number",
     float: "a number",
     str: "text",
     bool: "true or false",
 }
-_HINTS: Final[dict[str, Any]] = {
+"""What a message calls each type of value."""
+SETTING_TYPES: Final[dict[str, Any]] = {
     name: hint
     for name, hint in typing.get_type_hints(TrainConfig).items()
     if name in {field.name for field in fields(TrainConfig)}
 }
+"""The type hint of each setting."""

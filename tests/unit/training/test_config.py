@@ -6,15 +6,9 @@ import json
 import pytest
 import torch
 
+from gan_training.assignments import parse_assignments
 from gan_training.build import build_loop_settings, build_specs
-from gan_training.config import (
-    GAN_TYPES,
-    ONLY_FOR,
-    TYPE_DEFAULTS,
-    ConfigError,
-    TrainConfig,
-    parse_assignments,
-)
+from gan_training.config import GAN_TYPES, ONLY_FOR, TYPE_DEFAULTS, ConfigError, TrainConfig
 
 
 @pytest.mark.parametrize("gan_type", GAN_TYPES)
