@@ -10,7 +10,7 @@ from typing import Any
 from recipe import BuildError, Recipe
 
 from gan_export.artifact import load_artifact
-from gan_training.eval_cli import REAL, WHAT
+from gan_training.eval_cli import MEANINGS, REAL_COUNTERPARTS
 from gan_training.eval_page import number
 
 FIGURES = "quality.json"
@@ -110,10 +110,10 @@ def with_table(page: str, folders: Sequence[Path]) -> str:
 def _quality(variants: dict[str, dict[str, Any]]) -> str:
     first = next(iter(variants.values()))
     rows = [f"| measure | {' | '.join(variants)} | real images | |", "|---" * (len(variants) + 3) + "|"]
-    for name, what in WHAT.items():
+    for name, what in MEANINGS.items():
         found = [values[name] for values in variants.values()]
         if found[0] is not None:
-            real = first[REAL[name]] if name in REAL else None
+            real = first[REAL_COUNTERPARTS[name]] if name in REAL_COUNTERPARTS else None
             rows.append(f"| {name} | {' | '.join(map(number, found))} | {number(real)} | {what} |")
     return "\n".join(rows)
 

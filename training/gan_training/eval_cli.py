@@ -7,9 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -18,17 +16,19 @@ from rich.table import Column, Table
 from rich.text import Text
 from torch import nn
 
+from . import eval_options as options
 from .checkpoint import CheckpointError
 from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
+from .eval_options import FeaturesOption
 from .eval_page import neighbour_pairs, number, real_value, write_page
-from .evaluate import Evaluation, Evaluator, split
+from .evaluate import EvaluatedSamples, Evaluator, split
 from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
-from .samples import ReportFn, Samples, labels_as_in, prepare_samples, resized
+from .samples import Prepared, ReportFn, labels_as_in, prepare_samples, resized
 
 EPILOG = """
 Examples:
@@ -42,7 +42,7 @@ Examples:
   gan-eval samples/ --data folder:photos --features inception
 """
 
-WHAT = {
+MEANINGS = {
     "frechet_distance": "Frechet distance to real training images; lower is better",
     "precision": "share of samples that look real",
     "recall": "share of real images that samples cover",
@@ -53,56 +53,35 @@ WHAT = {
     "checkerboard_energy": "share of finest detail in the checkerboard pattern",
     "memorisation_ratio": "distance to the nearest training image over that of new real images",
 }
-REAL = {
+"""What each measure means, in the order to show."""
+REAL_COUNTERPARTS = {
     "frechet_distance": "real_frechet_distance",
     "precision": "real_precision",
     "recall": "real_recall",
     "class_agreement": "real_class_agreement",
     "checkerboard_energy": "real_checkerboard_energy",
 }
+"""Which measure of the real images stands beside which."""
 
 LOG_WIDTH = 160  # characters, where there is no terminal to ask
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
-class FeaturesOption(StrEnum):
-    """Whose features distances are measured in."""
-
-    AUTO = "auto"
-    CLASSIFIER = "classifier"
-    INCEPTION = "inception"
-
-
 @app.command(epilog=EPILOG)
 def evaluate(
-    images: Annotated[
-        list[Path], typer.Argument(metavar="CKPT|IMAGES...", help="ckpt.pt, npz or folder; several are compared.")
-    ],
-    data: Annotated[
-        str, typer.Option(help="Real training images: digits, mnist, idx:DIR, folder:DIR, npz:FILE, hf:OWNER/NAME, ...")
-    ],
-    test_data: Annotated[
-        str | None, typer.Option(help="Real images to compare with. Default: a tenth of --data, held out.")
-    ] = None,
-    n: Annotated[int, typer.Option("--n", min=8, max=1_000_000, help="Images to judge.")] = 10_000,
-    image_size: Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")] = None,
-    channels: Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")] = None,
-    weights: Annotated[str, typer.Option(help="Of a checkpoint: ema or raw.")] = "ema",
-    seed: Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of a checkpoint's latents.")] = 0,
-    features: Annotated[
-        FeaturesOption,
-        typer.Option(help="What measures distances. auto: inception where it is on disk, else classifier."),
-    ] = FeaturesOption.AUTO,
-    page: Annotated[Path | None, typer.Option(help="Write a page with pictures to this HTML file.")] = None,
-    neighbours: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PNG",
-            help="Write the samples of each class closest to training images, each with that image on its right.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    images: options.Images,
+    data: options.Data,
+    test_data: options.TestData = None,
+    n: options.Count = 10_000,
+    image_size: options.ImageSize = None,
+    channels: options.Channels = None,
+    weights: options.Weights = "ema",
+    seed: options.Seed = 0,
+    features: options.Features = FeaturesOption.AUTO,
+    page: options.Page = None,
+    neighbours: options.Neighbours = None,
+    as_json: options.Json = False,
 ) -> None:
     """Judge a checkpoint, or images that anybody generated, against real ones; several side by side."""
     if weights not in ("ema", "raw"):
@@ -116,29 +95,42 @@ def evaluate(
     prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
     for note in filter(None, [resized(test, train), *(ready.note for _, ready in prepared)]):
         print(f"gan-eval: {note}", file=sys.stderr)
+    evaluator, evaluated = _evaluate(train, test, inception, prepared)
+    warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
+    if warning:
+        print(f"gan-eval: {warning}", file=sys.stderr)
+    if page is not None:
+        write_page(page, evaluator, evaluated, MEANINGS, REAL_COUNTERPARTS, warning)
+    if neighbours is not None:
+        write_picture(neighbours, neighbour_pairs(evaluator, evaluated[0].samples))
+    _print(evaluated, as_json=as_json)
+    if page is not None:
+        print(page)
+
+
+def _evaluate(
+    train: ImageData, test: ImageData, inception: nn.Module | None, prepared: Sequence[tuple[Path, Prepared]]
+) -> tuple[Evaluator, list[EvaluatedSamples]]:
+    """Evaluate each set of samples, with a progress bar; `inception`: measures instead of the classifier."""
     with _bar() as bar:
         task = bar.add_task("training the classifier that measures", total=None)
         classifier = extractor_for(train, test, progress=_into(bar, task))
         extractor: FeatureExtractor = classifier if inception is None else InceptionExtractor(inception, classifier)
         evaluator = Evaluator(train, test, extractor, _into(bar, bar.add_task("measuring", total=None)))
-        evaluated: list[tuple[Path, Samples, Evaluation]] = []
+        evaluated: list[EvaluatedSamples] = []
         for path, ready in prepared:
             samples = ready.draw(_into(bar, bar.add_task(f"judging {path}", total=None)))
-            evaluated.append((path, samples, evaluator.evaluate(samples)))
-    warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
-    if warning:
-        print(f"gan-eval: {warning}", file=sys.stderr)
-    if page is not None:
-        write_page(page, evaluator, evaluated, WHAT, REAL, warning)
-    if neighbours is not None:
-        write_picture(neighbours, neighbour_pairs(evaluator, evaluated[0][1]))
+            evaluated.append(EvaluatedSamples(path, samples, evaluator.evaluate(samples)))
+    return evaluator, evaluated
+
+
+def _print(evaluated: Sequence[EvaluatedSamples], *, as_json: bool) -> None:
+    """The results on stdout, as JSON or as a table."""
     if as_json:
         print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in evaluated]))
     else:
         console = Console()
         (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(evaluated))
-    if page is not None:
-        print(page)
 
 
 def _inception(features: FeaturesOption) -> nn.Module | None:
@@ -178,7 +170,7 @@ def _real(
     return train, replace(test, labels=labels, class_names=names)
 
 
-def _table(evaluated: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
+def _table(evaluated: Sequence[EvaluatedSamples]) -> Table:
     table = Table(
         Column("measure", no_wrap=True),
         *(Column(Text(str(path))) for path, _, _ in evaluated),
@@ -188,10 +180,10 @@ def _table(evaluated: Sequence[tuple[Path, Samples, Evaluation]]) -> Table:
         pad_edge=False,
     )
     results = [result.to_dict() for _, _, result in evaluated]
-    for name, what in WHAT.items():
+    for name, what in MEANINGS.items():
         values = [result[name] for result in results]
         if any(value is not None for value in values):
-            table.add_row(name, *map(number, values), real_value(name, results, REAL), what)
+            table.add_row(name, *map(number, values), real_value(name, results, REAL_COUNTERPARTS), what)
     table.add_row("features", *(result.features for _, _, result in evaluated), "", "whose, in the distances above")
     table.add_row("images", *(f"{result.images:,}" for _, _, result in evaluated), "", "")
     return table

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .evaluate import Evaluation, Evaluator
+from .evaluate import EvaluatedSamples, Evaluator
 from .grid import grid, pairs
 from .measures import words
 from .page import inline, write_html
@@ -23,7 +23,7 @@ COLUMNS = 8
 def write_page(
     path: Path,
     evaluator: Evaluator,
-    evaluated: Sequence[tuple[Path, Samples, Evaluation]],
+    evaluated: Sequence[EvaluatedSamples],
     meanings: Mapping[str, str],
     real: Mapping[str, str],
     warning: str | None = None,
@@ -33,7 +33,7 @@ def write_page(
     Args:
         path: of the HTML file.
         evaluator: what the samples were compared with.
-        evaluated: source, images and measurements of each set of samples.
+        evaluated: sets of samples.
         meanings: what each measure means, in the order to show.
         real: which measure of the real images stands beside which.
         warning: a line about the numbers, to stand above them.

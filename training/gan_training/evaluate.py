@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,7 +51,16 @@ class Evaluation:
     memorisation_ratio: float  # nearest training image: median distance over that of real test images
 
     def to_dict(self) -> dict[str, Any]:
+        """By the names above, as `gan-eval --json` prints them."""
         return asdict(self)
+
+
+class EvaluatedSamples(NamedTuple):
+    """A set of samples, where it came from, and what was measured of it."""
+
+    source: Path
+    samples: Samples
+    result: Evaluation
 
 
 @dataclass(frozen=True)
