@@ -6,7 +6,7 @@ be a memory map), look closely at a seeded sample only, and neither read nor cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import torch
@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from .config import TrainConfig
 from .data import ImageData
+from .dimension import intrinsic_dimension, principal_components
+from .duplicates import CHUNK_BYTES, find_copies, in_chunks
 from .metrics.subsample import subsample_indices
 
 Rule = Callable[[ImageData, TrainConfig], str | None]
@@ -34,11 +36,6 @@ USUAL_LATENT: Final = 64  # the default, and enough for all data that these nets
 LARGEST_DIMENSION: Final = 24  # intrinsic; estimates above are unreliable, and photographs have 20 to 45
 DUPLICATED: Final = 0.01  # share of images with a copy that is worth a word
 QUERIES: Final = 1000  # images whose copies are looked for: the share is known to about 1 % of the set
-CANDIDATES: Final = 4  # images that look most like a queried one, compared pixel by pixel
-SAME: Final = 0.01  # 1 - correlation: below, two images are the same; the nearest two of MNIST have 0.013
-SIMILAR: Final = 0.03  # below, they are the same if what else comes near is at least 1 / STANDS_OUT times as far
-STANDS_OUT: Final = 0.2
-_CHUNK: Final = 2**18  # bytes of images that are worked on at once: they fit into the processor's cache
 
 
 def advise(data: ImageData, config: TrainConfig) -> list[str]:
@@ -51,6 +48,7 @@ def advise(data: ImageData, config: TrainConfig) -> list[str]:
 
 
 def few_images(data: ImageData, config: TrainConfig) -> str | None:
+    """Fewer than FEW_IMAGES images."""
     if len(data) >= FEW_IMAGES:
         return None
     shift = "" if config.translate else f" give --set translate={max(1, data.image_size // 14)},"
@@ -61,6 +59,7 @@ def few_images(data: ImageData, config: TrainConfig) -> str | None:
 
 
 def few_per_class(data: ImageData, config: TrainConfig) -> str | None:
+    """Classes of fewer than FEW_PER_CLASS images, where the nets see labels."""
     if not config.is_conditional or data.labels is None:
         return None
     counts = torch.bincount(data.labels, minlength=data.classes)
@@ -77,6 +76,7 @@ def few_per_class(data: ImageData, config: TrainConfig) -> str | None:
 
 
 def imbalance(data: ImageData, _: TrainConfig) -> str | None:
+    """A class with more than IMBALANCE times the images of another."""
     if data.labels is None or data.classes < 2:
         return None
     counts = torch.bincount(data.labels, minlength=data.classes)
@@ -92,6 +92,7 @@ def imbalance(data: ImageData, _: TrainConfig) -> str | None:
 
 
 def all_alike(data: ImageData, _: TrainConfig) -> str | None:
+    """Images that differ by fewer than ALIKE grey levels."""
     if not len(data) or (distance := _spread(_sample(data))) >= ALIKE:
         return None
     return (
@@ -101,9 +102,10 @@ def all_alike(data: ImageData, _: TrainConfig) -> str | None:
 
 
 def narrow_range(data: ImageData, _: TrainConfig) -> str | None:
+    """Images whose brightest value is below NARROW: of another scale than 0 to 255."""
     if not len(data):
         return None
-    rows = torch.split(_some(len(data), SAMPLE), max(1, _CHUNK // data.images[0].numel()))
+    rows = torch.split(_some(len(data), SAMPLE), max(1, CHUNK_BYTES // data.images[0].numel()))
     brightest = max(int(data.images[chosen].max()) for chosen in rows)
     if not 0 < brightest < NARROW:
         return None
@@ -114,9 +116,10 @@ def narrow_range(data: ImageData, _: TrainConfig) -> str | None:
 
 
 def grey_as_rgb(data: ImageData, _: TrainConfig) -> str | None:
+    """RGB images whose channels differ by no more than GREY levels."""
     if data.channels == 1 or not len(data):
         return None
-    for images in _chunks(data.images):
+    for images in in_chunks(data.images):
         levels = images.short()
         if int((levels.amax(1) - levels.amin(1)).max()) > GREY:
             return None
@@ -128,8 +131,8 @@ def near_duplicates(data: ImageData, _: TrainConfig) -> str | None:
     n = len(data)
     if n < 2 or _spread(_sample(data)) < ALIKE:
         return None
-    prints, asked = _fingerprints(data.images), _some(n, QUERIES)
-    found = [pair for queries in torch.split(asked, 32) for pair in _copies(data.images, prints, queries)]
+    asked = _some(n, QUERIES)
+    found = find_copies(data.images, asked)
     share = len(found) / len(asked)
     if len(found) < 2 or share < DUPLICATED:
         return None
@@ -146,7 +149,7 @@ def latent_size(data: ImageData, config: TrainConfig) -> str | None:
     the intrinsic dimension."""
     if len(data) < 2 or _spread(sample := _sample(data)) < ALIKE:
         return None
-    values, components = data.images[0].numel(), _principal_components(sample)
+    values, components = data.images[0].numel(), principal_components(sample, VARIANCE)
     limit, size = min(len(data), values, 2 * components), config.latent_dim
     fitting = _power_of_two(min(USUAL_LATENT, limit))
     if size > limit:
@@ -157,7 +160,7 @@ def latent_size(data: ImageData, config: TrainConfig) -> str | None:
         )
     if size >= min(fitting, LARGEST_DIMENSION):
         return None
-    dimension = _intrinsic_dimension(sample)
+    dimension = intrinsic_dimension(sample)
     if size >= 2 / 3 * min(dimension, LARGEST_DIMENSION):
         return None
     return (
@@ -167,6 +170,7 @@ def latent_size(data: ImageData, config: TrainConfig) -> str | None:
 
 
 def large_batch(data: ImageData, config: TrainConfig) -> str | None:
+    """Fewer images than a batch has."""
     if config.batch_size <= len(data):
         return None
     fitting = _power_of_two(max(2, len(data) // 4))
@@ -190,11 +194,6 @@ RULES: Final[tuple[Rule, ...]] = (
 """In the order in which their lines are given."""
 
 
-def _chunks(images: Tensor) -> Iterator[Tensor]:
-    """(N, C, H, W) uint8 in slices of a few images."""
-    return iter(torch.split(images, max(1, _CHUNK // images[0].numel())))
-
-
 def _some(n: int, count: int) -> Tensor:
     """`count` of the indices 0..n-1, or all, in order and the same each time."""
     return subsample_indices(n, count).sort().values
@@ -203,94 +202,13 @@ def _some(n: int, count: int) -> Tensor:
 def _sample(data: ImageData) -> Tensor:
     """(n, values) float32 in 0..255: up to SAMPLE images, averaged down to SAMPLE_EDGE pixels or fewer."""
     factor = -(-data.image_size // SAMPLE_EDGE)
-    rows = torch.split(_some(len(data), SAMPLE), max(1, _CHUNK // data.images[0].numel()))
+    rows = torch.split(_some(len(data), SAMPLE), max(1, CHUNK_BYTES // data.images[0].numel()))
     return torch.cat([F.avg_pool2d(data.images[chosen].float(), factor).flatten(1) for chosen in rows])
 
 
 def _spread(sample: Tensor) -> float:
     """Root mean square distance of a value from its mean over the images, in grey levels."""
     return float((sample - sample.mean(0)).square().mean().sqrt())
-
-
-def _principal_components(sample: Tensor) -> int:
-    """How many hold VARIANCE of the variance."""
-    centred = sample - sample.mean(0)
-    gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
-    variances = torch.linalg.eigvalsh(gram.double()).flip(0).clamp_min(0).cumsum(0)
-    return int((variances < VARIANCE * variances[-1]).sum()) + 1
-
-
-def _intrinsic_dimension(sample: Tensor) -> float:
-    """Two-NN (Facco et al. 2017, doi:10.1038/s41598-017-11873-y); 0 for too few different images.
-
-    The ratio of the distances to the second and the first neighbour follows a Pareto law whose exponent is the
-    dimension: fitted through the origin, without the largest tenth, as the paper does. MNIST has 13, moving discs 3.
-    """
-    distances = torch.cdist(sample.double(), sample.double()).fill_diagonal_(torch.inf)
-    near = max(0.01, 0.1 * float(distances.topk(2, largest=False).values[:, 1].median()))
-    single = ~(distances < near).triu(1).any(0)  # copies have no place in that law: one of each stays
-    if int(single.sum()) < 12:
-        return 0.0
-    first, second = distances[single][:, single].topk(2, largest=False).values.T
-    ratios = (second / first).log().sort().values
-    kept = int(0.9 * len(ratios))
-    x, y = ratios[:kept], -torch.log1p(-torch.arange(1, kept + 1) / len(ratios))
-    return float((x * y).sum() / (x * x).sum())
-
-
-def _fingerprints(images: Tensor) -> Tensor:
-    """(N, d) float32 of length 1: amplitudes of the lowest frequencies in grey, which no small shift changes."""
-    factor = max(1, images.shape[-1] // 14)
-    prints = []
-    for chunk in _chunks(images):
-        grey = F.avg_pool2d(chunk.float().mean(1, keepdim=True), factor)[:, 0]
-        spectrum = torch.fft.rfft2(grey - grey.mean((1, 2), keepdim=True), norm="forward").abs()  # in grey levels
-        lowest = torch.cat([spectrum[:, :5, :5], spectrum[:, -4:, :5]], dim=1).flatten(1)
-        lowest[:, 0] = 0.01  # the mean's place: images without any contrast then resemble each other
-        prints.append(F.normalize(lowest))
-    return torch.cat(prints)
-
-
-def _copies(images: Tensor, prints: Tensor, queries: Tensor) -> list[tuple[int, int]]:
-    """Those of the `queries` (indices) that have a copy, with its index."""
-    likeness = prints[queries] @ prints.T  # (queries, N)
-    likeness[torch.arange(len(queries)), queries] = -1.0
-    candidates = likeness.topk(min(CANDIDATES, len(images) - 1)).indices
-    compared = torch.stack([_unlikeness(images[queries], images[column]) for column in candidates.T], dim=1)
-    distances, order = compared.sort(stable=True)
-    nearest, others = distances[:, 0], distances[:, : CANDIDATES - 1][:, -1]
-    copied = (nearest < SAME) | ((nearest < SIMILAR) & (nearest < STANDS_OUT * others))
-    partners = candidates.gather(1, order)[:, 0]
-    return list(zip(queries[copied].tolist(), partners[copied].tolist(), strict=True))
-
-
-def _unlikeness(a: Tensor, b: Tensor) -> Tensor:
-    """(n,) float32: 1 - correlation of uint8 (n, C, H, W) images, at the best of 9 shifts; 0 for equal bytes.
-
-    The shift is found in grey; there the colours have to agree as well.
-    """
-    inner = a.shape[-1] - 2
-    grey_a, grey_b = (images.float().mean(1, keepdim=True) for images in (a, b))
-    shifts = [(y, x) for y in range(3) for x in range(3)]
-    at = torch.stack([_correlation(_inside(grey_a), grey_b[..., y : y + inner, x : x + inner]) for y, x in shifts])
-    best, where = at.max(0)
-    if a.shape[1] > 1:
-        shifted = [
-            image[:, y : y + inner, x : x + inner] for image, (y, x) in zip(b, [shifts[i] for i in where], strict=True)
-        ]
-        best = torch.minimum(best, _correlation(_inside(a).float(), torch.stack(shifted).float()))
-    return torch.where((a == b).flatten(1).all(1), 0.0, 1 - best)
-
-
-def _inside(images: Tensor) -> Tensor:
-    return images[..., 1:-1, 1:-1]
-
-
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
-    a, b = a.flatten(1), b.flatten(1)
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    lengths: Tensor = a.norm(dim=1) * b.norm(dim=1)
-    return (a * b).sum(1) / lengths.clamp_min(1e-6)
 
 
 def _power_of_two(at_most: int) -> int:
