@@ -58,6 +58,7 @@ class Generator(nn.Module):
             _init_mapping(self.mapping)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Latents, and labels where there are classes, to images; ValueError where labels are missing."""
         if self.embed is not None:
             if label is None:
                 raise ValueError(f"this generator has {self.spec.classes} classes: pass labels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -16,9 +15,11 @@ from .alarm import Alarm
 from .build import build_loop_settings, build_objective, build_specs
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from .config import ConfigError, TrainConfig
-from .data import DataError, ImageData, load_data
+from .data import DataError, ImageData
 from .data.batches import EpochBatches
+from .data_of_run import check_fit, load_for
 from .device import add_in_fixed_order, choose_bf16, choose_device
+from .divergence import check_losses, check_weights
 from .interrupt import CtrlC
 from .lock import alone_in, stamp
 from .loop import Trainer
@@ -46,17 +47,7 @@ class Run:
         tell: TellFn = lambda *_: None,
     ) -> None:
         self.config, self.out, self.data, self.parallel = config, out, data, parallel
-        if config.is_conditional and data.labels is None:
-            raise DataError(f"{config.data}: has no labels, and {config.type} needs them; use --type dcgan or wgan")
-        if config.is_conditional and data.classes < 2:
-            raise DataError(
-                f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan"
-            )
-        if config.translate > data.image_size // 4:
-            raise ConfigError(
-                f"translate is {config.translate}; for images of {data.image_size} pixels it must be from 0 to "
-                f"{data.image_size // 4}, a quarter of them"
-            )
+        check_fit(config, data)
         self.device = parallel.device(choose_device(config.device))
         add_in_fixed_order(self.device)
         self.bf16 = choose_bf16(config.precision, self.device)
@@ -101,7 +92,7 @@ class Run:
         found = stamp(out / CHECKPOINT)
         if found is not None and not force:
             raise ConfigError(f"{out} already holds {CHECKPOINT}; give --resume, --force or another --out")
-        run = cls(config, out, _load(config, parallel, tell), parallel=parallel, tell=tell)
+        run = cls(config, out, load_for(config, parallel, tell), parallel=parallel, tell=tell)
         run.found = found
         return run
 
@@ -119,7 +110,7 @@ class Run:
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         config = changed_config(checkpoint, changes)
-        data = _load(config, parallel, tell)
+        data = load_for(config, parallel, tell)
         surprise = check_data(data, config, checkpoint)
         run = cls(config, out, data, checkpoint, parallel, tell)
         run.advice = [surprise] if surprise else []
@@ -229,9 +220,7 @@ class Run:
             if is_stopped:
                 break
         means = {name: float(total) / counts[name] for name, total in sums.items()}
-        bad = [name for name, value in means.items() if not math.isfinite(value)]
-        if bad:
-            raise self._diverged(f"{bad[0]} is {means[bad[0]]}")
+        check_losses(means, self.step, self.out / CHECKPOINT)
         return means, self.step - first, time.monotonic() - began, is_stopped
 
     def _observe(self, line: dict[str, float]) -> list[Alarm]:
@@ -259,14 +248,6 @@ class Run:
         what = collapsed[0].message if collapsed else "mode collapse"
         raise TrainingDivergedError(f"stopped at step {self.step:,}: {what}; {kept}")
 
-    def _diverged(self, what: str) -> TrainingDivergedError:
-        kept = self.out / CHECKPOINT
-        return TrainingDivergedError(
-            f"{what} before step {self.step}: training has diverged; "
-            + (f"{kept} holds the last good state; " if kept.exists() else "")
-            + "try a lower learning rate, e.g. --set generator_lr=1e-4 --set critic_lr=1e-4"
-        )
-
     def _batches(self) -> Iterator[Batch]:
         for images, labels in self.data_batches:
             yield Batch(images, labels if self.config.is_conditional else None)
@@ -287,12 +268,8 @@ class Run:
         self.seconds = checkpoint.seconds
 
     def _save(self) -> None:
-        for net in (self.trainer.generator, self.trainer.critic):
-            # The last step's losses were finite, but what that step did to the weights shows only in the next losses.
-            bad = next((name for name, value in net.state_dict().items() if not value.isfinite().all()), None)
-            if bad:
-                which = "generator" if net is self.trainer.generator else "critic"
-                raise self._diverged(f"the {which}'s {bad} is not finite")
+        nets = {"generator": self.trainer.generator, "critic": self.trainer.critic}
+        check_weights(nets, self.step, self.out / CHECKPOINT)
         if self.parallel.is_main:
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
             self.found = stamp(self.out / CHECKPOINT)
@@ -309,14 +286,6 @@ class Run:
             history=self.observer.history,
             data_sha256=self.data_sha256,
         )
-
-
-def _load(config: TrainConfig, parallel: Parallel, tell: TellFn) -> ImageData:
-    def progress(done: int, total: int) -> None:
-        tell(f"reading {config.data}", done, total)
-
-    with parallel.main_first():
-        return load_data(config.data, config.image_size, config.channels, progress=progress)
 
 
 def describe(run: Run) -> str:

@@ -1,0 +1,31 @@
+"""The data that a run's settings name, and whether these settings can train on them."""
+
+from __future__ import annotations
+
+from .config import ConfigError, TrainConfig
+from .data import DataError, ImageData, load_data
+from .observer import TellFn
+from .parallel import Parallel
+
+
+def load_for(config: TrainConfig, parallel: Parallel, tell: TellFn) -> ImageData:
+    """The training set. Of processes that train together the first reads it, then the others from its cache."""
+
+    def progress(done: int, total: int) -> None:
+        tell(f"reading {config.data}", done, total)
+
+    with parallel.main_first():
+        return load_data(config.data, config.image_size, config.channels, progress=progress)
+
+
+def check_fit(config: TrainConfig, data: ImageData) -> None:
+    """Raises DataError or ConfigError where these settings can't train on these data."""
+    if config.is_conditional and data.labels is None:
+        raise DataError(f"{config.data}: has no labels, and {config.type} needs them; use --type dcgan or wgan")
+    if config.is_conditional and data.classes < 2:
+        raise DataError(f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan")
+    if config.translate > data.image_size // 4:
+        raise ConfigError(
+            f"translate is {config.translate}; for images of {data.image_size} pixels it must be from 0 to "
+            f"{data.image_size // 4}, a quarter of them"
+        )

@@ -1,0 +1,40 @@
+"""Training that has diverged: found by losses and weights that are no longer finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from .outcome import TrainingDivergedError
+
+
+def check_losses(means: Mapping[str, float], step: int, checkpoint: Path) -> None:
+    """Raises TrainingDivergedError if one of them is not finite.
+
+    Args:
+        means: losses and accuracies, by name.
+        step: generator updates done.
+        checkpoint: where the last good state is, if the run has saved one.
+    """
+    for name, value in means.items():
+        if not math.isfinite(value):
+            raise _diverged(f"{name} is {value}", step, checkpoint)
+
+
+def check_weights(nets: Mapping[str, nn.Module], step: int, checkpoint: Path) -> None:
+    """The same for the weights of nets, by name: what the last step did to them shows only in the next losses."""
+    for which, net in nets.items():
+        bad = next((name for name, value in net.state_dict().items() if not value.isfinite().all()), None)
+        if bad:
+            raise _diverged(f"the {which}'s {bad} is not finite", step, checkpoint)
+
+
+def _diverged(what: str, step: int, checkpoint: Path) -> TrainingDivergedError:
+    return TrainingDivergedError(
+        f"{what} before step {step}: training has diverged; "
+        + (f"{checkpoint} holds the last good state; " if checkpoint.exists() else "")
+        + "try a lower learning rate, e.g. --set generator_lr=1e-4 --set critic_lr=1e-4"
+    )
