@@ -102,10 +102,12 @@ def measure(url: str, pairs: int, rounds: int) -> dict[str, object]:
 
 
 def zip_of(bare: httpx.Client) -> Callable[[], bytes]:
+    """The bare call: N images as a ZIP, not unpacked."""
     return lambda: bare.post("/generate", json={**ASKED, "format": "zip"}).content
 
 
 def in_pairs(bare: Callable[[], object], ours: Callable[[], object], pairs: int) -> dict[str, list[float]]:
+    """Seconds of so many calls of both, in turns, after ten of each that do not count."""
     for _ in range(10):
         bare(), ours()
     times = Times()
@@ -124,6 +126,7 @@ class Times:
 
     @contextmanager
     def taken(self, name: str) -> Iterator[None]:
+        """Adds what the block took to the times of `name` ("bare" or "ours")."""
         began, worked = time.perf_counter(), time.process_time()
         yield
         self.seconds[f"{name} CPU"].append(time.process_time() - worked)
@@ -131,6 +134,7 @@ class Times:
 
 
 async def awaited(url: str, pairs: int) -> dict[str, list[float]]:
+    """The same of the asynchronous client: one call after the other, each awaited."""
     async with AsyncGanClient(url) as client, httpx.AsyncClient(base_url=url, timeout=60) as bare:
 
         async def bare_call() -> bytes:

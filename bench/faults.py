@@ -121,6 +121,7 @@ class Attempt:
 
 
 def by_certificate(attempt: Attempt) -> Verdict:
+    """gan-export: the code of the gate that failed, if one did."""
     with tempfile.TemporaryDirectory() as folder:
         try:
             export(source_of(attempt.net), "planted", Path(folder) / "planted")
@@ -130,17 +131,20 @@ def by_certificate(attempt: Attempt) -> Verdict:
 
 
 def by_verify(attempt: Attempt) -> Verdict:
+    """torch.onnx.export with verify=True: the first of what it said."""
     attempt.plain.file()
     said = attempt.plain.said
     return Verdict(True, f"says: {said[0]}") if said else Verdict(False)
 
 
 def by_same_batch(attempt: Attempt) -> Verdict:
+    """The plain export against the module on the batch that it was exported with, with tutorials' tolerances."""
     difference = attempt.plain.compare(inputs(EXAMPLE_BATCH), rtol=1e-3, atol=1e-5)
     return Verdict(bool(difference), difference)
 
 
 def by_other_batch(attempt: Attempt) -> Verdict:
+    """The same on a random batch of another size, without graph optimisations."""
     difference = attempt.plain.compare(inputs(OTHER_BATCH, seed=1), rtol=1e-5, atol=1e-4, optimise=False)
     return Verdict(bool(difference), difference)
 
@@ -169,6 +173,7 @@ def source_of(generator: planted.Good) -> Source:
 
 
 def by_gan_verify(directory: Path) -> Verdict:
+    """gan-verify on the artifact in `directory`: the code of the first gate that failed."""
     try:
         found, _ = verify(directory)
     except (ArtifactError, CertificationError) as error:
@@ -177,6 +182,7 @@ def by_gan_verify(directory: Path) -> Verdict:
 
 
 def by_loading(directory: Path) -> Verdict:
+    """onnx.checker and a session of ONNX Runtime, which raise where they find something."""
     onnx.checker.check_model(onnx.load(directory / ONNX_FILE), full_check=True)
     ort.InferenceSession(directory / ONNX_FILE, providers=["CPUExecutionProvider"])
     return Verdict(False)
@@ -210,10 +216,12 @@ def print_table(title: str, rows: list[Row]) -> None:
 
 
 def cell(verdict: Verdict) -> str:
+    """At most LONGEST characters; "-" for a fault that was let through."""
     return textwrap.shorten(verdict.words, LONGEST, placeholder=" ...") if verdict.caught else "-"
 
 
 def total(rows: list[Row], way: str) -> str:
+    """How many faults this way of checking caught, and whether it complained of Good."""
     faults = [row.verdicts[way].caught for row in rows if row.code]
     alarms = sum(row.verdicts[way].caught for row in rows if not row.code)
     return f"{sum(faults)} of {len(faults)}" + (", and a false alarm" if alarms else "")

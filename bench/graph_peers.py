@@ -62,6 +62,7 @@ def _work(peer: str, name: str, folder: Path, pipe: Connection) -> None:
 
 
 def feed_of(latent_dim: int, classes: int, batch: int) -> Feed:
+    """Random latents (batch, latent_dim) float32, the same each time, and labels (batch,) if there are classes."""
     feed = {"z": np.random.default_rng(batch).standard_normal((batch, latent_dim), np.float32)}
     return feed | ({"label": np.arange(batch) % classes} if classes else {})
 

@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
             self.transport.write(self.load.request)
 
     def data_received(self, data: bytes) -> None:
+        """Count the answer when it is whole; then the connection is free for the next request."""
         body = data
         if not self.head.endswith(_END):
             head, end, body = (self.head + data).partition(_END)
@@ -95,6 +96,7 @@ class Connection(asyncio.Protocol):
         self.load.free(self, again=b"connection: close" not in self.head.lower())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """A connection that breaks before the answer counts as lost."""
         self.transport = None
         if self.due is not None:
             self.load.outcome.lost += 1

@@ -187,6 +187,7 @@ def running(name: str, artifact: Path, work: Path) -> Iterator[tuple[int, psutil
 
 
 def answers(port: int, body: str) -> bool:
+    """Whether POST /generate with this body has status 200; not while the server starts."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/generate", body.encode(), {"content-type": "application/json"}
     )
@@ -260,6 +261,7 @@ def idle_cpu(process: psutil.Process, seconds: float = 5) -> float:
 
 
 def used(process: psutil.Process) -> float:
+    """Seconds of CPU that a process and its children have used so far."""
     return sum(sum(one.cpu_times()[:2]) for one in [process, *process.children(recursive=True)])
 
 

@@ -37,11 +37,13 @@ def swap(directory: Path) -> None:
 
 
 def swap_with_digest(directory: Path) -> None:
+    """The same by somebody who also corrects the digest in the manifest."""
     swap(directory)
     correct_digest(directory)
 
 
 def reverse_classes(directory: Path) -> None:
+    """Class names in another order in the manifest."""
     edit_manifest(directory, lambda manifest: manifest["class_names"].reverse())
 
 
@@ -77,11 +79,13 @@ def leave_rounding_out(graph: onnx.ModelProto) -> None:
 
 
 def correct_digest(directory: Path) -> None:
+    """Write the SHA-256 of the graph that is there now into the manifest."""
     digest = hashlib.sha256((directory / ONNX_FILE).read_bytes()).hexdigest()
     edit_manifest(directory, lambda manifest: manifest["variants"][0].update(sha256=digest))
 
 
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Let `edit` change the manifest in place, as JSON."""
     manifest = json.loads((directory / MANIFEST_FILE).read_text())
     edit(manifest)
     (directory / MANIFEST_FILE).write_text(json.dumps(manifest))

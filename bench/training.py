@@ -124,6 +124,7 @@ SIDES: dict[str, Callable[[Run], Iterator[dict[str, float]]]] = {"ours": ours, "
 
 
 def images_per_second(steps: Iterator[object], n: int, images_per_step: int, device: torch.device) -> float:
+    """The rate of n steps, with what the device still has to do."""
     synchronize(device)
     began = time.perf_counter()
     for _ in range(n):
@@ -133,6 +134,7 @@ def images_per_second(steps: Iterator[object], n: int, images_per_step: int, dev
 
 
 def synchronize(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -69,6 +69,7 @@ Ctrl-C stops the service.""")
 
 
 def sample(model: str, url: str) -> None:
+    """A contact sheet of COUNT images of the digit LABEL, and each image."""
     run(
         f"gan-client sample --n {COUNT} --label {LABEL} --seed 0 --model {model} --out {SAMPLES}/{model} "
         f"--url {url} --force"
@@ -136,6 +137,7 @@ def service(port: int, url: str) -> Iterator[None]:
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], url: str) -> bool:
+    """False where the service ended, or was not ready within READY_SECONDS."""
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
         left = max(0.1, end - time.monotonic())
@@ -158,6 +160,7 @@ def free_port(wanted: int) -> int:
 
 
 def certificate_line() -> str:
+    """What the certificate says of the first variant, in one line."""
     result = json.loads((ROOT / ARTIFACT / "certificate.json").read_text())["results"][0]
     errors = result["against_float32"]
     return (

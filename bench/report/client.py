@@ -8,6 +8,7 @@ from .results import Found
 
 
 def tables(found: Found) -> str:
+    """What was found, as Markdown for the page and the terminal."""
     return "\n\n".join(
         [
             table(

@@ -9,6 +9,7 @@ LONGEST = 60  # cell, in characters
 
 
 def tables(found: Found) -> str:
+    """What was found, as Markdown: a table for faults at export, one for those after it."""
     return "\n\n".join(_table(title, rows) for title, rows in found["tables"].items())
 
 

@@ -29,6 +29,7 @@ class Result:
     memory: dict[str, float] = field(default_factory=dict)  # MiB
 
     def ratio(self, peer: str, batch: int, base: str = "plain") -> float:
+        """How many times as fast as `base` this peer draws batches of this size."""
         return self.rates[peer][batch] / self.rates[base][batch]
 
     def has(self, *peers: str) -> bool:
@@ -44,11 +45,13 @@ def read(found: Found) -> list[Result]:
 
 
 def tables(found: Found) -> str:
+    """What was found, as Markdown for the page and the terminal."""
     results, gflops = read(found), found["gflops"]
     return "\n\n".join([speeds(results, gflops), qualities(results), *means(results), rules(results)])
 
 
 def speeds(results: list[Result], gflops: float) -> str:
+    """Images/s of each peer by net and batch, and ratios to the plain export and to the peak rate in GFLOP/s."""
     peers = list(dict.fromkeys(peer for result in results for peer in result.rates))
     rows = []
     for result in results:
@@ -67,6 +70,7 @@ def speeds(results: list[Result], gflops: float) -> str:
 
 
 def qualities(results: list[Result]) -> str:
+    """What int8 costs in quality, memory, and the rewrites that were kept."""
     rows = []
     for result in results:
         quality = "-" if result.psnr_db is None else f"{result.psnr_db:.1f} dB, {result.visible:.2%}"
@@ -76,6 +80,7 @@ def qualities(results: list[Result]) -> str:
 
 
 def means(results: list[Result]) -> Iterator[str]:
+    """A line for each of ours: geometric means of its ratios to the plain export."""
     for peer in ("ours", "int8"):
         found = [(r.ratio(peer, b), b) for r in results for b in BATCHES if r.has(peer, "plain")]
         if found:
@@ -84,6 +89,7 @@ def means(results: list[Result]) -> Iterator[str]:
 
 
 def rules(results: list[Result]) -> str:
+    """Whether the ratios of RULES were reached, and where not."""
     said = []
     for peer, least in RULES.items():
         missed = [

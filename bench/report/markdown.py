@@ -11,6 +11,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def number(value: float, digits: int = 0) -> str:
+    """With thousands separated, and so many decimals."""
     return f"{value:,.{digits}f}"
 
 

@@ -37,6 +37,7 @@ class Machine:
 
     @classmethod
     def this(cls) -> "Machine":
+        """The machine that this runs on; Linux tells most in /proc/cpuinfo."""
         info = _pairs(Path("/proc/cpuinfo"))
         return cls(
             processor=info.get("model name") or platform.processor() or platform.machine(),
@@ -68,6 +69,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Result:
+    """A run, and what it found."""
+
     run: Run
     found: Found
 
@@ -96,6 +99,7 @@ def versions_of(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def write(folder: Path, outcome: Result | Failure) -> None:
+    """Keep an outcome in `folder`: a result removes the failure before it, a failure leaves the result as it is."""
     folder.mkdir(parents=True, exist_ok=True)
     name = outcome.run.benchmark
     failed = folder / f"{name}.failed.json"

@@ -19,6 +19,7 @@ GOOD_RULE = 0.9  # of the saturated rate, under overload
 
 
 def tables(found: Found) -> str:
+    """What was found, as Markdown for the page and the terminal."""
     others = "\n".join(f"- {x}" for x in _others(found))
     parts = [_singles(found["singles"], found["burst"]), _PEERS, _many(found["many"]), _LIMIT, _loops(found), others]
     return "\n\n".join([*parts, _rules(found)])

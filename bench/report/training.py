@@ -11,6 +11,7 @@ HEADS = ["case", "ours in", "ours/s", "plain/s", "ratio (min to max)", "loading/
 
 
 def tables(found: Found) -> str:
+    """What was found, as Markdown for the page and the terminal."""
     rows = [
         [
             each["case"],

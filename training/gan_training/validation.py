@@ -42,7 +42,10 @@ class Validation:
         self.held_out, _ = self.extractor.extract(subsample(held_out.images, SAMPLES))
 
     def measure(self, generator: nn.Module) -> dict[str, float]:
-        """Frechet distance, precision, recall and class agreement, by their names in metrics.jsonl."""
+        """Frechet distance, precision, recall and class agreement, by their names in metrics.jsonl.
+
+        Recall is `eval_recall` there: `recall` is that of DiversityProbe, in principal components of pixels.
+        """
         samples = generate(generator, self.spec, SAMPLES, seed=self.seed)
         features, predicted = self.extractor.extract(samples.images)
         measures = {"frechet_distance": frechet_distance(self.train, features)}
