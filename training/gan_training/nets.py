@@ -119,6 +119,7 @@ class Critic(nn.Module):
                     spectral_norm(module)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> CriticOutput:
+        """Labels (N,) are needed by the heads `concat` and `projection`, and ignored by the others."""
         if self.plane is not None:
             plane = self.plane(label).view(-1, 1, *images.shape[2:])  # (N, H*W) -> (N, 1, H, W)
             images = torch.cat([images, plane.to(images.dtype)], dim=1)

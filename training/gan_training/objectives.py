@@ -59,6 +59,7 @@ class DCGAN:
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
+        """What the critic minimises at critic step `step`, from 0; `rand_like` draws targets."""
         on_real, on_fake = critic_outputs(critic, real, fake)
         loss = _bce(on_real.score, self._targets(on_real.score, self.real_target, rand_like))
         loss = loss + _bce(on_fake.score, self._targets(on_fake.score, 0.0, rand_like))
@@ -76,6 +77,7 @@ class DCGAN:
         return Loss(loss, parts)
 
     def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
+        """What the generator minimises; `fake` carries gradients back to it."""
         on_fake = critic(*fake)
         # Non-saturating: fake images with the targets of real ones. Saturating: the critic's own loss, turned round.
         loss = -_bce(on_fake.score, 0.0) if self.saturating else _bce(on_fake.score, 1.0)
@@ -141,6 +143,7 @@ class WGAN:
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like
     ) -> Loss:
+        """What the critic minimises at critic step `step`, from 0; `rand_like` draws the points of the penalty."""
         on_real, on_fake = critic_outputs(critic, real, fake)
         real_score, fake_score = on_real.score, on_fake.score
         loss = fake_score.mean() - real_score.mean()
@@ -162,6 +165,7 @@ class WGAN:
         return Loss(loss, parts)
 
     def generator_loss(self, critic: CriticFn, fake: Batch) -> Loss:
+        """What the generator minimises; `fake` carries gradients back to it."""
         on_fake = critic(*fake)
         loss = -on_fake.score.mean()
         parts = {"generator_loss": loss.detach()}
