@@ -20,9 +20,13 @@ from graph_nets import Net, build
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import Artifact, load_artifact, open_session
+from gan_export.artifact.providers import PROVIDERS, is_usable
 
 OPSET = 17
-PEERS = ("eager", "compile", "plain", "onnxslim", "openvino", "openvino-bf16", "ours", "int8")
+PEERS = (
+    *("eager", "compile", "plain", "onnxslim", "openvino", "openvino-bf16"),
+    *("ours", "int8", "ours-openvino", "ours-openvino-bf16"),
+)
 
 Feed = dict[str, np.ndarray]
 
@@ -85,11 +89,21 @@ def write_plain_file(net: Net, path: Path) -> None:
         )
 
 
+def is_there(peer: str, artifact: Artifact) -> bool:
+    """Whether this host and this artifact have it."""
+    if peer.startswith("ours-"):
+        return is_usable(PROVIDERS[peer.removeprefix("ours-")])
+    return peer != "int8" or any(variant.name == "int8" for variant in artifact.manifest.variants)
+
+
 def open_peer(peer: str, net: Net, plain: Path, artifact: Artifact) -> Callable[[Feed], object]:
     """A function that draws a batch."""
     if peer in ("ours", "int8"):
         ours = open_session(artifact, "fp32" if peer == "ours" else "int8")
         return lambda feed: ours.run(["image"], feed)
+    if peer.startswith("ours-"):
+        other = open_session(artifact, provider=PROVIDERS[peer.removeprefix("ours-")])
+        return lambda feed: other.run(["image"], feed)
     if peer in ("eager", "compile"):
         return _torch(net, compiled=peer == "compile")
     if peer.startswith("openvino"):

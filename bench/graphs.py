@@ -6,10 +6,11 @@
 Everybody draws the same latents. `plain` is torch.onnx.export of the module and an ONNX Runtime session without any
 options, as people do it; `onnxslim` is that file through onnxslim. They give float pixels and nothing else. Ours are
 the files that gan-export writes, opened as the service opens them, and give uint8 images, rounded in the graph: the
-work of that is in our times and not in theirs. Each has a process of its own, and all take turns (A B C A B C ...), so
-that other load on the machine hits all; a cell is the median over the turns. `peak` is the share of the machine's
-largest float32 matrix-product rate, measured in the same run, that the operations of the graph amount to before it is
-rewritten. Memory is the resident set that a process of its own has gained after it opened the file and drew 64 images.
+work of that is in our times and not in theirs; `ours-openvino` is our float32 file as GAN_PROVIDER=openvino draws it.
+Each has a process of its own, and all take turns (A B C A B C ...), so that other load on the machine hits all; a cell
+is the median over the turns. `peak` is the share of the machine's largest float32 matrix-product rate, measured in the
+same run, that the operations of the graph amount to before it is rewritten. Memory is the resident set that a process
+of its own has gained after it opened the file and drew 64 images.
 """
 
 import argparse
@@ -55,12 +56,11 @@ def compare(name: str, peers: list[str], turns: int, folder: Path) -> Result:
     exported = export(source_of(name, net), name, folder / name, variants=variants)
     artifact = load_artifact(folder / name)
     graph_peers.write_plain_file(net, folder / f"{name}.onnx")
-    made = {variant.name for variant in artifact.manifest.variants}
     with contextlib.ExitStack() as stack:
         workers = {
             peer: stack.enter_context(graph_peers.Worker(peer, name, folder))
             for peer in peers
-            if peer != "int8" or "int8" in made
+            if graph_peers.is_there(peer, artifact)
         }
         rates: dict[str, dict[int, float]] = {peer: {} for peer in workers}
         for batch in BATCHES:
