@@ -24,7 +24,7 @@ import numpy as np
 from .errors import GenerationError, NotReadyError, QueueFullError
 from .failures import FailureLog
 from .jobs import Images, Job, Labels, Latents, Slice, deliver, split
-from .recorder import Recorder, Silent
+from .recorder import NullRecorder, Recorder
 
 RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
 
@@ -56,7 +56,7 @@ class Batcher:
     max_batch: int
     capacity: int
     executor: Executor
-    recorder: Recorder = field(default_factory=Silent)
+    recorder: Recorder = field(default_factory=NullRecorder)
     lanes: int = 1
     name: str = ""
     _jobs: deque[Job] = field(default_factory=deque, init=False)

@@ -21,21 +21,21 @@ from typing import Final, Literal
 from gan_client.types import ModelInfo, ReloadReport
 from gan_export.artifact import draw
 
-from .errands import STALL_SECONDS, Errand, Errands
 from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
-from .notices import Notices, notices_of_environment
+from .registry import EventFn, Registry
 from .settings import Settings
-from .shelf import EventFn, Shelf
+from .shared_flags import SharedFlags, flags_of_environment
 from .sources import Source, SourceError, Survey, lost_survey, merged, survey_of
+from .threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
 
 __all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
 
 logger = logging.getLogger("bentoml.ganworks")
 
 GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
-NOTICE_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
+FLAG_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
 ZOO_DEFAULT: Final = "mnist-cgan"  # where there is only the zoo
 VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
 
@@ -59,7 +59,7 @@ class Catalog:
         *,
         recorder: RecorderFn | None = None,
         on_event: EventFn = lambda _kind, _model: None,
-        notices: Notices | None = None,
+        flags: SharedFlags | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Load everything that GAN_MODELS names; what can't be loaded is logged and left out.
@@ -68,46 +68,47 @@ class Catalog:
             settings: of the service.
             recorder: what a generator's batcher tells its numbers, by the generator's name.
             on_event: is told of what is loaded, refused and unloaded later on.
-            notices: what the workers tell each other; default: as `bentoml serve` arranged it.
+            flags: what the workers tell each other; default: as `bentoml serve` arranged it.
             is_stopping: whether the process was told to stop, so that loading has no use any more.
         """
         self._settings = settings
         self._recorder = recorder
-        self._notices = notices or notices_of_environment()
+        self._flags = flags or flags_of_environment()
         self._sources = settings.model_sources
-        self._shelf = Shelf(on_event)
+        self._registry = Registry(on_event)
         self._looking = asyncio.Lock()  # one look at a time
-        self._surveys: Errands[int, Survey] = Errands(lambda _: None)  # by the source's place; lost ones are told
-        self._loads: Errands[Path, Examined] = Errands(_tell_stalled)
+        # By the source's place; lost ones are told.
+        self._surveys: ThreadedTasks[int, Survey] = ThreadedTasks(lambda _: None)
+        self._loads: ThreadedTasks[Path, Examined] = ThreadedTasks(_tell_stalled)
         self._watcher: asyncio.Task[None] | None = None
-        self._told = self._notices.state()  # before loading: what others say meanwhile is not missed
+        self._told = self._flags.state()  # before loading: what others say meanwhile is not missed
         self._load_at_start(is_stopping)
 
     def __len__(self) -> int:
-        return len(self._shelf.serving)
+        return len(self._registry.serving)
 
     def list(self) -> list[ModelInfo]:
         """All generators that are served, by name."""
         default = self.default_name
         return [
-            generator.info(default=name == default, reason=self._shelf.reason_of(name))
-            for name, generator in sorted(self._shelf.serving.items())
+            generator.info(default=name == default, reason=self._registry.reason_of(name))
+            for name, generator in sorted(self._registry.serving.items())
         ]
 
     @property
     def default_name(self) -> str | None:
         """The generator of requests that name none: GAN_DEFAULT_MODEL, else the newest artifact of the user's own."""
-        serving = self._shelf.serving
+        serving = self._registry.serving
         if self._settings.default_model is not None or not serving:
             return self._settings.default_model
-        own = [name for name in serving if self._shelf.is_own(name)]
+        own = [name for name in serving if self._registry.is_own(name)]
         if not own and ZOO_DEFAULT in serving:
             return ZOO_DEFAULT
         return max(own or serving, key=lambda name: (serving[name].exported_at, name))
 
     def refusal(self) -> QueueFullError | None:
         """What to answer to a request that nobody has looked at yet, while the queue of every generator is full."""
-        refusals = [generator.batcher.refusal() for generator in self._shelf.serving.values()]
+        refusals = [generator.batcher.refusal() for generator in self._registry.serving.values()]
         full = [refusal for refusal in refusals if refusal is not None]
         return min(full, key=lambda each: each.retry_after) if full and len(full) == len(refusals) else None
 
@@ -118,7 +119,7 @@ class Catalog:
             UnknownModelError: there is none of that name.
             NotReadyError: none is loaded.
         """
-        serving = self._shelf.serving
+        serving = self._registry.serving
         if not serving:
             raise NotReadyError("no generator is loaded; see the service's log")
         wanted = self.default_name if name is None else name
@@ -131,34 +132,34 @@ class Catalog:
         what = "is unknown" if reason is None else f"is not served: {reason}"
         whose = f"model {name!r}" if asked else f"the service's GAN_DEFAULT_MODEL, {name!r},"
         advice = "this service has" if asked else "name one of"
-        names = ", ".join(sorted(self._shelf.serving))
+        names = ", ".join(sorted(self._registry.serving))
         return UnknownModelError(f"{whose} {what}; {advice} {names}", "model")
 
     def _why_not(self, name: str | None) -> str | None:
         """Why a generator that stands in the folders is not served; None: it doesn't."""
-        problem = None if name is None else self._shelf.problem_of(name)
+        problem = None if name is None else self._registry.problem_of(name)
         if problem is not None:
             return problem.reason
         return next((state.reason for state in self.states() if state.name == name), None)
 
     def reason_of(self, name: str) -> str | None:
         """Why a generator that is served is not what its folder holds; None if it is."""
-        return self._shelf.reason_of(name)
+        return self._registry.reason_of(name)
 
     def states(self) -> Sequence[ModelState]:
         """Everything that is served or stands in the folders, by name."""
-        shelf, unloaded = self._shelf, self._notices.unloaded()
-        states = {name: ModelState(name, VERSION, "READY", shelf.reason_of(name) or "") for name in shelf.serving}
-        for name, problem in shelf.problems():
+        registry, unloaded = self._registry, self._flags.unloaded()
+        states = {name: ModelState(name, VERSION, "READY", registry.reason_of(name) or "") for name in registry.serving}
+        for name, problem in registry.problems():
             states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", problem.reason))
-        for name in unloaded.intersection(seen.name for seen in shelf.seen.values() if seen.problem is None):
+        for name in unloaded.intersection(seen.name for seen in registry.seen.values() if seen.problem is None):
             states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", "unloaded by request"))
         return [states[name] for name in sorted(states)]
 
     async def start(self) -> None:
         """Begin to watch the folders, every GAN_RELOAD_SECONDS."""
-        others_may_come = self._notices.shared or self._loads.stalled
-        period = self._settings.reload_seconds or (NOTICE_SECONDS if others_may_come else 0)
+        others_may_come = self._flags.shared or self._loads.stalled
+        period = self._settings.reload_seconds or (FLAG_SECONDS if others_may_come else 0)
         if period and self._watcher is None:
             self._watcher = asyncio.create_task(self._watch(period))
 
@@ -173,7 +174,7 @@ class Catalog:
     async def reload(self) -> ReloadReport:
         """Look now, and try again what could not be loaded."""
         report = await self._look(asked=True)
-        self._notices.ask()
+        self._flags.ask()
         return report
 
     async def load(self, name: str) -> None:
@@ -183,13 +184,13 @@ class Catalog:
             UnknownModelError: they hold none of that name.
             NotLoadableError: it can't be served; an older version goes on being served.
         """
-        if name in self._notices.unloaded():
-            self._notices.load(name)
+        if name in self._flags.unloaded():
+            self._flags.load(name)
         await self.reload()
-        problem = self._shelf.problem_of(name)
+        problem = self._registry.problem_of(name)
         if problem is not None:
             raise NotLoadableError(f"model {name!r} can't be loaded: {problem.reason}", "model")
-        if name not in self._shelf.serving:
+        if name not in self._registry.serving:
             known = ", ".join(state.name for state in self.states()) or "none"
             raise UnknownModelError(f"model {name!r} is in no folder of this service; there is {known}", "model")
 
@@ -200,30 +201,30 @@ class Catalog:
             UnknownModelError: it is not served.
         """
         async with self._looking:
-            if name not in self._shelf.serving:
-                known = ", ".join(sorted(self._shelf.serving)) or "none"
+            if name not in self._registry.serving:
+                known = ", ".join(sorted(self._registry.serving)) or "none"
                 raise UnknownModelError(f"model {name!r} is not loaded; this service has {known}", "model")
-            self._notices.unload(name)
-            self._shelf.remove({name: "unloaded by request"})
+            self._flags.unload(name)
+            self._registry.remove({name: "unloaded by request"})
 
     def _load_at_start(self, is_stopping: Callable[[], bool]) -> None:
         # The first request should not wait for the modules that draw latents.
         drawing = threading.Thread(target=draw, args=([0], 1, "normal"))
         drawing.start()
-        surveys = {i: _survey_errand(source) for i, source in enumerate(self._sources)}
+        surveys = {i: _survey_task(source) for i, source in enumerate(self._sources)}
         found = self._surveys.run(surveys, at_once=len(surveys), is_stopping=is_stopping)
         now = merged(found.get(i) or _lost(source) for i, source in enumerate(self._sources))
-        unloaded = self._notices.unloaded()
-        loads = {folder: self._load_errand(now, unloaded, folder) for folder in now.sources}
+        unloaded = self._flags.unloaded()
+        loads = {folder: self._load_task(now, unloaded, folder) for folder in now.sources}
         # Several at once: sessions are made outside Python.
         examined = self._loads.run(loads, at_once=os.cpu_count() or 1, is_stopping=is_stopping)
         drawing.join()
         if is_stopping():
             return
         in_order = [examined[folder] for folder in now.sources if folder in examined]
-        self._shelf.take(now, in_order, unloaded, asked=True, starting=True)
+        self._registry.take(now, in_order, unloaded, asked=True, starting=True)
         default = self._settings.default_model
-        if default is not None and self._shelf.serving and default not in self._shelf.serving:
+        if default is not None and self._registry.serving and default not in self._registry.serving:
             error = self._unknown(default, asked=False)
             logger.warning("%s; requests that name no model are refused", error)
 
@@ -231,7 +232,7 @@ class Catalog:
         while True:
             await asyncio.sleep(period)
             try:
-                told = self._notices.state()
+                told = self._flags.state()
                 if self._settings.reload_seconds or told != self._told or self._loads.news:
                     await self._look(asked=False)
                 self._told = told
@@ -242,50 +243,51 @@ class Catalog:
         """Compare the folders with what was seen, load what is new, and swap."""
         async with self._looking:
             now = await self._survey()
-            if self._shelf.is_sudden(now):
+            if self._registry.is_sudden(now):
                 await asyncio.sleep(GONE_SECONDS)
                 now = await self._survey()
-            unloaded = self._notices.unloaded()
-            news = [folder for folder in now.sources if self._shelf.is_news(folder, now, unloaded, again=asked)]
+            unloaded = self._flags.unloaded()
+            news = [folder for folder in now.sources if self._registry.is_news(folder, now, unloaded, again=asked)]
             examined = await self._load(now, unloaded, news)
             # A folder that holds another artifact now has freed a name, for which another one may wait.
-            self._shelf.note(now, examined)
+            self._registry.note(now, examined)
             heirs = [
                 folder
                 for folder in now.sources
-                if folder not in news and self._shelf.is_news(folder, now, unloaded, again=False)
+                if folder not in news and self._registry.is_news(folder, now, unloaded, again=False)
             ]
             examined = [*examined, *await self._load(now, unloaded, heirs)]
             if self._loads.stalled:
                 await self.start()  # somebody has to see when they come
-            return self._shelf.take(now, examined, unloaded, asked=asked)
+            return self._registry.take(now, examined, unloaded, asked=asked)
 
     async def _survey(self) -> Survey:
-        found = [await self._surveys.run_one(i, _survey_errand(source)) for i, source in enumerate(self._sources)]
+        found = [await self._surveys.run_one(i, _survey_task(source)) for i, source in enumerate(self._sources)]
         return merged(each or _lost(source) for each, source in zip(found, self._sources, strict=True))
 
     async def _load(self, now: Survey, unloaded: frozenset[str], folders: Sequence[Path]) -> Sequence[Examined]:
         """Those that are done in time, one after the other: serving needs the cores too."""
-        found = [await self._loads.run_one(folder, self._load_errand(now, unloaded, folder)) for folder in folders]
+        found = [await self._loads.run_one(folder, self._load_task(now, unloaded, folder)) for folder in folders]
         return [each for each in found if each is not None]
 
-    def _load_errand(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Errand[Examined]:
-        return Errand(now.fingerprints[folder], partial(self._examine, now, unloaded, folder))
+    def _load_task(self, now: Survey, unloaded: frozenset[str], folder: Path) -> ThreadedTask[Examined]:
+        return ThreadedTask(now.fingerprints[folder], partial(self._examine, now, unloaded, folder))
 
     def _examine(self, now: Survey, unloaded: frozenset[str], folder: Path) -> Examined:
         """In a thread: load, or find out why not."""
         return examine(
             folder,
             self._settings,
-            serving=self._shelf.serving,
-            holder=partial(self._shelf.holder, asker=folder, now=now),
+            serving=self._registry.serving,
+            holder=partial(self._registry.holder, asker=folder, now=now),
             unloaded=unloaded,
             recorder=self._recorder,
         )
 
 
-def _survey_errand(source: Source) -> Errand[Survey]:
-    return Errand(object(), partial(survey_of, source))  # always another subject: what comes late says nothing of now
+def _survey_task(source: Source) -> ThreadedTask[Survey]:
+    # Always another subject: what comes late says nothing of now.
+    return ThreadedTask(object(), partial(survey_of, source))
 
 
 def _lost(source: Source) -> Survey:

@@ -32,13 +32,13 @@ from uvicorn.server import ServerState
 from gan_client.types import ErrorBody, ErrorDetail
 
 from .accept import AT_ONCE, Backlog
+from .coalescing import CoalescingTransport
 from .errors import (
     HeadersTooLargeError,
     InvalidRequestError,
     ServiceError,
     TooManyConnectionsError,
 )
-from .joined import Joined
 from .settings import Settings
 
 MAX_PIPELINED: Final = 32
@@ -91,6 +91,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unsent_since = 0.0  # ... this time of the loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, or refuse it with 503 where there are too many; those that wait behind it come too."""
         super().connection_made(transport)
         most = self.limits.max_connections
         if most and len(self.connections) > most:
@@ -119,6 +120,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
+        """Parse, and count: headers that are not complete, and bytes after them, up to the limits."""
         if self._refused:
             return
         before = self.scope
@@ -143,6 +145,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._due = self.loop.time() + self.limits.header_timeout
 
     def on_headers_complete(self) -> None:
+        """A request begins, or, with headers that are too large, its refusal with 431.
+
+        Raises ConnectionAbortedError for too many requests that were sent without waiting for answers.
+        """
         if self._due is not None or self._arrived > self.limits.max_header:
             self._due = None
             self._header_bytes = 0
@@ -155,7 +161,7 @@ class GuardedProtocol(HttpToolsProtocol):
         before = self.cycle
         super().on_headers_complete()
         if self.cycle is not None and self.cycle is not before:
-            self.cycle.transport = Joined(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
+            self.cycle.transport = CoalescingTransport(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
             # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
             self.cycle.keep_alive &= not self.backlog.is_closed
 

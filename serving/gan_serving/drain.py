@@ -8,7 +8,7 @@ from typing import Final
 
 import uvicorn
 
-from .desk import Desk
+from .worker import Worker
 
 LEAST_SECONDS: Final = 0.01
 """With 0, uvicorn would not even look whether a request is open, and complain of those that it cuts off."""
@@ -20,8 +20,8 @@ def is_stopping() -> bool:
     return isinstance(server, uvicorn.Server) and server.should_exit
 
 
-def install(desk: Desk) -> uvicorn.Server | None:
-    """Mark the desk when the process is told to stop, and bound the time that uvicorn waits for open requests.
+def install(worker: Worker) -> uvicorn.Server | None:
+    """Mark the worker when the process is told to stop, and bound the time that uvicorn waits for open requests.
 
     uvicorn closes its sockets and idle connections at once, and waits for the others: without the bound, for ever. Its
     own handler is called as before. Call this in the main thread, while the server runs.
@@ -38,10 +38,10 @@ def install(desk: Desk) -> uvicorn.Server | None:
         found = server
         if server.config.timeout_graceful_shutdown is None:
             # uvicorn only hands it to asyncio, which takes fractions too.
-            server.config.timeout_graceful_shutdown = max(LEAST_SECONDS, desk.settings.drain)  # type: ignore[assignment]
+            server.config.timeout_graceful_shutdown = max(LEAST_SECONDS, worker.settings.drain)  # type: ignore[assignment]
 
         def stop(number: int, frame: FrameType | None, handler: object = handler) -> None:
-            desk.draining = True
+            worker.draining = True
             assert callable(handler)
             handler(number, frame)
 

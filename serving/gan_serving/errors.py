@@ -66,6 +66,8 @@ class RequestTimeoutError(ServiceError):
 
 
 class NotLoadableError(ServiceError):
+    """The folders hold the artifact, but it is damaged, foreign or not certified; the message says which."""
+
     status, code = 409, "not_loadable"
 
 
@@ -100,6 +102,8 @@ class RateLimitedError(RetryLaterError):
 
 
 class TooManyConnectionsError(RetryLaterError):
+    """Said before anything is read: GAN_MAX_CONNECTIONS are open in this worker."""
+
     status, code = 503, "too_many_connections"
 
 
@@ -112,6 +116,8 @@ class HeadersTooLargeError(ServiceError):
 
 
 class CallerLeftError(ServiceError):
+    """Raised to stop the work; no response is sent, so the status is for the log and the metrics alone."""
+
     status, code = 499, "caller_left"
 
 

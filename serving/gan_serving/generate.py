@@ -21,7 +21,6 @@ from gan_client.types import ErrorDetail, Format
 from .batch import Batch
 from .call import current_call
 from .catalog import Generator
-from .desk import Desk
 from .encode import Encoded, encode
 from .error_response import tell_cut_off
 from .errors import InvalidRequestError, ServiceError
@@ -32,6 +31,7 @@ from .leaving import unless_caller_leaves
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
 from .stream_formats import STREAM_FORMATS, NdjsonStream
+from .worker import Worker
 
 _T = TypeVar("_T")
 
@@ -48,11 +48,11 @@ async def post_generate(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
+async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
     """The images that a request body asks for, in its format.
 
     Args:
-        desk: the worker's.
+        worker: that got the request.
         body: JSON of a GenerateRequest.
         headers: Accept and If-None-Match are looked at.
         receive: tells when the caller hangs up.
@@ -61,9 +61,9 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_request(body, desk.settings.max_n)
-    generator = desk.catalog.get(asked.model)
-    plan = make_plan(asked, generator.manifest, desk.settings.max_n)
+    asked = parse_request(body, worker.settings.max_n)
+    generator = worker.catalog.get(asked.model)
+    plan = make_plan(asked, generator.manifest, worker.settings.max_n)
     wanted = format_of(asked, headers.get("accept", ""), len(plan), generator.manifest.image)
     call = current_call()
     call.model, call.images = generator.manifest.name, len(plan)
@@ -75,17 +75,17 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
         made["ETag"] = etag
         if matches(etag, headers.get("if-none-match")):
             return Response(status_code=304, headers=made)
-        if kept := desk.cache.get(etag):
+        if kept := worker.cache.get(etag):
             return Response(kept.body, headers=made, media_type=kept.media_type)
-    task = _Task(desk, generator, plan, wanted, asked.columns, asked.quality)
+    task = _Task(worker, generator, plan, wanted, asked.columns, asked.quality)
     task.check_sheet()
-    generator.batcher.admit(min(len(plan), desk.settings.max_batch))  # before latents are drawn or paid for nothing
-    desk.limiter.charge(caller, len(plan))
-    if wanted in STREAM_FORMATS and len(plan) > desk.settings.max_batch:
+    generator.batcher.admit(min(len(plan), worker.settings.max_batch))  # before latents are drawn or paid for nothing
+    worker.limiter.charge(caller, len(plan))
+    if wanted in STREAM_FORMATS and len(plan) > worker.settings.max_batch:
         return await task.streamed(receive, made)
     encoded = await unless_caller_leaves(receive, task.whole())
     if etag is not None:
-        desk.cache.put(etag, encoded)
+        worker.cache.put(etag, encoded)
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
@@ -93,11 +93,11 @@ class _Task:
     """One request that is being answered."""
 
     def __init__(
-        self, desk: Desk, generator: Generator, plan: Plan, wanted: Format, columns: int | None, quality: int | None
+        self, worker: Worker, generator: Generator, plan: Plan, wanted: Format, columns: int | None, quality: int | None
     ) -> None:
-        self.desk, self.generator, self.plan, self.wanted = desk, generator, plan, wanted
+        self.worker, self.generator, self.plan, self.wanted = worker, generator, plan, wanted
         self.columns, self.quality = columns, quality
-        self.step = desk.settings.max_batch
+        self.step = worker.settings.max_batch
 
     def batch(self, part: Part, images: Images) -> Batch:
         """Images with what is known of them."""
@@ -131,8 +131,8 @@ class _Task:
         """The result of encoding a batch, here or in another thread."""
         began = time.perf_counter()
         most = INLINE_NPY_BYTES if self.wanted == "npy" else INLINE_BYTES
-        result = work() if batch.images.nbytes <= most else await self.desk.in_encoders(work)
-        self.desk.metrics.encoded(self.wanted, time.perf_counter() - began)
+        result = work() if batch.images.nbytes <= most else await self.worker.in_encoders(work)
+        self.worker.metrics.encoded(self.wanted, time.perf_counter() - began)
         return result
 
     async def streamed(self, receive: Receive, headers: dict[str, str]) -> Response:

@@ -25,7 +25,7 @@ from .batcher import Batcher
 from .engine import Engine, open_engine
 from .recorder import Recorder
 from .settings import Settings
-from .variants import result_of, ways_to_try
+from .variants import choices_to_try, result_of
 
 logger = logging.getLogger("bentoml.ganworks")
 
@@ -147,7 +147,7 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
 
 def _open_engine(artifact: Artifact, certificate: Certificate, settings: Settings) -> Engine:
     """The first way to draw that works here."""
-    *others, last = ways_to_try(artifact, certificate, settings)
+    *others, last = choices_to_try(artifact, certificate, settings)
     for way in others:
         try:
             return open_engine(artifact, way.variant, cores=settings.session_threads, provider=way.provider)

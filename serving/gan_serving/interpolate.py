@@ -18,7 +18,6 @@ from gan_export.artifact import Manifest
 from .animate import encode_animation
 from .batch import Batch
 from .call import current_call
-from .desk import Desk
 from .encode import Encoded
 from .errors import InvalidRequestError
 from .generator import Generator
@@ -27,6 +26,7 @@ from .leaving import unless_caller_leaves
 from .negotiate import animation_format_of
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
+from .worker import Worker
 
 FRAME_BYTES: Final = 2**28
 """Pixels of one response: an animation can't be sent in parts, so all its frames are held."""
@@ -37,11 +37,11 @@ async def post_interpolate(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
+async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
     """The frames that a request body asks for, in its format.
 
     Args:
-        desk: the worker's.
+        worker: that got the request.
         body: JSON of an InterpolateRequest.
         headers: Accept is looked at.
         receive: tells when the caller hangs up.
@@ -50,17 +50,17 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_interpolation(body, desk.settings.max_n)
-    generator = desk.catalog.get(asked.model)
+    asked = parse_interpolation(body, worker.settings.max_n)
+    generator = worker.catalog.get(asked.model)
     manifest = generator.manifest
-    path = make_path(asked, manifest, desk.settings.max_n)
+    path = make_path(asked, manifest, worker.settings.max_n)
     wanted = animation_format_of(asked, headers.get("accept", ""))
     _check_size(path, manifest)
     call = current_call()
     call.model, call.images = manifest.name, len(path)
     generator.batcher.admit(min(len(path), generator.batcher.max_batch))  # before frames are paid for in vain
-    desk.limiter.charge(caller, len(path))
-    encoded = await unless_caller_leaves(receive, _animate(desk, generator, path, asked, wanted))
+    worker.limiter.charge(caller, len(path))
+    encoded = await unless_caller_leaves(receive, _animate(worker, generator, path, asked, wanted))
     made = {
         "X-Gan-Model": manifest.name,
         "X-Gan-Artifact": generator.identity,
@@ -70,14 +70,14 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
 
 
 async def _animate(
-    desk: Desk, generator: Generator, path: LatentPath, asked: InterpolateRequest, wanted: AnimationFormat
+    worker: Worker, generator: Generator, path: LatentPath, asked: InterpolateRequest, wanted: AnimationFormat
 ) -> Encoded:
     batcher = generator.batcher
     images = np.concatenate([part async for part in batcher.stream(path.chunks(batcher.max_batch))])
     frames = Batch(generator.manifest.name, images, None, None, None, asked.columns, asked.quality)
     began = time.perf_counter()
-    encoded = await desk.in_encoders(lambda: encode_animation(frames, wanted, asked.fps))
-    desk.metrics.encoded(wanted, time.perf_counter() - began)
+    encoded = await worker.in_encoders(lambda: encode_animation(frames, wanted, asked.fps))
+    worker.metrics.encoded(wanted, time.perf_counter() - began)
     return encoded
 
 

@@ -14,11 +14,11 @@ from gan_client.types import LatentsRequest, LatentsResponse
 from gan_export.artifact import Manifest, draw
 
 from .call import current_call
-from .desk import Desk
 from .fields import check_truncation
 from .handling import answered
 from .leaving import unless_caller_leaves
 from .plan import parse_latents
+from .worker import Worker
 
 
 async def post_latents(request: Request) -> Response:
@@ -26,11 +26,11 @@ async def post_latents(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:  # noqa: ARG001
+async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:  # noqa: ARG001
     """The latents and labels of a request's seeds.
 
     Args:
-        desk: the worker's.
+        worker: that got the request.
         body: JSON of a LatentsRequest.
         headers: not looked at: there is one format.
         receive: tells when the caller hangs up.
@@ -39,13 +39,13 @@ async def answer(desk: Desk, body: bytes, headers: Headers, receive: Receive, ca
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_latents(body, desk.settings.max_n)
-    generator = desk.catalog.get(asked.model)
+    asked = parse_latents(body, worker.settings.max_n)
+    generator = worker.catalog.get(asked.model)
     manifest = generator.manifest
     check_truncation(asked.truncation, manifest)
     current_call().model = manifest.name
-    desk.limiter.charge(caller, len(asked.seeds))
-    text = await unless_caller_leaves(receive, desk.in_encoders(lambda: _drawn(asked, manifest)))
+    worker.limiter.charge(caller, len(asked.seeds))
+    text = await unless_caller_leaves(receive, worker.in_encoders(lambda: _drawn(asked, manifest)))
     made = {"X-Gan-Model": manifest.name, "X-Gan-Artifact": generator.identity}
     return Response(text, headers=made, media_type="application/json")
 

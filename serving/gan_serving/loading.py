@@ -14,7 +14,7 @@ from gan_export.artifact.reading import read_certificate
 
 from .generator import PAGES, Generator, RecorderFn, is_endless, make_generator, with_pages_of
 from .settings import Settings
-from .variants import ways_to_try
+from .variants import choices_to_try
 
 NAME_TAKEN: Final = "name_taken"
 UNLOADABLE: Final = "unloadable"
@@ -116,4 +116,6 @@ def _is_drawn_otherwise(running: Generator, artifact: Artifact, settings: Settin
     certificate = read_certificate(artifact)
     if certificate == running.certificate:
         return False
-    return ways_to_try(artifact, certificate, settings)[0] != ways_to_try(artifact, running.certificate, settings)[0]
+    return (
+        choices_to_try(artifact, certificate, settings)[0] != choices_to_try(artifact, running.certificate, settings)[0]
+    )

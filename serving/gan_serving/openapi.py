@@ -30,7 +30,6 @@ from gan_client.types import (
     StreamError,
 )
 
-from .desk import desk_of
 from .errors import (
     BodyTooLargeError,
     DeadlineError,
@@ -46,6 +45,7 @@ from .errors import (
 )
 from .guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
 from .settings import Settings
+from .worker import worker_of
 
 _Schema = dict[str, Any]
 
@@ -66,7 +66,7 @@ _BINARY: Final[_Schema] = {"type": "string", "contentMediaType": "application/oc
 
 async def show_docs(request: Request) -> Response:
     """GET /docs.json."""
-    return JSONResponse(document(desk_of(request).settings))
+    return JSONResponse(document(worker_of(request).settings))
 
 
 @lru_cache

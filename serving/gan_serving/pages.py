@@ -10,17 +10,17 @@ from starlette.routing import Route
 
 from gan_client.types import ModelDetail, ModelList
 
-from .desk import desk_of
 from .error_response import error_response
 from .errors import ServiceError, UnknownModelError
 from .generator import Generator
+from .worker import worker_of
 
 _AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be
 
 
 async def list_models(request: Request) -> Response:
     """GET /models."""
-    models = desk_of(request).catalog.list()
+    models = worker_of(request).catalog.list()
     return Response(ModelList(models=models).model_dump_json(), media_type="application/json")
 
 
@@ -30,7 +30,7 @@ async def show_model(request: Request) -> Response:
         generator = _generator_of(request)
     except ServiceError as error:
         return error_response(error)
-    reason = desk_of(request).catalog.reason_of(generator.manifest.name)
+    reason = worker_of(request).catalog.reason_of(generator.manifest.name)
     detail = ModelDetail.model_validate(generator.describe(reason))
     return Response(detail.model_dump_json(), media_type="application/json")
 
@@ -62,13 +62,13 @@ async def show_card(request: Request) -> Response:
 
 async def reload_models(request: Request) -> Response:
     """POST /models/reload: look for new, changed and removed artifacts now."""
-    report = await desk_of(request).catalog.reload()
+    report = await worker_of(request).catalog.reload()
     return Response(report.model_dump_json(), media_type="application/json")
 
 
 def _generator_of(request: Request) -> Generator:
     """The generator that the path names; raises ServiceError. The name is looked up in memory, never in a folder."""
-    return desk_of(request).catalog.get(request.path_params["name"])
+    return worker_of(request).catalog.get(request.path_params["name"])
 
 
 def _has(request: Request, etag: str) -> bool:

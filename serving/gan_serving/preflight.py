@@ -22,8 +22,8 @@ from . import tracing
 from .cors import allowed_origins
 from .keys import Keys
 from .loading import Problem, read_artifact
-from .notices import DIRECTORY_VARIABLE
 from .settings import Settings, SettingsError, settings
+from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
 from .supervisor import mind_every_signal
 

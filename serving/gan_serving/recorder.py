@@ -24,7 +24,7 @@ class Recorder(Protocol):
         """Images that left the queue uncomputed."""
 
 
-class Silent:
+class NullRecorder:
     """Keeps nothing of it."""
 
     def queued(self, waiting: int) -> None: ...

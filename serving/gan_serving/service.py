@@ -1,4 +1,4 @@
-"""The BentoML service: names the API, opens the desk, and puts the front before BentoML's application."""
+"""The BentoML service: names the API, sets up the worker, and puts the gateway before BentoML's application."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gan_client.types import GenerateRequest, GenerateResponse
 
 from . import drain, generate, interpolate, latents, openapi, pages, playground, system, v2
 from .catalog import Catalog
-from .desk import Desk
 from .error_response import error_response
 from .errors import ServiceError
-from .front import Front
+from .gateway import Gateway
 from .interpreter import settle
 from .metrics import metrics
 from .preflight import check_before_serving, check_configuration
+from .worker import Worker
 
 SETTINGS = check_before_serving()
-FRONT = Front(
+GATEWAY = Gateway(
     SETTINGS,
     [
         *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *v2.ROUTES, *openapi.ROUTES,
@@ -49,6 +49,7 @@ class GenerateInput(GenerateRequest, IODescriptor):  # type: ignore[misc]
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Any:  # noqa: ARG003
+        """The body as it came, not parsed."""
         return _Received(await request.body())
 
 
@@ -58,8 +59,8 @@ async def _nobody_leaves() -> Message:
     raise AssertionError("an event that nobody sets was set")
 
 
-class FrontedService(Service[Any]):  # type: ignore[misc]
-    """A BentoML service whose workers meet requests at our front."""
+class GatewayService(Service[Any]):  # type: ignore[misc]
+    """A BentoML service whose workers meet requests at our gateway."""
 
     __slots__ = ()
 
@@ -70,16 +71,16 @@ class FrontedService(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The worker's application."""
-        return FRONT.before(super().to_asgi(is_main))
+        return GATEWAY.before(super().to_asgi(is_main))
 
 
-def fronted(service: Any) -> Any:
-    """The same BentoML service, whose workers meet requests at our front."""
-    service.__class__ = FrontedService
+def behind_gateway(service: Any) -> Any:
+    """The same BentoML service, whose workers meet requests at our gateway."""
+    service.__class__ = GatewayService
     return service
 
 
-@fronted
+@behind_gateway
 @bentoml.service(
     name="ganworks",
     workers=SETTINGS.workers,
@@ -95,31 +96,31 @@ class GanService:
     def __init__(self) -> None:
         series = metrics(alone=SETTINGS.workers == 1)
         catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count, is_stopping=drain.is_stopping)
-        self.desk = FRONT.desk = Desk(SETTINGS, catalog, series, FRONT.limiter)
+        self.worker = GATEWAY.worker = Worker(SETTINGS, catalog, series, GATEWAY.limiter)
         series.loaded(len(catalog))
-        FRONT.backlog.server = drain.install(self.desk)
+        GATEWAY.backlog.server = drain.install(self.worker)
 
     def _count(self, kind: str, model: str) -> None:  # noqa: ARG002 - models come and go, series stay
-        series = self.desk.metrics
+        series = self.worker.metrics
         series.reloaded(kind)
-        series.loaded(len(self.desk.catalog))
+        series.loaded(len(self.worker.catalog))
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:
         """Begin to look for new artifacts, and to serve without pauses."""
-        await self.desk.catalog.start()
+        await self.worker.catalog.start()
         settle()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
         """Let go of what runs beside the requests."""
-        await self.desk.catalog.close()
-        self.desk.encoders.shutdown(wait=False)
+        await self.worker.catalog.close()
+        self.worker.encoders.shutdown(wait=False)
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]
     async def generate(self, body: bytes) -> Response:
         """Generate images from seeds or latents; the response's form follows `format` or the Accept header."""
         try:
-            return await generate.answer(self.desk, body, Headers(), _nobody_leaves, "")
+            return await generate.answer(self.worker, body, Headers(), _nobody_leaves, "")
         except ServiceError as error:
             return error_response(error)

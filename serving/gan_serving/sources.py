@@ -57,6 +57,7 @@ class Folder:
     _was_there: bool = field(default=False, init=False, repr=False, compare=False)
 
     def artifacts(self) -> list[Path]:
+        """The folder itself if it is an artifact, else those in it, by name; hidden ones are left out."""
         try:
             if (self.path / MANIFEST_FILE).exists():
                 self._was_there = True

@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from .desk import desk_of
 from .error_response import error_response
 from .errors import NotReadyError
+from .worker import worker_of
 
 
 async def ready(request: Request) -> Response:
     """GET /readyz: whether this worker takes requests for images."""
-    desk = desk_of(request)
-    if desk.draining:
+    worker = worker_of(request)
+    if worker.draining:
         return error_response(NotReadyError("the service is stopping; ask another one"))
-    if not len(desk.catalog):
+    if not len(worker.catalog):
         return error_response(NotReadyError("no generator is loaded; see the service's log"))
     return PlainTextResponse("\n")
 
@@ -27,7 +27,7 @@ async def ready(request: Request) -> Response:
 async def show_metrics(request: Request) -> Response:
     """GET /metrics, in Prometheus' text format."""
     # It reads a file of every worker.
-    text, media_type = await asyncio.to_thread(desk_of(request).metrics.page)
+    text, media_type = await asyncio.to_thread(worker_of(request).metrics.page)
     return Response(text, media_type=media_type)
 
 

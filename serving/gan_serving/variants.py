@@ -18,7 +18,7 @@ from .settings import Settings
 logger = logging.getLogger("bentoml.ganworks")
 
 
-class Way(NamedTuple):
+class GraphChoice(NamedTuple):
     """A graph, and what computes it."""
 
     variant: str
@@ -28,7 +28,7 @@ class Way(NamedTuple):
         return self.variant if self.provider is CPU else f"{self.variant} with {self.provider.word}"
 
 
-def ways_to_try(artifact: Artifact, certificate: Certificate, settings: Settings) -> list[Way]:
+def choices_to_try(artifact: Artifact, certificate: Certificate, settings: Settings) -> list[GraphChoice]:
     """Ways to draw an artifact, the best first; one is tried when the one before can't be served on this host.
 
     Args:
@@ -41,12 +41,12 @@ def ways_to_try(artifact: Artifact, certificate: Certificate, settings: Settings
     """
     if settings.provider != "auto":
         provider = PROVIDERS[settings.provider]
-        return [Way(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
-    ways: list[Way] = []
+        return [GraphChoice(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
+    ways: list[GraphChoice] = []
     providers = [CUDA, CPU] if is_usable(CUDA) else [CPU]
     for provider in providers:
         try:
-            ways += [Way(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
+            ways += [GraphChoice(name, provider) for name in variants_to_try(artifact, certificate, settings, provider)]
         except ArtifactError as error:
             if provider is providers[-1] and not ways:
                 raise
@@ -57,7 +57,7 @@ def ways_to_try(artifact: Artifact, certificate: Certificate, settings: Settings
 def variants_to_try(
     artifact: Artifact, certificate: Certificate, settings: Settings, provider: Provider = CPU
 ) -> list[str]:
-    """Names of variants for one provider, the best first; as for `ways_to_try`."""
+    """Names of variants for one provider, the best first; as for `choices_to_try`."""
     found = {variant.name: variant for variant in artifact.manifest.variants}
     results = {result.variant: result for result in certificate.results if result.provider == provider.title}
     if settings.variant != "auto":

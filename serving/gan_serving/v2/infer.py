@@ -15,10 +15,10 @@ from starlette.responses import Response, StreamingResponse
 
 from gan_serving.call import current_call
 from gan_serving.catalog import VERSION, Generator
-from gan_serving.desk import Desk, desk_of
 from gan_serving.errors import DeadlineError, InvalidRequestError
 from gan_serving.leaving import unless_caller_leaves
 from gan_serving.rate_limit import caller_of
+from gan_serving.worker import Worker, worker_of
 
 from .answer import JSON_VALUES, image_header, to_json, with_data
 from .metadata import generator_of
@@ -35,17 +35,17 @@ async def post_infer(request: Request) -> Response:
     Raises:
         ServiceError: of any kind.
     """
-    desk, generator = desk_of(request), generator_of(request)
+    worker, generator = worker_of(request), generator_of(request)
     call = current_call()
     call.model = generator.manifest.name
-    asked = await _parse(request, desk, generator)
+    asked = await _parse(request, worker, generator)
     call.images = len(asked)
     _check_answer(asked, generator)
     generator.batcher.admit(min(len(asked), generator.batcher.max_batch))  # before images are paid for in vain
-    desk.limiter.charge(caller_of(request.scope), len(asked))
+    worker.limiter.charge(caller_of(request.scope), len(asked))
     try:
         async with asyncio.timeout(asked.timeout) as limit:
-            return await unless_caller_leaves(request.receive, _answer(asked, desk, generator))
+            return await unless_caller_leaves(request.receive, _answer(asked, worker, generator))
     except TimeoutError:
         if not limit.expired():
             raise
@@ -54,9 +54,9 @@ async def post_infer(request: Request) -> Response:
         ) from None
 
 
-async def _parse(request: Request, desk: Desk, generator: Generator) -> Inference:
+async def _parse(request: Request, worker: Worker, generator: Generator) -> Inference:
     body = await request.body()
-    settings, headers = desk.settings, request.headers
+    settings, headers = worker.settings, request.headers
 
     def work() -> Inference:
         plain = inflate(body, headers.get("content-encoding", ""), settings.max_body)
@@ -64,7 +64,7 @@ async def _parse(request: Request, desk: Desk, generator: Generator) -> Inferenc
 
     if len(body) <= _AT_ONCE and "content-encoding" not in headers:
         return work()
-    return await desk.in_encoders(work)
+    return await worker.in_encoders(work)
 
 
 def _check_answer(asked: Inference, generator: Generator) -> None:
@@ -82,13 +82,13 @@ def _shape(asked: Inference, generator: Generator) -> tuple[int, int, int, int]:
     return len(asked), image.channels, image.height, image.width
 
 
-async def _answer(asked: Inference, desk: Desk, generator: Generator) -> Response:
+async def _answer(asked: Inference, worker: Worker, generator: Generator) -> Response:
     """The response, when its first images are there; of a long binary one, the rest follows as it is computed."""
     shape = _shape(asked, generator)
     header = image_header(generator.manifest.name, VERSION, asked.id, shape, binary=asked.binary)
     if not asked.binary:
         whole = await _whole(asked, generator)
-        return Response(await desk.in_encoders(lambda: with_data(header, whole)), media_type="application/json")
+        return Response(await worker.in_encoders(lambda: with_data(header, whole)), media_type="application/json")
     head = to_json(header)
     headers = {LENGTH_HEADER: str(len(head)), "Content-Length": str(len(head) + math.prod(shape))}
     if len(asked) <= generator.batcher.max_batch:

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from gan_export.artifact import IMAGE_OUTPUT, Manifest
 from gan_serving.catalog import VERSION, Generator
-from gan_serving.desk import desk_of
 from gan_serving.errors import NotReadyError, UnknownModelError
+from gan_serving.worker import worker_of
 
 from .answer import json_response
 from .request import SEED_INPUT, input_rules
@@ -34,10 +34,10 @@ async def live(request: Request) -> Response:  # noqa: ARG001
 
 async def ready(request: Request) -> Response:
     """GET /v2/health/ready: whether there is a generator to ask, and the service is not on its way out."""
-    desk = desk_of(request)
-    if desk.draining:
+    worker = worker_of(request)
+    if worker.draining:
         raise NotReadyError("the service is stopping; ask another one")
-    if not len(desk.catalog):
+    if not len(worker.catalog):
         raise NotReadyError("no generator is loaded; see the service's log")
     return json_response({"ready": True})
 
@@ -71,7 +71,7 @@ async def model_config(request: Request) -> Response:
     manifest = generator.manifest
     tensors = [(each["name"], each["datatype"], each["shape"]) for each in _inputs(manifest)]
     parameters = {
-        "max_n": str(desk_of(request).settings.max_n),
+        "max_n": str(worker_of(request).settings.max_n),
         "latent_distribution": manifest.latent.distribution,
         SEED_INPUT: "INT64 or UINT64 [-1], 0 <= seed < 2**53, instead of z; without label, it chooses that too",
     }
@@ -97,7 +97,7 @@ def generator_of(request: Request) -> Generator:
         UnknownModelError: there is none of that name, or it has another version.
         NotReadyError: none is loaded.
     """
-    generator = desk_of(request).catalog.get(request.path_params["name"])
+    generator = worker_of(request).catalog.get(request.path_params["name"])
     asked = request.path_params.get("version", VERSION)
     if asked != VERSION:
         raise UnknownModelError(

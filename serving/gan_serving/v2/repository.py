@@ -8,8 +8,8 @@ from typing import Any, Protocol
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gan_serving.desk import desk_of
 from gan_serving.errors import InvalidRequestError
+from gan_serving.worker import worker_of
 
 from .answer import json_response
 from .wire import an_object, parse_object, show
@@ -88,7 +88,7 @@ async def unload(request: Request) -> Response:
 
 
 def _repository(request: Request) -> Repository:
-    return desk_of(request).catalog
+    return worker_of(request).catalog
 
 
 def _parameters(content: dict[str, Any]) -> dict[str, Any]:

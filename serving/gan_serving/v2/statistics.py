@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gan_serving.catalog import VERSION
-from gan_serving.desk import desk_of
+from gan_serving.worker import worker_of
 
 from .answer import json_response
 from .metadata import generator_of
@@ -25,7 +25,7 @@ _NANOSECONDS = 1e9
 async def model_stats(request: Request) -> Response:
     """GET /v2/models/{name}[/versions/{version}]/stats."""
     name = generator_of(request).manifest.name
-    text, _ = await asyncio.to_thread(desk_of(request).metrics.page)  # it reads a file of every worker
+    text, _ = await asyncio.to_thread(worker_of(request).metrics.page)  # it reads a file of every worker
     sums = samples_of(text.decode(), name)
     stats = {
         "name": name,

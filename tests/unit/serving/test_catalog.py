@@ -21,12 +21,12 @@ from toy_artifact import DIM, images_of, put_in_place, write_artifact
 
 from gan_export.artifact import draw
 from gan_export.artifact.providers import CPU
-from gan_serving.catalog import NOTICE_SECONDS, Catalog, Generator
-from gan_serving.desk import SCOPE_KEY
+from gan_serving.catalog import FLAG_SECONDS, Catalog, Generator
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
-from gan_serving.notices import Notices
 from gan_serving.pages import ROUTES
 from gan_serving.settings import Settings
+from gan_serving.shared_flags import SharedFlags
+from gan_serving.worker import SCOPE_KEY
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
 SEEDS = [3, 4, 5]
@@ -51,11 +51,11 @@ class House:
         return self.folder / folder
 
     def drive(
-        self, scenario: Scenario, models: object = None, notices: Notices | None = None, default: str | None = None
+        self, scenario: Scenario, models: object = None, flags: SharedFlags | None = None, default: str | None = None
     ) -> None:
         async def main() -> None:
             settings = Settings(models=str(models or self.folder), threads=1, default_model=default)
-            catalog = Catalog(settings, on_event=lambda *event: self.events.append(event), notices=notices)
+            catalog = Catalog(settings, on_event=lambda *event: self.events.append(event), flags=flags)
             try:
                 await asyncio.wait_for(scenario(catalog), PATIENCE)
             finally:
@@ -269,7 +269,7 @@ def test_a_folder_that_hangs_holds_up_no_other_and_is_served_when_it_comes(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the start, and in later looks; also where the folders are not watched."""
-    monkeypatch.setattr("gan_serving.errands.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("gan_serving.threaded_tasks.STALL_SECONDS", 0.2)
     house.put("hangs", 1)
     house.put("stays", 2)
 
@@ -654,16 +654,16 @@ def test_two_broken_folders_of_one_name_are_two(house: House) -> None:
 def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path) -> None:
     house.put("a")
     house.put("b")
-    shared = tmp_path / "notices"
+    shared = tmp_path / "flags"
     shared.mkdir()
 
     async def scenario(first: Catalog) -> None:
         settings = Settings(models=str(house.folder), threads=1)
-        second = Catalog(settings, notices=Notices(shared))
+        second = Catalog(settings, flags=SharedFlags(shared))
         await first.unload("a")
         await look(second)
         assert names(first) == names(second) == ["b"]
-        third = Catalog(settings, notices=Notices(shared))  # as one that replaces a worker that died
+        third = Catalog(settings, flags=SharedFlags(shared))  # as one that replaces a worker that died
         assert names(third) == ["b"]
         await second.load("a")
         for catalog in (first, third):
@@ -672,26 +672,26 @@ def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path)
         await second.close()
         await third.close()
 
-    house.drive(scenario, notices=Notices(shared))
+    house.drive(scenario, flags=SharedFlags(shared))
 
 
 def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(house: House, tmp_path: Path) -> None:
     """Where the folders are not watched, too."""
     house.put("a")
     house.put("b")
-    shared = tmp_path / "notices"
+    shared = tmp_path / "flags"
     shared.mkdir()
 
     async def main() -> None:
         settings = Settings(models=str(house.folder), threads=1, reload_seconds=0)
-        catalog = Catalog(settings, notices=Notices(shared))
-        Notices(shared).unload("a")
+        catalog = Catalog(settings, flags=SharedFlags(shared))
+        SharedFlags(shared).unload("a")
         await catalog.start()
         while names(catalog) != ["b"]:
             await asyncio.sleep(0.01)
         await catalog.close()
 
-    asyncio.run(asyncio.wait_for(main(), 10 * NOTICE_SECONDS))
+    asyncio.run(asyncio.wait_for(main(), 10 * FLAG_SECONDS))
 
 
 def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,13 +19,13 @@ from gan_serving import generate, interpolate
 from gan_serving.animate import encode_animation
 from gan_serving.batch import Batch
 from gan_serving.batcher import Batcher
-from gan_serving.desk import SCOPE_KEY, Desk
 from gan_serving.encode import encode
 from gan_serving.guard import Guard
 from gan_serving.metrics import metrics
 from gan_serving.path import make_path
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings
+from gan_serving.worker import SCOPE_KEY, Worker
 
 MAX_N = 100
 PALETTE_ERROR = 16.0  # mean absolute error that 256 colours leave of smooth frames
@@ -146,18 +146,18 @@ def over_http(
         batcher = Batcher(toy.run, max_batch, 1000, executor)
         batcher._add_waiting(waiting)
         limiter = RateLimiter.from_settings(found, lambda: 0.0)
-        desk = Desk(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
+        worker = Worker(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
         router = Router([*generate.ROUTES, *interpolate.ROUTES])
 
         async def front(scope: Any, receive: Any, send: Any) -> None:
-            await router(scope | {SCOPE_KEY: desk}, receive, send)
+            await router(scope | {SCOPE_KEY: worker}, receive, send)
 
         transport = httpx.ASGITransport(Guard(front, max_body=100_000, timeout=PATIENCE))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
                 await asyncio.wait_for(scenario(client), PATIENCE)
         finally:
-            desk.encoders.shutdown()
+            worker.encoders.shutdown()
 
     with ThreadPoolExecutor(1) as executor:
         asyncio.run(main(executor))

@@ -14,7 +14,7 @@ from gan_serving.playground import PAGE, POLICY, ROUTES, files
 
 ROOT = Path(__file__).resolve().parents[3]
 UI = ROOT / "serving" / "gan_serving" / "ui"
-APP = Router(list(ROUTES), redirect_slashes=False)  # as the front has it
+APP = Router(list(ROUTES), redirect_slashes=False)  # as the gateway has it
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 

@@ -13,12 +13,12 @@ from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
 from gan_serving.batcher import Batcher
-from gan_serving.desk import SCOPE_KEY, Desk
 from gan_serving.errors import UnknownModelError
 from gan_serving.guard import Guard
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 from gan_serving.v2 import ROUTES, ProtocolErrors
+from gan_serving.worker import SCOPE_KEY, Worker
 
 MAX_BATCH = 4
 MAX_BODY = 20_000  # bytes
@@ -57,11 +57,11 @@ def application(make_manifest: Callable[..., Manifest]) -> Callable[[Batcher], A
         settings = Settings(max_n=64, max_body=MAX_BODY, rate_images=RATE_IMAGES)
         limiter = RateLimiter.from_settings(settings, clock=lambda: 0.0)
         # The metrics are BentoML's, and not looked at here.
-        desk = Desk(settings, OneModel(manifest, batcher), metrics=None, limiter=limiter)
+        worker = Worker(settings, OneModel(manifest, batcher), metrics=None, limiter=limiter)
         router = Router(list(ROUTES), redirect_slashes=False, default=elsewhere)
 
         async def front(scope: Any, receive: Any, send: Any) -> None:
-            await router(scope | {SCOPE_KEY: desk}, receive, send)
+            await router(scope | {SCOPE_KEY: worker}, receive, send)
 
         return ProtocolErrors(Guard(front, max_body=MAX_BODY, timeout=PATIENCE))
 

@@ -8,7 +8,7 @@ from typing import Final
 _CONTINUE: Final = b"HTTP/1.1 100 "
 
 
-class Joined:
+class CoalescingTransport:
     """A transport that sends the head of a response with the first piece of its body.
 
     uvicorn writes them one after the other, which are two calls of the system and two packets for each response. A head
@@ -21,6 +21,7 @@ class Joined:
         self._began = False
 
     def write(self, data: bytes) -> None:
+        """Send, or keep the head of a response until its body begins; `100 Continue` goes at once."""
         if self._began:
             head, self._head = self._head, b""
             self._transport.write(head + data)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gan_serving.joined import Joined
+from gan_serving.coalescing import CoalescingTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -38,7 +38,7 @@ class Transport:
     ],
 )
 def test_what_is_written(writes: list[bytes], at_once: list[bytes]):
-    def work(transport: Transport, joined: Joined) -> None:
+    def work(transport: Transport, joined: CoalescingTransport) -> None:
         for data in writes:
             joined.write(data)
         assert transport.calls == at_once
@@ -47,7 +47,7 @@ def test_what_is_written(writes: list[bytes], at_once: list[bytes]):
 
 
 def test_closing_sends_what_is_held():
-    def work(transport: Transport, joined: Joined) -> None:
+    def work(transport: Transport, joined: CoalescingTransport) -> None:
         joined.write(HEAD)
         joined.close()
         assert joined.is_closing()
@@ -56,12 +56,12 @@ def test_closing_sends_what_is_held():
     assert drive(work) == [HEAD, b"closed"]
 
 
-def drive(work: Callable[[Transport, Joined], None]) -> list[bytes]:
+def drive(work: Callable[[Transport, CoalescingTransport], None]) -> list[bytes]:
     """All calls until the turn of the event loop is over."""
     transport = Transport()
 
     async def turn() -> None:
-        work(transport, Joined(transport, asyncio.get_running_loop()))  # type: ignore[arg-type]
+        work(transport, CoalescingTransport(transport, asyncio.get_running_loop()))  # type: ignore[arg-type]
         await asyncio.sleep(0)
 
     asyncio.run(turn())

@@ -1,4 +1,4 @@
-"""Reading file systems that may hang: each errand has a thread of its own, and is waited for a limited time."""
+"""Reading file systems that may hang: each task has a thread of its own, and is waited for a limited time."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from concurrent.futures import Future
 from typing import Final, Generic, NamedTuple, TypeVar
 
 STALL_SECONDS: Final = 30.0
-"""How long an errand is waited for. What comes later is taken at a later look."""
+"""How long a task is waited for. What comes later is taken at a later look."""
 _LOOK_SECONDS: Final = 0.1  # between looks whether the process is to end
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Result = TypeVar("_Result")
 
 
-class Errand(NamedTuple, Generic[_Result]):
+class ThreadedTask(NamedTuple, Generic[_Result]):
     """What is to be done, and on what: a result is good for as long as its subject is the same."""
 
     subject: object
     work: Callable[[], _Result]
 
 
-class _UnderWay(NamedTuple, Generic[_Result]):
+class _Pending(NamedTuple, Generic[_Result]):
     subject: object
     future: Future[_Result]
 
 
-class Errands(Generic[_Key, _Result]):
-    """Errands by key, one at a time for each. A thread that hangs for ever keeps no process from ending.
+class ThreadedTasks(Generic[_Key, _Result]):
+    """Tasks by key, one at a time for each. A thread that hangs for ever keeps no process from ending.
 
     Args:
         on_stall: is told the key of each that is no longer waited for.
     """
 
     def __init__(self, on_stall: Callable[[_Key], None]) -> None:
-        self._under_way: dict[_Key, _UnderWay[_Result]] = {}
+        self._under_way: dict[_Key, _Pending[_Result]] = {}
         self._on_stall = on_stall
 
     @property
@@ -53,21 +53,21 @@ class Errands(Generic[_Key, _Result]):
         return any(each.future.done() for each in self._under_way.values())
 
     def run(
-        self, errands: Mapping[_Key, Errand[_Result]], *, at_once: int, is_stopping: Callable[[], bool]
+        self, tasks: Mapping[_Key, ThreadedTask[_Result]], *, at_once: int, is_stopping: Callable[[], bool]
     ) -> dict[_Key, _Result]:
-        """The results of errands that are done in time.
+        """The results of tasks that are done in time.
 
         Args:
-            errands: by key, of which none is under way.
+            tasks: by key, of which none is under way.
             at_once: how many may run side by side, beside those that hang.
             is_stopping: asked all the time; once it is true, nothing is waited for.
         """
-        waiting, results = deque(errands.items()), dict[_Key, _Result]()
+        waiting, results = deque(tasks.items()), dict[_Key, _Result]()
         running: dict[Future[_Result], tuple[_Key, float]] = {}
         while (waiting or running) and not is_stopping():
             while waiting and len(running) < at_once:
-                key, errand = waiting.popleft()
-                running[self._begin(key, errand)] = (key, time.monotonic() + STALL_SECONDS)
+                key, task = waiting.popleft()
+                running[self._begin(key, task)] = (key, time.monotonic() + STALL_SECONDS)
             done, others = concurrent.futures.wait(running, _LOOK_SECONDS, concurrent.futures.FIRST_COMPLETED)
             for future in done:
                 key, _ = running.pop(future)
@@ -79,25 +79,25 @@ class Errands(Generic[_Key, _Result]):
                     self._on_stall(key)
         return results
 
-    async def run_one(self, key: _Key, errand: Errand[_Result]) -> _Result | None:
-        """The result of one errand; None: it is not done in time, or an earlier one of this key still isn't."""
+    async def run_one(self, key: _Key, task: ThreadedTask[_Result]) -> _Result | None:
+        """The result of one task; None: it is not done in time, or an earlier one of this key still isn't."""
         earlier = self._under_way.get(key)
         if earlier is not None:
             if not earlier.future.done():
                 return None
-            if earlier.subject == errand.subject:
+            if earlier.subject == task.subject:
                 return self._take(key)
-        future = self._begin(key, errand)
+        future = self._begin(key, task)
         done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=STALL_SECONDS)
         if done:
             return self._take(key)
         self._on_stall(key)
         return None
 
-    def _begin(self, key: _Key, errand: Errand[_Result]) -> Future[_Result]:
+    def _begin(self, key: _Key, task: ThreadedTask[_Result]) -> Future[_Result]:
         future: Future[_Result] = Future()
-        self._under_way[key] = _UnderWay(errand.subject, future)
-        threading.Thread(target=_do, args=(future, errand.work), name=f"errand {key}", daemon=True).start()
+        self._under_way[key] = _Pending(task.subject, future)
+        threading.Thread(target=_do, args=(future, task.work), name=f"task {key}", daemon=True).start()
         return future
 
     def _take(self, key: _Key) -> _Result:

@@ -14,7 +14,7 @@ _UNLOADED: Final = "unloaded."
 _ASKED: Final = "asked"
 
 
-class Notices:
+class SharedFlags:
     """Empty files in a folder that the workers share: one for each unloaded generator, and one that is touched to ask
     for a look. Without a folder, the same in memory. When the folder is gone, so is the service that made it."""
 
@@ -64,10 +64,10 @@ class Notices:
         return asked, self.unloaded()
 
 
-def notices_of_environment() -> Notices:
+def flags_of_environment() -> SharedFlags:
     """Those that this process shares with the other workers of its service, if there are any."""
     directory = os.environ.get(DIRECTORY_VARIABLE)
-    return Notices(Path(directory) if directory else None)
+    return SharedFlags(Path(directory) if directory else None)
 
 
 def _touch(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every handler works with: one desk for each worker process."""
+"""What every handler works with: the state of this worker process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .settings import Settings
 
 _T = TypeVar("_T")
 
-SCOPE_KEY = "gan_serving.desk"
-"""Where the front puts the desk into a request's ASGI scope."""
+SCOPE_KEY = "gan_serving.worker"
+"""Where the gateway puts the worker into a request's ASGI scope."""
 
 
 @dataclass
-class Desk:
-    """The worker's generators, settings, limits and encoders."""
+class Worker:
+    """A worker process: its generators, settings, limits and encoders."""
 
     settings: Settings
     catalog: Catalog
@@ -43,7 +43,7 @@ class Desk:
         return await asyncio.get_running_loop().run_in_executor(self.encoders, work)
 
 
-def desk_of(request: Request) -> Desk:
-    """The desk of the worker that got this request."""
-    desk: Desk = request.scope[SCOPE_KEY]
-    return desk
+def worker_of(request: Request) -> Worker:
+    """The worker that got this request."""
+    worker: Worker = request.scope[SCOPE_KEY]
+    return worker

@@ -20,7 +20,6 @@ from .accept import Backlog
 from .access_log import AccessLog
 from .connection import install as install_protocol
 from .cors import with_cors
-from .desk import SCOPE_KEY, Desk
 from .errors import QueueFullError
 from .guard import Guard
 from .keys import Keys
@@ -30,17 +29,18 @@ from .rate_limit import RateLimiter
 from .settings import Settings
 from .tracing import exporter
 from .v2 import ProtocolErrors
+from .worker import SCOPE_KEY, Worker
 
 _DRAWING: Final = frozenset({"/generate", "/interpolate"})
 
 
-class Front:
-    """Makes the worker's ASGI application. `desk` is set when the worker has loaded its generators, before requests;
+class Gateway:
+    """Makes the worker's ASGI application. `worker` is set when the worker has loaded its generators, before requests;
     so is the backlog's server."""
 
     def __init__(self, settings: Settings, routes: Sequence[BaseRoute]) -> None:
         self.settings = settings
-        self.desk: Desk | None = None
+        self.worker: Worker | None = None
         self.backlog = Backlog()
         self.limiter = RateLimiter.from_settings(settings)
         self._keys = Keys.from_settings(settings)
@@ -57,7 +57,7 @@ class Front:
         }
 
         async def routed(scope: Scope, receive: Receive, send: Send) -> None:
-            scope[SCOPE_KEY] = self.desk
+            scope[SCOPE_KEY] = self.worker
             endpoint = fixed.get((scope["method"], scope["path"]))
             if endpoint is None:
                 await router(scope, receive, send)
@@ -89,10 +89,10 @@ class Front:
 
     def _refusal(self, scope: Scope) -> QueueFullError | None:
         """The answer to a request for new images while there is no room for them."""
-        if scope["path"] not in _DRAWING or scope["method"] != "POST" or self.desk is None:
+        if scope["path"] not in _DRAWING or scope["method"] != "POST" or self.worker is None:
             return None
-        refusal = self.desk.catalog.refusal()
-        if refusal is not None and (self.desk.cache.capacity or "if-none-match" in Headers(scope=scope)):
+        refusal = self.worker.catalog.refusal()
+        if refusal is not None and (self.worker.cache.capacity or "if-none-match" in Headers(scope=scope)):
             return None  # it may need no new images
         return refusal
 

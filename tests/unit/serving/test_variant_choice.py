@@ -12,7 +12,7 @@ from gan_export.artifact.reading import read_certificate
 from gan_serving import variants
 from gan_serving.generator import make_generator
 from gan_serving.settings import Settings
-from gan_serving.variants import Way, ways_to_try
+from gan_serving.variants import GraphChoice, choices_to_try
 
 ZOO = Path(__file__).parents[3] / "zoo"
 NO_GPU = pytest.mark.skipif(is_usable(CUDA), reason="there is a GPU")
@@ -51,7 +51,7 @@ def with_variant(artifact: Artifact, name: str) -> Artifact:
 
 
 def test_the_processor_draws_unless_something_else_is_asked_for(artifact: Artifact, certificate: Certificate):
-    assert ways_to_try(artifact, certificate, Settings()) == [Way("fp32", CPU)]
+    assert choices_to_try(artifact, certificate, Settings()) == [GraphChoice("fp32", CPU)]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_auto_takes_int8_where_it_is_as_fast_as_where_it_was_made(
     monkeypatch.setattr(variants, "adds_byte_products", lambda: here)
     told = [variant.model_copy(update={"byte_products": there}) for variant in artifact.manifest.variants]
     artifact = Artifact(artifact.directory, artifact.manifest.model_copy(update={"variants": told}))
-    ways = ways_to_try(artifact, certificate, Settings(variant="auto", min_psnr=35))
-    assert ways == [Way(name, CPU) for name in wanted]
-    assert ways_to_try(artifact, certificate, Settings(variant="int8")) == [Way("int8", CPU)]
+    ways = choices_to_try(artifact, certificate, Settings(variant="auto", min_psnr=35))
+    assert ways == [GraphChoice(name, CPU) for name in wanted]
+    assert choices_to_try(artifact, certificate, Settings(variant="int8")) == [GraphChoice("int8", CPU)]
 
 
 @pytest.mark.parametrize("provider", [CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16])
@@ -89,20 +89,20 @@ def test_a_provider_draws_what_is_certified_on_it(
 ):
     settings = Settings(provider=provider.word, variant=variant)
     with pytest.raises(ArtifactError) as caught:
-        ways_to_try(artifact, certificate, settings)
+        choices_to_try(artifact, certificate, settings)
     assert caught.value.code == "certificate"
     assert f"gan-verify {artifact.directory} --provider {provider.word} --add" in str(caught.value)
-    assert ways_to_try(artifact, with_result(certificate, provider), settings) == [Way("fp32", provider)]
+    assert choices_to_try(artifact, with_result(certificate, provider), settings) == [GraphChoice("fp32", provider)]
 
 
 def test_a_certificate_of_float32_is_none_of_tf32(artifact: Artifact, certificate: Certificate):
     with pytest.raises(ArtifactError, match="is not certified on CUDAExecutionProvider with TF32"):
-        ways_to_try(artifact, with_result(certificate, CUDA), Settings(provider="cuda-tf32"))
+        choices_to_try(artifact, with_result(certificate, CUDA), Settings(provider="cuda-tf32"))
 
 
 def test_a_gpu_does_not_draw_int8(artifact: Artifact, certificate: Certificate):
     with pytest.raises(ArtifactError, match="cuda does not draw 'int8', which GAN_VARIANT asks for, but fp32 and fp16"):
-        ways_to_try(artifact, with_result(certificate, CUDA), Settings(provider="cuda", variant="int8"))
+        choices_to_try(artifact, with_result(certificate, CUDA), Settings(provider="cuda", variant="int8"))
 
 
 @pytest.mark.parametrize(("min_psnr", "wanted"), [(40, ["fp16", "fp32"]), (199, ["fp32"])])
@@ -111,20 +111,20 @@ def test_auto_on_a_gpu_takes_float16_where_it_is_near_enough(
 ):
     both = with_result(with_result(certificate, CUDA), CUDA, "fp16")
     settings = Settings(provider="cuda", variant="auto", min_psnr=min_psnr)
-    ways = ways_to_try(with_variant(artifact, "fp16"), both, settings)
-    assert ways == [Way(name, CUDA) for name in wanted]
+    ways = choices_to_try(with_variant(artifact, "fp16"), both, settings)
+    assert ways == [GraphChoice(name, CUDA) for name in wanted]
 
 
 @NO_GPU
 def test_auto_is_the_processor_where_there_is_no_gpu(artifact: Artifact, certificate: Certificate):
-    ways = ways_to_try(artifact, with_result(certificate, CUDA), Settings(provider="auto"))
-    assert ways == [Way("fp32", CPU)]
+    ways = choices_to_try(artifact, with_result(certificate, CUDA), Settings(provider="auto"))
+    assert ways == [GraphChoice("fp32", CPU)]
 
 
 @pytest.mark.usefixtures("gpu")
 def test_auto_is_the_gpu_first_where_there_is_one(artifact: Artifact, certificate: Certificate):
-    ways = ways_to_try(artifact, with_result(certificate, CUDA), Settings(provider="auto"))
-    assert ways == [Way("fp32", CUDA), Way("fp32", CPU)]
+    ways = choices_to_try(artifact, with_result(certificate, CUDA), Settings(provider="auto"))
+    assert ways == [GraphChoice("fp32", CUDA), GraphChoice("fp32", CPU)]
 
 
 @pytest.mark.usefixtures("gpu")
@@ -132,7 +132,7 @@ def test_auto_passes_over_a_gpu_on_which_it_is_not_certified(
     artifact: Artifact, certificate: Certificate, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING, "bentoml.ganworks"):
-        assert ways_to_try(artifact, certificate, Settings(provider="auto")) == [Way("fp32", CPU)]
+        assert choices_to_try(artifact, certificate, Settings(provider="auto")) == [GraphChoice("fp32", CPU)]
     assert "generator mnist-cgan: cuda is passed over: [certificate]" in caplog.text
 
 

@@ -1,6 +1,6 @@
 """What stands in the artifact folders and what is served of it: the rules by which one follows the other.
 
-Nothing here waits or reads a file. The catalog brings what was found, and the shelf says what that means.
+Nothing here waits or reads a file. The catalog brings what was found, and the registry says what that means.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EventFn = Callable[[Literal["ok", "failed", "unloaded"], str], None]
 
 
 @dataclass
-class Seen:
+class FolderState:
     """A folder as it was found at the last look."""
 
     source: Source
@@ -39,7 +39,7 @@ class Seen:
         return self.source.gives_way and self.problem is not None and self.problem.code == NAME_TAKEN
 
 
-class Shelf:
+class Registry:
     """Generators by name, and where they came from.
 
     Rules: what can't be loaded replaces nothing. A generator whose folder is gone is removed, but the last one of all
@@ -49,7 +49,7 @@ class Shelf:
 
     def __init__(self, on_event: EventFn) -> None:
         self.serving: Mapping[str, Generator] = {}  # replaced as a whole, never changed
-        self.seen: dict[Path, Seen] = {}
+        self.seen: dict[Path, FolderState] = {}
         self._on_event = on_event
         self._homes: dict[str, Path] = {}  # the folder that each generator came from
         self._kept: dict[str, str] = {}  # those that are served although their folder is gone, and why
@@ -68,7 +68,7 @@ class Shelf:
     def note(self, now: Survey, examined: Sequence[Examined]) -> None:
         """Remember what was found. What is served stays as it is, until `take`."""
         for each in examined:
-            self.seen[each.folder] = Seen(
+            self.seen[each.folder] = FolderState(
                 now.sources[each.folder], now.fingerprints[each.folder], each.name, each.problem
             )
 
