@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
 from .arguments import Label
 from .astream import AsyncImageStream
-from .base import OnLine
+from .base import BaseClient
 from .binding import Awaiting, AwaitingRaw
 from .calls import Calls, ModelCalls
 from .exchange import Exchange
-from .line import AsyncLine, Options, address
 from .raw import RawResponse
+from .session import AsyncSession, Options, address
 from .stream import StreamPlan
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ _T = TypeVar("_T")
 
 
 class _Results(Awaiting):
-    def __init__(self, line: AsyncLine) -> None:
-        self._line = line
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
-        return (await self._line.ask(build())).parse()
+        return (await self._session.ask(build())).parse()
 
 
 class _Raw(AwaitingRaw):
-    def __init__(self, line: AsyncLine) -> None:
-        self._line = line
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
 
     async def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
-        return await self._line.ask(build())
+        return await self._session.ask(build())
 
 
 class AsyncModels(ModelCalls, _Results):
@@ -53,10 +53,10 @@ class AsyncRawCalls(Calls, _Raw):
     @property
     def models(self) -> AsyncRawModels:
         """The generators of the service."""
-        return AsyncRawModels(self._line)
+        return AsyncRawModels(self._session)
 
 
-class AsyncGanClient(Calls, _Results, OnLine[AsyncLine]):
+class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
     """Asks a Ganworks service for images; `GanClient` for asyncio, each call is awaited.
 
         async with AsyncGanClient("http://localhost:3000") as client:
@@ -86,12 +86,12 @@ class AsyncGanClient(Calls, _Results, OnLine[AsyncLine]):
             InvalidArgumentError: a value is out of its range.
         """
         url, headers = address(base_url, api_key)
-        super().__init__(AsyncLine.open(url, headers, Options(timeout, max_retries), transport))
+        super().__init__(AsyncSession.open(url, headers, Options(timeout, max_retries), transport))
 
     @property
     def models(self) -> AsyncModels:
         """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
-        return AsyncModels(self._line)
+        return AsyncModels(self._session)
 
     @property
     def with_raw_response(self) -> AsyncRawCalls:
@@ -99,7 +99,7 @@ class AsyncGanClient(Calls, _Results, OnLine[AsyncLine]):
 
         An error status is returned like any other: `parse()` raises for it.
         """
-        return AsyncRawCalls(self._line)
+        return AsyncRawCalls(self._session)
 
     def stream(
         self,
@@ -120,11 +120,11 @@ class AsyncGanClient(Calls, _Results, OnLine[AsyncLine]):
 
         The arguments and errors are those of `GanClient.stream`.
         """
-        return AsyncImageStream(self._line, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
+        return AsyncImageStream(self._session, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     async def aclose(self) -> None:
         """Release the connections; further calls fail."""
-        await self._line.transport.close()
+        await self._session.transport.close()
 
     async def __aenter__(self) -> Self:
         return self

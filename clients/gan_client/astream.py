@@ -8,22 +8,22 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .images import Generation, Image
-from .stream import Course, StreamPlan
+from .stream import StreamPlan, StreamProgress
 
 if TYPE_CHECKING:
     from asyncio import Task
 
     from .exchange import Exchange
-    from .line import AsyncLine
+    from .session import AsyncSession
 
 
-class AsyncImageStream(Course, AsyncIterator[Image]):
+class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
     """The images of `client.stream`, in the order of their seeds. Use `async with`, or `await aclose()`, to cancel its
     requests before the last image; a stream that nobody holds any more cancels them too."""
 
-    def __init__(self, line: AsyncLine, plan: StreamPlan, ahead: int) -> None:
+    def __init__(self, session: AsyncSession, plan: StreamPlan, ahead: int) -> None:
         super().__init__(plan, ahead)
-        self._line = line
+        self._session = session
         self._flying: deque[Task[Generation]] = deque()
 
     async def __anext__(self) -> Image:
@@ -89,11 +89,11 @@ class AsyncImageStream(Course, AsyncIterator[Image]):
             exchange = next(self._exchanges, None)
             if exchange is None:
                 return
-            task = create_task(_fetch(self._line, exchange))
+            task = create_task(_fetch(self._session, exchange))
             # Looked at here, so that asyncio doesn't complain of an error that comes after the stream was closed.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._flying.append(task)
 
 
-async def _fetch(line: AsyncLine, exchange: Exchange[Generation]) -> Generation:
-    return (await line.ask(exchange)).parse()
+async def _fetch(session: AsyncSession, exchange: Exchange[Generation]) -> Generation:
+    return (await session.ask(exchange)).parse()

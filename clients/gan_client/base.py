@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Generic, Self, TypeVar
 
-from .line import AsyncLine, Line
+from .session import AsyncSession, Session
 
-_Line = TypeVar("_Line", Line, AsyncLine)
+_Session = TypeVar("_Session", Session, AsyncSession)
 
 
-class OnLine(Generic[_Line]):
-    """A client on its line."""
+class BaseClient(Generic[_Session]):
+    """A client with a session."""
 
-    _line: _Line
+    _session: _Session
 
     @property
     def base_url(self) -> str:
         """The service's URL, without a slash at its end."""
-        return self._line.url
+        return self._session.url
 
     def with_options(self, *, timeout: float | None = None, max_retries: int | None = None) -> Self:
         """A client that behaves otherwise and shares this one's connections; closing either closes them.
@@ -32,7 +32,7 @@ class OnLine(Generic[_Line]):
         """
         other = self.__class__.__new__(self.__class__)
         other.__dict__ |= self.__dict__
-        other._line = replace(self._line, options=self._line.options.changed(timeout, max_retries))
+        other._session = replace(self._session, options=self._session.options.changed(timeout, max_retries))
         return other
 
     def __repr__(self) -> str:

@@ -13,9 +13,9 @@ import typer
 
 from .commands.dataset import dataset
 from .commands.interpolate import interpolate
-from .commands.leaving import INTERRUPTED, TERMINATED, Leaving
 from .commands.models import health, models, show
 from .commands.sample import sample
+from .commands.stopping import INTERRUPTED, TERMINATED, CommandStopped
 from .errors import GanError, InvalidArgumentError, InvalidRequestError, NotFoundError, one_line
 
 PROGRAM: Final = "gan-client"
@@ -74,7 +74,7 @@ def root(
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
     """Leave by the same way as after Ctrl-C, so that what is half written goes."""
-    raise Leaving("terminated", TERMINATED)
+    raise CommandStopped("terminated", TERMINATED)
 
 
 def _fail(message: str, code: int) -> int:
@@ -103,8 +103,8 @@ def run(argv: Sequence[str]) -> int:
         return 1
     except OSError as error:
         return _fail(f"can't print the result: {error.strerror or error}", 1)
-    except Leaving as leaving:
-        return _fail(str(leaving), leaving.code)
+    except CommandStopped as stopped:
+        return _fail(str(stopped), stopped.code)
     if code == INTERRUPTED:  # what Typer makes of Ctrl-C
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0

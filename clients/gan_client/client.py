@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from ._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, STREAM_AHEAD, STREAM_CHUNK
 from .arguments import Label
-from .base import OnLine
+from .base import BaseClient
 from .binding import Blocking, BlockingRaw
 from .calls import Calls, ModelCalls
 from .exchange import Exchange
-from .line import Line, Options, address
 from .raw import RawResponse
+from .session import Options, Session, address
 from .stream import ImageStream, StreamPlan
 
 if TYPE_CHECKING:
@@ -23,19 +23,19 @@ _T = TypeVar("_T")
 
 
 class _Results(Blocking):
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def _run(self, build: Callable[[], Exchange[_T]]) -> _T:
-        return self._line.ask(build()).parse()
+        return self._session.ask(build()).parse()
 
 
 class _Raw(BlockingRaw):
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def _run(self, build: Callable[[], Exchange[_T]]) -> RawResponse[_T]:
-        return self._line.ask(build())
+        return self._session.ask(build())
 
 
 class Models(ModelCalls, _Results):
@@ -52,10 +52,10 @@ class RawCalls(Calls, _Raw):
     @property
     def models(self) -> RawModels:
         """The generators of the service."""
-        return RawModels(self._line)
+        return RawModels(self._session)
 
 
-class GanClient(Calls, _Results, OnLine[Line]):
+class GanClient(Calls, _Results, BaseClient[Session]):
     """Asks a Ganworks service for images.
 
         with GanClient("http://localhost:3000") as client:
@@ -84,12 +84,12 @@ class GanClient(Calls, _Results, OnLine[Line]):
             InvalidArgumentError: a value is out of its range.
         """
         url, headers = address(base_url, api_key)
-        super().__init__(Line.open(url, headers, Options(timeout, max_retries), transport))
+        super().__init__(Session.open(url, headers, Options(timeout, max_retries), transport))
 
     @property
     def models(self) -> Models:
         """The generators of the service: `list()`, `get(name)`, `card(name)`, `preview(name)`."""
-        return Models(self._line)
+        return Models(self._session)
 
     @property
     def with_raw_response(self) -> RawCalls:
@@ -97,7 +97,7 @@ class GanClient(Calls, _Results, OnLine[Line]):
 
         An error status is returned like any other: `parse()` raises for it.
         """
-        return RawCalls(self._line)
+        return RawCalls(self._session)
 
     def stream(
         self,
@@ -132,11 +132,11 @@ class GanClient(Calls, _Results, OnLine[Line]):
         Raises:
             InvalidArgumentError: an argument is out of its range.
         """
-        return ImageStream(self._line, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
+        return ImageStream(self._session, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     def close(self) -> None:
         """Release the connections; further calls fail."""
-        self._line.transport.close()
+        self._session.transport.close()
 
     def __enter__(self) -> Self:
         return self

@@ -91,7 +91,7 @@ class _Tries:
 
 
 @dataclass(frozen=True)
-class Line:
+class Session:
     """A service as threads reach it."""
 
     url: str
@@ -128,7 +128,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class AsyncLine:
+class AsyncSession:
     """A service as tasks reach it."""
 
     url: str

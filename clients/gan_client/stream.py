@@ -22,7 +22,7 @@ from .types import SEED_LIMIT
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from .line import Line
+    from .session import Session
 
 
 class StreamPlan:
@@ -94,7 +94,7 @@ class StreamPlan:
         return error
 
 
-class Course:
+class StreamProgress:
     """Where a stream is: what both kinds of it tell."""
 
     def __init__(self, plan: StreamPlan, ahead: int) -> None:
@@ -121,13 +121,13 @@ class Course:
         return self._plan.model
 
 
-class ImageStream(Course, Iterator[Image]):
+class ImageStream(StreamProgress, Iterator[Image]):
     """The images of `client.stream`, in the order of their seeds. Close it, or use it as a context manager, to stop
     its requests before the last image; a stream that nobody holds any more stops too."""
 
-    def __init__(self, line: Line, plan: StreamPlan, ahead: int) -> None:
+    def __init__(self, session: Session, plan: StreamPlan, ahead: int) -> None:
         super().__init__(plan, ahead)
-        self._line = line
+        self._session = session
         self._flying: deque[Future[Generation]] = deque()
         self._stop = Stop()
 
@@ -190,12 +190,12 @@ class ImageStream(Course, Iterator[Image]):
                 return
             future: Future[Generation] = Future()
             # A daemon, which holds no reference to the stream: neither Ctrl-C nor forgetting the stream waits for it.
-            Thread(target=_fetch, args=(self._line, exchange, self._stop, future), daemon=True).start()
+            Thread(target=_fetch, args=(self._session, exchange, self._stop, future), daemon=True).start()
             self._flying.append(future)
 
 
-def _fetch(line: Line, exchange: Exchange[Generation], stop: Stop, future: Future[Generation]) -> None:
+def _fetch(session: Session, exchange: Exchange[Generation], stop: Stop, future: Future[Generation]) -> None:
     try:
-        future.set_result(line.ask(exchange, stop).parse())
+        future.set_result(session.ask(exchange, stop).parse())
     except BaseException as error:  # noqa: BLE001  it is raised where the result is waited for
         future.set_exception(error)

@@ -14,13 +14,13 @@ from gan_client.datasets.plan import DEFAULT_SHARD_SIZE, MAX_DATASET, Layout
 from gan_client.errors import InvalidArgumentError, one_line
 
 from . import options
-from .counting import counting
-from .leaving import INTERRUPTED, Leaving
+from .progress import show_progress
+from .stopping import INTERRUPTED, CommandStopped
 
 if TYPE_CHECKING:
     from gan_client.client import GanClient
+    from gan_client.datasets.destination import Destination
     from gan_client.datasets.plan import Plan
-    from gan_client.datasets.site import Site
     from gan_client.types import ModelInfo
 
 _RETRIES: Final = 8  # over a minute of 0.5 to 8 s pauses: a restart of the service is no reason to stop
@@ -116,28 +116,28 @@ def dataset(
     from gan_client.catalog import model_named
     from gan_client.client import GanClient
     from gan_client.datasets.build import prepare
-    from gan_client.datasets.site import Site
+    from gan_client.datasets.destination import Destination
 
     if options.one_of(n=n, each=each) is None:
         raise InvalidArgumentError(
             "n is not given: give --n for all images, or --each for those of each class", param="n"
         )
-    site = Site(out, _layout_of(out, file_format, shard_size))
-    saved = site.saved(force=force)
+    destination = Destination(out, _layout_of(out, file_format, shard_size))
+    saved = destination.saved(force=force)
     with GanClient(url, api_key, timeout, retries) as client:
         kept = None if force else saved
         info = model_named(client, model if model is not None or kept is None else kept.model)
         if seed is None and saved is not None:
             seed = saved.seed
-        plan = _plan_of(info, site.layout, n, each, label_list, seed, truncation, shard_size)
-        prepare(site, plan, saved, force=force)
+        plan = _plan_of(info, destination.layout, n, each, label_list, seed, truncation, shard_size)
+        prepare(destination, plan, saved, force=force)
         started = time.perf_counter()
-        drawn = _draw(client, site, plan, chunk, quiet)
+        drawn = _draw(client, destination, plan, chunk, quiet)
     seconds = time.perf_counter() - started
     if as_json:
-        print(json.dumps(_record(plan, site, drawn, seconds)))
+        print(json.dumps(_record(plan, destination, drawn, seconds)))
     elif not quiet:
-        print(_summary(plan, site, drawn, seconds))
+        print(_summary(plan, destination, drawn, seconds))
 
 
 def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) -> Layout:
@@ -155,15 +155,17 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
     return layout
 
 
-def _draw(client: GanClient, site: Site, plan: Plan, chunk: int, quiet: bool) -> int:
-    """Draw what is missing, with progress; the number of images drawn. Raises GanError, Leaving."""
+def _draw(client: GanClient, destination: Destination, plan: Plan, chunk: int, quiet: bool) -> int:
+    """Draw what is missing, with progress; the number of images drawn. Raises GanError, CommandStopped."""
     from gan_client.datasets.build import build
 
-    with counting(plan.n, f"Drawing {site.out}", quiet) as report:
+    with show_progress(plan.n, f"Drawing {destination.out}", quiet) as report:
         try:
-            return build(client, site, plan, chunk=chunk, report=report).drawn
+            return build(client, destination, plan, chunk=chunk, report=report).drawn
         except KeyboardInterrupt:
-            raise Leaving(f"interrupted: run the same command to go on with {site.out}", INTERRUPTED) from None
+            raise CommandStopped(
+                f"interrupted: run the same command to go on with {destination.out}", INTERRUPTED
+            ) from None
 
 
 def _plan_of(
@@ -214,7 +216,7 @@ def _plan_of(
     )
 
 
-def _record(plan: Plan, site: Site, drawn: int, seconds: float) -> dict[str, Any]:
+def _record(plan: Plan, destination: Destination, drawn: int, seconds: float) -> dict[str, Any]:
     return {
         "model": plan.model,
         "artifact": plan.artifact,
@@ -222,19 +224,18 @@ def _record(plan: Plan, site: Site, drawn: int, seconds: float) -> dict[str, Any
         "seed": plan.seed,
         "labels": plan.labels,
         "format": plan.layout.value,
-        "out": str(site.out),
-        "table": str(site.table),
+        "out": str(destination.out),
+        "table": str(destination.table),
         "drawn": drawn,
         "seconds": round(seconds, 3),
         "images_per_second": round(drawn / seconds, 1) if drawn else None,
     }
 
 
-def _summary(plan: Plan, site: Site, drawn: int, seconds: float) -> str:
-    what = (
-        f"{plan.n:,} images of '{one_line(plan.model, 200)}', seeds {plan.seed}-{plan.seed + plan.n - 1} -> {site.out}"
-    )
+def _summary(plan: Plan, destination: Destination, drawn: int, seconds: float) -> str:
+    seeds = f"{plan.seed}-{plan.seed + plan.n - 1}"
+    what = f"{plan.n:,} images of '{one_line(plan.model, 200)}', seeds {seeds} -> {destination.out}"
     if not drawn:
         return f"{what}: complete, there was nothing left to draw"
     now = "" if drawn == plan.n else f"{drawn:,} of them now, "
-    return f"{what} ({now}{drawn / seconds:,.0f} images/s, labels: {site.table}) in {seconds:.1f} s"
+    return f"{what} ({now}{drawn / seconds:,.0f} images/s, labels: {destination.table}) in {seconds:.1f} s"

@@ -15,7 +15,7 @@ from gan_client.errors import InvalidArgumentError
 from gan_client.terminal import Graphics
 
 from . import options
-from .waiting import waiting
+from .spinner import spinner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +114,7 @@ def interpolate(
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(out, FOLDER, "file"), "--out")
         started = time.perf_counter()
-        with waiting(f"Waiting for the way past {points.count} images from {client.base_url}", quiet):
+        with spinner(f"Waiting for the way past {points.count} images from {client.base_url}", quiet):
             if wanted == "npy":
                 made = path.array(client)
             else:

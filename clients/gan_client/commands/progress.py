@@ -14,7 +14,7 @@ ReportFn = Callable[[int], None]
 
 
 @contextlib.contextmanager
-def counting(total: int, what: str, quiet: bool) -> Iterator[ReportFn]:
+def show_progress(total: int, what: str, quiet: bool) -> Iterator[ReportFn]:
     """A function that is told, again and again, how many of `total` images are done; it shows images/s and the ETA.
 
     The first number that it is told was there before, and doesn't count as speed.
@@ -25,7 +25,7 @@ def counting(total: int, what: str, quiet: bool) -> Iterator[ReportFn]:
         with _bar(total, what) as report:
             yield report
     else:
-        yield Lines(total)
+        yield ProgressLines(total)
 
 
 @contextlib.contextmanager
@@ -52,7 +52,7 @@ def _bar(total: int, what: str) -> Iterator[ReportFn]:
         yield report
 
 
-class Lines:
+class ProgressLines:
     """Plain lines: how many are done, how quickly those since the last line came, how long the rest takes."""
 
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:

@@ -15,13 +15,13 @@ from gan_client.errors import InvalidArgumentError
 from gan_client.terminal import Graphics
 
 from . import options
-from .waiting import waiting
+from .spinner import spinner
 
 if TYPE_CHECKING:
     from gan_client.calls import RenderFormat
     from gan_client.client import GanClient
 
-    from .wish import Wish
+    from .sample_arguments import SampleArguments
 
 FOLDER: Final = Path("samples")
 FORMATS: Final = ("png", "webp", "jpeg", "zip", "npy", "json")
@@ -98,23 +98,23 @@ def sample(
     from gan_client.client import GanClient
     from gan_client.output import format_of
 
-    from .wish import wish_of
+    from .sample_arguments import sample_arguments_of
 
     options.one_of(grid=grid, format=file_format)
     wanted = format_of(file_format, None if grid is not None else out, FORMATS)
     graphics = options.shown(show, no_show, silent=quiet or as_json)
     with GanClient(url, api_key, timeout, retries) as client:
-        wish = wish_of(
+        arguments = sample_arguments_of(
             client, n=n, each=each, label=label, label_list=label_list, seed=seed, seed_list=seed_list,
             latents=latents, truncation=truncation, model=model,
         )  # fmt: skip
-        if columns is None and each is not None and each < min(wish.n, MAX_COLUMNS):
+        if columns is None and each is not None and each < min(arguments.n, MAX_COLUMNS):
             columns = each
         delivery = _Delivery(out, grid, columns, quality, force, graphics, as_json, quiet)
         if wanted is None:
-            delivery.images(client, wish)
+            delivery.images(client, arguments)
         else:
-            delivery.one_file(client, wish, cast("RenderFormat", wanted))
+            delivery.one_file(client, arguments, cast("RenderFormat", wanted))
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Delivery:
     as_json: bool
     quiet: bool
 
-    def images(self, client: GanClient, wish: Wish) -> None:
+    def images(self, client: GanClient, arguments: SampleArguments) -> None:
         """A PNG for each image and the sheet, or what --grid says."""
         from gan_client import files, output, terminal
 
@@ -145,8 +145,8 @@ class _Delivery:
         if grid is not None:
             files.refuse_unwritable_file(grid, "--grid")
         started = time.perf_counter()
-        with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
-            generation = wish.generate(client)
+        with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
+            generation = arguments.generate(client)
         written: list[Path] = []
         sheet: Path | None = grid
         if grid is not None:
@@ -163,7 +163,7 @@ class _Delivery:
         elif not self.quiet:
             print(output.summary(generation, out, sheet, seconds))
 
-    def one_file(self, client: GanClient, wish: Wish, wanted: RenderFormat) -> None:
+    def one_file(self, client: GanClient, arguments: SampleArguments, wanted: RenderFormat) -> None:
         """One file, as the service makes it."""
         from gan_client import files, output, terminal
 
@@ -173,10 +173,10 @@ class _Delivery:
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(self.out, FOLDER, "file"), "--out")
         started = time.perf_counter()
-        with waiting(f"Waiting for {wish.count} from {client.base_url}", self.quiet):
-            rendered = wish.render(client, wanted, self.columns, self.quality)
-        seeds = wish.seeds or ([] if rendered.seed is None else range(rendered.seed, rendered.seed + wish.n))
-        path = output.place_of(self.out, FOLDER, f"{output.seeds_name(seeds, wish.n)}.{wanted}")
+        with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
+            rendered = arguments.render(client, wanted, self.columns, self.quality)
+        seeds = arguments.seeds or ([] if rendered.seed is None else range(rendered.seed, rendered.seed + arguments.n))
+        path = output.place_of(self.out, FOLDER, f"{output.seeds_name(seeds, arguments.n)}.{wanted}")
         output.write_one(rendered.data, path, force=self.force, other="--out")
         if to_stdout:
             return
@@ -186,4 +186,4 @@ class _Delivery:
         if self.as_json:
             print(json.dumps(output.file_record(rendered, path, seeds, seconds)))
         elif not self.quiet:
-            print(output.file_summary(rendered, path, wish.count, seeds, seconds))
+            print(output.file_summary(rendered, path, arguments.count, seeds, seconds))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wish:
+class SampleArguments:
     """The arguments of `client.generate`."""
 
     n: int
@@ -54,7 +54,7 @@ class Wish:
         )  # fmt: skip
 
 
-def wish_of(
+def sample_arguments_of(
     client: GanClient,
     *,
     n: int | None,
@@ -66,7 +66,7 @@ def wish_of(
     latents: Path | None,
     truncation: float | None,
     model: str | None,
-) -> Wish:
+) -> SampleArguments:
     """What the options of the same names come to. Asks the service only for --each without labels: which classes.
 
     Raises GanError.
@@ -88,7 +88,7 @@ def wish_of(
         if isinstance(chosen, list):
             chosen = [chosen[i % len(chosen)] for i in range(count)]
     rows = None if given is None else given.latents
-    return Wish(count, chosen, seed, seeds, rows, truncation, model)
+    return SampleArguments(count, chosen, seed, seeds, rows, truncation, model)
 
 
 def _count(n: int | None, seeds: list[int] | None, latents: int | None, labels: object) -> int:

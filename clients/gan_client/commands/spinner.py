@@ -6,7 +6,7 @@ import contextlib
 import sys
 
 
-def waiting(message: str, quiet: bool) -> contextlib.AbstractContextManager[object]:
+def spinner(message: str, quiet: bool) -> contextlib.AbstractContextManager[object]:
     """Show `message` while the block runs, if stderr is a terminal and not `quiet`."""
     if quiet or not sys.stderr.isatty():
         return contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""Leaving a command before its end."""
+"""Ending a command before its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 TERMINATED: Final = 143  # 128 + SIGTERM
 
 
-class Leaving(BaseException):
+class CommandStopped(BaseException):
     """Somebody ended the command: no error, and nothing that a handler of errors should catch."""
 
     def __init__(self, message: str, code: int) -> None:

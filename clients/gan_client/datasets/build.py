@@ -22,8 +22,8 @@ from gan_client.errors import (
 )
 from gan_client.images import Image
 
+from .destination import Destination
 from .plan import Entry, Plan
-from .site import Site
 
 _BATCH_IMAGES: Final = 1024
 _BATCH_BYTES: Final = 2**24
@@ -53,8 +53,8 @@ class Built:
     """How many of its images were drawn now; the others were there."""
 
 
-def prepare(site: Site, plan: Plan, saved: Plan | None, *, force: bool) -> None:
-    """Make sure that what is at `site`, `saved`, is a part of `plan`, or nothing.
+def prepare(destination: Destination, plan: Plan, saved: Plan | None, *, force: bool) -> None:
+    """Make sure that what is at `destination`, `saved`, is a part of `plan`, or nothing.
 
     Raises GanError, naming what differs, if it is another data set and not to be thrown away by `force`.
     """
@@ -62,16 +62,16 @@ def prepare(site: Site, plan: Plan, saved: Plan | None, *, force: bool) -> None:
         return
     if not force:
         raise GanError(
-            f"{site.out} is another data set ({'; '.join(saved.differences(plan))}): give another --out, "
+            f"{destination.out} is another data set ({'; '.join(saved.differences(plan))}): give another --out, "
             "or --force to replace it"
         )
     try:
-        site.discard(saved)
+        destination.discard(saved)
     except OSError as error:
-        raise GanError(f"can't replace {site.out}: {error.strerror or error}") from error
+        raise GanError(f"can't replace {destination.out}: {error.strerror or error}") from error
 
 
-def build(client: GanClient, site: Site, plan: Plan, *, chunk: int, report: ReportFn) -> Built:
+def build(client: GanClient, destination: Destination, plan: Plan, *, chunk: int, report: ReportFn) -> Built:
     """Draw what is missing of `plan`, and finish the data set.
 
     Nothing is written before the first images are there. `report` gets the number of images that are done.
@@ -79,33 +79,35 @@ def build(client: GanClient, site: Site, plan: Plan, *, chunk: int, report: Repo
     Raises:
         GanError: the images that were written stay, and the same call goes on from them.
     """
-    if site.is_finished(plan):
-        site.restore(plan)
+    if destination.is_finished(plan):
+        destination.restore(plan)
         return Built(plan, 0)
     try:
-        done = site.done(plan)
+        done = destination.done(plan)
         report(done)
         with closing(_batches(client, plan, done, chunk)) as batches:
             first = next(batches, None)  # before anything is written: the request may be refused
-            with site.claimed(plan):
-                _write(client, site, plan, done, batches if first is None else chain((first,), batches), report)
+            with destination.claimed(plan):
+                _write(client, destination, plan, done, batches if first is None else chain((first,), batches), report)
     except _PASSING as error:
-        raise GanError(f"{error}; run the same command to go on with {site.out}") from error
+        raise GanError(f"{error}; run the same command to go on with {destination.out}") from error
     except GanError:
         raise
     except OSError as error:
         raise GanError(
-            f"can't write to {site.out}: {error.strerror or error}; the images so far are kept: mend it and run the "
-            "same command again"
+            f"can't write to {destination.out}: {error.strerror or error}; the images so far are kept: mend it "
+            "and run the same command again"
         ) from error
     return Built(plan, plan.n - done)
 
 
-def _write(client: GanClient, site: Site, plan: Plan, done: int, batches: Iterable[Batch], report: ReportFn) -> None:
-    writer = site.writer(plan)
+def _write(
+    client: GanClient, destination: Destination, plan: Plan, done: int, batches: Iterable[Batch], report: ReportFn
+) -> None:
+    writer = destination.writer(plan)
     if writer.begin() != done:
-        raise GanError(f"another gan-client wrote into {site.root} meanwhile: run the same command again")
-    table = site.work_table(writer)
+        raise GanError(f"another gan-client wrote into {destination.root} meanwhile: run the same command again")
+    table = destination.work_table(writer)
     table.restart((writer.place(entry), entry) for entry in plan.entries(0, done))
     for batch in batches:
         _confirm(client, plan)
@@ -115,7 +117,7 @@ def _write(client: GanClient, site: Site, plan: Plan, done: int, batches: Iterab
         done += len(batch)
         report(done)
     writer.finish()
-    site.close(writer)
+    destination.close(writer)
 
 
 def _batches(client: GanClient, plan: Plan, start: int, chunk: int) -> Generator[Batch, None, None]:

@@ -45,7 +45,7 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
-class Site:
+class Destination:
     """`--out` of a data set."""
 
     out: Path
@@ -138,7 +138,7 @@ class Site:
         if not self.root.exists():
             return
         with _locked(self.root):
-            Site(self.out, saved.layout).writer(saved).remove()
+            Destination(self.out, saved.layout).writer(saved).remove()
             for name in (TABLE, f"{TABLE}.part", STATE):
                 (self.root / name).unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from gan_client import cli
-from gan_client.commands.counting import Lines
+from gan_client.commands.progress import ProgressLines
 
 COMMAND = [sys.executable, "-m", "gan_client.cli", "dataset"]
 KILLS = 3
@@ -361,7 +361,7 @@ def test_memory_does_not_grow_with_the_number_of_images(service, tmp_path):
 
 def test_lines_say_how_quick_and_how_long(capsys):
     times = iter([0.0, 4.0, 10.0, 15.0, 3000.0, 3001.0])
-    lines = Lines(100_000, lambda: next(times))
+    lines = ProgressLines(100_000, lambda: next(times))
     for done in (500, 900, 5500, 6000, 95_000, 100_000):
         lines(done)
     assert capsys.readouterr().err.splitlines() == [
@@ -369,7 +369,7 @@ def test_lines_say_how_quick_and_how_long(capsys):
         "95,000 of 100,000 images, 30 images/s, 0:02:47 left",
         "100,000 of 100,000 images, 5,000 images/s, 0:00:00 left",
     ]
-    quick = Lines(10, lambda: 0.0)
+    quick = ProgressLines(10, lambda: 0.0)
     for done in itertools.chain(range(11), [10]):
         quick(done)
     assert capsys.readouterr().err == ""
