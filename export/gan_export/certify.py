@@ -51,6 +51,8 @@ class EagerDrawer:
 
     @torch.no_grad()
     def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
+        """Pixels in float32, and in float64 until the module fails in it once."""
+
         def given() -> list[Tensor]:
             # Copies: a forward may write into what it is given, and the cases are the other side's too.
             return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]

@@ -184,6 +184,10 @@ def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor 
 
 
 def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+    """Whatever forward gives for latents (N, latent_dim) and ids (N,), with one state of the random numbers for all.
+
+    Raises what the module raises; what it prints goes to stderr, and its warnings are not shown.
+    """
     with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
         torch.manual_seed(0)  # noise inside must not look like an effect of the inputs
         # Copies: a forward may write into what it is given.
@@ -191,6 +195,7 @@ def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor
 
 
 def image_of(output: Any, convention: Convention) -> Tensor:
+    """The images in an output of forward, (N, C, H, W) in float32, on the range that the module gives."""
     return to_nchw(pick(output, convention.output), convention.layout, convention.image_shape).float()
 
 
@@ -210,6 +215,7 @@ def _with_image(draft: Convention, output: Any, batch: int, wanted: ImageShape |
 
 
 def alike(first: Tensor, second: Tensor) -> bool:
+    """Whether images are the same but for rounding: to `SAME` times the largest value of the first."""
     scale = max(1e-3, float(first.abs().max()))
     return first.shape == second.shape and bool(((first - second).abs() <= SAME * scale).all())
 

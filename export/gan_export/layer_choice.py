@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 RISK: Final = 2  # times the work, for which an image may be as far off as it is allowed to be
 
 
-class Look(Protocol):
+class Deviation(Protocol):
     """What is seen of the images that a choice draws."""
 
     @property
@@ -33,10 +33,12 @@ class Look(Protocol):
         ...
 
 
-Seen = TypeVar("Seen", bound=Look)
+AnyDeviation = TypeVar("AnyDeviation", bound=Deviation)
 
 
-def choose(costs: Mapping[str, float], look: Callable[[tuple[str, ...]], Seen]) -> tuple[tuple[str, ...], Seen]:
+def choose(
+    costs: Mapping[str, float], measure: Callable[[tuple[str, ...]], AnyDeviation]
+) -> tuple[tuple[str, ...], AnyDeviation]:
     """Layers for int8, and what is seen with them.
 
     One layer that may pass takes the place of all that are near enough, if it has more than RISK times their work. If
@@ -44,12 +46,12 @@ def choose(costs: Mapping[str, float], look: Callable[[tuple[str, ...]], Seen]) 
 
     Args:
         costs: what each layer would cost in float32, as operations an image.
-        look: at the images with some layers in int8, in the order of `costs`; it remembers what it has seen.
+        measure: draws with some layers in int8, in the order of `costs`; it remembers what it has drawn.
     """
     layers = tuple(costs)
 
-    def with_(chosen: Collection[str]) -> Seen:
-        return look(tuple(layer for layer in layers if layer in chosen))
+    def with_(chosen: Collection[str]) -> AnyDeviation:
+        return measure(tuple(layer for layer in layers if layer in chosen))
 
     if with_(layers).distance <= 1:
         return layers, with_(layers)

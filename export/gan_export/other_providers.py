@@ -15,7 +15,7 @@ from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
 from .half import HalfError, half
 from .tuning import Tuned, mean_of, simplified, split
-from .variants import FP16, PAYS, Exam, Made, first_failed
+from .variants import FP16, PAYS, Certifier, Made, first_failed
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Elsewhere:
 
 
 def make_for_others(
-    exam: Exam,
+    certifier: Certifier,
     manifest: Manifest,
     traced: onnx.ModelProto,
     before: Sequence[Made],
@@ -47,7 +47,7 @@ def make_for_others(
     """The exact variant's certificate on each provider, and the variant in float16 if it is among `variants`.
 
     Args:
-        exam: as for the exact variant.
+        certifier: the one of the exact variant.
         manifest: of the artifact.
         traced: the graph as it was captured.
         before: the variants that were made already, the exact one first.
@@ -58,14 +58,14 @@ def make_for_others(
     found = Elsewhere()
     for provider in providers:
         progress(f"comparing the file with the original generator, with {provider.word}")
-        exact = measure_exact(exam, manifest, provider, before[0])
+        exact = measure_exact(certifier, manifest, provider, before[0])
         if isinstance(exact, str):
             found.notes.append(exact)
         else:
             found.results.append(exact.result)
         if provider is CUDA and FP16 in variants:
             compared = None if isinstance(exact, str) else exact
-            fp16 = add_fp16(exam, manifest, traced, before, compared, progress)
+            fp16 = add_fp16(certifier, manifest, traced, before, compared, progress)
             if isinstance(fp16, str):
                 found.notes.append(fp16)
             else:
@@ -73,17 +73,17 @@ def make_for_others(
     return found
 
 
-def measure_exact(exam: Exam, manifest: Manifest, provider: Provider, exact: Made) -> Measured | str:
+def measure_exact(certifier: Certifier, manifest: Manifest, provider: Provider, exact: Made) -> Measured | str:
     """The exact variant's certificate on a provider, or one sentence that says why there is none.
 
     Args:
-        exam: as for the exact variant.
+        certifier: the one of the exact variant.
         manifest: of the artifact.
         provider: another one than the processor's own.
         exact: that variant, in its file.
     """
     try:
-        result, rates = exam.measure(manifest, EXACT, provider, [exact])
+        result, rates = certifier.measure(manifest, EXACT, provider, [exact])
     except CertificationError as error:
         return f"{provider.word} is left out: on it, {EXACT} can't be run: {error}."
     failed = first_failed(result.gates, exact)
@@ -93,7 +93,7 @@ def measure_exact(exam: Exam, manifest: Manifest, provider: Provider, exact: Mad
 
 
 def add_fp16(
-    exam: Exam,
+    certifier: Certifier,
     manifest: Manifest,
     traced: onnx.ModelProto,
     before: Sequence[Made],
@@ -103,7 +103,7 @@ def add_fp16(
     """The variant in float16, certified on CUDA, or one sentence that says why there is none.
 
     Args:
-        exam: as for the exact variant.
+        certifier: the one of the exact variant.
         manifest: of the artifact.
         traced: the graph as it was captured.
         before: the variants that were made already, the exact one first.
@@ -116,12 +116,12 @@ def add_fp16(
     except HalfError as error:
         return f"{FP16} is left out: {error}."
     progress(f"comparing {FP16} with the original generator")
-    made = exam.try_to_take(manifest, FP16, graph, before, CUDA)
+    made = certifier.try_to_certify(manifest, FP16, graph, before, CUDA)
     if isinstance(made, str) or exact is None:
         return made
     ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
     if not ratios or mean_of(ratios) < PAYS:
-        exam.forget(made)
+        certifier.forget(made)
         words = ", ".join(f"{ratio:.2f}x" for ratio in ratios)
         return f"{FP16} is left out: it is no faster than {EXACT} on this GPU ({words})."
     return made

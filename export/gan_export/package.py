@@ -39,7 +39,7 @@ from .refusal import ExportError
 from .source import Source
 from .target import check_target, put, staging_folder
 from .tuning import Tuned, tune
-from .variants import FP16, INT8, Exam, Made, add_int8, with_variants
+from .variants import FP16, INT8, Certifier, Made, add_int8, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 
@@ -146,9 +146,9 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
     _refuse_failed(judge_reference(manifest, reference, options), "the generator")
     progress("tracing the generator")
     traced = _graph_of(source)
-    exam = Exam(staging, cases, reference, options)
-    draft = _exact_variant(source, manifest, traced, exam, recipe)
-    all_made, results, more_notes = _other_variants(draft, traced, exam, recipe)
+    certifier = Certifier(staging, cases, reference, options)
+    draft = _exact_variant(source, manifest, traced, certifier, recipe)
+    all_made, results, more_notes = _other_variants(draft, traced, certifier, recipe)
     notes = [*draft.notes, *more_notes]
     progress("drawing the preview")
     manifest = with_variants(draft.manifest, [each.variant for each in all_made])
@@ -161,7 +161,9 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
     return Exported(artifact, certificate, tuple(notes))
 
 
-def _exact_variant(source: Source, manifest: Manifest, traced: onnx.ModelProto, exam: Exam, recipe: _Recipe) -> _Draft:
+def _exact_variant(
+    source: Source, manifest: Manifest, traced: onnx.ModelProto, certifier: Certifier, recipe: _Recipe
+) -> _Draft:
     """Fit the graph for this host, certify its file, and have the manifest promise what the gates confirm.
 
     Raises:
@@ -176,7 +178,7 @@ def _exact_variant(source: Source, manifest: Manifest, traced: onnx.ModelProto, 
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
         manifest = manifest.model_copy(update={"properties": properties, "directions": directions})
         recipe.progress("comparing the file with the original generator")
-        made, graph, refused = _best_that_passes(exam, manifest, [first, Tuned(traced)])
+        made, graph, refused = _best_that_passes(certifier, manifest, [first, Tuned(traced)])
         notes += [refused] if refused and refused not in notes else []
         allowed = {gate.code for gate in made.result.gates if gate.allowed}
         # What was let through once is not promised again: a gate of a noisy generator may come out otherwise each time,
@@ -191,23 +193,23 @@ def _exact_variant(source: Source, manifest: Manifest, traced: onnx.ModelProto, 
 
 
 def _other_variants(
-    draft: _Draft, traced: onnx.ModelProto, exam: Exam, recipe: _Recipe
+    draft: _Draft, traced: onnx.ModelProto, certifier: Certifier, recipe: _Recipe
 ) -> tuple[list[Made], list[VariantCertificate], list[str]]:
     """All variants, the exact one first; the results of that one on GPUs; and notes on what is left out."""
     all_made, notes = [draft.made], list[str]()
     if INT8 in recipe.variants:
-        int8 = add_int8(exam, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress)
+        int8 = add_int8(certifier, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress)
         if isinstance(int8, str):
             notes.append(int8)
         else:
             all_made.append(int8)
     elsewhere = make_for_others(
-        exam, draft.manifest, traced, all_made, recipe.providers, recipe.variants, recipe.progress
+        certifier, draft.manifest, traced, all_made, recipe.providers, recipe.variants, recipe.progress
     )
     return [*all_made, *elsewhere.made], elsewhere.results, [*notes, *elsewhere.notes]
 
 
-def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:
+def _best_that_passes(certifier: Certifier, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:
     """The first graph that passes the gates, and a sentence on the one before that did not.
 
     Raises:
@@ -217,12 +219,12 @@ def _best_that_passes(exam: Exam, manifest: Manifest, graphs: Sequence[Tuned]) -
     for graph in graphs[:-1]:
         if not graph.rewrites:
             continue
-        made = exam.take(manifest, EXACT, graph)
+        made = certifier.certify(manifest, EXACT, graph)
         failed = next((gate for gate in made.result.gates if not gate.passed), None)
         if failed is None:
             return made, graph, ""
         refused = f"The graph is left as it was traced: rewritten, it {failed.complaint()}."
-    made = exam.take(manifest, EXACT, graphs[-1])
+    made = certifier.certify(manifest, EXACT, graphs[-1])
     _refuse_failed(made.result.gates, "the exported graph")
     return made, graphs[-1], refused
 

@@ -78,7 +78,7 @@ def quantize(
     ranges = calibrate(plain, tensors_of(plain, layers), given)
     progress("rounding weights")
     weights = round_weights(plain, layers, given)
-    method, spans, kept, found = _choice(layers, ranges, _Judge(plain, weights, looked, progress))
+    method, spans, kept, found = _choice(layers, ranges, _Comparison(plain, weights, looked, progress))
     if not found.may_pass:
         raise QuantizationError(
             f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
@@ -91,43 +91,43 @@ def quantize(
 
 
 def _choice(
-    layers: Mapping[str, int], ranges: Mapping[str, Ranges], judge: _Judge
-) -> tuple[str, Ranges, tuple[str, ...], _Look]:
+    layers: Mapping[str, int], ranges: Mapping[str, Ranges], compare: _Comparison
+) -> tuple[str, Ranges, tuple[str, ...], _Deviation]:
     """The way to cut ranges, what it makes of them, the layers for int8, and what is seen with these."""
     ways = dict(ranges)
-    look = cache(lambda method, some: judge(ways[method], some))
+    deviation = cache(lambda method, some: compare(ways[method], some))
 
     def worth(method: str) -> tuple[bool, int, float]:
         """As a key to sort by: it may pass, it saves much work, it is near."""
         kept, found = choices[method]
         return found.may_pass, sum(layers[layer] for layer in kept), -found.distance
 
-    methods = sorted(ways, key=lambda name: look(name, tuple(layers)).distance)
-    if look(methods[0], tuple(layers)).distance > 1:
-        ways[MIXED] = _mixed(ranges, judge)
+    methods = sorted(ways, key=lambda name: deviation(name, tuple(layers)).distance)
+    if deviation(methods[0], tuple(layers)).distance > 1:
+        ways[MIXED] = _mixed(ranges, compare)
         methods.insert(0, MIXED)
-    choices = dict[str, tuple[tuple[str, ...], _Look]]()
+    choices = dict[str, tuple[tuple[str, ...], _Deviation]]()
     for method in methods:
-        choices[method] = choose(layers, partial(look, method))
+        choices[method] = choose(layers, partial(deviation, method))
         may_pass, work, _ = worth(best := max(choices, key=worth))
         if may_pass and 2 * work > sum(layers.values()):
             break
     return best, ways[best], *choices[best]
 
 
-def _mixed(ranges: Mapping[str, Ranges], judge: _Judge) -> Ranges:
+def _mixed(ranges: Mapping[str, Ranges], compare: _Comparison) -> Ranges:
     """For each tensor the range that shows least when nothing but that tensor is in 8 bits."""
     tensors = next(iter(ranges.values()))
     return {
         name: min(
-            dict.fromkeys(found[name] for found in ranges.values()), key=lambda span: judge.rounded(name, span).share
+            dict.fromkeys(found[name] for found in ranges.values()), key=lambda span: compare.rounded(name, span).share
         )
         for name in tensors
     }
 
 
 @dataclass(frozen=True)
-class _Look:
+class _Deviation:
     """How far a candidate's images are from float32's."""
 
     error: float  # mean square over all pixels, which are on [-1, 1]
@@ -158,7 +158,7 @@ class _Look:
         return self.psnr_db >= MIN_PSNR_DB and self.visible_share <= MAX_VISIBLE_SHARE
 
 
-class _Judge:
+class _Comparison:
     """Draws the same images with float32 and with a candidate."""
 
     def __init__(
@@ -167,20 +167,20 @@ class _Judge:
         self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
         self._image, self._pixels = self._draw(model)
 
-    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Look:
+    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Deviation:
         self._progress(f"drawing with {len(layers)} layers in int8")
-        return self._look(write_int8(self._model, layers, spans, self._weights))
+        return self._deviation_of(write_int8(self._model, layers, spans, self._weights))
 
-    def rounded(self, tensor: str, span: Span) -> _Look:
+    def rounded(self, tensor: str, span: Span) -> _Deviation:
         """With nothing but one tensor in 8 bits."""
         self._progress(f"drawing with 8 bits of {tensor}")
-        return self._look(round_tensor(self._model, tensor, span))
+        return self._deviation_of(round_tensor(self._model, tensor, span))
 
-    def _look(self, model: onnx.ModelProto) -> _Look:
+    def _deviation_of(self, model: onnx.ModelProto) -> _Deviation:
         image, pixels = self._draw(model)
         error = np.square(pixels.astype(np.float64) - self._pixels).mean()
         off = np.abs(image.astype(int) - self._image) > VISIBLE
-        return _Look(float(error), float(off.mean()))
+        return _Deviation(float(error), float(off.mean()))
 
     def _draw(self, model: onnx.ModelProto) -> tuple[Array, Array]:
         image, pixels = open_graph(model).run([IMAGE_OUTPUT, PIXELS_OUTPUT], self._feed)

@@ -43,7 +43,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Exam:
+class Certifier:
     """What every variant of an export is measured with."""
 
     staging: Path
@@ -51,7 +51,7 @@ class Exam:
     reference: Reference
     options: Options
 
-    def take(
+    def certify(
         self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made] = (), provider: Provider = CPU
     ) -> Made:
         """Write a variant's file beside those that were made before, and measure it.
@@ -76,7 +76,7 @@ class Exam:
         rates = {batch: rate for batch, rate in speeds.items() if rate > 0}  # 0: that batch was refused
         return Made(variant.model_copy(update={"images_per_second": rates}), result)
 
-    def try_to_take(
+    def try_to_certify(
         self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made], provider: Provider = CPU
     ) -> Made | str:
         """The same for a variant that nobody needs; one sentence where it can't be run, or a gate says no.
@@ -84,7 +84,7 @@ class Exam:
         `before` begins with the exact variant.
         """
         try:
-            made = self.take(manifest, name, graph, before, provider)
+            made = self.certify(manifest, name, graph, before, provider)
         except CertificationError as error:
             (self.staging / file_of(name)).unlink()
             return f"{name} is left out: it can't be run: {error}."
@@ -138,7 +138,7 @@ def with_variants(manifest: Manifest, variants: Sequence[Variant]) -> Manifest:
 
 
 def add_int8(
-    exam: Exam,
+    certifier: Certifier,
     manifest: Manifest,
     traced: onnx.ModelProto,
     exact: onnx.ModelProto,
@@ -148,7 +148,7 @@ def add_int8(
     """The int8 variant, or one sentence that says why there is none.
 
     Args:
-        exam: as for the exact variant.
+        certifier: the one of the exact variant.
         manifest: of the artifact.
         traced: the graph as it was captured.
         exact: the graph of the exact variant, with which its speed is compared.
@@ -165,7 +165,7 @@ def add_int8(
     if mean_of(ratios) < PAYS:
         words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
         return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
-    return exam.try_to_take(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+    return certifier.try_to_certify(manifest, INT8, Tuned(found.model, found.rewrites), [made])
 
 
 def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:

@@ -25,6 +25,7 @@ class ResidualBlock(nn.Module):
         self.c_sc = nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, width, s, s) -> (N, width, 2s, 2s)."""
         h = self.c1(_double(F.relu(self.b1(x))))
         h = self.c2(F.relu(self.b2(h)))
         y: Tensor = h + self.c_sc(_double(x))

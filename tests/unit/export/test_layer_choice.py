@@ -10,7 +10,7 @@ from gan_export.layer_choice import choose
 MAY_PASS = 1.5  # error of which a choice may pass all the same
 
 
-class Seen(NamedTuple):
+class AnyDeviation(NamedTuple):
     error: float
 
     @property
@@ -24,10 +24,10 @@ class Seen(NamedTuple):
 
 def choice(errors: dict[str, float], costs: dict[str, float]) -> tuple[tuple[str, ...], float, int]:
     """Of layers whose errors add up and may be 1; what is chosen, its error, and how many looks that took."""
-    looks: dict[tuple[str, ...], Seen] = {}
+    looks: dict[tuple[str, ...], AnyDeviation] = {}
 
-    def look(layers: tuple[str, ...]) -> Seen:
-        return looks.setdefault(layers, Seen(sum(errors[layer] for layer in layers)))
+    def look(layers: tuple[str, ...]) -> AnyDeviation:
+        return looks.setdefault(layers, AnyDeviation(sum(errors[layer] for layer in layers)))
 
     chosen, seen = choose(costs, look)
     assert seen == look(chosen)

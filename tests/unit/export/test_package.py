@@ -15,7 +15,7 @@ from gan_export.refusal import ExportError
 from gan_export.source import Source
 from gan_export.target import put
 from gan_export.tuning import Tuned
-from gan_export.variants import Exam, Made
+from gan_export.variants import Certifier, Made
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
@@ -192,8 +192,8 @@ def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
     monkeypatch.setattr("gan_export.variants.certify_variant", fail)
     manifest = faces.artifact.manifest
     graph = Tuned(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
-    exam = Exam(tmp_path, {}, Reference({}), Options())
-    told = exam.try_to_take(manifest, "fp16", graph, [])
+    certifier = Certifier(tmp_path, {}, Reference({}), Options())
+    told = certifier.try_to_certify(manifest, "fp16", graph, [])
     assert told == "fp16 is left out: it can't be run: the process that draws with it ended."
     assert list(tmp_path.glob("*.onnx")) == []
 
@@ -204,9 +204,9 @@ def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
     """Let through in every other look at the file, as of a generator whose noise shows now and then."""
     looks: list[bool] = []
 
-    def flipping(exam: Exam, manifest: Manifest, graphs: list[Tuned]) -> tuple[Made, Tuned, str]:
+    def flipping(certifier: Certifier, manifest: Manifest, graphs: list[Tuned]) -> tuple[Made, Tuned, str]:
         assert len(looks) < 5
-        made, graph, refused = _best_that_passes(exam, manifest, graphs)
+        made, graph, refused = _best_that_passes(certifier, manifest, graphs)
         looks.append(len(looks) % 2 == 0)
         change = {"passed": False, "allowed": True} if looks[-1] else {}
         gates = [gate.model_copy(update=change if gate.code == "deterministic" else {}) for gate in made.result.gates]
