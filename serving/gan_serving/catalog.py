@@ -77,8 +77,7 @@ class Catalog:
         self._sources = settings.model_sources
         self._registry = Registry(on_event)
         self._looking = asyncio.Lock()  # one look at a time
-        # By the source's place; lost ones are told.
-        self._surveys: ThreadedTasks[int, Survey] = ThreadedTasks(lambda _: None)
+        self._surveys: ThreadedTasks[int, Survey] = ThreadedTasks(lambda _: None)  # by the source's place
         self._loads: ThreadedTasks[Path, Examined] = ThreadedTasks(_tell_stalled)
         self._watcher: asyncio.Task[None] | None = None
         self._told = self._flags.state()  # before loading: what others say meanwhile is not missed

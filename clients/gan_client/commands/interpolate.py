@@ -109,7 +109,7 @@ def interpolate(
         raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
     graphics = options.shown(show, no_show, silent=quiet or as_json or to_stdout)
     points = _key_points_of(seed_list, n, seed, latents, label, label_list, model)
-    path = _Path(points, steps, truncation, loop)
+    path = _LatentPath(points, steps, truncation, loop)
     with GanClient(url, api_key, timeout, retries) as client:
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(out, FOLDER, "file"), "--out")
@@ -150,7 +150,7 @@ class _KeyPoints:
 
 
 @dataclass(frozen=True)
-class _Path:
+class _LatentPath:
     """The way past them."""
 
     points: _KeyPoints
