@@ -55,7 +55,7 @@ def check_before_serving() -> Settings:
         _check_home(found.workers)
         mind_every_signal()
         if found.workers > 1:
-            _share_notices()
+            _share_flags()
     return found
 
 
@@ -144,7 +144,7 @@ def _check_home(workers: int) -> None:
         os.close(lock)  # else it is held until this process ends
 
 
-def _share_notices() -> None:
+def _share_flags() -> None:
     """A folder where the workers tell each other what a request told one of them."""
     try:
         directory = tempfile.mkdtemp(prefix="ganworks-")

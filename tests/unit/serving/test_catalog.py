@@ -400,13 +400,13 @@ def test_a_folder_that_is_gone_for_the_instant_of_its_replacement_is_not_unloade
 
     async def scenario(catalog: Catalog) -> None:
         old = catalog.get("a")
-        surveyed, is_sudden = asyncio.Event(), catalog._shelf.is_sudden
+        surveyed, is_sudden = asyncio.Event(), catalog._registry.is_sudden
 
         def told(now: Any) -> bool:
             surveyed.set()
             return is_sudden(now)
 
-        monkeypatch.setattr(catalog._shelf, "is_sudden", told)
+        monkeypatch.setattr(catalog._registry, "is_sudden", told)
         folder.rename(house.folder / ".old")
         looking = asyncio.create_task(look(catalog))
         await surveyed.wait()
