@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -25,6 +25,7 @@ RUN_OPERATIONS: Final = 50e6
 """Floating-point operations that a run has at least, as far as MAX_RUN images do: starting one costs as much time."""
 MAX_RUN: Final = 16
 """Images in a run at most."""
+_NAMES: Final = (LATENT_INPUT, LABEL_INPUT, IMAGE_OUTPUT, PIXELS_OUTPUT)
 
 
 class OpenVinoSession:
@@ -45,16 +46,16 @@ class OpenVinoSession:
 
         core = openvino.Core()
         model = core.read_model(content, b"")
-        self.inputs = [port.any_name for port in model.inputs]
-        self.outputs = [port.any_name for port in model.outputs]
+        self.inputs = [_name_of(port) for port in model.inputs]
+        self.outputs = [_name_of(port) for port in model.outputs]
         self.identity = _identity_of(model)
         # Bytes are made of the pixels here: in the graph, OpenVINO rounds one in some ten thousands to the other side.
         model = openvino.Model([model.output(PIXELS_OUTPUT)], model.get_parameters())
         self.images_per_run = _images_per_run(model)
-        model.reshape({port.any_name: [self.images_per_run, *_row_of(port)] for port in model.inputs})
+        _fix_batch(model, self.images_per_run)
         sharing = {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(cores), "INFERENCE_NUM_THREADS": str(cores)}
         compiled = core.compile_model(model, "CPU", {**options, **sharing, "ENABLE_CPU_PINNING": "NO"})
-        self._runs = [_Run(compiled) for _ in range(cores)]
+        self._runs = [_Run(compiled, self.inputs) for _ in range(cores)]
         self._shape = tuple(compiled.output(0).shape)[1:]
         self._lock = threading.Lock()
 
@@ -86,9 +87,9 @@ class OpenVinoSession:
 class _Run:
     """One run's memory in OpenVINO, and where its images belong."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, inputs: Sequence[str]) -> None:
         self._request = compiled.create_infer_request()
-        self._inputs = {port.any_name: self._request.get_tensor(port).data for port in compiled.inputs}
+        self._inputs = {name: self._request.get_input_tensor(i).data for i, name in enumerate(inputs)}
         self._output = self._request.get_output_tensor(0).data
         self._target: NDArray[np.float32] | None = None
 
@@ -113,15 +114,22 @@ def _identity_of(model: openvino.Model) -> str:
     return str(model.get_rt_info(path).value) if model.has_rt_info(path) else ""
 
 
-def _row_of(port: Any) -> list[int]:
-    """Shape of one image's part of an input."""
-    return [size.get_length() for size in list(port.partial_shape)[1:]]
+def _name_of(port: Any) -> str:
+    """What the artifact calls an input or output. OpenVINO adds the names of tensors that it finds to be the same."""
+    names = port.names
+    return next((name for name in _NAMES if name in names), port.any_name)
+
+
+def _fix_batch(model: openvino.Model, images: int) -> None:
+    """Have all inputs hold so many."""
+    rows = ([size.get_length() for size in list(port.partial_shape)[1:]] for port in model.inputs)
+    model.reshape({i: [images, *row] for i, row in enumerate(rows)})
 
 
 def _images_per_run(model: openvino.Model) -> int:
     """A power of two, by the work that an image is: the same on every host, because images depend on it."""
     model = model.clone()
-    model.reshape({port.any_name: [1, *_row_of(port)] for port in model.inputs})
+    _fix_batch(model, 1)
     operations = sum(map(_operations_of, model.get_ops()))
     images = 1
     while images < MAX_RUN and images * operations < RUN_OPERATIONS:

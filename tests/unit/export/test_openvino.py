@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import Artifact, ArtifactError, draw, load_artifact, open_session, run_session
 from gan_export.artifact.gates import rules_of
@@ -85,6 +86,29 @@ def test_images_of_a_run_go_by_their_work(make_source, spec: GeneratorSpec, imag
     traced = capture(make_source(spec).generator, spec.latent_dim, 0)
     session = OpenVinoSession(traced.SerializeToString(), OPENVINO.options, 1)
     assert session.images_per_run == images
+
+
+def test_inputs_go_by_the_artifacts_names_whatever_else_a_tensor_is_called():
+    """A reshape that changes nothing is dropped, and its name becomes one more of the input's."""
+    weight = numpy_helper.from_array(np.eye(4, dtype=np.float32), "weight")
+    shapes = [
+        numpy_helper.from_array(np.array(shape), name) for name, shape in (("flat", [-1, 4]), ("map", [-1, 1, 2, 2]))
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["z", "flat"], ["another.name"]),
+        helper.make_node("MatMul", ["another.name", "weight"], ["product"]),
+        helper.make_node("Reshape", ["product", "map"], ["pixels"]),
+        helper.make_node("Cast", ["pixels"], ["image"], to=TensorProto.UINT8),
+    ]
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 4])
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 1, 2, 2])
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 1, 2, 2])
+    graph = helper.make_graph(nodes, "g", [z], [image, pixels], [weight, *shapes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = OpenVinoSession(model.SerializeToString(), OPENVINO.options, 1)
+    assert (session.inputs, session.outputs) == (["z"], ["image", "pixels"])
+    latents = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
+    assert np.array_equal(session.run(["pixels"], {"z": latents})[0].reshape(5, 4), latents)
 
 
 @pytest.mark.parametrize("provider", [OPENVINO, OPENVINO_BF16])
