@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from commands import FORKED, run_forked
 from filelock import FileLock
 
 BIN = Path(sys.executable).parent
@@ -89,10 +90,13 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         command: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | (env or {})
+        if command in FORKED:
+            return run_forked(command, [*map(str, arguments)], cwd, environment)
         return subprocess.run(
             [BIN / command, *map(str, arguments)],
             cwd=cwd,
-            env=os.environ | (env or {}),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=300,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run_forked
 from PIL import Image
 
 from gan_export.artifact import load_artifact, open_session, run_session
@@ -62,14 +63,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gan_export() -> RunFn:
     def run(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [Path(sys.executable).parent / "gan-export", *map(str, arguments)],
-            cwd=cwd,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        return run_forked("gan-export", [*map(str, arguments)], cwd, os.environ)
 
     return run
 

@@ -5,25 +5,25 @@ drawn from SEED and scale with this machine's speed. After its kills a run is re
 run of as many steps that nobody disturbed is the reference.
 
 Most of such a process's cost is to start Python and import torch: five kills for every type and precision are made on
-processes forked from one that has imported all (the standard library's forkserver); kills that can hit interpreter and
-imports too are made on the installed command.
+processes forked from one that has imported all (commands.py); kills that can hit interpreter and imports too are made
+on the installed command.
 """
 
 import json
-import multiprocessing
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import forkserver
 
 from gan_training import cli
 from gan_training.checkpoint import load_checkpoint
@@ -69,28 +69,16 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def forkserver() -> ForkServerContext:
-    """Starts processes that have imported gan-train already."""
-    context = multiprocessing.get_context("forkserver")
-    # The optimisers import torch._dynamo when they are first built, for a second.
-    context.set_forkserver_preload(["gan_training.cli", "torch._dynamo"])
-    process = context.Process(target=cli.main, args=(["--help"],))
-    process.start()
-    finish(process)  # now all is imported, and later processes can be timed
-    return context
-
-
 Start = Callable[[list[object]], ForkServerProcess]
 
 
 @pytest.fixture
-def start_fork(forkserver: ForkServerContext) -> Iterator[Start]:
+def start_fork() -> Iterator[Start]:
     """Start gan-train with these arguments in a process of its own, which does not outlive the test."""
     started: list[ForkServerProcess] = []
 
     def start(arguments: list[object]) -> ForkServerProcess:
-        process = forkserver.Process(target=cli.main, args=([str(a) for a in arguments],))
+        process = forkserver().Process(target=cli.main, args=([str(a) for a in arguments],))
         process.start()
         started.append(process)
         return process

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run_forked
 from PIL import Image, ImageDraw
 
 from gan_training.checkpoint import load_checkpoint
@@ -53,8 +54,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gan_train(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "gan-train", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=ENV, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    return run_forked("gan-train", [*map(str, arguments)], cwd, ENV, WAIT_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +173,8 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(shapes, tmp_path):
 
 def test_a_name_is_neither_markup_nor_emoji_on_a_terminal(shapes, tmp_path):
     data = shutil.copytree(shapes, tmp_path / "d[" / "b]:one:")
-    command = [BIN / "gan-train", "--type", "dcgan", "--data", f"folder:{data}", "--dry-run"]
-    env = ENV | {"FORCE_COLOR": "1"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False)
+    arguments = ["--type", "dcgan", "--data", f"folder:{data}", "--dry-run"]
+    done = run_forked("gan-train", arguments, tmp_path, ENV | {"FORCE_COLOR": "1"}, WAIT_SECONDS)
     assert done.returncode == 0, done.stderr
     assert f"dcgan on folder:{data}: 72 images" in done.stderr
 

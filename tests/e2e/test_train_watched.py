@@ -4,28 +4,24 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run_forked
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gan_training.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
 
-BIN = Path(sys.executable).parent
 SMALL = ["--image-size", 16, "--set", "generator_width=8", "--set", "critic_width=8", "--set", "latent_dim=8"]
 WAIT_SECONDS = 300
 
 
 def gan_train(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GAN_CACHE": str(cwd / "cache")}
-    command = [BIN / "gan-train", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
-    )
+    return run_forked("gan-train", [*map(str, arguments)], cwd, environment, WAIT_SECONDS)
 
 
 def lines_of(path: Path) -> list[dict[str, float]]:
