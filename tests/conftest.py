@@ -91,7 +91,7 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
         command: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | (env or {})
-        if command in FORKED:
+        if command in FORKED and "PYTHONPATH" not in (env or {}):  # Python reads it when it starts
             return run_forked(command, [*map(str, arguments)], cwd, environment)
         return subprocess.run(
             [BIN / command, *map(str, arguments)],

@@ -27,7 +27,8 @@ from gan_training.data import EpochBatches, ImageData
 
 HIDDEN: Final = 128
 VERSION: Final = 2  # of everything below that changes the weights
-STEPS: Final = 1400
+STEPS: Final = 1400  # at most
+EPOCHS: Final = 100  # at most: of 400 digits, 92.7 % of new ones are told after 100 epochs, and 92.9 % after 200
 BATCH: Final = 128  # images
 PEAK_LR: Final = 4e-3
 WEIGHT_DECAY: Final = 1e-2
@@ -35,6 +36,7 @@ DROPOUT: Final = 0.3
 HELD_OUT: Final = 0.1  # share of the data that measures accuracy, if no test data are given
 TURNS: Final = 4
 _CHUNK = 500  # images in a forward pass
+_FEW: Final = BATCH * (STEPS // EPOCHS - 1)  # images up to which EPOCHS end before STEPS
 
 
 class FeatureNet(nn.Module):
@@ -116,7 +118,7 @@ class ClassifierExtractor:
 def extractor_for(
     data: ImageData, test: ImageData, cache: Path | None = None, progress: Callable[[int, int], None] | None = None
 ) -> ClassifierExtractor:
-    """The extractor for `data`, from the cache or trained now: about a minute on two cores.
+    """The extractor for `data`, from the cache or trained now: about a minute on two cores, less for few images.
 
     Args:
         data: images to train on, with labels if there are classes.
@@ -170,9 +172,10 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
         net.apply(_reset)
         batches = EpochBatches(data, max(2, min(BATCH, len(data))), seed=0)  # BatchNorm needs two
         optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=STEPS)
+        steps = _steps_for(len(data))
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
         net.train()
-        for step in range(STEPS):
+        for step in range(steps):
             images, labels = next(batches)
             images = (images + 1) * 127.5
             if labels is None:
@@ -184,7 +187,12 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            progress(step + 1, STEPS)
+            progress(step + 1, steps)
+
+
+def _steps_for(images: int) -> int:
+    """How long to train on so many."""
+    return min(STEPS, EPOCHS * -(-images // BATCH))
 
 
 def _turned(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,7 +207,8 @@ def _reset(module: nn.Module) -> None:
 
 
 def _fingerprint(data: ImageData) -> str:
-    digest = hashlib.sha256(f"{VERSION} {tuple(data.images.shape)} {data.classes}".encode())
+    training = f"{VERSION} by epochs" if len(data) <= _FEW else f"{VERSION}"
+    digest = hashlib.sha256(f"{training} {tuple(data.images.shape)} {data.classes}".encode())
     digest.update(data.images.numpy().reshape(-1).data)  # no copy: the images may be larger than memory
     if data.labels is not None:
         digest.update(data.labels.numpy().data)
