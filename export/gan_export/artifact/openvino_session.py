@@ -90,6 +90,8 @@ class _Run:
     def __init__(self, compiled: openvino.CompiledModel, inputs: Sequence[str]) -> None:
         self._request = compiled.create_infer_request()
         self._inputs = {name: self._request.get_input_tensor(i).data for i, name in enumerate(inputs)}
+        for values in self._inputs.values():
+            values[...] = 0  # what lies there by chance would be no label, and looked up anywhere
         self._output = self._request.get_output_tensor(0).data
         self._target: NDArray[np.float32] | None = None
 

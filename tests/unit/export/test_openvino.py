@@ -62,6 +62,12 @@ def test_an_image_is_the_same_alone_in_any_batch_and_on_any_number_of_cores(
             assert np.array_equal(found, whole[rows])
 
 
+def test_rows_that_were_never_given_are_latents_and_labels_that_there_are(faces: Exported):
+    for run in of(faces.artifact)._runs:
+        assert set(run._inputs) == {"z", "label"}
+        assert all(len(values) > 1 and not values.any() for values in run._inputs.values())
+
+
 def test_threads_take_turns_and_keep_what_they_were_given(faces: Exported):
     session = of(faces.artifact)
     latents, labels = inputs(faces.artifact)
