@@ -155,7 +155,8 @@ FAILURES = {
     # arguments -> exit code, what the line must say
     "no argument": ([], 2, "Missing argument"),
     "unknown option": (["CKPT", "--nmae", "x"], 2, "--nmae"),
-    "bad weights": (["CKPT", "--weights", "best"], 2, "best"),
+    "bad weights": (["CKPT", "--weights", "best"], 2, "'--weights': 'best' is not one of 'ema', 'raw' (see "),
+    "bad tolerance": (["CKPT", "--tolerance", "-1"], 2, "greater than or equal to 0.000000001 (got '-1') (see "),
     "two wishes for the graph": (["CKPT", "--portable", "--for-gpu"], 2, "--portable leaves it; give one of them"),
     "bad name": (["CKPT", "--name", "../up"], 2, "'../up': use 1 to 64 letters"),
     "empty name": (["CKPT", "--name", ""], 2, "'': use 1 to 64 letters"),

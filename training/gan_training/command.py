@@ -61,9 +61,11 @@ def run_command(
 
 
 def _describe(error: typer.TyperException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message.replace(": Value error, ", ": ")  # pydantic's words for any message of Typer's
     cause = error.__cause__
-    value = f" (got {cause.errors()[0]['input']!r})" if isinstance(cause, ValidationError) else ""
-    return " ".join(error.format_message().split()).rstrip(".") + value
+    value = repr(cause.errors()[0]["input"]) if isinstance(cause, ValidationError) else ""
+    return message if value in message else f"{message} (got {value})"
 
 
 def _exit(name: str, message: str, code: int) -> NoReturn:
