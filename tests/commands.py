@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -74,7 +73,6 @@ def _text(file: IO[bytes]) -> bytes:
 
 def _become(command: str, arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Sequence[str]) -> None:
     """In the new process: be that command."""
-    assert threading.current_thread() is threading.main_thread()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
     for number, path in enumerate(streams, start=1):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)

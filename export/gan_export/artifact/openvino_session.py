@@ -49,7 +49,8 @@ class OpenVinoSession:
         self.inputs = [_name_of(port) for port in model.inputs]
         self.outputs = [_name_of(port) for port in model.outputs]
         self.identity = _identity_of(model)
-        # Bytes are made of the pixels here: in the graph, OpenVINO rounds one in some ten thousands to the other side.
+        # Bytes are made of the pixels here, in float32: in the graph, OpenVINO rounds one in some ten thousands to the
+        # other side, and bfloat16 has 8 bits for the values that are rounded.
         model = openvino.Model([model.output(PIXELS_OUTPUT)], model.get_parameters())
         self.images_per_run = _images_per_run(model)
         _fix_batch(model, self.images_per_run)

@@ -62,7 +62,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     Args:
         artifact: as `load_artifact` returned it.
         variant: which graph.
-        threads: threads inside an operator, on a processor; 0 is one for each core.
+        threads: threads inside an operator, on a processor, or of OpenVINO runs side by side; 0 is one for each core.
         provider: what computes it.
 
     Raises:

@@ -244,6 +244,13 @@ def test_pictures_of_other_sizes_are_told_of(tmp_path: Path) -> None:
     assert not prepare_samples(tmp_path, real, 8).note
 
 
+@pytest.mark.parametrize(
+    ("images", "steps"), [(2, 100), (128, 100), (400, 400), (1664, 1300), (1665, 1400), (60_000, 1400)]
+)
+def test_few_images_are_not_learned_for_more_than_100_epochs(images: int, steps: int) -> None:
+    assert features._steps_for(images) == steps
+
+
 def test_the_real_value_stands_once_where_it_is_the_same_for_all() -> None:
     results = [{"recall": 0.1, "real_recall": 0.25}, {"recall": 0.9, "real_recall": 0.25}]
     assert real_value("recall", results, {"recall": "real_recall"}) == "0.25"
