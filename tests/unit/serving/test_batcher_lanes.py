@@ -1,11 +1,16 @@
 """A session that runs several batches side by side."""
 
 import asyncio
+import time
 
+import numpy as np
 import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
+
+PATIENCE = 20.0  # seconds, for what must happen
+A_WHILE = 0.1  # seconds, for what must not
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,94 @@ def test_only_the_image_at_fault_fails_in_whichever_lane(make_session):
         assert sum(result is None for result in results) == 61
 
     session.drive(scenario, lanes=2)
+
+
+def wait_in_the_loop(session, batches: int) -> None:
+    """Let nothing else happen in the event loop until so many batches have begun."""
+    end = time.monotonic() + PATIENCE
+    while len(session.batches) < batches:
+        assert time.monotonic() < end, f"after {PATIENCE} s {len(session.batches)} of {batches} batches have begun"
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_while_whole_batches_wait_lanes_need_no_event_loop(make_session, lanes: int):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = [asyncio.create_task(session.ask(batcher, i, 1)) for i in range(lanes * 17)]
+        for _ in range(lanes):
+            await session.is_running()
+        begun, left = len(session.batches), batcher.waiting
+        rest = [asyncio.create_task(session.ask(batcher, 1000 + 64 * i, 64)) for i in range(5)]
+        await asyncio.sleep(0)
+        assert batcher.waiting == left + 5 * 64
+        session.let_go()
+        wait_in_the_loop(session, begun + (left + 5 * 64) // 64)
+        time.sleep(A_WHILE)
+        assert batcher.waiting == (left + 5 * 64) % 64, "fewer wait for the loop's next turn, and others with them"
+        await asyncio.gather(*first, *rest)
+
+    session.drive(scenario, lanes=lanes)
+
+
+def test_an_image_that_fails_in_a_batch_the_loop_did_not_hand_over_fails_alone(make_session):
+    session = make_session(poison=frozenset({1070}), held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = asyncio.create_task(session.ask(batcher, 0, 1))
+        await session.is_running()
+        rest = [asyncio.create_task(session.ask(batcher, 1000 + i, 1)) for i in range(256)]
+        await asyncio.sleep(0)
+        session.let_go()
+        wait_in_the_loop(session, 3)
+        time.sleep(A_WHILE)
+        assert len(session.batches) == 3, "it was to be halved before the queue goes on"
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert [i for i, result in enumerate(results) if result is not None] == [71]
+        assert isinstance(results[71], GenerationError)
+
+    session.drive(scenario)
+
+
+def test_one_image_is_in_the_next_batch_that_a_lane_takes_itself(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        large = [asyncio.create_task(session.ask(batcher, 1000 * i, 512)) for i in (1, 2)]
+        await session.is_running()
+        small = asyncio.create_task(session.ask(batcher, 0, 1))
+        await asyncio.sleep(0)
+        session.let_go(1)
+        wait_in_the_loop(session, 2)
+        assert 0 in session.batches[1]
+        session.let_go(1)
+        await small
+        assert not any(task.done() for task in large)
+        session.let_go()
+        await asyncio.gather(*large)
+
+    session.drive(scenario)
+
+
+def test_images_that_lack_the_memory_to_be_put_together_fail_and_nobody_waits_for_ever(make_session, monkeypatch):
+    session = make_session(held=True)
+    concatenate = np.concatenate
+
+    def fails(arrays: list[np.ndarray]) -> np.ndarray:
+        if any(array.flat[0] == 1000 for array in arrays):
+            raise MemoryError("no room")
+        return concatenate(arrays)
+
+    async def scenario(batcher: Batcher) -> None:
+        first = asyncio.create_task(session.ask(batcher, 0, 1))
+        await session.is_running()
+        rest = [asyncio.create_task(session.ask(batcher, 500 * i, 64)) for i in (1, 2)]
+        await asyncio.sleep(0)
+        monkeypatch.setattr(np, "concatenate", fails)
+        session.let_go()
+        results = await asyncio.gather(first, *rest, return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), type(None), GenerationError]
+        assert "image 0 could not be generated: no room" in str(results[2])
+
+    session.drive(scenario)

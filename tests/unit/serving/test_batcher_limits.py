@@ -189,7 +189,7 @@ def test_nobody_waits_for_ever_when_the_executor_goes_away(make_session):
         results = await asyncio.gather(*tasks, return_exceptions=True)
         go_on.set()
         assert [type(result) for result in results] == [NotReadyError] * 3
-        with pytest.raises(GenerationError, match="cannot schedule new futures after shutdown"):
+        with pytest.raises(NotReadyError):
             await session.ask(batcher, 0, 1)
 
     session.drive(scenario)
