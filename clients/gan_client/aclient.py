@@ -62,8 +62,8 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
         async with AsyncGanClient("http://localhost:3000") as client:
             sevens, eights = await asyncio.gather(client.generate(64, label=7), client.generate(64, label=8))
 
-    Close it, or use it as a context manager, to release its connections. The tasks of one event loop may share one;
-    cancelling a task cancels its request.
+    Close it, or use it as a context manager, to release its connections. Tasks may share one, and so may event loops,
+    at a time or one after the other: each has its own connections. Cancelling a task cancels its request.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
         return AsyncImageStream(self._session, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     async def aclose(self) -> None:
-        """Release the connections; further calls fail."""
+        """Release the connections of this event loop; further calls fail."""
         await self._session.transport.close()
 
     async def __aenter__(self) -> Self:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import httpx
 
@@ -155,34 +156,63 @@ class HttpTransport:
         self._http.close()
 
 
+class _Pool(NamedTuple):
+    """The connections of one event loop."""
+
+    http: httpx.AsyncClient
+    turns: asyncio.Semaphore
+    """httpx looks through all that wait whenever one is done: a thousand would take it ten seconds."""
+
+
 class AsyncHttpTransport:
-    """A pool of connections to one service, for the tasks of one event loop."""
+    """A pool of connections to one service for each event loop: those of another one, or of one that ended, are no use.
+
+    So a client outlives `asyncio.run`, and may be shared by threads that have a loop each.
+    """
 
     def __init__(self, url: str, headers: dict[str, str], transport: httpx.AsyncBaseTransport | None) -> None:
         """Raises InvalidArgumentError if the URL or the environment's proxy and TLS settings don't work."""
-        self._url = url
-        # httpx looks through all that wait whenever one is done: a thousand would take it ten seconds.
-        self._turns = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._http = _opened(
-            url, lambda: httpx.AsyncClient(base_url=url, headers=headers, transport=transport, limits=_LIMITS)
-        )
+        self._url, self._headers, self._transport = url, headers, transport
+        self._first: httpx.AsyncClient | None = _opened(url, self._open)
+        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        self._lock = threading.Lock()  # of what threads with a loop each change
+        self._is_closed = False
+
+    def _open(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._url, headers=self._headers, transport=self._transport, limits=_LIMITS)
+
+    def _pool(self) -> _Pool:
+        """That of the running loop."""
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is not None:
+            return pool
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the client is closed: make a new one")
+            for ended in [each for each in self._pools if each.is_closed()]:
+                del self._pools[ended]
+            http, self._first = self._first or self._open(), None
+            pool = self._pools[loop] = _Pool(http, asyncio.Semaphore(MAX_CONNECTIONS))
+        return pool
 
     async def send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
         """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
+        pool = self._pool()
         try:
             async with asyncio.timeout(deadline.remaining):
-                await self._turns.acquire()
+                await pool.turns.acquire()
         except TimeoutError as error:
             raise out_of_time(self._url, deadline, exchange.request_id) from error
         try:
-            return await self._send(exchange, deadline)
+            return await self._send(pool.http, exchange, deadline)
         finally:
-            self._turns.release()
+            pool.turns.release()
 
-    async def _send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
+    async def _send(self, http: httpx.AsyncClient, exchange: Exchange[Any], deadline: Deadline) -> Answer:
         body = _Body(self._url, deadline, exchange.request_id)
         try:
-            async with self._http.stream(
+            async with http.stream(
                 exchange.method,
                 exchange.path,
                 content=exchange.body,
@@ -196,8 +226,14 @@ class AsyncHttpTransport:
             raise translate(error, self._url, deadline, exchange.request_id) from error
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._http.aclose()
+        """Close the connections of the running loop; further calls fail, in every loop."""
+        with self._lock:
+            self._is_closed = True
+            pool = self._pools.get(asyncio.get_running_loop())
+            self._pools.clear()
+        http = pool.http if pool is not None else self._first
+        if http is not None:
+            await http.aclose()
 
 
 def _opened(url: str, make: Callable[[], _C]) -> _C:

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -145,6 +146,35 @@ def test_transport_is_injected():
             return await client.health()
 
     assert asyncio.run(story())
+
+
+def test_a_client_outlives_the_event_loop_of_its_calls(service, client):
+    it = AsyncGanClient(service.url, timeout=20, max_retries=0)
+    expected = client.generate(2, label=7, seed=5)
+    for _ in range(3):
+        assert asyncio.run(it.generate(2, label=7, seed=5)) == expected
+    assert len(it._session.transport._pools) == 1, "those of loops that ended are kept for nothing"
+
+    async def end():
+        await it.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            await it.generate()
+
+    asyncio.run(end())
+    with pytest.raises(RuntimeError, match="closed"):
+        asyncio.run(it.generate())
+
+
+def test_threads_with_an_event_loop_each_share_a_client(service, client):
+    it = AsyncGanClient(service.url, timeout=20, max_retries=0)
+    expected = [client.generate(4, seed=seed) for seed in range(8)]
+
+    async def some(seed):
+        return [await it.generate(4, seed=seed) for _ in range(5)]
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda seed: asyncio.run(some(seed)), range(8)))
+    assert found == [[each] * 5 for each in expected]
 
 
 def test_closed_client_has_released_its_connections(service):
