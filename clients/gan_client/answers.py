@@ -65,7 +65,8 @@ def generation(answer: Answer, request: GenerateRequest) -> Generation:
     images = [
         Image(png, entry.seed, entry.label, entry.label_name) for png, entry in zip(pngs, index.images, strict=True)
     ]
-    return Generation(images, model=index.model, request_id=answer.request_id)
+    artifact = answer.headers.get("x-gan-artifact")
+    return Generation(images, model=index.model, request_id=answer.request_id, artifact=artifact)
 
 
 def rendered(answer: Answer, request: GenerateRequest, wanted: Format) -> Rendered:

@@ -70,10 +70,12 @@ class Image:
 class Generation(Sequence[Image]):
     """The images of one call, in the order of the request. Notebooks show it as a contact sheet."""
 
-    def __init__(self, images: Iterable[Image], *, model: str, request_id: str) -> None:
+    def __init__(self, images: Iterable[Image], *, model: str, request_id: str, artifact: str | None = None) -> None:
         self._images = tuple(images)
         self.model = model
         """Name of the generator that drew the images."""
+        self.artifact = artifact
+        """Digest of its artifact, another one for each version of the generator; None if the service doesn't tell."""
         self.request_id = request_id
         """X-Request-ID of the call, to be looked up in the service's log."""
 
@@ -89,7 +91,7 @@ class Generation(Sequence[Image]):
     def __getitem__(self, index: slice) -> Generation: ...
     def __getitem__(self, index: int | slice) -> Image | Generation:
         if isinstance(index, slice):
-            return Generation(self._images[index], model=self.model, request_id=self.request_id)
+            return Generation(self._images[index], model=self.model, request_id=self.request_id, artifact=self.artifact)
         return self._images[index]
 
     def __eq__(self, other: object) -> bool:

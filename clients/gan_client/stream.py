@@ -43,6 +43,7 @@ class StreamPlan:
         self.chunk = integer("chunk", chunk, 1, MAX_IMAGES)
         self.model = model
         """The generator: the one asked for, else the one that answered first."""
+        self._artifact: str | None = None
         self._labels: Iterator[Label] | None = None
         self._label: Label | None = None
         if label is not None and not isinstance(label, str) and isinstance(label, Iterable):
@@ -69,7 +70,8 @@ class StreamPlan:
             )
 
     def accept(self, generation: Generation) -> Generation:
-        """The same images. Raises UnexpectedResponseError if another generator drew them than those before."""
+        """The same images. Raises UnexpectedResponseError if another generator drew them than those before, or
+        another version of it."""
         if self.model is not None and generation.model != self.model:
             raise UnexpectedResponseError(
                 f"the images come from {generation.model!r} now, and those before from {self.model!r}: "
@@ -77,6 +79,13 @@ class StreamPlan:
                 request_id=generation.request_id,
             )
         self.model = generation.model
+        before, self._artifact = self._artifact, generation.artifact
+        if before is not None and self._artifact is not None and self._artifact != before:
+            raise UnexpectedResponseError(
+                f"the service has another version of {self.model!r} now (artifact {self._artifact[:12]}, and "
+                f"{before[:12]} before), which draws other images from the same seeds: begin the stream anew",
+                request_id=generation.request_id,
+            )
         return generation
 
     def explain(self, error: BaseException, done: int) -> BaseException:

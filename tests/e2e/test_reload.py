@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from toy_artifact import SIZE, images_of, put_in_place, write_artifact
 
+from gan_client import GanClient, errors
+
 pytestmark = pytest.mark.slow
 
 CALLERS = 3
@@ -150,6 +152,21 @@ def test_no_call_fails_while_artifacts_come_change_break_and_go(serve, tmp_path:
         broken = [line for line in log.splitlines() if f"[tolerance] {folder / 'faces'}: failed the gate" in line]
         assert len(broken) == workers
         assert "Traceback" not in log
+
+
+def test_a_stream_does_not_mix_the_images_of_two_versions(serve, tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    write_artifact(folder / "faces", 1)
+    with serve(models=folder, reload_seconds=0.1) as service, GanClient(service.url, timeout=30) as client:
+        stream = client.stream(40, seed=0, chunk=10, ahead=1)
+        images = [next(stream) for _ in range(10)]
+        old = client.models.get("faces").artifact
+        put_in_place(write_artifact(folder / ".making", 2, name="faces"), folder / "faces")
+        until(lambda: client.models.get("faces").artifact != old, "the second version")
+        with pytest.raises(errors.UnexpectedResponseError, match="another version of 'faces' now") as caught:
+            images.extend(stream)
+        assert stream.done == 20, "the second chunk was under way"
+        assert caught.value.__notes__ == ["20 of 40 images came; the next one's seed is 20"]
 
 
 def test_what_one_worker_was_told_holds_for_all(serve, tmp_path: Path) -> None:

@@ -99,6 +99,21 @@ def test_images_of_another_generator_are_refused(collect, service, act, reply):
         collect(20, seed=0, chunk=10, ahead=1)
 
 
+def test_images_of_another_version_are_refused(collect, service, reply):
+    def drawn(seed, artifact):
+        index, pngs = service.draw(GenerateRequest(n=10, seed=seed))
+        files = {str(image.file): png for image, png in zip(index.images, pngs, strict=True)}
+        return reply(200, service.zip(index, files), {"X-Gan-Artifact": artifact})
+
+    same, other = "a" * 64, "b" * 64
+    service.script.extend([drawn(0, same), drawn(10, same), drawn(20, other)])
+    with pytest.raises(
+        errors.UnexpectedResponseError, match=r"another version of 'acgan' now \(artifact b{12}, and a{12} before\)"
+    ) as caught:
+        collect(40, seed=0, chunk=10, ahead=1)
+    assert caught.value.__notes__ == ["20 of 40 images came; the next one's seed is 20"]
+
+
 def test_so_many_requests_are_under_way_and_no_more(client, service, act):
     service.script.extend([act.CONTRACT])
     stream = client.stream(1000, seed=0, chunk=10, ahead=3)
