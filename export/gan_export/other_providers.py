@@ -32,7 +32,7 @@ class Elsewhere:
 
     made: list[Made] = field(default_factory=list)
     results: list[VariantCertificate] = field(default_factory=list)  # of the exact variant
-    notes: list[str] = field(default_factory=list)  # on what is left out
+    notes: list[str] = field(default_factory=list)  # on what is left out, and how fast the rest is
 
 
 def make_for_others(
@@ -63,6 +63,7 @@ def make_for_others(
             found.notes.append(exact)
         else:
             found.results.append(exact.result)
+            found.notes.append(speed_on(provider, exact.images_per_second, before[0].variant.images_per_second))
         if provider is CUDA and FP16 in variants:
             compared = None if isinstance(exact, str) else exact
             fp16 = add_fp16(certifier, manifest, traced, before, compared, progress)
@@ -125,6 +126,20 @@ def add_fp16(
         words = ", ".join(f"{ratio:.2f}x" for ratio in ratios)
         return f"{FP16} is left out: it is no faster than {EXACT} on this GPU ({words})."
     return made
+
+
+def speed_on(provider: Provider, rates: dict[str, float], on_processor: dict[str, float]) -> str:
+    """One sentence on how fast the exact variant is there, beside ONNX Runtime on the processor.
+
+    Args:
+        provider: another one than the processor's own.
+        rates: images per second there, by batch size.
+        on_processor: the same of the processor's own.
+    """
+    told = [f"{rate:,.0f} at batch {batch}" for batch, rate in rates.items()]
+    ratios = " and ".join(f"{ratio:.2f}x" for ratio in rate_ratios(rates, on_processor))
+    beside = f", {ratios} of those by ONNX Runtime on the processor" if ratios else ""
+    return f"{provider.word}: {EXACT}: images/s: {', '.join(told)}{beside}."
 
 
 def rate_ratios(rates: dict[str, float], others: dict[str, float]) -> list[float]:

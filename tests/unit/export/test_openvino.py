@@ -1,6 +1,7 @@
 """OpenVINO: its images against ONNX Runtime's, one seed as one image, its certificates, and what is said without it."""
 
 import importlib.util
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_an_export_is_certified_with_it_and_keeps_the_graph_of_the_processor(mak
     assert results == [("fp32", "CPUExecutionProvider"), ("fp32", "OpenVINO in float32")]
     digests = {each.artifact.manifest.variants[0].sha256 for each in (plain, exported)}
     assert len(digests) == 1
+    (speed,) = set(exported.notes) - set(plain.notes)
+    found = re.fullmatch(
+        r"openvino: fp32: images/s: ([\d,]+) at batch 1, ([\d,]+) at batch 64, ([\d.]+)x and ([\d.]+)x "
+        r"of those by ONNX Runtime on the processor\.",
+        speed,
+    )
+    assert found is not None, speed
+    ours = exported.artifact.manifest.variants[0].images_per_second
+    for rate, ratio, batch in zip(found.groups()[:2], found.groups()[2:], ("1", "64"), strict=True):
+        assert float(rate.replace(",", "")) / ours[batch] == pytest.approx(float(ratio), abs=0.02)
 
 
 def test_a_graph_of_another_manifest_is_refused(faces: Exported, monkeypatch: pytest.MonkeyPatch):

@@ -156,7 +156,7 @@ def collapse(history: History) -> str | None:
         if is_low and last["step"] >= criterion.after and last["diversity"] >= criterion.least_diversity:
             return (
                 f"{criterion.message.format(now)} (healthy: above {criterion.limit:.0%}): mode collapse; "
-                "try a lower learning rate, a larger latent_dim or r1_gamma, or go back to best.pt"
+                "try a lower learning rate, a larger latent_dim or r1_gamma, or go back to best.pt, if there is one"
             )
     return None
 
