@@ -80,7 +80,8 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
             api_key: sent as `Authorization: Bearer ...`; else GAN_API_KEY, else none.
             timeout: seconds for one call, all its tries and pauses included, 0 < timeout <= 86400.
             max_retries: further tries after a broken connection or status 429, 502, 503 or 504; 0 to 100.
-            transport: where httpx sends requests, e.g. `httpx.ASGITransport`; the network by default.
+            transport: where httpx sends requests, e.g. `httpx.ASGITransport`; the network by default. One with
+                connections of its own ties the client to one event loop.
 
         Raises:
             InvalidArgumentError: a value is out of its range.

@@ -79,13 +79,14 @@ class StreamPlan:
                 request_id=generation.request_id,
             )
         self.model = generation.model
-        before, self._artifact = self._artifact, generation.artifact
-        if before is not None and self._artifact is not None and self._artifact != before:
+        before, now = self._artifact, generation.artifact
+        if before is not None and now is not None and now != before:
             raise UnexpectedResponseError(
-                f"the service has another version of {self.model!r} now (artifact {self._artifact[:12]}, and "
-                f"{before[:12]} before), which draws other images from the same seeds: begin the stream anew",
+                f"the service has another version of {self.model!r} now (artifact {now[:12]}, and {before[:12]} "
+                "before), in which a seed may be another image: begin the stream anew",
                 request_id=generation.request_id,
             )
+        self._artifact = now or before
         return generation
 
     def explain(self, error: BaseException, done: int) -> BaseException:

@@ -185,7 +185,7 @@ class AsyncHttpTransport:
         """That of the running loop."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
-        if pool is not None:
+        if pool is not None and not self._is_closed:
             return pool
         with self._lock:
             if self._is_closed:
@@ -226,14 +226,14 @@ class AsyncHttpTransport:
             raise translate(error, self._url, deadline, exchange.request_id) from error
 
     async def close(self) -> None:
-        """Close the connections of the running loop; further calls fail, in every loop."""
+        """Close the connections of the running loop; further calls fail, in every loop, which closes its own."""
         with self._lock:
             self._is_closed = True
-            pool = self._pools.get(asyncio.get_running_loop())
-            self._pools.clear()
-        http = pool.http if pool is not None else self._first
-        if http is not None:
-            await http.aclose()
+            pool = self._pools.pop(asyncio.get_running_loop(), None)
+            first, self._first = self._first, None
+        for http in (first, pool and pool.http):
+            if http is not None:
+                await http.aclose()
 
 
 def _opened(url: str, make: Callable[[], _C]) -> _C:

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -175,6 +176,26 @@ def test_threads_with_an_event_loop_each_share_a_client(service, client):
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda seed: asyncio.run(some(seed)), range(8)))
     assert found == [[each] * 5 for each in expected]
+
+
+def test_each_event_loop_closes_its_own_connections(service):
+    it = AsyncGanClient(service.url, timeout=20)
+    pools, ready, closed = [], threading.Barrier(2, timeout=20), threading.Event()
+
+    async def use(is_first):
+        await it.generate()
+        pools.append(it._session.transport._pool())
+        await asyncio.to_thread(ready.wait)
+        if not is_first:
+            await asyncio.to_thread(closed.wait, 20)
+        await it.aclose()
+        closed.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(asyncio.run, use(is_first)) for is_first in (True, False)]:
+            done.result()
+    assert len(pools) == 2
+    assert all(pool.http.is_closed for pool in pools)
 
 
 def test_closed_client_has_released_its_connections(service):
