@@ -18,6 +18,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 FORKED = ("gan-train", "gan-eval", "gan-export", "gan-verify")
@@ -27,11 +28,17 @@ PRELOADED = [
     *("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._core", "onnxscript.rewriter"),
 ]
 SECONDS = 300
+_starting = Lock()
+
+
+def forkserver() -> ForkServerContext:
+    """Starts processes that have imported all, and compute on one thread: same thread count, same bits."""
+    with _starting:  # fixtures make several things side by side
+        return _forkserver()
 
 
 @lru_cache
-def forkserver() -> ForkServerContext:
-    """Starts processes that have imported all, and compute on one thread: same thread count, same bits."""
+def _forkserver() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=os.getpid)
