@@ -107,14 +107,9 @@ class Catalog:
 
     def refusal(self) -> QueueFullError | None:
         """What to answer to a request that nobody has looked at yet, while the queue of every generator is full."""
-        soonest: QueueFullError | None = None
-        for generator in self._registry.serving.values():  # every request meets this: it ends at the first with room
-            refusal = generator.batcher.refusal()
-            if refusal is None:
-                return None
-            if soonest is None or refusal.retry_after < soonest.retry_after:
-                soonest = refusal
-        return soonest
+        refusals = [generator.batcher.refusal() for generator in self._registry.serving.values()]
+        full = [refusal for refusal in refusals if refusal is not None]
+        return min(full, key=lambda each: each.retry_after) if full and len(full) == len(refusals) else None
 
     def get(self, name: str | None) -> Generator:
         """The generator of that name, or the default one if no name is given.

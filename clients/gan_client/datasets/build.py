@@ -91,6 +91,9 @@ def build(client: GanClient, destination: Destination, plan: Plan, *, chunk: int
                 _write(client, destination, plan, done, batches if first is None else chain((first,), batches), report)
     except _PASSING as error:
         raise GanError(f"{error}; run the same command to go on with {destination.out}") from error
+    except UnexpectedResponseError:
+        _confirm(client, plan)  # where another version ended the stream, this says what to do with a data set
+        raise
     except GanError:
         raise
     except OSError as error:

@@ -207,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return service.error(400, "invalid_label", message, "label")
         index, pngs = service.draw(request)
         files = {str(image.file): png for image, png in zip(index.images, pngs, strict=True)}
-        return Reply(200, service.zip(index, files), {"Content-Type": "application/zip"})
+        version = {"X-Gan-Artifact": service.artifact} if service.artifact else {}
+        return Reply(200, service.zip(index, files), {"Content-Type": "application/zip", **version})
 
 
 @pytest.fixture(autouse=True)
