@@ -197,7 +197,7 @@ class Batcher:
                 finally:
                     with self._lock:
                         self._computing -= 1
-        except RuntimeError as error:  # no thread for it, now or for ever
+        except Exception as error:  # noqa: BLE001 - no thread to be had, or a fault of this module: `_end` says no to all
             self._failures.tell(error)
         finally:
             self._working.discard(cast("asyncio.Task[None]", asyncio.current_task()))  # now: who asks next wakes a lane
