@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers-installed
 CHROMIUM := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium fonts-dejavu-core
 
-.PHONY: help setup demo test lint types browser zoo bench clean
+.PHONY: help setup demo test lint types types-packages types-bench browser zoo bench clean
 
 help:
 	@echo "make setup          .venv with everything, at the versions of constraints.txt"
@@ -33,9 +33,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
 
-# A process for each core, and one thread for each process: more threads would fight for the cores.
+# A process for each core, and one thread for each process: more threads would fight for the cores. Hundreds of
+# processes are started, each of which would compile our code again where no bytecode may be written.
 test: lint types browser
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 # Nothing to do where there is one. Without one, and without apt or its rights, those tests say that they were skipped.
 browser:
@@ -64,7 +65,12 @@ lint: setup
 	$(BIN)/ruff format --check .
 
 types: setup
+	@$(MAKE) --no-print-directory --jobs 2 types-packages types-bench
+
+types-packages:
 	$(BIN)/mypy training export serving clients zoo examples
+
+types-bench:
 	cd bench && ../$(BIN)/mypy --config-file ../pyproject.toml .  # its files import each other as scripts do
 
 clean:

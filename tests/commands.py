@@ -1,75 +1,147 @@
-"""Our commands as real processes, started by fork from one that has imported torch and its exporter already.
+"""Programs as real processes, started by fork from one that has imported torch and its exporter already (forker.py).
 
-Most of what a command costs is to start Python and import torch: 2 to 5 seconds of each. The process that runs is one
-of its own all the same, with its own arguments, environment, folder, streams and exit code, and the entry point is the
-installed one. Tests that start the installed file (of signals, limits, pages of docs/ and releases) do so by Popen.
+Most of what a command costs is to start Python and import torch: 2 to 5 seconds of each. What runs is a process of its
+own all the same, with its own arguments, environment, folder, streams, limits and exit code, and the entry point is the
+installed one. So it is with the processes that our commands start: tests whose `sys.executable` is `python_shim()` have
+them forked too. Tests that start the installed file (of signals, limits, releases) do so by Popen.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import json
 import os
-import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.metadata import entry_points
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from threading import Lock
 from typing import IO
 
-FORKED = ("gan-train", "gan-eval", "gan-export", "gan-verify")
-PRELOADED = [
-    *("gan_training.cli", "gan_training.eval_cli", "gan_export.cli", "gan_export.verify_cli"),
-    # What these import when they get to it: an optimiser, an exporter.
-    *("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._core", "onnxscript.rewriter"),
-]
+from filelock import FileLock
+from forker import HEADER_BYTES, HOLD
+
+FORKED = ("gan-train", "gan-eval", "gan-export", "gan-verify", "gan-client")
+FORKED_MODULES = ("gan_export.intake.reader", "gan_export.artifact.probe", "gan_export.graphs.probe", "gan_client.cli")
 SECONDS = 300
-_starting = Lock()
-
-
-def forkserver() -> ForkServerContext:
-    """Starts processes that have imported all, and compute on one thread: same thread count, same bits."""
-    with _starting:  # fixtures make several things side by side
-        return _forkserver()
+PYTHON = sys.executable
+HERE = Path(__file__).parent
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+FOLDER = Path(tempfile.gettempdir()) / f"ganworks-tests-{_RUN}"
+"""Of all test processes of this run: where the forker listens, and what stands in for commands and Python."""
+SHIMS = FOLDER / "bin"
+LOCK = FOLDER.with_suffix(".lock")
 
 
 @lru_cache
-def _forkserver() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=os.getpid)
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
-    try:
-        process.start()
-    finally:
-        os.environ.pop("OMP_NUM_THREADS")
-        if before is not None:
-            os.environ["OMP_NUM_THREADS"] = before
-    process.join()  # now all is imported, and later processes can be timed
-    return context
+def _forker() -> tuple[Path, socket.socket]:
+    """Where it listens; started by the first test process that asks, and there until the last one ends."""
+    path = FOLDER / "forker"
+    with FileLock(LOCK):
+        if not path.exists():
+            FOLDER.mkdir(exist_ok=True)
+            log = FOLDER / "log"
+            pid = os.posix_spawn(
+                PYTHON,
+                [PYTHON, str(HERE / "forker.py"), str(path)],
+                os.environ | {"OMP_NUM_THREADS": "1"},  # same thread count, same bits
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ],
+                setsid=True,  # another test process may need it longer than this one
+            )
+            while not path.exists():  # then all is imported, and processes can be timed
+                assert os.waitpid(pid, os.WNOHANG) == (0, 0), log.read_text()
+                time.sleep(0.05)
+        holder = socket.socket(socket.AF_UNIX)
+        holder.connect(str(path))
+        holder.sendall(HOLD)
+    return path, holder
+
+
+class Forked:
+    """A process of the forker's, as Popen has it."""
+
+    def __init__(
+        self,
+        program: str,
+        arguments: Sequence[object] = (),
+        *,
+        cwd: Path | str = ".",
+        env: Mapping[str, str] | None = None,
+        streams: Sequence[int] = (),
+    ) -> None:
+        """A command of FORKED, `-m MODULE`, `-c TEXT` or a script; streams: stdin, stdout, stderr, else /dev/null."""
+        path, _ = _forker()
+        what = {
+            "program": program,
+            "argv": [program, *map(str, arguments)],
+            "cwd": str(Path(cwd).absolute()),
+            "env": dict(os.environ if env is None else env),
+            "python": str(python_shim()),
+        }
+        text = json.dumps(what).encode()
+        self.client = socket.socket(socket.AF_UNIX)
+        self.client.connect(str(path))
+        with Path(os.devnull).open("r+b") as nothing:
+            files = [*streams] or [nothing.fileno()] * 3
+            socket.send_fds(self.client, [f"{len(text):{HEADER_BYTES}}".encode()], files)
+        self.client.sendall(text)
+        self.args, self.pid, self.returncode = what["argv"], self._told(), None
+
+    def _told(self) -> int:
+        """A line of the forker's: the process's number, then how it ended."""
+        digits = b""
+        while not digits.endswith(b"\n"):
+            digits += self.client.recv(1) or b"?\n"
+        return int(digits)
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.001)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit code, or minus the signal that ended it."""
+        if self.returncode is None:
+            self.client.settimeout(timeout)
+            try:
+                self.returncode = self._told()
+            except TimeoutError:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
+            self.client.close()
+        return self.returncode
+
+    def close(self) -> None:
+        """Let go of it, which kills it where it still runs."""
+        self.client.close()
+
+    def kill(self) -> None:
+        if self.poll() is None:
+            self.client.sendall(b"kill\n")
 
 
 def run_forked(
-    command: str, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], seconds: float = SECONDS
+    command: str, arguments: Sequence[object], cwd: Path, env: Mapping[str, str], seconds: float = SECONDS
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run of one of FORKED, with its output; ends it after so many seconds, and raises then."""
-    with tempfile.TemporaryFile("w+b") as output, tempfile.TemporaryFile("w+b") as errors:
-        paths = [f"/proc/{os.getpid()}/fd/{file.fileno()}" for file in (output, errors)]
-        process = forkserver().Process(target=_become, args=(command, arguments, str(cwd), dict(env), paths))
-        process.start()
-        process.join(seconds)
-        if process.exitcode is None:
+    with tempfile.TemporaryFile() as nothing, tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        streams = [file.fileno() for file in (nothing, output, errors)]
+        process = Forked(command, arguments, cwd=cwd, env=env, streams=streams)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(command, seconds, _text(output), _text(errors))
-        assert process.exitcode is not None
+            process.wait()
+            raise subprocess.TimeoutExpired(command, seconds, _text(output), _text(errors)) from None
+        assert process.returncode is not None
         return subprocess.CompletedProcess(
-            [command, *arguments], process.exitcode, _text(output).decode(), _text(errors).decode()
+            process.args, process.returncode, _text(output).decode(), _text(errors).decode()
         )
 
 
@@ -78,16 +150,56 @@ def _text(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-def _become(command: str, arguments: Sequence[str], cwd: str, env: dict[str, str], streams: Sequence[str]) -> None:
-    """In the new process: be that command."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # the fork server ignores it
-    for number, path in enumerate(streams, start=1):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.dup2(file, number)
-        os.close(file)
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = [command, *arguments]
-    (entry,) = entry_points(group="console_scripts", name=command)
-    entry.load()()
+SHIM = """#!{python} -IS
+import array, json, os, signal, socket, sys
+program, arguments = {program!r}, sys.argv[1:]
+if program is None and arguments[:2] == ["-P", "-m"] and arguments[2:3] and arguments[2] in {modules!r}:
+    program, arguments = "-m " + arguments[2], arguments[3:]
+elif program is None and arguments[:1] and arguments[0].endswith(".py"):
+    program, arguments = os.path.abspath(arguments[0]), arguments[1:]
+if program is None:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+what = dict(program=program, argv=[program, *arguments], cwd=os.getcwd(), env=dict(os.environ), python={shim!r})
+text = json.dumps(what).encode()
+client = socket.socket(socket.AF_UNIX)
+client.connect({path!r})
+socket.send_fds(client, [b"%8d" % len(text)], [0, 1, 2])
+client.sendall(text)
+told = client.makefile("rb")
+told.readline()
+code = int(told.readline())
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+@lru_cache
+def python_shim() -> Path:
+    """Stands in for Python: forks scripts and what is in FORKED_MODULES, and is Python for all else.
+
+    Beside it are the commands of FORKED, which are forked, and all others as they are.
+    """
+    path, _ = _forker()
+    with FileLock(LOCK):
+        if not SHIMS.exists():
+            making = SHIMS.with_suffix(".part")
+            making.mkdir()
+            for name in ("python", *FORKED):
+                shim, program = making / name, None if name == "python" else name
+                shim.write_text(
+                    SHIM.format(
+                        python=PYTHON,
+                        path=str(path),
+                        program=program,
+                        modules=FORKED_MODULES,
+                        shim=str(SHIMS / "python"),
+                    )
+                )
+                shim.chmod(0o755)
+            for other in Path(PYTHON).parent.iterdir():
+                if not (making / other.name).exists():
+                    (making / other.name).symlink_to(other)
+            making.rename(SHIMS)
+    return SHIMS / "python"

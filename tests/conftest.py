@@ -14,8 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from commands import FORKED, run_forked
+from commands import FORKED, python_shim, run_forked
 from filelock import FileLock
+from forker import remember_operators
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,13 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnceFn:
 
 
 @pytest.fixture(scope="session")
+def quick_exports() -> None:
+    """Exports in this process, for the rest of its life: the processes that they start are forked (commands.py)."""
+    sys.executable = str(python_shim())
+    remember_operators()
+
+
+@pytest.fixture(scope="session")
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run one of our commands to its end, without raising."""
 
@@ -91,7 +99,7 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
         command: str, *arguments: object, cwd: Path, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | (env or {})
-        if command in FORKED and "PYTHONPATH" not in (env or {}):  # Python reads it when it starts
+        if command in FORKED and not any(name.startswith("PYTHON") for name in env or {}):  # read when Python starts
             return run_forked(command, [*map(str, arguments)], cwd, environment)
         return subprocess.run(
             [BIN / command, *map(str, arguments)],

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from commands import PYTHON
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -298,7 +299,7 @@ def test_the_calls_that_are_copied_give_the_picture(visit, service, tmp_path: Pa
         for i, picture in enumerate(pictures):
             y, x = border + 30 * (i // columns), border + 30 * (i % columns)
             assert np.array_equal(made[y : y + 28, x : x + 28], picture[..., 0]), f"{language}: image {i}"
-    run(["bash", "-e"], tmp_path / "cli", f'PATH="{Path(sys.executable).parent}:$PATH"\n{copied["cli"]}')
+    run(["bash", "-e"], tmp_path / "cli", f'PATH="{Path(PYTHON).parent}:$PATH"\n{copied["cli"]}')
     drawn = sorted((tmp_path / "cli" / "samples").glob("*.png"))
     found = [np.asarray(Image.open(path).convert("RGB")) for path in drawn]
     for picture in pictures:

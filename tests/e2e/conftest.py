@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 STEP_SECONDS = 120
+SHORT = (*("--steps", 40, "--batch-size", 32), *("--set", "evaluate_every=0"), *("--set", "report=false"))
 
 MakeOnceFn = Callable[[str, Callable[[Path], None]], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick(quick_exports: None) -> None:
+    """What tests of this folder export in their own process."""
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +31,7 @@ def models(make_once: MakeOnceFn, run_command: Callable[..., subprocess.Complete
 
         def train_and_export(name: str, gan_type: str, data: str) -> None:
             for command in (
-                ("gan-train", "--type", gan_type, "--data", data, "--out", f"runs/{name}", "--steps", 40),
+                ("gan-train", "--type", gan_type, "--data", data, "--out", f"runs/{name}", *SHORT),
                 ("gan-export", f"runs/{name}/ckpt.pt"),
             ):
                 done = run_command(*command, cwd=work)

@@ -4,10 +4,10 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from commands import PYTHON
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def test_the_demo_goes_the_whole_path_and_leaves_nothing_running(tmp_path: Path)
     for part in kept:
         shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "bentofile.yaml", checkout)
-    command = [sys.executable, "examples/demo.py", "--once", "--minutes", "0.1", "--port", "0"]
+    command = [PYTHON, "examples/demo.py", "--once", "--minutes", "0.1", "--port", "0"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("GAN_")}
     done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 A page has a copy of the checkout to itself, with files that its readers would have (`Desk`). `bentoml serve` starts a
 real service there, on which the rest of the page relies; before that, and on pages without it, a shared one answers.
 What would take long is scaled down by REPLACED, and nothing else is changed. A block that can't be run here has a
-comment `<!-- not run: REASON -->` before it, and these are listed in NOT_RUN.
+comment `<!-- not run: REASON -->` before it, and these are listed in NOT_RUN. Commands are forked (commands.py).
 """
 
 import contextlib
@@ -21,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from commands import python_shim, run_forked
 from PIL import Image
 
 from gan_export.families.pytorch_examples import Dcgan
@@ -33,7 +34,6 @@ from gan_training.metrics import features
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
 BLOCK_SECONDS = 120
 LINKED = (
@@ -127,17 +127,20 @@ class Desk:
     def __init__(self, folder: Path, url: str, cache: Path) -> None:
         self.folder, self.url, self.cache = folder, url, cache
 
-    def run(self, command: list[str], block: Block, *, refused: bool = False) -> None:
-        environment = os.environ | {
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {
             "GAN_URL": self.url,
             "GAN_CACHE": str(self.cache),
-            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "PATH": f"{python_shim().parent}:{os.environ['PATH']}",
             "BENTOML_DO_NOT_TRACK": "true",
         }
+
+    def run(self, command: list[str], block: Block, *, refused: bool = False) -> None:
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env=environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=BLOCK_SECONDS,
@@ -150,9 +153,11 @@ class Desk:
         text = self.scaled(block.text)
         if name := re.match(r"# (\w+\.py)\n", text):
             (self.folder / name[1]).write_text(text)
+        elif "import torch" in text:  # whose exporter warns of itself
+            done = run_forked(f"-c {text}", [], self.folder, self.environment, BLOCK_SECONDS)
+            assert done.returncode == 0, f"{block}: {text}\n{done.stdout}{done.stderr}"
         else:
-            strict = () if "import torch" in text else ("-W", "error")  # torch's exporter warns of itself
-            self.run([sys.executable, *strict, "-c", text], block)
+            self.run([sys.executable, "-W", "error", "-c", text], block)
 
     def shell(self, lines: list[str], block: Block) -> None:
         """Some scaled lines of a block, of which a command of REFUSED has to fail."""

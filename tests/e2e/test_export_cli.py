@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import run_forked
+from commands import PYTHON, run_forked
 from PIL import Image
 
 from gan_export.artifact import load_artifact, open_session, run_session
@@ -246,7 +245,7 @@ def test_sigterm_in_the_middle_leaves_nothing_behind(tmp_path: Path, checkpoint:
     """As `timeout` and container engines stop a program: it alone gets the signal, not the process that it started."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    command = [Path(sys.executable).parent / "gan-export", checkpoint, "--out", "made/birds"]
+    command = [Path(PYTHON).parent / "gan-export", checkpoint, "--out", "made/birds"]
     environment = os.environ | {"TMPDIR": str(temporary)}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + SECONDS

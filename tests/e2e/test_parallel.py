@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import run_forked
 
 from gan_training.checkpoint import load_checkpoint
 
@@ -59,12 +60,16 @@ def run(cwd: Path, *command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
 
 
+def alone(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return run_forked("gan-train", arguments, cwd, ENV, WAIT_SECONDS)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, subprocess.CompletedProcess[str]]]:
     """The same run of 8 steps in `one` and in `two` processes."""
     folder = tmp_path_factory.mktemp("trained")
-    commands: dict[str, list[str | Path]] = {"one": [BIN / "gan-train"], "two": list(TORCHRUN)}
-    done = {name: run(folder, *command, *TINY, "--steps", 8, "--out", name) for name, command in commands.items()}
+    settings = (*TINY, "--steps", 8, "--out")
+    done = {"one": alone(folder, *settings, "one"), "two": run(folder, *TORCHRUN, *settings, "two")}
     for process in done.values():
         assert process.returncode == 0, process.stderr
     return folder, done
@@ -109,7 +114,7 @@ def test_one_process_goes_on_with_the_run_of_two(trained):
     folder, _ = trained
     before = load_checkpoint(folder / "two/ckpt.pt")
     for out in ("one", "two"):
-        done = run(folder, BIN / "gan-train", "--resume", "--out", out, "--steps", 12)
+        done = alone(folder, "--resume", "--out", out, "--steps", 12)
         assert done.returncode == 0, done.stderr
     assert largest_difference(folder / "one", folder / "two") < CLOSE
     assert [line["step"] for line in metrics(folder / "two")] == list(range(1, 13))

@@ -119,8 +119,8 @@ for name in {HEAVY!r}:
 
 
 def install(programs: Path, what: str) -> None:
-    command = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", ROOT / "constraints.txt", what)
-    done = run(programs / "python", *command, cwd=ROOT)
+    quick = ("--quiet", "--no-compile", "--disable-pip-version-check")
+    done = run(programs / "python", "-m", "pip", "install", *quick, "-c", ROOT / "constraints.txt", what, cwd=ROOT)
     assert done.returncode == 0, done.stderr
 
 

@@ -1,5 +1,6 @@
 """gan-train as a user runs it: real processes on a labelled folder of 24 classes in RGB, with good and bad input."""
 
+import contextlib
 import errno
 import json
 import math
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import run_forked
+from commands import Forked, run_forked
 from PIL import Image, ImageDraw
 
 from gan_training.checkpoint import load_checkpoint
@@ -251,14 +252,15 @@ def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_pa
     assert_same_state(stopped, straight)
 
 
-def test_kill_leaves_a_checkpoint_that_resumes(shapes, tmp_path, start_training, wait_for_step):
+def test_kill_leaves_a_checkpoint_that_resumes(shapes, tmp_path, wait_for_step):
     out, step = tmp_path / "out", 0
     first = ["--type", "dcgan", "--data", f"folder:{shapes}", "--image-size", 28, *TINY, "--steps", 100_000_000]
     for options in ([*first, "--checkpoint-every", 1], ["--resume"], ["--resume"]):
-        process = start_training(tmp_path, *options, "--out", "out")
-        wait_for_step(process, out, step + 4)
-        process.kill()
-        assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
+        process = Forked("gan-train", [*options, "--out", "out"], cwd=tmp_path, env=ENV)
+        with contextlib.closing(process):
+            wait_for_step(process, out, step + 4)
+            process.kill()
+            assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
         checkpoint = load_checkpoint(out / "ckpt.pt")
         assert checkpoint.step >= step + 3
         step = checkpoint.step

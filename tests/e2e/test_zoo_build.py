@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from commands import run_forked
 
 from gan_export.artifact import load_artifact
 
@@ -27,7 +28,7 @@ licence = "that of the digits"
 [artifact.small]
 preset = "cgan-28"
 data = "digits"
-settings = ["steps=400", "generator_width=8", "critic_width=8", "sample_every=400", "log_every=20"]
+settings = ["steps=200", "generator_width=8", "critic_width=8", "sample_every=200", "log_every=10"]
 variants = "fp32"
 faults = ["It has hardly been trained."]
 """
@@ -35,8 +36,7 @@ PLACES = ("--recipes", "recipes.toml", "--out", "made", "--work", "work")
 
 
 def build(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "zoo" / "build.py"), *PLACES, *arguments]
-    return subprocess.run(command, cwd=work, env=os.environ, capture_output=True, text=True, timeout=500, check=False)
+    return run_forked(str(ROOT / "zoo" / "build.py"), [*PLACES, *arguments], work, os.environ, 500)
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def test_a_recipe_becomes_an_artifact_once(
     folder = tmp_path / "made" / "small"
     assert load_artifact(folder).name == "small"
     figures = json.loads((folder / "quality.json").read_text())
-    assert figures["training"]["steps"] == 400
+    assert figures["training"]["steps"] == 200
     assert figures["variants"]["fp32"]["images"] == IMAGES
     card = (folder / "README.md").read_text()
-    for words in ("that of the digits", "--set steps=400", "It has hardly been trained.", "| class_agreement |"):
+    for words in ("that of the digits", "--set steps=200", "It has hardly been trained.", "| class_agreement |"):
         assert words in card
     assert {file.name for file in folder.glob("*.png")} == {"preview.png", "curves.png", "neighbours.png"}
 
@@ -103,7 +103,7 @@ def test_a_recipe_becomes_an_artifact_once(
         (RECIPE, ["large"], "'large' is no artifact of .*; use one of small"),
         (RECIPE.replace("variants", "variant"), [], "'variant' is unknown"),
         (RECIPE.replace("cgan-28", "cgan-29"), [], "preset 'cgan-29' is unknown"),
-        (RECIPE.replace("steps=400", "step=20"), [], "--set step: there is no such setting"),
+        (RECIPE.replace("steps=200", "step=20"), [], "--set step: there is no such setting"),
         ("images =", [], "is no TOML"),
     ],
 )

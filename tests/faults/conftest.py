@@ -21,7 +21,7 @@ SourceOfFn = Callable[[nn.Module], Source]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _quick(quick_exports: None) -> None:  # noqa: ARG001
     torch.set_num_threads(1)
 
 

@@ -8,7 +8,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import httpx
 import numpy as np
 import psutil
 import pytest
+from commands import PYTHON
 
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.package import Exported
@@ -104,7 +104,7 @@ def confined(good: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     names = dict(pair.split("=", 1) for pair in shlex.split(instruction("ENV")))
     environment = {name: value.replace("/tmp", str(folder)) for name, value in names.items() if name != "PATH"}
     environment |= {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{Path(PYTHON).parent}:{os.environ['PATH']}",
         "TMPDIR": str(folder),
         "GAN_MODELS": str(good.artifact.directory),
     }

@@ -13,6 +13,7 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from commands import PYTHON
 
 pytestmark = pytest.mark.slow
 
@@ -290,7 +291,7 @@ def test_many_images_are_decoded_once_and_anew_when_they_change(load, home, hub)
 def test_gan_train_takes_it_and_asks_nobody_when_offline(load, home, hub, tmp_path):
     assert load("hf:me/digits#test")[0] == [6, 1, 32, 32]  # in the cache now, with its other splits
     hub.requests.clear()
-    program = Path(sys.executable).with_name("gan-train")
+    program = Path(PYTHON).with_name("gan-train")
     done = subprocess.run(
         [program, "--type", "cgan", "--data", "hf:me/digits", "--out", "run", "--steps", "2", "--batch-size", "8"],
         cwd=tmp_path,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import PYTHON
 
 PROGRAM = """\
 from __future__ import annotations
@@ -114,7 +115,7 @@ def mypy(folder: Path) -> set[int]:
 def pyright(folder: Path) -> set[int]:
     """Lines with an error; in pyright's strict mode, of which basedpyright is a build."""
     (folder / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
-    command = [BIN / "basedpyright", "--outputjson", "--pythonpath", sys.executable]
+    command = [BIN / "basedpyright", "--outputjson", "--pythonpath", PYTHON]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     found = json.loads(done.stdout)
     assert found["summary"]["filesAnalyzed"] == 1

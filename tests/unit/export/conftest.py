@@ -24,7 +24,7 @@ SnapshotFn = Callable[[Path], dict[str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _quick(quick_exports: None) -> None:  # noqa: ARG001
     torch.set_num_threads(1)
 
 

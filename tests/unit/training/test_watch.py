@@ -39,7 +39,7 @@ SMALL = {
 FOR_TYPE: dict[str, dict[str, Any]] = {
     # With the defaults, so small an acgan draws nearly one image per class: the alarm rings, and is right.
     "acgan": {"embed_dim": 8, "r1_gamma": 1.0},
-    "wgan": {"n_critic": 2},
+    "wgan": {"n_critic": 2, "batch_size": 16},
 }
 
 

@@ -2,18 +2,29 @@
 
 import io
 import pickle
+import sys
 import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from commands import PYTHON
 
 from gan_export.intake import read_contents
 from gan_export.intake.legacy import MAGIC
 from gan_export.refusal import IntakeError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _real_python() -> Iterator[None]:
+    """The reading process itself is what is tested here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", PYTHON)
+        yield
+
 
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 
