@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -103,7 +104,11 @@ def test_workers_that_hang_while_they_load_end_when_they_are_told_to(serve, tmp_
         hanging(tmp_path / "hangs" / "generator.onnx") as waits,
         serve(models=tmp_path, workers=workers, wait=False) as service,
     ):
-        until(waits.is_set, "a worker reads the file that hangs")
+        try:
+            until(lambda: waits.is_set() or service.process.poll() is not None, "a worker reads the file that hangs")
+        finally:
+            print(service.log.read_text(), Path("/proc/locks").read_text())  # what there is to see where it did not
+        assert waits.is_set(), "it ended before"
         began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
         assert seconds_to_exit(service, began) < EXIT_SECONDS
