@@ -42,7 +42,7 @@ def _forker() -> tuple[Path, socket.socket]:
     path = FOLDER / "forker"
     with FileLock(LOCK):
         if not path.exists():
-            FOLDER.mkdir(exist_ok=True)
+            FOLDER.mkdir(0o700, exist_ok=True)
             log = FOLDER / "log"
             pid = os.posix_spawn(
                 PYTHON,
@@ -151,7 +151,7 @@ def _text(file: IO[bytes]) -> bytes:
 
 
 SHIM = """#!{python} -IS
-import array, json, os, signal, socket, sys
+import json, os, signal, socket, sys
 program, arguments = {program!r}, sys.argv[1:]
 if program is None and arguments[:2] == ["-P", "-m"] and arguments[2:3] and arguments[2] in {modules!r}:
     program, arguments = "-m " + arguments[2], arguments[3:]

@@ -120,8 +120,9 @@ class Forker:
 
     def __init__(self, path: str) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(path)
+        self.listener.bind(f"{path}.part")
         self.listener.listen(64)
+        Path(f"{path}.part").rename(path)  # who sees it can connect
         self.selector = selectors.DefaultSelector()
         self.running: dict[int, socket.socket] = {}
         self.holding: set[socket.socket] = set()
