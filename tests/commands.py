@@ -9,7 +9,6 @@ them forked too. Tests that start the installed file (of signals, limits, releas
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import IO
 
 from filelock import FileLock
-from forker import HEADER_BYTES, HOLD
+from fork_client import ask, told
+from forker import HOLD
 
 FORKED = ("gan-train", "gan-eval", "gan-export", "gan-verify", "gan-client")
-FORKED_MODULES = ("gan_export.intake.reader", "gan_export.artifact.probe", "gan_export.graphs.probe", "gan_client.cli")
+FORKED_MODULES = ("gan_export.intake.reader", "gan_export.artifact.probe", "gan_export.graphs.probe")
 SECONDS = 300
 PYTHON = sys.executable
 HERE = Path(__file__).parent
@@ -78,28 +78,13 @@ class Forked:
     ) -> None:
         """A command of FORKED, `-m MODULE`, `-c TEXT` or a script; streams: stdin, stdout, stderr, else /dev/null."""
         path, _ = _forker()
-        what = {
-            "program": program,
-            "argv": [program, *map(str, arguments)],
-            "cwd": str(Path(cwd).absolute()),
-            "env": dict(os.environ if env is None else env),
-            "python": str(python_shim()),
-        }
-        text = json.dumps(what).encode()
-        self.client = socket.socket(socket.AF_UNIX)
-        self.client.connect(str(path))
+        python_shim()  # what the process has for Python
+        where, environment = str(Path(cwd).absolute()), os.environ if env is None else env
+        self.args = [program, *map(str, arguments)]
         with Path(os.devnull).open("r+b") as nothing:
             files = [*streams] or [nothing.fileno()] * 3
-            socket.send_fds(self.client, [f"{len(text):{HEADER_BYTES}}".encode()], files)
-        self.client.sendall(text)
-        self.args, self.pid, self.returncode = what["argv"], self._told(), None
-
-    def _told(self) -> int:
-        """A line of the forker's: the process's number, then how it ended."""
-        digits = b""
-        while not digits.endswith(b"\n"):
-            digits += self.client.recv(1) or b"?\n"
-        return int(digits)
+            self.client = ask(str(path), program, self.args[1:], where, environment, files)
+        self.pid, self.returncode = told(self.client), None
 
     def poll(self) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -111,7 +96,7 @@ class Forked:
         if self.returncode is None:
             self.client.settimeout(timeout)
             try:
-                self.returncode = self._told()
+                self.returncode = told(self.client)
             except TimeoutError:
                 raise subprocess.TimeoutExpired(self.args, timeout or 0) from None
             self.client.close()
@@ -151,27 +136,17 @@ def _text(file: IO[bytes]) -> bytes:
 
 
 SHIM = """#!{python} -IS
-import json, os, signal, socket, sys
+import os, sys
+sys.path.insert(0, {here!r})
+from fork_client import stand_in
 program, arguments = {program!r}, sys.argv[1:]
 if program is None and arguments[:2] == ["-P", "-m"] and arguments[2:3] and arguments[2] in {modules!r}:
     program, arguments = "-m " + arguments[2], arguments[3:]
 elif program is None and arguments[:1] and arguments[0].endswith(".py"):
     program, arguments = os.path.abspath(arguments[0]), arguments[1:]
 if program is None:
-    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-what = dict(program=program, argv=[program, *arguments], cwd=os.getcwd(), env=dict(os.environ), python={shim!r})
-text = json.dumps(what).encode()
-client = socket.socket(socket.AF_UNIX)
-client.connect({path!r})
-socket.send_fds(client, [b"%8d" % len(text)], [0, 1, 2])
-client.sendall(text)
-told = client.makefile("rb")
-told.readline()
-code = int(told.readline())
-if code < 0:
-    signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
-    os.kill(os.getpid(), -code)
-os._exit(code)
+    os.execv({python!r}, [{python!r}, *arguments])
+stand_in({path!r}, program, arguments)
 """
 
 
@@ -188,15 +163,8 @@ def python_shim() -> Path:
             making.mkdir()
             for name in ("python", *FORKED):
                 shim, program = making / name, None if name == "python" else name
-                shim.write_text(
-                    SHIM.format(
-                        python=PYTHON,
-                        path=str(path),
-                        program=program,
-                        modules=FORKED_MODULES,
-                        shim=str(SHIMS / "python"),
-                    )
-                )
+                names = {"python": PYTHON, "here": str(HERE), "path": str(path), "modules": FORKED_MODULES}
+                shim.write_text(SHIM.format(program=program, **names))
                 shim.chmod(0o755)
             for other in Path(PYTHON).parent.iterdir():
                 if not (making / other.name).exists():

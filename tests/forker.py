@@ -30,6 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
+from fork_client import HEADER_BYTES
+
 PRELOADED = [
     *("gan_training.cli", "gan_training.eval_cli", "gan_export.cli", "gan_export.verify_cli", "gan_client.cli"),
     # What these import when they get to it: a report, latents, an optimiser, an exporter.
@@ -38,7 +40,6 @@ PRELOADED = [
     "onnxscript.function_libs.torch_lib.ops",
 ]
 HOLD = b"hold\n"
-HEADER_BYTES = 8  # before the JSON, its length in decimal digits
 BIN = str(Path(sys.executable).parent)
 WAIT_SECONDS = 60  # for the first who holds it
 STREAMS = 3
@@ -62,7 +63,6 @@ def become(what: dict[str, Any], files: list[int]) -> NoReturn:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    os.chdir(what["cwd"])
     sys.stdin = sys.__stdin__ = os.fdopen(0, closefd=False)
     sys.stdout = sys.__stdout__ = os.fdopen(1, "w", closefd=False, encoding="utf-8")
     sys.stderr = sys.__stderr__ = os.fdopen(2, "w", 1, closefd=False, encoding="utf-8", errors="backslashreplace")
@@ -70,6 +70,7 @@ def become(what: dict[str, Any], files: list[int]) -> NoReturn:
     os.environ.update(what["env"])
     sys.argv, sys.executable = what["argv"], what["python"]
     try:
+        os.chdir(what["cwd"])
         code = exit_code(run, what["program"])
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -155,7 +156,11 @@ class Forker:
 
     def accept(self) -> None:
         client, _ = self.listener.accept()
-        asked = receive(client)
+        try:
+            asked = receive(client)
+        except (OSError, ValueError):  # it was killed before it had said all
+            client.close()
+            return
         self.selector.register(client, selectors.EVENT_READ)
         if asked is None:
             self.holding.add(client)
@@ -181,7 +186,10 @@ class Forker:
 
     def hear(self, client: socket.socket) -> None:
         """It wants its process killed, or has hung up, which kills it too."""
-        message = client.recv(64)
+        try:
+            message = client.recv(64)
+        except ConnectionError:  # hung up before it had read all
+            message = b""
         for pid in [pid for pid, owner in self.running.items() if owner is client]:
             os.kill(pid, signal.SIGKILL)  # not reaped yet, so that the number is nobody else's
         if not message:
