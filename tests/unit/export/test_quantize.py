@@ -129,6 +129,17 @@ def test_products_do_not_overflow_whatever_the_processor():
     assert np.abs(run(graph, feed)[0].astype(int) - wanted).max() <= VISIBLE  # where a half rounds up or down
 
 
+@pytest.mark.parametrize(("byte_products", "slow"), [(True, False), (False, True), (None, True)])
+def test_only_kernels_that_overflow_are_left_aside(monkeypatch: pytest.MonkeyPatch, byte_products, slow):
+    monkeypatch.setattr("gan_export.artifact.runtime.adds_byte_products", lambda: byte_products)
+    exact, key = session_options(), "session.x64quantprecision"
+    if slow:
+        assert exact.get_session_config_entry(key) == "1"
+    else:
+        with pytest.raises(RuntimeError, match=key):
+            exact.get_session_config_entry(key)
+
+
 def test_the_same_graph_gives_the_same_bytes_again():
     graph = graph_of(own(image_size=16, channels=1, classes=3), 3)
     one, other = (quantize(graph, LATENT, 3).model.SerializeToString(deterministic=True) for _ in range(2))
