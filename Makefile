@@ -34,9 +34,10 @@ demo: setup
 	$(BIN)/python examples/demo.py $(if $(ONCE),--once)
 
 # A process for each core, and one thread for each process: more threads would fight for the cores. Hundreds of
-# processes are started, each of which would compile our code again where no bytecode may be written.
+# processes are started, each of which would compile our code again where no bytecode may be written. A test process
+# that dies ends the run: what pytest-xdist starts in its place may wait for ever.
 test: lint types browser
-	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
 # Nothing to do where there is one. Without one, and without apt or its rights, those tests say that they were skipped.
 browser:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -82,6 +83,16 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnceFn:
         return folder
 
     return make
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """With which exit code a test process ended that should not have, or minus the signal that ended it."""
+    if error:
+        process = node.gateway._io.popen
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        print(f"\n{node.gateway.id} ended with {process.returncode}: {error}", file=sys.stderr)
 
 
 @pytest.fixture(scope="session")
