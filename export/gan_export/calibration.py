@@ -6,8 +6,8 @@ min-max        everything that was seen
 percentiles    all but 1, 3 or 10 of ten thousand values
 squared error  where steps and cuts together give the smallest mean square error
 
-Where nothing but ReLU, tanh or the logistic function follows, values count for what that makes of them: those that it
-makes one and the same have one and the same byte.
+Where nothing but ReLU, with a ceiling or without, tanh or the logistic function follows, values count for what that
+makes of them: those that it makes one and the same have one and the same byte.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from .rewrite.editing import MOVES, Editor
+from .rewrite.editing import MOVES, Editor, bounds_of
 from .tuning import Feed, open_graph
 
 BINS: Final = 4096  # of the histograms
@@ -65,9 +65,13 @@ def _logistic(x: NDArray[Any]) -> NDArray[Any]:
     return made
 
 
-NO_FUNCTION: Final = Function(-np.inf, np.inf, lambda x: x, np.ones_like)
+def _same(x: NDArray[Any]) -> NDArray[Any]:
+    return x
+
+
+NO_FUNCTION: Final = Function(-np.inf, np.inf, _same, np.ones_like)
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "Relu": Function(0.0, np.inf, lambda x: x, np.ones_like),
+    "Relu": Function(0.0, np.inf, _same, np.ones_like),
     "Tanh": Function(-4.5, 4.5, np.tanh, lambda x: 1 - np.tanh(x) ** 2),
     "Sigmoid": Function(-9.0, 9.0, _logistic, lambda x: _logistic(x) * (1 - _logistic(x))),
 }
@@ -79,10 +83,15 @@ def function_behind(editor: Editor, name: str) -> Function:
         return NO_FUNCTION
     users = editor.users(name)
     found = {
-        function_behind(editor, user.output[0]) if user.op_type in MOVES else FUNCTIONS.get(user.op_type, NO_FUNCTION)
+        function_behind(editor, user.output[0]) if user.op_type in MOVES else _function_of(editor, user)
         for user in users
     }
     return found.pop() if len(found) == 1 else NO_FUNCTION
+
+
+def _function_of(editor: Editor, node: onnx.NodeProto) -> Function:
+    bounds = bounds_of(editor, node) if node.op_type == "Clip" else None
+    return FUNCTIONS.get(node.op_type, NO_FUNCTION) if bounds is None else Function(*bounds, _same, np.ones_like)
 
 
 def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dict[str, Ranges]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .calibration import Ranges, Span
 from .int8_weights import Rounded
-from .rewrite.editing import MOVES, Editor, Writer, attributes_of
+from .rewrite.editing import MOVES, Editor, Writer, attributes_of, bounds_of
 
 MOST_COUNTS: Final = 2**30
 """Of a bias, which is an int32 in steps of its output's scale; as much again is left for the sum it is added to."""
@@ -64,7 +64,9 @@ class _Bytes:
         assert made is not None
         users = self._editor.users(self._name)
         write = Writer(self._editor, self._name)
-        whole = write("QuantizeLinear", self._name, self._scale, self._zero)
+        # Bytes end where the range does, which is inside of what a Clip leaves: its layer's kernel need not do it.
+        source = made.input[0] if _holds_zero(self._editor, made) else self._name
+        whole = write("QuantizeLinear", source, self._scale, self._zero)
         self._editor.replace([made], [made, *write.nodes])
         for user in users:
             self._hand(user, self._name, whole)
@@ -124,9 +126,15 @@ def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
 
 
 def _result(editor: Editor, layer: str) -> str:
-    """What a layer makes, or the ReLU behind it, which its integer kernel does too."""
+    """What a layer makes, or the ReLU behind it, cut off or not, which its integer kernel does too."""
     user = editor.only_user(layer)
-    return user.output[0] if user is not None and user.op_type == "Relu" else layer
+    return user.output[0] if user is not None and (user.op_type == "Relu" or _holds_zero(editor, user)) else layer
+
+
+def _holds_zero(editor: Editor, node: onnx.NodeProto) -> bool:
+    """Whether it is a Clip whose range holds zero, as all ranges of bytes do."""
+    bounds = bounds_of(editor, node) if node.op_type == "Clip" else None
+    return bounds is not None and bounds[0] <= 0 <= bounds[1]
 
 
 def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) -> None:

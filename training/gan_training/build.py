@@ -26,6 +26,7 @@ def build_specs(config: TrainConfig, image_size: int, channels: int, classes: in
         max_width=config.max_width,
         upsample=config.upsample,
         slope=config.generator_slope,
+        ceiling=config.generator_ceiling,
         dropout=config.dropout,
     )
     head: LabelHead = "none"

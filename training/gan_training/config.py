@@ -45,6 +45,7 @@ class TrainConfig:
     upsample: Upsample = "transpose"
     dropout: float = 0.0  # share of the generator's hidden values that training zeroes
     generator_slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
+    generator_ceiling: float = 0.0  # where ReLU is cut off, as ReLU6 is at 6: int8 then shows less; 0: nowhere
     critic_slope: float = 0.2  # LeakyReLU slope
     critic_hidden: int = 0  # units of a fully connected layer before the critic's score; 0: none
     critic_norm: Norm = "none"
@@ -118,6 +119,11 @@ class TrainConfig:
             raise ConfigError(f"image_size is {self.image_size}; it must be one of {sizes}")
         if self.channels not in (None, 1, 3):
             raise ConfigError(f"channels is {self.channels}; it must be 1 (grey) or 3 (RGB)")
+        if self.generator_ceiling and self.generator_slope:
+            raise ConfigError(
+                f"generator_ceiling is {self.generator_ceiling:g} and generator_slope {self.generator_slope:g}; "
+                "a ceiling is for ReLU, generator_slope 0"
+            )
         if self.conditional and self.type == "dcgan":
             raise ConfigError("dcgan is unconditional; use --type cgan for labels")
         if self.conditioned_by == "auxiliary" and self.type == "cgan":
@@ -211,6 +217,7 @@ _RANGES: Final[dict[str, tuple[float, float]]] = {
     "mapping_layers": (0, 16),
     "mapping_width": (1, 4096),
     "generator_slope": (0, 1),
+    "generator_ceiling": (0, 1000),
     "critic_slope": (0, 1),
     "generator_lr": (0, 1),
     "critic_lr": (0, 1),

@@ -42,13 +42,13 @@ class Generator(nn.Module):
         inputs = spec.mapping_width if spec.mapping_layers else inputs
         self.project = nn.Linear(inputs, widths[0] * self.base**2, bias=False)
         self.project_norm = _batch_norm(widths[0], spec)
-        self.act = _activation(spec.slope)
+        self.act = _activation(spec.slope, spec.ceiling)
         blocks: list[nn.Module] = []
         for width, narrower in pairwise(widths):
             blocks += [
                 *_double(width, narrower, spec, bias=False),
                 _batch_norm(narrower, spec),
-                _activation(spec.slope),
+                _activation(spec.slope, spec.ceiling),
                 *([nn.Dropout(spec.dropout)] if spec.dropout else []),
             ]
         self.blocks = nn.Sequential(*blocks)
@@ -194,7 +194,9 @@ def _double(width: int, out: int, spec: GeneratorSpec, *, bias: bool) -> list[nn
     return [nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, out, 3, padding=1, bias=bias)]
 
 
-def _activation(slope: float) -> nn.Module:
+def _activation(slope: float, ceiling: float = 0.0) -> nn.Module:
+    if ceiling:
+        return nn.Hardtanh(0.0, ceiling, inplace=True)
     return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
 
 

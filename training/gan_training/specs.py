@@ -5,6 +5,7 @@ They stand in every checkpoint and in every exported manifest; a net is a functi
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Self, get_args
 
@@ -61,7 +62,7 @@ class _Spec:
 class GeneratorSpec(_Spec):
     """The convolutional generator of nets.py: latent (and label) -> image in [-1, 1]."""
 
-    ADDED = frozenset({"dropout", "mapping_layers", "mapping_width"})
+    ADDED = frozenset({"ceiling", "dropout", "mapping_layers", "mapping_width"})
 
     image_size: int  # pixels
     channels: int  # 1 or 3
@@ -75,6 +76,7 @@ class GeneratorSpec(_Spec):
     max_width: int = 512
     upsample: Upsample = "transpose"
     slope: float = 0.0  # LeakyReLU slope; 0 is ReLU
+    ceiling: float = 0.0  # where ReLU is cut off, as ReLU6 is at 6; 0: nowhere
     dropout: float = 0.0  # share of hidden values that training zeroes
     norm_eps: float = 1e-5
     norm_momentum: float = 0.1
@@ -86,6 +88,10 @@ class GeneratorSpec(_Spec):
         _check_choice("latent", self.latent, get_args(Latent))
         if not 0 <= self.dropout < 1:
             raise SpecError(f"dropout is {self.dropout}; use 0 or more, below 1")
+        if not 0 <= self.ceiling < math.inf:
+            raise SpecError(f"ceiling is {self.ceiling}; use a number above 0, or 0 for none")
+        if self.ceiling and self.slope:
+            raise SpecError(f"ceiling is {self.ceiling:g} and slope is {self.slope:g}; a ceiling is for ReLU, slope 0")
         _check_choice("upsample", self.upsample, get_args(Upsample))
 
 

@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 
 from .tensors import float_shapes
 
-ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Tanh", "Sigmoid")
+ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid")
 """Functions of each number alone, which may as well be taken before the numbers change their places."""
 MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
 """What gives numbers other places, and no other values."""
@@ -147,6 +147,17 @@ def _holds_graphs(node: onnx.NodeProto) -> bool:
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     """A node's attributes by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def bounds_of(editor: Editor, clip: onnx.NodeProto) -> tuple[float, float] | None:
+    """Between what a Clip leaves values as they are; None if that is computed while the graph runs."""
+    bounds = [-np.inf, np.inf]
+    for i, name in enumerate(clip.input[1:]):
+        value = editor.constant(name) if name else np.float32(bounds[i])
+        if value is None:
+            return None
+        bounds[i] = float(value)
+    return bounds[0], bounds[1]
 
 
 def given(node: onnx.NodeProto, index: int) -> str:

@@ -98,6 +98,26 @@ def test_before_relu_all_bytes_are_for_what_it_lets_through(moves: tuple[tuple[s
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("low", "high"), [(0.0, 6.0), (-1.0, 1.0)])
+def test_before_a_ceiling_no_byte_is_spent_beyond_it(low: float, high: float, method: str):
+    model = graph_of(("Clip", "y", "image"))
+    model.graph.node[-1].input.extend(["low", "high"])
+    bounds = {"low": low, "high": high}
+    model.graph.initializer.extend(numpy_helper.from_array(np.float32(bound), name) for name, bound in bounds.items())
+    span = calibrate(model, ["y"], latents())[method]["y"]
+    values = np.linspace(-150, 150, 20_001)
+    assert (span.zero_point == 0) == (low == 0)
+    assert 0.9 * (high - low) / 255 < span.scale <= 1.001 * (high - low) / 255
+    assert np.abs(rounded(values, span) - np.clip(values, low, high)).max() <= 1.6 * span.scale + 0.1 * (high - low)
+
+
+def test_a_ceiling_that_the_graph_computes_is_not_known():
+    model = graph_of(("Abs", "y", "far"), ("Clip", "y", "image"))
+    model.graph.node[-1].input.extend(["", "far"])
+    assert function_behind(Editor(model), "y") is NO_FUNCTION
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_without_a_function_behind_it_both_sides_have_bytes(method: str):
     span = calibrate(graph_of(("Softplus", "y", "image")), ["y"], latents())[method]["y"]
     assert 100 < span.zero_point < 155

@@ -59,6 +59,8 @@ NETS: dict[str, tuple[Callable[[], nn.Module], int, set[str]]] = {
     "leaky, nearest": (
         lambda: own(image_size=16, channels=3, slope=0.2, upsample="nearest"), 0, {"QLinearConv"},
     ),
+    "cut off": (lambda: own(image_size=24, channels=3, ceiling=1.5), 0, {"QLinearConv"}),
+    "cut off, nearest": (lambda: own(image_size=16, channels=1, ceiling=1.5, upsample="nearest"), 0, {"QLinearConv"}),
     "residual": (lambda: settled(ResidualGenerator(DIM, 12)), 0, {"QLinearConv"}),
     "perceptron": (lambda: settled(Perceptron(DIM, 196, image_shape=(1, 14, 14))), 0, {"QGemm"}),
 }  # fmt: skip
@@ -115,6 +117,14 @@ def test_onnx_runtime_joins_the_layers_into_its_integer_kernels(case, tmp_path: 
     in_int8 = [one for one in found.rewrites if one.name.startswith("int8")]
     assert kernels <= kinds.keys()
     assert kinds["QLinearConv"] + kinds["QGemm"] == len(in_int8)
+
+
+def test_nothing_is_cut_off_again_behind_an_integer_kernel():
+    """Bytes end at the ceiling; a Clip between a layer and its bytes would keep it out of its integer kernel."""
+    graph = graph_of(own(image_size=24, channels=3, ceiling=1.5))
+    found = quantize(graph, LATENT, 0)
+    assert [node.op_type for node in graph.graph.node].count("Clip") == 2
+    assert "Clip" not in {node.op_type for node in found.model.graph.node}
 
 
 def test_products_do_not_overflow_whatever_the_processor():

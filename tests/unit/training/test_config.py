@@ -210,6 +210,13 @@ def test_specs_follow_type_and_settings(gan_type, settings, head):
     assert (critic.width, critic.max_width, critic.norm, critic.slope) == (12, 99, "spectral", 0.3)
 
 
+def test_a_ceiling_is_for_relu():
+    generator, _ = build_specs(TrainConfig.for_type("wgan", "x", generator_ceiling=6), 28, 1, 10)
+    assert generator.ceiling == 6.0
+    with pytest.raises(ConfigError, match=r"^generator_ceiling is 6 and generator_slope 0\.1; .* generator_slope 0$"):
+        TrainConfig.for_type("wgan", "x", generator_ceiling=6, generator_slope=0.1)
+
+
 def test_loop_settings_follow_the_config():
     changes = {"generator_lr": 1e-3, "critic_lr": 2e-3, "beta1": 0.1, "beta2": 0.8, "ema_decay": 0.7, "lr_half_life": 9}
     noise = {"instance_noise": 0.2, "instance_noise_steps": 30}

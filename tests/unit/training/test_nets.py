@@ -182,6 +182,23 @@ def test_spec_and_weights_are_the_whole_net(upsample, mapping_layers):
     assert {m.negative_slope for m in first.blocks if isinstance(m, nn.LeakyReLU)} == {0.1}
 
 
+@pytest.mark.parametrize("upsample", ["transpose", "nearest"])
+def test_no_hidden_value_of_the_generator_is_above_its_ceiling(upsample):
+    seen = {}
+    for ceiling in (0.0, 0.75):
+        generator, critic = nets("cgan", 32, 3, upsample=upsample, generator_ceiling=ceiling)
+        hooked = [m for m in generator.modules() if isinstance(m, nn.ReLU | nn.Hardtanh)]
+        found = []
+        for module in hooked:
+            module.register_forward_hook(lambda _module, _given, made, found=found: found.append(made.detach().clone()))
+        generator.train()(torch.randn(N, 5), torch.tensor([0, 5, 23]))
+        assert len(found) == 3
+        seen[ceiling] = found
+        assert not any(isinstance(m, nn.Hardtanh) for m in critic.modules())
+    assert all(values.max() > 0.75 and values.min() == 0 for values in seen[0.0])
+    assert all(values.max() == 0.75 and values.min() == 0 for values in seen[0.75])
+
+
 def test_a_mapping_stands_before_the_first_feature_map():
     generator, _ = nets("cgan", mapping_layers=2, mapping_width=7)
     z, labels = torch.randn(N, 5), torch.tensor([0, 5, 23])

@@ -2,8 +2,9 @@
 
 from itertools import product
 
+import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from gan_export.rewrite import FORMS, phases, split_layers
 from gan_export.tuning import Tuned, split
@@ -24,6 +25,7 @@ CASES = {  # kernel, stride, pads, output padding, dilations, groups
     "groups, uneven": ([3, 4], [2, 3], [1, 0, 0, 1], [1, 0], [1, 1], 4),
 }
 ALPHA = {"LeakyRelu": {"alpha": 0.2}}
+BOUNDS = {"Clip": {"low": -0.3, "high": 0.5}}
 
 
 @pytest.mark.parametrize(("form", "name"), [*product(FORMS, CASES)])
@@ -48,15 +50,18 @@ def test_the_numbers_are_the_same(make_graph, assert_same, operators, form, name
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Tanh", "Sigmoid"])
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid"])
 def test_an_activation_is_taken_before_the_numbers_are_interleaved(
     make_graph, assert_same, operators, form, activation
 ):
     nodes = [
         helper.make_node("ConvTranspose", ["x", "w"], ["h"], strides=[2, 2], pads=[1] * 4),
-        helper.make_node(activation, ["h"], ["y"], **ALPHA.get(activation, {})),
+        helper.make_node(activation, ["h", *BOUNDS.get(activation, {})], ["y"], **ALPHA.get(activation, {})),
     ]
     before = make_graph(nodes, (6, 5, 3), {"w": (6, 3, 4, 4)})
+    before.graph.initializer.extend(
+        numpy_helper.from_array(np.float32(bound), name) for name, bound in BOUNDS.get(activation, {}).items()
+    )
     after = phases(before, form)
     found = operators(after)
     assert [found[i + 1] for i, kind in enumerate(found) if kind == "Conv"] == [activation] * found.count("Conv")
