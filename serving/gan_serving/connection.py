@@ -20,6 +20,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -31,7 +32,7 @@ from uvicorn.server import ServerState
 
 from gan_client.types import ErrorBody, ErrorDetail
 
-from .accept import AT_ONCE, Backlog
+from .accept import Backlog
 from .coalescing import CoalescingTransport
 from .errors import (
     HeadersTooLargeError,
@@ -75,12 +76,14 @@ class GuardedProtocol(HttpToolsProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        leads: bool = True,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None  # the service has no WebSocket, and these limits wouldn't hold for one
         # uvicorn would put together a line for each request before the logger drops it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
-        self._leads = True  # accepted by the loop itself: others may wait behind it
+        self._leads = leads  # accepted by the loop itself: others may wait behind it
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None  # the loop's time at which awaited headers must be complete
         self._arrived = 0  # bytes that are being parsed
@@ -93,6 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it with 503 where there are too many; those that wait behind it come too."""
         super().connection_made(transport)
+        self.backlog.count(len(self.connections))
         most = self.limits.max_connections
         if most and len(self.connections) > most:
             self.connections.discard(self)
@@ -106,16 +110,12 @@ class GuardedProtocol(HttpToolsProtocol):
         self._due = self.loop.time() + self.limits.header_timeout
         self._timer = self.loop.call_at(self._due, self._look)
         if self._leads:
-            self.backlog.take(self._follower, most - len(self.connections) if most else AT_ONCE)
-
-    def _follower(self) -> GuardedProtocol:
-        """The protocol of a connection that was accepted behind this one."""
-        protocol = type(self)(self.config, self.server_state, self.app_state, self.loop)
-        protocol._leads = False
-        return protocol
+            follower = partial(type(self), self.config, self.server_state, self.app_state, self.loop, leads=False)
+            self.backlog.take(follower, most)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.backlog.count(len(self.connections))
         if self._timer is not None:
             self._timer.cancel()
 

@@ -30,7 +30,7 @@ def reserve() -> bool:
     paths = {Path(folder) / f"{kind}_{os.getpid()}.db": size for kind, size in SIZES.items()}
     try:
         for path, size in paths.items():
-            _take(path, size)
+            take_pages(path, size)
     except OSError as error:
         for path in paths:
             path.unlink(missing_ok=True)
@@ -43,11 +43,14 @@ def reserve() -> bool:
     return True
 
 
-def _take(path: Path, size: int) -> None:
+def take_pages(path: Path, size: int) -> None:
+    """Make a file of at least so many bytes that have their place on the disk; raises OSError if there is no room."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file, 0, size)
+        elif os.fstat(file).st_size < size:
+            os.ftruncate(file, size)
     finally:
         os.close(file)
 

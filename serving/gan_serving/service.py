@@ -18,6 +18,7 @@ from gan_client.types import GenerateRequest, GenerateResponse
 
 from . import drain, generate, interpolate, latents, openapi, pages, playground, system, v2
 from .catalog import Catalog
+from .connection_counts import counts_of_environment
 from .error_response import error_response
 from .errors import ServiceError
 from .gateway import Gateway
@@ -99,6 +100,7 @@ class GanService:
         self.worker = GATEWAY.worker = Worker(SETTINGS, catalog, series, GATEWAY.limiter)
         series.loaded(len(catalog))
         GATEWAY.backlog.server = drain.install(self.worker)
+        GATEWAY.backlog.counts = counts_of_environment(SETTINGS.workers)
 
     def _count(self, kind: str, model: str) -> None:  # noqa: ARG002 - models come and go, series stay
         series = self.worker.metrics

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import httpx
 import numpy as np
+import psutil
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from trap_artifact import latents
@@ -34,6 +35,12 @@ class Address(Protocol):
 
     @property
     def port(self) -> int: ...
+
+
+class Workers(Protocol):
+    """Those of a running service."""
+
+    def workers(self) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,21 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"{what}: did not happen in {PATIENCE:g} s"
         time.sleep(0.02)
+
+
+def worker_of(service: Workers, clients: list[socket.socket]) -> list[int | None]:
+    """Which worker has each connection; None: not accepted yet."""
+    owners = {
+        connection.raddr.port: pid
+        for pid in service.workers()
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.raddr
+    }
+    return [owners.get(client.getsockname()[1]) for client in clients]
+
+
+def until_accepted(service: Workers, clients: list[socket.socket]) -> None:
+    until(lambda: None not in worker_of(service, clients), "all connections are accepted")
 
 
 def idle(service: Address) -> None:

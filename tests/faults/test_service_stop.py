@@ -12,7 +12,19 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from asking import connect, held, idle, look, post, read_images, request_bytes, slow, until
+from asking import (
+    connect,
+    held,
+    idle,
+    look,
+    post,
+    read_images,
+    request_bytes,
+    slow,
+    until,
+    until_accepted,
+    worker_of,
+)
 from hanging import hanging
 from toy_artifact import write_artifact
 from trap_artifact import Direct, latents
@@ -125,21 +137,6 @@ def test_a_signal_that_comes_while_workers_are_started_is_not_lost(serve) -> Non
         began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
         assert seconds_to_exit(service, began) < EXIT_SECONDS
-
-
-def worker_of(service, clients: list[socket.socket]) -> list[int | None]:
-    """Which worker has each connection; None: not accepted yet."""
-    owners = {
-        connection.raddr.port: pid
-        for pid in service.workers()
-        for connection in psutil.Process(pid).net_connections("tcp")
-        if connection.raddr
-    }
-    return [owners.get(client.getsockname()[1]) for client in clients]
-
-
-def until_accepted(service, clients: list[socket.socket]) -> None:
-    until(lambda: None not in worker_of(service, clients), "all connections are accepted")
 
 
 def test_a_killed_worker_is_replaced_and_only_its_requests_fail(serve, trap_models, products_for) -> None:
