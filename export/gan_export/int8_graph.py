@@ -35,7 +35,7 @@ def write_int8(
     """
     editor = Editor(model)
     roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
-    tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], _result(editor, layer)))
+    tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], *_results(editor, layer)))
     ranges = {name: spans[source_of(editor, name)] for name in tensors}
     for layer in layers:
         _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]])
@@ -92,8 +92,8 @@ class _Bytes:
 def tensors_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
     """The tensors whose ranges must be known."""
     editor = Editor(model)
-    pairs = ((source_of(editor, made_by(editor, one).input[0]), _result(editor, one)) for one in layers)
-    return list(dict.fromkeys(name for pair in pairs for name in pair))
+    found = ((source_of(editor, made_by(editor, one).input[0]), *_results(editor, one)) for one in layers)
+    return list(dict.fromkeys(name for names in found for name in names))
 
 
 def made_by(editor: Editor, name: str) -> onnx.NodeProto:
@@ -125,10 +125,15 @@ def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
     )
 
 
-def _result(editor: Editor, layer: str) -> str:
-    """What a layer makes, or the ReLU behind it, cut off or not, which its integer kernel does too."""
+def _results(editor: Editor, layer: str) -> list[str]:
+    """What a convolution makes, or the ReLU behind it, cut off or not, which its integer kernel does too.
+
+    The kernel of a matrix product makes floats as well, and bytes where a layer in int8 reads them.
+    """
+    if made_by(editor, layer).op_type == "Gemm":
+        return []
     user = editor.only_user(layer)
-    return user.output[0] if user is not None and (user.op_type == "Relu" or _holds_zero(editor, user)) else layer
+    return [user.output[0] if user is not None and (user.op_type == "Relu" or _holds_zero(editor, user)) else layer]
 
 
 def _holds_zero(editor: Editor, node: onnx.NodeProto) -> bool:

@@ -119,6 +119,17 @@ def test_onnx_runtime_joins_the_layers_into_its_integer_kernels(case, tmp_path: 
     assert kinds["QLinearConv"] + kinds["QGemm"] == len(in_int8)
 
 
+def test_what_a_matrix_product_makes_stays_in_floats_until_a_layer_reads_it():
+    """Its kernel makes floats at once: fewer steps, and an activation in vectors in place of one by a table."""
+    torch.manual_seed(3)
+    found = quantize(graph_of(settled(Perceptron(DIM, 196, image_shape=(1, 14, 14)))), LATENT, 0)
+    made = {node.output[0]: node.op_type for node in found.model.graph.node}
+    in_int8 = [one for one in found.rewrites if one.name.startswith("int8")]
+    given = [made[node.input[0]] for node in found.model.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(in_int8) > 1
+    assert sorted(given) == ["LeakyRelu"] * len(in_int8) + ["Mul"]  # the last one makes bytes of pixels
+
+
 def test_nothing_is_cut_off_again_behind_an_integer_kernel():
     """Bytes end at the ceiling; a Clip between a layer and its bytes would keep it out of its integer kernel."""
     graph = graph_of(own(image_size=24, channels=3, ceiling=1.5))
