@@ -79,8 +79,7 @@ def _normal(uniforms: NDArray[np.float64], truncation: float | None) -> NDArray[
 
 def words_of(seeds: Sequence[int], count: int) -> Words:
     """(n, count) first raw words of each seed, as `numpy.random.Philox(key=seed).random_raw(count)` gives them."""
-    rows = [_philox.words(seed, count) for seed in seeds]
-    return np.array(rows, np.uint64).reshape(len(seeds), count)
+    return np.array(_philox.words(seeds, count), np.uint64).reshape(len(seeds), count)
 
 
 class _Philox(threading.local):
@@ -93,12 +92,15 @@ class _Philox(threading.local):
         self._generator = np.random.Philox(key=0)
         self._state = self._generator.state  # a copy, in which nothing has been drawn
 
-    def words(self, seed: int, count: int) -> Words:
-        """(count,) first raw words of the seed."""
-        self._state["state"]["key"][0] = seed
-        self._generator.state = self._state
-        words: Words = self._generator.random_raw(count)
-        return words
+    def words(self, seeds: Sequence[int], count: int) -> list[Words]:
+        """(count,) first raw words of each seed."""
+        generator, state = self._generator, self._state  # looked up once: in a thread's own storage that takes a while
+        key, rows = state["state"]["key"], list[Words]()
+        for seed in seeds:
+            key[0] = seed
+            generator.state = state
+            rows.append(generator.random_raw(count))
+        return rows
 
 
 _philox = _Philox()
