@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .metric_files import take_pages
+from .mapped_file import take_pages
 from .shared_flags import DIRECTORY_VARIABLE
 
 logger = logging.getLogger("bentoml.ganworks")

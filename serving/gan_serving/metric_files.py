@@ -11,6 +11,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from .mapped_file import take_pages
+
 logger = logging.getLogger("bentoml.ganworks")
 
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -41,18 +43,6 @@ def reserve() -> bool:
         )  # fmt: skip
         return False
     return True
-
-
-def take_pages(path: Path, size: int) -> None:
-    """Make a file of at least so many bytes that have their place on the disk; raises OSError if there is no room."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file, 0, size)
-        elif os.fstat(file).st_size < size:
-            os.ftruncate(file, size)
-    finally:
-        os.close(file)
 
 
 def forget_the_dead() -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from gan_serving.connection_counts import ConnectionCounts
 
 PATIENCE = 20.0  # seconds, for what must happen
 LONG = 1.0  # seconds, in which nothing must happen
+BURSTS = 12
 GOOD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HOLD = """
 import sys, time
@@ -69,7 +70,7 @@ class Pair:
         """The first connection has the loop's own listening replaced."""
         before = self.server.servers[0]
         ask(self.connect())
-        wait_until(lambda: self.server.servers[0] is not before)
+        until(lambda: self.server.servers[0] is not before, "the worker listens itself")
 
 
 @contextlib.contextmanager
@@ -81,7 +82,7 @@ def pair(folder: Path, most: int = 0) -> Iterator[Pair]:
     thread = threading.Thread(target=made.server.run)
     thread.start()
     try:
-        wait_until(lambda: made.server.started)
+        until(lambda: made.server.started, "the worker starts")
         yield made
     finally:
         made.disconnect()
@@ -90,13 +91,6 @@ def pair(folder: Path, most: int = 0) -> Iterator[Pair]:
     assert not thread.is_alive()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), PATIENCE)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def ask(client: socket.socket) -> None:
@@ -127,9 +121,9 @@ def test_a_worker_that_is_behind_takes_all_of_its_part(tmp_path: Path):
         clients = [worker.connect() for _ in range(40)]
         for client in clients:
             ask(client)
-        wait_until(lambda: worker.counts.own == 41)
+        until(lambda: worker.counts.own == 41, "41 connections are counted")
         worker.disconnect()
-        wait_until(lambda: worker.counts.own == 0)
+        until(lambda: worker.counts.own == 0, "no connection is counted")
 
 
 def test_a_worker_that_is_ahead_leaves_connections_to_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -174,16 +168,15 @@ def test_a_worker_that_is_full_refuses_and_says_so(tmp_path: Path):
 
 @pytest.mark.slow
 def test_each_worker_of_a_service_has_its_part_of_connections_that_come_together(serve, trap_models):
+    smaller = 0
     with serve(models=trap_models, default_model="small", workers=2) as service:
-
-        def are_shared() -> bool:
+        for _ in range(BURSTS):
             with contextlib.ExitStack() as opened:
                 clients = [opened.enter_context(connect(service)) for _ in range(8)]
                 until_accepted(service, clients)
                 owners = worker_of(service, clients)
-            return {owners.count(pid) for pid in service.workers()} == {4}
-
-        until(are_shared, "four of eight connections for each worker")  # not at once where one of them has no processor
+            smaller += min(owners.count(pid) for pid in service.workers())
+    assert smaller >= 2 * BURSTS  # 4 each, but where one has no processor for a while; 0 or 1 where the first takes all
 
 
 def test_a_place_is_for_one_process_and_free_when_that_is_killed(tmp_path: Path):

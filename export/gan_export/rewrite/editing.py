@@ -153,10 +153,11 @@ def bounds_of(editor: Editor, clip: onnx.NodeProto) -> tuple[float, float] | Non
     """Between what a Clip leaves values as they are; None if that is computed while the graph runs."""
     bounds = [-np.inf, np.inf]
     for i, name in enumerate(clip.input[1:]):
-        value = editor.constant(name) if name else np.float32(bounds[i])
-        if value is None:
-            return None
-        bounds[i] = float(value)
+        if name:
+            value = editor.constant(name)
+            if value is None:
+                return None
+            bounds[i] = float(value)
     return bounds[0], bounds[1]
 
 
