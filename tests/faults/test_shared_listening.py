@@ -143,7 +143,7 @@ def test_a_worker_that_is_ahead_leaves_connections_to_the_other(tmp_path: Path, 
         assert worker.counts.own == 1
         worker.other(4)
         ask(worker.connect())
-        assert worker.counts.own == 2
+        until(lambda: worker.counts.own == 2, "both are counted once")  # twice while one is being opened
 
 
 def test_what_the_other_worker_does_not_take_is_taken_after_a_moment(tmp_path: Path):
@@ -152,7 +152,7 @@ def test_what_the_other_worker_does_not_take_is_taken_after_a_moment(tmp_path: P
         clients = [worker.connect() for _ in range(100)]
         for client in clients:  # the other one has none, and never looks
             ask(client)
-        assert worker.counts.own == 101
+        until(lambda: worker.counts.own == 101, "all are counted once")
 
 
 def test_a_worker_that_is_full_refuses_and_says_so(tmp_path: Path):
