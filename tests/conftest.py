@@ -18,6 +18,7 @@ import pytest
 from commands import FORKED, python_shim, run_forked
 from filelock import FileLock
 from forker import remember_operators
+from ports import free_port
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,12 +168,6 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
             probe.bind(("0.0.0.0", port))
 
     return start
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until_ready(service: Service) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from ports import free_port
 from uvicorn.protocols.http import auto
 
 from gan_client.types import ErrorBody
@@ -119,12 +120,6 @@ def running(backlog: Backlog | None = None, **changes: Any) -> Iterator[Server]:
 def server() -> Iterator[Server]:
     with running() as found:
         yield found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

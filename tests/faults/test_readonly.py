@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from commands import PYTHON
+from ports import free_port
 
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.package import Exported
@@ -84,12 +84,6 @@ class Confined:
 def instruction(name: str) -> str:
     text = re.sub(r"\\\n", " ", DOCKERFILE.read_text())
     return re.findall(rf"^{name} (.*)$", text, re.MULTILINE)[-1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

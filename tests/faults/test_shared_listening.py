@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import uvicorn
 from asking import connect, until, until_accepted, worker_of
+from ports import free_port
 
 from gan_serving import accept
 from gan_serving.accept import Backlog
@@ -75,9 +76,7 @@ class Pair:
 
 @contextlib.contextmanager
 def pair(folder: Path, most: int = 0) -> Iterator[Pair]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = free_port()
     made = Pair(folder, port, most)
     thread = threading.Thread(target=made.server.run)
     thread.start()
