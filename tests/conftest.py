@@ -161,8 +161,8 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
                 wait_until_ready(service)
             yield service
         finally:
-            stop(service)
-        assert not service.pids(), f"processes were left behind: {service.pids()}"
+            left = stop(service)
+        assert not left, f"processes were left behind: {left}"
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("0.0.0.0", port))
@@ -180,14 +180,15 @@ def wait_until_ready(service: Service) -> None:
     pytest.fail(f"the service did not become ready:\n{service.log.read_text()}")
 
 
-def stop(service: Service) -> None:
-    """Ask it to end, as an operator would; what is left after that is killed, and the test fails."""
+def stop(service: Service) -> list[int]:
+    """Ask it to end, as an operator would; what is left after that is killed, told, and the test fails."""
     if service.process.poll() is None:
         service.process.terminate()
     try:
         service.process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        for pid in service.pids():
-            os.kill(pid, signal.SIGKILL)
-        service.process.wait()
-        raise
+    finally:
+        left = service.pids()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    return left

@@ -95,6 +95,7 @@ class GanService:
     """Images from certified GAN generators: one seed, one image, to the byte."""
 
     def __init__(self) -> None:
+        drain.stop_with_parent()
         series = metrics(alone=SETTINGS.workers == 1)
         catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count, is_stopping=drain.is_stopping)
         self.worker = GATEWAY.worker = Worker(SETTINGS, catalog, series, GATEWAY.limiter)

@@ -93,6 +93,28 @@ def test_what_was_taken_is_finished_and_nothing_else_is_taken(serve, trap_models
         assert "Traceback" not in service.log.read_text()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_end_after_the_process_that_started_them_was_killed(
+    serve, trap_models, products_for, workers: int
+) -> None:
+    direct = Direct(trap_models / "small")
+    with (
+        serve(models=trap_models, default_model="small", workers=workers) as service,
+        connect(service) as client,
+    ):
+        products = products_for(WORK / (LONG / 64 + 1))
+        client.sendall(request_bytes(slow(LONG, products, format="ndjson")))
+        until(lambda: look(service).total("bentoml_service_request_in_progress") == 2, "it has been taken")
+        service.process.kill()
+        service.process.wait()
+        status, content = read_all(client)
+        assert status == 200
+        expected = direct.by_latent(latents(LONG), [0] * LONG)
+        assert np.array_equal(read_images("ndjson", content).images, expected)
+        until(lambda: not service.pids(), "no process is left")
+        assert is_refused(service)
+
+
 def test_a_client_that_never_reads_holds_the_end_up_for_a_bounded_time(serve, trap_models) -> None:
     with (
         serve(models=trap_models, default_model="small", drain=DRAIN) as service,
