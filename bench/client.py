@@ -25,8 +25,9 @@ from pathlib import Path
 
 import httpx
 from report.client import tables
+from report.results import processor
 from report.serving import OURS
-from serving import make_artifact, processor, running
+from serving import make_artifact, running
 
 from gan_client import AsyncGanClient, GanClient
 

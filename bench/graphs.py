@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import json
 import math
-import platform
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ import numpy as np
 import onnxruntime as ort
 from graph_nets import NETS, build, source_of
 from report.graphs import BATCHES, Result, plot, tables
+from report.results import processor
 
 from gan_export.artifact import load_artifact
 from gan_export.artifact.measures import psnr_of
@@ -146,7 +146,7 @@ def main() -> None:
         print(json.dumps(found))
         return
     gflops = found["gflops"]
-    print(f"{platform.processor() or platform.machine()}, onnxruntime {ort.__version__}, peak {gflops:.0f} GFLOP/s\n")
+    print(f"{processor()}, onnxruntime {ort.__version__}, peak {gflops:.0f} GFLOP/s\n")
     print(tables(found))
 
 

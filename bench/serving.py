@@ -35,6 +35,7 @@ import psutil
 from burst import bursts
 from open_loop import open_loop
 from overload import overload
+from report.results import processor
 from report.serving import BARE, OURS, OURS_EVERYWHERE, SHARE, tables
 
 BENCH = Path(__file__).resolve().parent
@@ -290,13 +291,6 @@ def overloaded(port: int, arguments: argparse.Namespace) -> dict[str, object]:
     say(f"overload: 5 times {saturated:.0f} requests a second")
     found = overload(port, OVERLOAD_N, 5 * saturated, arguments.overload)
     return {"saturated": saturated * OVERLOAD_N, **asdict(found)}
-
-
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def say(what: str) -> None:

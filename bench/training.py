@@ -15,7 +15,6 @@ memory than training on it); "before" is such a process before anything is built
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import plain_script
 import torch
+from report.results import processor
 from report.training import tables
 
 from gan_training.config import TrainConfig
@@ -205,12 +205,6 @@ def peak_resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
-def cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.processor())
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="images/s of gan-train against a plain PyTorch script with the same nets, and peak memory",
@@ -241,12 +235,12 @@ def main() -> None:
     for name in options.types:
         print(f"{name} ...", file=sys.stderr)
         results.append(measure(name, options))
-    machine = {"torch": torch.__version__, "cpu": cpu_name(), "threads": options.threads, "device": options.device}
+    machine = {"torch": torch.__version__, "cpu": processor(), "threads": options.threads, "device": options.device}
     found = {**machine, "rounds": options.rounds, "results": [asdict(result) for result in results]}
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        print(f"torch {torch.__version__}, {cpu_name()}\n\n{tables(found)}")
+        print(f"torch {torch.__version__}, {processor()}\n\n{tables(found)}")
 
 
 if __name__ == "__main__":

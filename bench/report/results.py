@@ -37,16 +37,20 @@ class Machine:
 
     @classmethod
     def this(cls) -> "Machine":
-        """The machine that this runs on; Linux tells most in /proc/cpuinfo."""
-        info = _pairs(Path("/proc/cpuinfo"))
+        """The machine that this runs on."""
         return cls(
-            processor=info.get("model name") or platform.processor() or platform.machine(),
+            processor=processor(),
             features=tuple(name for name in FEATURES if name in features()),
             cores=os.cpu_count() or 1,
             memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
             system=platform.system(),
             python=platform.python_version(),
         )
+
+
+def processor() -> str:
+    """Its name; Linux tells most in /proc/cpuinfo."""
+    return _pairs(Path("/proc/cpuinfo")).get("model name") or platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

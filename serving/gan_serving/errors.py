@@ -42,10 +42,14 @@ class ServiceError(Exception):
 
 
 class InvalidRequestError(ServiceError):
+    """The request can't be what the caller wants; the message says which value, and what is allowed."""
+
     status, code = 400, "invalid_request"
 
 
 class UnauthorizedError(ServiceError):
+    """No API key came, or one that is none of this service's."""
+
     status, code = 401, "unauthorized"
 
     @property
@@ -54,10 +58,14 @@ class UnauthorizedError(ServiceError):
 
 
 class UnknownModelError(ServiceError):
+    """No generator of that name is served."""
+
     status, code = 404, "unknown_model"
 
 
 class RequestTimeoutError(ServiceError):
+    """The body did not come within GAN_BODY_TIMEOUT."""
+
     status, code = 408, "body_timeout"
 
     @property
@@ -72,6 +80,8 @@ class NotLoadableError(ServiceError):
 
 
 class BodyTooLargeError(ServiceError):
+    """The body is larger than GAN_MAX_BODY."""
+
     status, code = 413, "body_too_large"
 
 
@@ -108,6 +118,8 @@ class TooManyConnectionsError(RetryLaterError):
 
 
 class HeadersTooLargeError(ServiceError):
+    """The request's head is larger than GAN_MAX_HEADER."""
+
     status, code = 431, "headers_too_large"
 
     @property
@@ -122,12 +134,18 @@ class CallerLeftError(ServiceError):
 
 
 class GenerationError(ServiceError):
+    """The generator failed on this request's images; the log has the reason."""
+
     status, code = 500, "generation_failed"
 
 
 class NotReadyError(ServiceError):
+    """No generator is loaded, or the service is about to stop."""
+
     status, code = 503, "not_ready"
 
 
 class DeadlineError(ServiceError):
+    """The images were not ready by the caller's deadline, or within GAN_TIMEOUT."""
+
     status, code = 504, "deadline"
