@@ -79,6 +79,18 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
         assert word in again.stdout
 
 
+def test_test_images_that_are_training_images_are_told(work: Path, run_command: RunFn) -> None:
+    ask = ("others.npz", "--data", "npz:real.npz", "--n", 100, "--features", "classifier", "--json")
+    env = {"GAN_CACHE": str(work / "cache")}
+    done = run_command("gan-eval", *ask, "--test-data", "npz:real.npz", cwd=work, env=env)
+    (found,) = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert found["memorisation_ratio"] is None, "no image is new"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gan-eval: 400 of the 400 test images (npz:real.npz) are training images (npz:real.npz) too")
+    held_out = run_command("gan-eval", *ask, "--test-data", "npz:others.npz", cwd=work, env=env)
+    assert held_out.stderr == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

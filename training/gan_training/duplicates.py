@@ -31,6 +31,12 @@ def find_copies(images: Tensor, queries: Tensor) -> list[tuple[int, int]]:
     return [pair for part in torch.split(queries, _QUERIES) for pair in _copies(images, prints, part)]
 
 
+def count_shared(images: Tensor, others: Tensor) -> int:
+    """How many of the images, uint8 (N, C, H, W), are among the others, (M, C, H, W), byte for byte."""
+    known = {hash(image.tobytes()) for image in others.numpy()}
+    return sum(hash(image.tobytes()) in known for image in images.numpy())
+
+
 def in_chunks(images: Tensor) -> Iterator[Tensor]:
     """(N, C, H, W) uint8 in slices of a few images."""
     return iter(torch.split(images, max(1, CHUNK_BYTES // images[0].numel())))

@@ -21,6 +21,7 @@ from .checkpoint import CheckpointError
 from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
+from .duplicates import count_shared
 from .eval_options import FeaturesOption
 from .eval_page import neighbour_pairs, number, real_value, write_page
 from .evaluate import EvaluatedSamples, Evaluator, split
@@ -63,6 +64,7 @@ REAL_COUNTERPARTS = {
 }
 """Which measure of the real images stands beside which."""
 
+SHARED = 0.01  # share of the test images up to which nobody is told that they are training images too
 LOG_WIDTH = 160  # characters, where there is no terminal to ask
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -93,7 +95,8 @@ def evaluate(
     inception = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
     prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
-    for note in filter(None, [resized(test, train), *(ready.note for _, ready in prepared)]):
+    notes = [resized(test, train), _shared(test, train), *(ready.note for _, ready in prepared)]
+    for note in filter(None, notes):
         print(f"gan-eval: {note}", file=sys.stderr)
     evaluator, evaluated = _evaluate(train, test, inception, prepared)
     warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
@@ -168,6 +171,17 @@ def _real(
     labels = labels_as_in(test, train)
     names = () if labels is None else train.class_names
     return train, replace(test, labels=labels, class_names=names)
+
+
+def _shared(test: ImageData, train: ImageData) -> str:
+    """A line for the user where test images are training images too; otherwise nothing."""
+    count = count_shared(test.images, train.images)
+    if count <= SHARED * len(test):
+        return ""
+    return (
+        f"{count:,} of the {len(test):,} test images ({test.source}) are training images ({train.source}) too: the "
+        "figures of real images look better than they are, and copies can't be told; give --test-data that was held out"
+    )
 
 
 def _table(evaluated: Sequence[EvaluatedSamples]) -> Table:

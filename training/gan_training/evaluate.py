@@ -48,7 +48,7 @@ class Evaluation:
     diversity: float  # mean pairwise feature distance over that of real images
     checkerboard_energy: float
     real_checkerboard_energy: float
-    memorisation_ratio: float  # nearest training image: median distance over that of real test images
+    memorisation_ratio: float | None  # nearest training image: median distance over that of real test images
 
     def to_dict(self) -> dict[str, Any]:
         """By the names above, as `gan-eval --json` prints them."""

@@ -28,11 +28,12 @@ def nearest_neighbours(queries: Tensor, training: Tensor) -> Nearest:
     return Nearest(torch.cat(distances), torch.cat(indices))
 
 
-def memorisation_ratio(generated: Tensor, held_out: Tensor, training: Tensor) -> float:
+def memorisation_ratio(generated: Tensor, held_out: Tensor, training: Tensor) -> float | None:
     """Median distance of generated images to the training set over that of held-out real ones.
 
-    About 1: as new as new images. Far below 1: copies of training images.
+    About 1: as new as new images. Far below 1: copies of training images. None where half of the held-out images are
+    in the training set.
     """
     fake = nearest_neighbours(generated, training).distances.median()
     real = nearest_neighbours(held_out, training).distances.median()
-    return float(fake / real) if real else float("nan")
+    return float(fake / real) if real else None
