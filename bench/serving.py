@@ -7,7 +7,8 @@ All serve the same artifact (28x28, conditional) on the same cores, and the load
 are started one at a time and take turns, round after round; each round gives one ratio, and the tables have medians
 with the smallest and largest. Closed loops (so many connections, each asking again when answered) are driven by wrk.
 The open loop (open_loop.py) asks at a fixed rate and counts latency from when a request was due. Bursts (burst.py) are
-many new connections at once, while others keep the server busy.
+many new connections at once, while others keep the server busy. In the open loop stands, beside ours, a server that
+does nothing but be busy for as long as an image takes of ours: its p99 is what the machine and the load alone make.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from burst import bursts
 from open_loop import open_loop
 from overload import overload
 from report.results import processor
-from report.serving import BARE, OURS, OURS_EVERYWHERE, SHARE, tables
+from report.serving import BARE, FLOOR, OURS, OURS_EVERYWHERE, SHARE, tables
 
 BENCH = Path(__file__).resolve().parent
 ROOT = BENCH.parent
@@ -57,12 +58,14 @@ COMMANDS: dict[str, list[str | Path]] = {
     "LitServe": [sys.executable, "-m", "peers.litserve_app"],
     BARE: [sys.executable, "-m", "peers.bare_starlette"],
 }
+FLOOR_COMMAND: list[str | Path] = [sys.executable, "-m", "peers.busy_wait"]
 BODIES = {
     OURS: json.dumps(ONE | {"format": "png"}),
     OURS_EVERYWHERE: json.dumps(ONE | {"format": "png"}),
     "stock BentoML": json.dumps({"asks": [ONE]}),
     "LitServe": json.dumps(ONE),
     BARE: json.dumps(ONE),
+    FLOOR: json.dumps(ONE),
 }
 
 
@@ -108,7 +111,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
     many: dict[str, dict[str, list[float]]] = {form: {OURS: [], OURS_EVERYWHERE: [], "limit": []} for form in FORMS}
     alone: dict[str, list[float]] = {"ready": [], "idle_cpu": []}
     burst: dict[str, list[float]] = {name: [] for name in COMMANDS}
-    loops: dict[str, list[dict[str, object]]] = {name: [] for name in (OURS, BARE)}
+    loops: dict[str, list[dict[str, object]]] = {name: [] for name in (OURS, FLOOR, BARE)}
     for turn in range(arguments.rounds):
         for name in list(COMMANDS) if turn % 2 == 0 else list(reversed(COMMANDS)):
             say(f"round {turn + 1} of {arguments.rounds}: {name}")
@@ -130,6 +133,12 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
                 if name == OURS:
                     alone["ready"].append(seconds)
                     alone["idle_cpu"].append(idle_cpu(process))
+            if name == OURS:
+                busy = 1 / singles[OURS]["64"][-1]
+                with running(FLOOR, artifact, work, BENCH_BUSY=str(busy)) as (port, _, _):
+                    wrk(port, BODIES[FLOOR], 8, 1)
+                    rate, _ = wrk(port, BODIES[FLOOR], 64, arguments.seconds)
+                    loops[FLOOR].append(at_rate(port, FLOOR, SHARE * rate, 2 * arguments.seconds))
         for form, rates in many.items():
             rates["limit"].append(in_process(form, artifact, arguments.seconds))
     with running(OURS, artifact, work) as (port, process, _):
@@ -150,22 +159,25 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
 
 
 @contextmanager
-def running(name: str, artifact: Path, work: Path) -> Iterator[tuple[int, psutil.Process, float]]:
-    """A server, from its start to its end: its port, its process, and how long it took to answer."""
+def running(name: str, artifact: Path, work: Path, **variables: str) -> Iterator[tuple[int, psutil.Process, float]]:
+    """A server, from its start to its end: its port, its process, and how long it took to answer.
+
+    `variables`: of its environment, besides those that all have.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = Path(tempfile.mkdtemp(dir=work))
     environment = os.environ | {
         "BENCH_ARTIFACT": str(artifact), "GAN_MODELS": str(artifact), "BENTOML_HOME": str(home),
-        "BENTOML_DO_NOT_TRACK": "true",
+        "BENTOML_DO_NOT_TRACK": "true", **variables,
     }  # fmt: skip
     if name == OURS_EVERYWHERE:
         environment["GAN_WORKERS"] = str(len(os.sched_getaffinity(0)))
     began = time.perf_counter()
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*COMMANDS[name], str(port)],
+            [*COMMANDS.get(name, FLOOR_COMMAND), str(port)],
             cwd=ROOT if name in (OURS, OURS_EVERYWHERE) else BENCH,
             env=environment,
             stdout=log,

@@ -10,6 +10,7 @@ from .results import Found
 OURS = "ganworks"
 OURS_EVERYWHERE = "ganworks, a worker for each core"
 BARE = "bare Starlette"
+FLOOR = "busy for as long, and nothing else"
 SHARE = 0.8  # of its saturated rate, at which a server is asked in the open loop
 SINGLES_RULE = {"stock BentoML": 2.5, "LitServe": 2.0, BARE: 0.8}
 """The project's: how many times its rate of single images at 64 connections ours is to be at least."""
@@ -47,7 +48,9 @@ def _rules(found: Found) -> str:
     }
     short = [f"{form} ({ratio:.2f}x)" for form, ratio in forms.items() if ratio < MANY_RULE]
     tails = [one["p99"] / one["p50"] for one in found["open_loop"].get(OURS, [])]
-    long = [f"here ({median(tails):.1f}x)"] if tails and median(tails) > TAIL_RULE else []
+    floor = [one["p99"] / one["p50"] for one in found["open_loop"].get(FLOOR, [])]
+    beside = f", and {median(floor):.1f}x where nothing is done" if floor else ""
+    long = [f"here ({median(tails):.1f}x{beside})"] if tails and median(tails) > TAIL_RULE else []
     said = [
         verdict(f"Wanted of single images at 64 connections: at least {least}", slow),
         verdict(f"Of 64 images a request, with a worker for each core: at least {MANY_RULE}x of the limit", short),
