@@ -7,6 +7,7 @@ bisected, so that only the image that causes it fails. What nobody waits for any
 A session may run several batches side by side, in as many lanes. Images that are enough for several are shared out
 among the idle lanes, so that a request which is alone has all of them. Requests live in the event loop, and so do the
 lanes, but for what takes long: a lane computes in a thread, which takes its next batch itself while whole ones wait.
+One image that takes less time than a thread's waking is computed in the loop (brief_runs.py).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Final, TypeAlias, cast
 import numpy as np
 
 from .admission import Admission
+from .brief_runs import BriefRuns
 from .errors import GenerationError, NotReadyError, QueueFullError
 from .failures import FailureLog
 from .jobs import Images, Job, Labels, Latents, Slice, deliver, split
@@ -53,7 +55,7 @@ class Batcher:
     """The queue in front of one session.
 
     Args:
-        run: computes a batch; called in `executor`, from as many threads at a time as there are lanes.
+        run: computes a batch; called in `executor`, from as many threads at a time as there are lanes, or in the loop.
         max_batch: images in a batch at most.
         capacity: images that may wait at most.
         executor: where `run` works, so that the event loop stays free.
@@ -75,6 +77,7 @@ class Batcher:
     _working: set[asyncio.Task[None]] = field(default_factory=set, init=False)  # a task for each lane that is awake
     _computing: int = field(default=0, init=False)  # lanes that have a batch
     _admission: Admission = field(init=False)
+    _brief: BriefRuns = field(default_factory=BriefRuns, init=False)
     _failures: FailureLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -192,7 +195,10 @@ class Batcher:
         try:
             while self._begin(lane):
                 try:
-                    result = await loop.run_in_executor(self.executor, self._compute, loop, lane)
+                    if self._brief.expected(sum(map(len, lane.batch))):
+                        result = self._run(lane.batch)
+                    else:
+                        result = await loop.run_in_executor(self.executor, self._compute, loop, lane)
                     await self._finish(lane.batch, result)
                 finally:
                     with self._lock:
@@ -288,6 +294,7 @@ class Batcher:
         seconds = time.perf_counter() - began
         self.recorder.ran(len(latents), seconds)
         self._admission.worked(len(latents), seconds)
+        self._brief.ran(len(latents), seconds)
         return images
 
     def _deliver(self, batch: list[Slice], images: Images) -> None:
