@@ -136,4 +136,9 @@ LatentInput = Annotated[
     str | None, typer.Option(metavar="NAME", help="Input that takes latents.", rich_help_panel=GRAPH)
 ]
 LabelInput = Annotated[str | None, typer.Option(metavar="NAME", help="Input that takes labels.", rich_help_panel=GRAPH)]
-Output = Annotated[str | None, typer.Option(metavar="NAME", help="Output that gives images.", rich_help_panel=GRAPH)]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Output that gives images; of forward: its number or name.", rich_help_panel=FOREIGN
+    ),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,8 +19,8 @@ IMAGES: Final = 4
 def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -> None:
     """Two modules that were constructed one after the other and given the same weights must draw the same images.
 
-    What differs would be other numbers than the author's own: positions or noise drawn by the constructor and kept
-    outside of the state dict.
+    What differs would be other numbers than the author's own: positions or noise drawn by the constructor, or by the
+    first call of forward, and kept outside of the state dict.
 
     Args:
         module, twin: in eval mode, weights loaded.
@@ -30,6 +31,10 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
     """
     z = torch.randn(IMAGES, convention.latent_dim, generator=torch.Generator().manual_seed(1))
     label = torch.arange(IMAGES) % convention.classes if convention.classes else None
+    # What forward draws when it is called for the first time, and keeps, differs from now on. It may fail for another
+    # reason; that is told below.
+    with contextlib.suppress(Exception):
+        run_once(twin, convention, z, label, seed=1)
     images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
     if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
         if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
@@ -41,21 +46,21 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
         what = f"{names[0]} is" if names else "something is"
         raise IntakeError(
             "the weights are not all of it: made twice and given the same weights, it draws different images, as "
-            f"{what} drawn at random when it is constructed and not saved; make it a buffer (register_buffer) and "
-            "save again, or set it to the values it had in training"
+            f"{what} drawn at random when it is constructed, or called for the first time, and not saved; make it a "
+            "buffer (register_buffer) and save again, or set it to the values it had in training"
         )
 
 
 def _differing(module: nn.Module, twin: nn.Module) -> Iterator[str]:
-    """Names of tensors outside of the state dict that are not the same in both."""
-    saved = module.state_dict().keys()
+    """Names of tensors that are not the same in both: those of the file are."""
     others = dict(twin.named_modules())
     for path, one in module.named_modules():
         other = others.get(path)
-        for name, value in {**vars(one), **dict(one.named_buffers(recurse=False))}.items():
+        tensors = vars(one) | dict(one.named_buffers(recurse=False)) | dict(one.named_parameters(recurse=False))
+        for name, value in tensors.items():
             full = f"{path}.{name}".lstrip(".")
             again = getattr(other, name, None)
-            if full in saved or not isinstance(value, Tensor) or not isinstance(again, Tensor):
+            if not isinstance(value, Tensor) or not isinstance(again, Tensor):
                 continue
             if not torch.equal(value, again):
                 yield full

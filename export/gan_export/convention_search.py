@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -20,16 +19,14 @@ from .adapter import (
     LatentShape,
     Order,
     call,
-    is_pixels,
     pick,
-    read_layout,
-    tensors_in,
     to_nchw,
     user_code,
 )
 from .call_failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
+from .output_choice import place_of_images
 from .refusal import IntakeError
 from .user_module import told
 
@@ -53,6 +50,7 @@ class Asked:
     order: Order | None = None
     image_shape: ImageShape | None = None
     extras: tuple[tuple[str, Any], ...] = ()  # further arguments of forward, by name
+    output: str | None = None  # where in forward's output the images are
 
 
 @dataclass(frozen=True)
@@ -90,14 +88,14 @@ def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: As
     Better is what heeds labels, heeds latents and keeps the images of a batch apart.
 
     Raises:
-        IntakeError: no way runs and gives images.
+        IntakeError: no way runs and gives images, or several of its outputs could be them.
     """
     dims = {latent_dim, classes, *(asked.image_shape or ())}
     batch = next((size for size in BATCHES if size not in dims), BATCHES[-1])
     attempts: list[_Attempt] = []
     failures: list[Failure] = []
     for draft in _drafts(module, latent_dim, classes, asked):
-        made = _attempt(module, draft, batch, asked.image_shape)
+        made = _attempt(module, draft, batch, asked)
         if isinstance(made, Failure):
             failures.append(made)
         elif not any(alike(made.image, other.image) for other in attempts):
@@ -139,7 +137,7 @@ def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> I
         )
 
 
-def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShape | None) -> _Attempt | Failure:
+def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> _Attempt | Failure:
     generator = torch.Generator().manual_seed(batch)
     z = torch.randn(batch, draft.latent_dim, generator=generator)
     label = None
@@ -160,9 +158,9 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, wanted: ImageShap
         return Failure(words, told(error), done, operations_before(module, lambda: run_once(module, draft, z, label)))
     finally:
         hook.remove()
-    convention = _with_image(draft, output, batch, wanted)
+    convention = _with_image(draft, output, batch, asked.image_shape, asked.output)
     if convention is None:
-        return Failure(words, no_image(output, wanted), NO_IMAGE)
+        return Failure(words, no_image(output, asked.image_shape), NO_IMAGE)
     image = image_of(output, convention)
     try:
         merits = _merits(module, convention, z, label, image)
@@ -183,13 +181,15 @@ def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor 
     return apart + latents + labels
 
 
-def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None, seed: int = 0) -> Any:
     """Whatever forward gives for latents (N, latent_dim) and ids (N,), with one state of the random numbers for all.
+
+    `seed`: of that state.
 
     Raises what the module raises; what it prints goes to stderr, and its warnings are not shown.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
-        torch.manual_seed(0)  # noise inside must not look like an effect of the inputs
+        torch.manual_seed(seed)  # noise inside must not look like an effect of the inputs
         # Copies: a forward may write into what it is given.
         return call(module, convention, z.clone(), None if label is None else label.clone())
 
@@ -199,19 +199,15 @@ def image_of(output: Any, convention: Convention) -> Tensor:
     return to_nchw(pick(output, convention.output), convention.layout, convention.image_shape).float()
 
 
-def _with_image(draft: Convention, output: Any, batch: int, wanted: ImageShape | None) -> Convention | None:
-    """The convention with the place, layout and shape of the output's images: the first, or larger ones like it."""
-    found: list[Convention] = []
-    for path, tensor in tensors_in(output):
-        if is_pixels(tensor) and tensor.ndim > 1 and len(tensor) == batch:
-            reading = read_layout(tensor.shape, wanted)
-            if reading is not None:
-                own = BYTES if tensor.dtype == torch.uint8 else draft.value_range
-                layout, shape = reading
-                found.append(replace(draft, layout=layout, image_shape=shape, output=path, value_range=own))
-    # Several resolutions; but not attention maps (N, H*W, H*W), or feature maps of another number of channels.
-    like = [one for one in found if (one.layout, one.image_shape[0]) == (found[0].layout, found[0].image_shape[0])]
-    return max(like, key=lambda one: math.prod(one.image_shape), default=None)
+def _with_image(
+    draft: Convention, output: Any, batch: int, wanted: ImageShape | None, asked: str | None
+) -> Convention | None:
+    """The convention with the place, layout and shape of the output's images; IntakeError: they are to be asked for."""
+    place = place_of_images(output, batch, wanted, asked)
+    if place is None:
+        return None
+    own = BYTES if place.tensor.dtype == torch.uint8 else draft.value_range
+    return replace(draft, layout=place.layout, image_shape=place.image_shape, output=place.path, value_range=own)
 
 
 def alike(first: Tensor, second: Tensor) -> bool:

@@ -36,7 +36,7 @@ class SourceOptions:
     output_range: Range | None = None
     latent_input: str | None = None  # names in an ONNX file
     label_input: str | None = None
-    output: str | None = None
+    output: str | None = None  # in an ONNX file; of a module, the place in what forward returns, e.g. 1 or image.rgb
 
     def refuse_all_but(self, known: set[str], kind: str) -> None:
         """Raises IntakeError that names an option which has no meaning for this kind of file."""

@@ -130,7 +130,7 @@ def _on_tanh_range(built: Built) -> nn.Module:
 
 def _from_module(state: State, weights: Weights, contents: Contents, options: SourceOptions) -> Source:
     assert options.module is not None
-    not_known = {"family", "latent_input", "label_input", "output"}
+    not_known = {"family", "latent_input", "label_input"}
     options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
@@ -138,7 +138,7 @@ def _from_module(state: State, weights: Weights, contents: Contents, options: So
     twin, module = (_loaded(options.module, options.init, state) for _ in range(2))
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
-    asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras)
+    asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
     convention = find_convention(module, options.latent_dim, classes, asked)
     check_complete(module, twin, convention)
     del twin

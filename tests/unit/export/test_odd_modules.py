@@ -56,6 +56,32 @@ class Changing(Plain):
         return self.pixels(z + self.calls)
 
 
+class Remembering(Plain):
+    """Draws noise when it is called for the first time, and keeps it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise: Tensor | None = None
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.noise is None:
+            self.noise = torch.randn(DIM)
+        return self.pixels(z + self.noise)
+
+
+class Growing(Plain):
+    """Makes a layer when it is called for the first time, whose weights no file has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last: nn.Module | None = None
+
+    def forward(self, z: Tensor) -> Tensor:
+        if self.last is None:
+            self.last = nn.Linear(DIM, DIM)
+        return self.pixels(self.last(z))
+
+
 class Small(Plain):
     def forward(self, z: Tensor) -> Tensor:
         if len(z) > 12:
@@ -102,6 +128,14 @@ def test_a_forward_that_changes_its_module_is_named_as_such() -> None:
     module = Changing().eval()
     with pytest.raises(IntakeError, match="called twice with the same latents it draws different images, as forward"):
         check_complete(module, Changing().eval(), find_convention(module, DIM, 0))
+
+
+@pytest.mark.parametrize(("made", "name"), [(Remembering, "noise"), (Growing, "last.weight")])
+def test_what_the_first_call_draws_and_keeps_is_named(made: type[nn.Module], name: str) -> None:
+    module, twin = made().eval(), made().eval()
+    convention = find_convention(module, DIM, 0)
+    with pytest.raises(IntakeError, match=f"as {name} is drawn at random when it is constructed, or called for the"):
+        check_complete(module, twin, convention)
 
 
 def test_what_fails_at_larger_batches_is_one_line() -> None:
