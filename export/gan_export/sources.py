@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from .adapter import BYTES, SIGMOID, TANH, Adapted, Convention, measure_range
 from .artifact import SAMPLER, LatentSpec
 from .completeness import check_complete
 from .convention_search import Asked, find_convention
+from .copies import find_copy
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
 from .graph_source import GraphOptions, load_graph
@@ -51,14 +52,12 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
     try:
         if contents.tree.get("format") == FORMAT:
             return _from_checkpoint(contents, options)
-        key, state = choose_state(contents.tree, options.weights_key, options.weights)
-        state = clean_state(state)
-        check_finite(state)
-        weights: Weights = "ema" if is_averaged(key) else "raw"
         if options.module is not None:
             progress("calling the generator")
-            return _from_module(state, weights, contents, options)
-        return _from_family(fold_norms(state), weights, contents, options)
+            return _from_module(contents, options)
+        key, state = _chosen(contents, options)
+        check_finite(state)
+        return _from_family(fold_norms(state), _kind_of(key), contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 
@@ -128,14 +127,14 @@ def _on_tanh_range(built: Built) -> nn.Module:
     return Adapted(built.module, dataclasses.replace(plain, value_range=built.value_range)).eval()
 
 
-def _from_module(state: State, weights: Weights, contents: Contents, options: SourceOptions) -> Source:
+def _from_module(contents: Contents, options: SourceOptions) -> Source:
     assert options.module is not None
     not_known = {"family", "latent_input", "label_input"}
     options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
     # The second stays: both are made from a file of their own, and Python knows the last.
-    twin, module = (_loaded(options.module, options.init, state) for _ in range(2))
+    (_, twin), (key, module) = (_loaded(contents, options) for _ in range(2))
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
@@ -153,7 +152,7 @@ def _from_module(state: State, weights: Weights, contents: Contents, options: So
         image=image_spec(*convention.image_shape),
         class_names=names_of(classes, options.class_names),
         sha256=contents.sha256,
-        weights=weights,
+        weights=_kind_of(key),
         training={},
         notes=(
             f"Exported from a module of its author's own code, called with {convention.describe()}.",
@@ -162,10 +161,27 @@ def _from_module(state: State, weights: Weights, contents: Contents, options: So
     )
 
 
-def _loaded(spec: str, init: Mapping[str, str], state: State) -> nn.Module:
-    module = load_module(spec, init).float()
+def _chosen(contents: Contents, options: SourceOptions) -> tuple[str, State]:
+    """The generator's state dict by the names in the file, and its path there."""
+    key, state = choose_state(contents.tree, options.weights_key, options.weights)
+    return key, clean_state(state)
+
+
+def _kind_of(key: str) -> Weights:
+    return "ema" if is_averaged(key) else "raw"
+
+
+def _loaded(contents: Contents, options: SourceOptions) -> tuple[str, nn.Module]:
+    """The user's module with its weights in eval mode, and the path in the file where they were."""
+    assert options.module is not None
+    module = load_module(options.module, options.init).float()
+    copy = None
+    if options.weights_key is None:
+        copy = find_copy(contents.tree, module.state_dict().keys(), options.weights)
+    key, state = copy or _chosen(contents, options)
+    check_finite(state)
     _load(module, state)
-    return module.eval().requires_grad_(False)
+    return key, module.eval().requires_grad_(False)
 
 
 def _load(module: nn.Module, state: State) -> None:

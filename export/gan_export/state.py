@@ -51,7 +51,7 @@ def find_states(tree: Any) -> dict[str, State]:
     A state dict maps strings to tensors alone, and one of them at least is of floats with two dimensions or more.
     What an optimizer keeps is left out.
     """
-    return {path: dict(node) for path, node in _dicts(tree) if _is_state(node)}
+    return {path: dict(node) for path, node in nodes_of(tree) if _is_state(node)}
 
 
 def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> tuple[str, State]:
@@ -71,15 +71,15 @@ def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> 
     if not states:
         raise IntakeError(_nothing(tree))
     nets = _split(states)
-    ranks = {path: _rank(path, weights) for path in nets if not _OTHERS & _words(path)}
+    ranks = {path: rank_of(path, weights) for path in nets if not of_another_net(path)}
     if not ranks:
         raise IntakeError(
-            f"only weights of other nets than a generator: {_list(nets)}; if one of them is it, give --weights-key"
+            f"only weights of other nets than a generator: {listed(nets)}; if one of them is it, give --weights-key"
         )
     chosen = [path for path, rank in ranks.items() if rank == min(ranks.values())]
     if len(chosen) > 1:
         raise IntakeError(
-            f"{len(chosen)} state dicts could be the generator: {_list(chosen)}; choose with --weights-key"
+            f"{len(chosen)} state dicts could be the generator: {listed(chosen)}; choose with --weights-key"
         )
     if weights == "ema" and not is_averaged(chosen[0]):
         _refuse_nameless_average(tree)
@@ -164,7 +164,7 @@ def shown(key: str) -> str:
     return repr(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...")
 
 
-def _dicts(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+def nodes_of(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """All dicts of a tree with their paths; what is met again is not searched again (a pickle may hold itself)."""
     seen: set[int] = set()
     pending: deque[tuple[tuple[str, ...], Any]] = deque([((), tree)])
@@ -192,7 +192,7 @@ def _words(path: str) -> frozenset[str]:
     return frozenset(word.lower() for word in _WORDS.findall(path))
 
 
-def _rank(path: str, weights: str) -> tuple[bool, bool, bool]:
+def rank_of(path: str, weights: str) -> tuple[bool, bool, bool]:
     """The lower, the likelier that it is what is wanted."""
     words = _words(path)
     return is_averaged(path) != (weights == "ema"), not _GENERATOR & words, not (_PLAIN | _AVERAGED) & words
@@ -228,7 +228,7 @@ def _named(states: Mapping[str, State], key: str) -> State:
             below.append(_below(state, key[len(path) :].lstrip(".")))
     below = [state for state in below if state]
     if len(below) != 1:
-        raise IntakeError(f"--weights-key {shown(key)}: no state dict is there; there are: {_list(_split(states))}")
+        raise IntakeError(f"--weights-key {shown(key)}: no state dict is there; there are: {listed(_split(states))}")
     return below[0]
 
 
@@ -240,12 +240,12 @@ def _nothing(tree: Any) -> str:
         return "the file holds the state of an optimizer and no weights; save generator.state_dict()"
     if not tree:
         return "the file's dict is empty: save generator.state_dict()"
-    return f"no state dict in the file, only: {_list([str(key) for key in tree])}; save generator.state_dict()"
+    return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"
 
 
 def _refuse_nameless_average(tree: Any) -> None:
     """Some libraries keep the average as a list of tensors in the order of `parameters()`, without names or buffers."""
-    for path, node in _dicts(tree):
+    for path, node in nodes_of(tree):
         for key in ("shadow_params", "shadow"):
             if isinstance(node.get(key), list | tuple):
                 raise IntakeError(
@@ -254,7 +254,18 @@ def _refuse_nameless_average(tree: Any) -> None:
                 )
 
 
-def _list(paths: Collection[str]) -> str:
+def joined(path: str, key: str) -> str:
+    """The path of what is at `key` below `path`; either may be empty."""
+    return f"{path}.{key}".strip(".")
+
+
+def of_another_net(path: str) -> bool:
+    """Whether a path names a discriminator, an optimizer or the like."""
+    return bool(_OTHERS & _words(path))
+
+
+def listed(paths: Collection[str]) -> str:
+    """Paths or keys of a file, fit for a message of one line."""
     names = [shown(path) if path else _ROOT for path in paths]
     return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
 

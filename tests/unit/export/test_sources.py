@@ -168,5 +168,7 @@ def test_one_net_among_others_by_the_names_that_the_module_has(make: MakeFn):
     assert load_source(Path("G.pth"), make()).image.height == 8
     whole |= {f"gan.third.{key}": value for key, value in state.items()}
     torch.save({"epoch": 1, "state_dict": whole}, "G.pth")
-    with pytest.raises(IntakeError, match="the weights don't fit Generator"):
+    which = "2 state dicts fit the class: 'state_dict.gan.first', 'state_dict.gan.third'; choose with --weights-key"
+    with pytest.raises(IntakeError, match=which):
         load_source(Path("G.pth"), make())
+    assert load_source(Path("G.pth"), make(weights_key="state_dict.gan.third")).image.height == 8
