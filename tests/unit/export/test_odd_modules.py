@@ -82,6 +82,14 @@ class Growing(Plain):
         return self.pixels(self.last(z))
 
 
+class Assigning(Plain):
+    """As hand-written equalised learning rates do."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.layer.weight.data = self.layer.weight.data * 1.0
+        return self.pixels(z)
+
+
 class Small(Plain):
     def forward(self, z: Tensor) -> Tensor:
         if len(z) > 12:
@@ -136,6 +144,12 @@ def test_what_the_first_call_draws_and_keeps_is_named(made: type[nn.Module], nam
     convention = find_convention(module, DIM, 0)
     with pytest.raises(IntakeError, match=f"as {name} is drawn at random when it is constructed, or called for the"):
         check_complete(module, twin, convention)
+
+
+def test_a_forward_that_replaces_its_weights_is_told_how_to_do_without() -> None:
+    module = Assigning().eval()
+    with pytest.raises(IntakeError, match=r"forward assigns to layer\.weight\.data, which can't be traced"):
+        check_complete(module, Assigning().eval(), find_convention(module, DIM, 0))
 
 
 def test_what_fails_at_larger_batches_is_one_line() -> None:
