@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .adapter import Convention
 from .convention_search import alike, image_of, run_once
 from .refusal import IntakeError
+from .weight_writes import refuse_weight_writes
 
 IMAGES: Final = 4
 
@@ -27,7 +28,7 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
         convention: how they are called.
 
     Raises:
-        IntakeError: they draw different images, or replace their weights; one line that names what differs, where it
+        IntakeError: they draw different images, or write into their weights; one line that names what differs, where it
             can be seen.
     """
     z = torch.randn(IMAGES, convention.latent_dim, generator=torch.Generator().manual_seed(1))
@@ -36,7 +37,7 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
     # reason; that is told below.
     with contextlib.suppress(Exception):
         run_once(twin, convention, z, label, seed=1)
-    _refuse_moving_weights(module, convention, z, label)
+    refuse_weight_writes(module, lambda: run_once(module, convention, z, label))
     images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
     if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
         if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
@@ -51,20 +52,6 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
             f"{what} drawn at random when it is constructed, or called for the first time, and not saved; make it a "
             "buffer (register_buffer) and save again, or set it to the values it had in training"
         )
-
-
-def _refuse_moving_weights(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> None:
-    """Raises IntakeError that names a weight whose memory forward replaces: tracing such a module ends the process."""
-    weights = [*module.named_parameters(), *module.named_buffers()]
-    before = [weight.data_ptr() for _, weight in weights]
-    with contextlib.suppress(Exception):  # told by others
-        run_once(module, convention, z, label)
-    for (name, weight), address in zip(weights, before, strict=True):
-        if weight.data_ptr() != address:
-            raise IntakeError(
-                f"forward assigns to {name}.data, which can't be traced: have it compute with a variable, as in "
-                "w = self.weight * scale"
-            )
 
 
 def _differing(module: nn.Module, twin: nn.Module) -> Iterator[str]:

@@ -1,5 +1,8 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -82,12 +85,30 @@ class Growing(Plain):
         return self.pixels(self.last(z))
 
 
-class Assigning(Plain):
-    """As hand-written equalised learning rates do."""
+class Writing(Plain):
+    """Does something to itself whenever it is called."""
+
+    def __init__(self, does: Callable[["Writing"], object]) -> None:
+        super().__init__()
+        self.does = does
+        self.register_buffer("seen", torch.ones(4))
 
     def forward(self, z: Tensor) -> Tensor:
-        self.layer.weight.data = self.layer.weight.data * 1.0
+        self.does(self)
         return self.pixels(z)
+
+
+def assign(module: Writing) -> None:
+    """As hand-written equalised learning rates do."""
+    module.layer.weight.data = module.layer.weight.data * 1.0
+
+
+def scale(module: Writing) -> None:
+    module.layer.weight.data *= 1.0
+
+
+def overwrite(module: Writing) -> None:
+    module.seen.data[:] = 1.0
 
 
 class Small(Plain):
@@ -146,10 +167,33 @@ def test_what_the_first_call_draws_and_keeps_is_named(made: type[nn.Module], nam
         check_complete(module, twin, convention)
 
 
-def test_a_forward_that_replaces_its_weights_is_told_how_to_do_without() -> None:
-    module = Assigning().eval()
-    with pytest.raises(IntakeError, match=r"forward assigns to layer\.weight\.data, which can't be traced"):
-        check_complete(module, Assigning().eval(), find_convention(module, DIM, 0))
+@pytest.mark.parametrize(
+    ("does", "name"),
+    [
+        (assign, "layer.weight"),
+        (scale, "layer.weight"),
+        (lambda module: module.layer.weight.data.clamp_(-1, 1), "layer.weight"),
+        (overwrite, "seen"),
+    ],
+)
+def test_a_forward_that_writes_into_its_weights_is_told_how_to_do_without(does: Any, name: str) -> None:
+    module = Writing(does).eval()
+    with pytest.raises(IntakeError, match=rf"forward changes {name}\.data, which can't be traced"):
+        check_complete(module, Writing(does).eval(), find_convention(module, DIM, 0))
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        lambda module: module.seen.copy_(torch.ones(4)),
+        lambda module: module.seen[:2].fill_(1.0),
+        lambda module: module.layer.weight.data * 2,
+        lambda _module: torch.zeros(3).add_(1),
+    ],
+)
+def test_a_forward_that_writes_elsewhere_or_into_a_buffer_itself_is_let_be(does: Any) -> None:
+    module = Writing(does).eval()
+    check_complete(module, Writing(does).eval(), find_convention(module, DIM, 0))
 
 
 def test_what_fails_at_larger_batches_is_one_line() -> None:
