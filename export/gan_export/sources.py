@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 from gan_training.specs import Latent
@@ -20,12 +20,13 @@ from .families.family import Built
 from .graph_source import GraphOptions, load_graph
 from .intake import Contents, check_finite, read_contents
 from .label_tables import rows_left_over
-from .norms import fold_norms, without_norms
+from .loaded_module import loaded_module
+from .norms import fold_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
-from .state import State, choose_state, clean_state, is_averaged, load_exactly, unwrap
-from .user_module import load_module, parse_value, signature_of
+from .state import State, choose_state, clean_state, is_averaged
+from .user_module import parse_value
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]
@@ -135,7 +136,7 @@ def _from_module(state: State, weights: Weights, contents: Contents, options: So
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
     # The second stays: both are made from a file of their own, and Python knows the last.
-    twin, module = (_loaded(options.module, options.init, state) for _ in range(2))
+    twin, module = (loaded_module(options.module, options.init, state) for _ in range(2))
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras)
@@ -160,25 +161,6 @@ def _from_module(state: State, weights: Weights, contents: Contents, options: So
             *([left_over] if left_over else []),
         ),
     )
-
-
-def _loaded(spec: str, init: Mapping[str, str], state: State) -> nn.Module:
-    module = load_module(spec, init).float()
-    _load(module, state)
-    return module.eval().requires_grad_(False)
-
-
-def _load(module: nn.Module, state: State) -> None:
-    """As they are, or with spectral and weight norm multiplied in where the module has none, or one of another kind."""
-    plain: dict[str, Tensor] = unwrap(state, module.state_dict().keys())
-    try:
-        load_exactly(module, plain)
-    except IntakeError:
-        folded = unwrap(fold_norms(state), without_norms(module).state_dict().keys())
-        try:
-            load_exactly(module, folded)
-        except IntakeError as error:
-            raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
 
 
 def _range(

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from torch import Tensor, nn
 
 from .refusal import IntakeError
+from .user_module import telling
 
 State = dict[str, Tensor]
 Shapes = Mapping[str, Sequence[int]]
@@ -17,6 +18,7 @@ Shapes = Mapping[str, Sequence[int]]
 MAX_DEPTH = 16  # levels of nesting that are searched
 MAX_NAMED = 8  # keys that a message lists
 MAX_KEY = 80  # characters of a key that a message shows
+EXTRA: Final = "_extra_state"  # PyTorch's last name of a key
 
 _WORDS: Final = re.compile(r"\d+[A-Za-z]*|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "online"})
@@ -43,6 +45,10 @@ _PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict",
 _OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
 _STATISTICS: Final = " (averaged weights are often saved without BatchNorm's statistics: use those that have them)"
 _ROOT: Final = "(the file itself)"
+
+
+class MisfitError(IntakeError):
+    """Weights whose names or shapes are not a net's."""
 
 
 def find_states(tree: Any) -> dict[str, State]:
@@ -132,13 +138,17 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them.
 
     Raises:
-        IntakeError: one line with the first key of each kind that does not fit.
+        MisfitError: one line with the first key of each kind that does not fit.
+        IntakeError: the module's own code fails as it takes them.
     """
     expected = module.state_dict()
+    name = type(module).__name__
     difference = differences({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in state.items()})
     if difference:
-        raise IntakeError(f"the weights don't fit {type(module).__name__}: {'; '.join(difference)}")
-    module.load_state_dict(expected | dict(state))
+        raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
+    hint = "leave out what the class does there of its own"
+    with telling(f"{name}.load_state_dict fails, though names and shapes fit", hint):
+        module.load_state_dict(expected | dict(state))
 
 
 def differences(expected: Shapes, found: Shapes) -> list[str]:
@@ -162,6 +172,11 @@ def differences(expected: Shapes, found: Shapes) -> list[str]:
 def shown(key: str) -> str:
     """A key of a file, fit for a message of one line."""
     return repr(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...")
+
+
+def is_extra(key: str) -> bool:
+    """Whether a key of a state dict is that of what a class saves beside tensors (`get_extra_state`)."""
+    return key.rpartition(".")[2] == EXTRA
 
 
 def _dicts(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:

@@ -1,11 +1,14 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_export.adapter import measure_range
+from gan_export.adapter import Adapted, measure_range
+from gan_export.artifact.candidate import CertificationError
 from gan_export.certify import EagerDrawer
 from gan_export.completeness import check_complete
 from gan_export.convention_search import Asked, find_convention, run_once
@@ -68,6 +71,37 @@ class Leaving(Plain):
         raise SystemExit(len(z))
 
 
+class Stop(BaseException):
+    pass
+
+
+class Stopping(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        raise Stop(f"at {len(z)}")
+
+
+class Interrupted(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        raise KeyboardInterrupt(len(z))
+
+
+class Locked(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer.lock = threading.Lock()
+
+
+class Computed(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = self.layer.weight * 2
+
+
+class NeverCopied(Plain):
+    def __deepcopy__(self, memo: object) -> "NeverCopied":
+        raise ValueError("there is one of me")
+
+
 def refused(module: nn.Module, classes: int = 0) -> str:
     with pytest.raises(IntakeError) as caught:
         find_convention(module.eval(), DIM, classes)
@@ -112,3 +146,29 @@ def test_what_fails_at_larger_batches_is_one_line() -> None:
 
 def test_a_forward_that_ends_the_program_is_a_failure() -> None:
     assert "RuntimeError: it ends the program (sys.exit)" in refused(Leaving())
+
+
+def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:
+    assert "it raises Stop: at 3 (test_odd_modules.py:" in refused(Stopping())
+    with pytest.raises(KeyboardInterrupt):
+        find_convention(Interrupted().eval(), DIM, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (
+            Locked,
+            "its attribute layer.lock: TypeError: cannot pickle '_thread.lock' object; make it outside of the class",
+        ),
+        (Computed, "its attribute twice, which was computed from parameters: compute it in forward"),
+        (NeverCopied, "all of it: ValueError: there is one of me (test_odd_modules.py:"),
+    ],
+)
+def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: type[Plain], reason: str) -> None:
+    made = module().eval()
+    convention = find_convention(made, DIM, 0)
+    with pytest.raises(CertificationError) as caught:
+        EagerDrawer(Adapted(made, convention))
+    assert f"the generator can't be copied for a comparison, because of {reason}" in str(caught.value)
+    assert "\n" not in str(caught.value)
