@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .adapter import user_code
 from .artifact import Manifest, run_session
 from .artifact.candidate import CertificationError, run_candidate
 from .artifact.cases import Array, Cases
@@ -65,13 +66,15 @@ class EagerDrawer:
             # Copies: a forward may write into what it is given, and the cases are the other side's too.
             return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]
 
-        float32 = self._module32(*given()).float().numpy()
+        with user_code():
+            float32 = self._module32(*given()).float().numpy()
         if self._module64 is None:
             return float32, None
         try:
             latents, *labels = given()
-            return float32, self._module64(latents.double(), *labels).numpy()
-        except RuntimeError:  # the module makes float32 tensors of its own, which float64 weights can't be used with
+            with user_code():
+                return float32, self._module64(latents.double(), *labels).numpy()
+        except Exception:  # noqa: BLE001 - it makes float32 tensors of its own, say, or asks for latents of float32
             self._module64 = None
             self.name += "; it can't run in float64"
             return float32, None

@@ -102,6 +102,26 @@ class NeverCopied(Plain):
         raise ValueError("there is one of me")
 
 
+class Asserting(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        assert z.dtype == torch.float32
+        return self.pixels(z)
+
+
+class Checking(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return self.pixels(z)
+
+
+class LeavingInFloat64(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dtype != torch.float32:
+            raise SystemExit(1)
+        return self.pixels(z)
+
+
 def refused(module: nn.Module, classes: int = 0) -> str:
     with pytest.raises(IntakeError) as caught:
         find_convention(module.eval(), DIM, classes)
@@ -172,3 +192,14 @@ def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: typ
         EagerDrawer(Adapted(made, convention))
     assert f"the generator can't be copied for a comparison, because of {reason}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", [Asserting, Checking, LeavingInFloat64])
+def test_what_can_only_be_run_in_float32_is_compared_in_float32(module: type[Plain]) -> None:
+    drawer = EagerDrawer(module().eval())
+    z = np.zeros((2, DIM), np.float32)
+    for _ in range(2):
+        pixels, exact = drawer.draw(z, None)
+        assert pixels.shape == (2, 1, 8, 8)
+        assert exact is None
+    assert drawer.name == "eager PyTorch on the CPU, eval mode; it can't run in float64"
