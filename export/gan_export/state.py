@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
+import torch
 from torch import Tensor, nn
 
 from .refusal import IntakeError
@@ -139,16 +140,33 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises:
         MisfitError: one line with the first key of each kind that does not fit.
-        IntakeError: the module's own code fails as it takes them.
+        IntakeError: numbers of a kind that a parameter can't have, or the module's own code fails as it takes them.
     """
     expected = module.state_dict()
     name = type(module).__name__
     difference = differences({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in state.items()})
     if difference:
         raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
+    _refuse_other_numbers(module, state)
     hint = "leave out what the class does there of its own"
     with telling(f"{name}.load_state_dict fails, though names and shapes fit", hint):
         module.load_state_dict(expected | dict(state))
+
+
+def _refuse_other_numbers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Integers, truth values and complex numbers for parameters of floats: copied, they would draw other images."""
+    wrong = [
+        (key, state[key].dtype, parameter.dtype)
+        for key, parameter in module.named_parameters(remove_duplicate=False)
+        if key in state and parameter.is_floating_point() and not state[key].is_floating_point()
+    ]
+    if wrong:
+        key, found, expected = wrong[0]
+        others = f", and {len(wrong) - 1} more are no floats" * (len(wrong) > 1)
+        raise IntakeError(
+            f"{shown(key)} holds {_dtype(found)}, not {_dtype(expected)}{others}; if they were quantised, multiply the "
+            "scales in and save the weights as floats"
+        )
 
 
 def differences(expected: Shapes, found: Shapes) -> list[str]:
@@ -272,6 +290,10 @@ def _refuse_nameless_average(tree: Any) -> None:
 def _list(paths: Collection[str]) -> str:
     names = [shown(path) if path else _ROOT for path in paths]
     return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _is_statistic(key: str) -> bool:

@@ -352,3 +352,21 @@ class TestLoading:
             IntakeError, match=r"'1.running_mean' and 1 more are missing .averaged weights are often saved"
         ):
             load_exactly(net, dict(net.named_parameters()))
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
+    def test_numbers_of_another_kind_than_a_parameter_has(self, dtype: torch.dtype):
+        net = small_net()
+        state = net.state_dict() | {"2.weight": torch.ones(2, 4).to(dtype)}
+        named = str(dtype).removeprefix("torch.")
+        with pytest.raises(IntakeError, match=f"^'2.weight' holds {named}, not float32; if they were quantised, multi"):
+            load_exactly(net, state)
+        with pytest.raises(IntakeError, match=f"'2.weight' holds {named}, not float32, and 1 more are no floats; if"):
+            load_exactly(net, state | {"2.bias": torch.ones(2).to(dtype)})
+        assert not torch.equal(net[2].weight, torch.ones(2, 4))
+
+    def test_buffers_of_another_kind_are_taken(self):
+        net = small_net()
+        load_exactly(
+            net, net.state_dict() | {"1.num_batches_tracked": torch.tensor(3.0), "1.running_mean": torch.ones(4).int()}
+        )
+        assert torch.equal(net[1].running_mean, torch.ones(4))
