@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .adapter import user_code
+from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
-from .state import MisfitError, State, is_extra, load_exactly, shown, unwrap
+from .state import State, is_extra, shown, unwrap
 from .user_module import load_module, signature_of, telling
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
@@ -68,9 +69,11 @@ def _check_parameters(module: nn.Module) -> None:
     if not isinstance(state, Mapping):
         raise IntakeError(f"{name}.state_dict() gives {type(state).__name__}, not tensors by name: {_OVERRIDDEN}")
     for key, value in state.items():
-        if not isinstance(value, Tensor) and not is_extra(key):
+        if not isinstance(key, str) or not (isinstance(value, Tensor) or is_extra(key)):
             kind = type(value).__name__
-            raise IntakeError(f"{name}.state_dict() has {shown(str(key))}, a {kind} and no tensor: {_OVERRIDDEN}")
+            raise IntakeError(
+                f"{name}.state_dict() has {shown(str(key))}, a {kind} and no tensor by name: {_OVERRIDDEN}"
+            )
 
 
 def _load(module: nn.Module, state: State) -> None:

@@ -25,7 +25,7 @@ from .norms import fold_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
-from .state import State, choose_state, clean_state, is_averaged
+from .state import State, choose_state, clean_state, is_averaged, tensors_of
 from .user_module import parse_value
 
 OWN_FAMILY = "ganworks/conv"
@@ -54,12 +54,12 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
             return _from_checkpoint(contents, options)
         key, state = choose_state(contents.tree, options.weights_key, options.weights)
         state = clean_state(state)
-        check_finite(state)
+        check_finite(tensors_of(state))
         weights: Weights = "ema" if is_averaged(key) else "raw"
         if options.module is not None:
             progress("calling the generator")
             return _from_module(state, weights, contents, options)
-        return _from_family(fold_norms(state), weights, contents, options)
+        return _from_family(fold_norms(tensors_of(state)), weights, contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .refusal import IntakeError
-from .user_module import telling
 
-State = dict[str, Tensor]
-Shapes = Mapping[str, Sequence[int]]
+State = dict[str, Tensor]  # that of a file may also have, at keys that `is_extra`, None or anything else
 
 MAX_DEPTH = 16  # levels of nesting that are searched
 MAX_NAMED = 8  # keys that a message lists
@@ -44,19 +41,14 @@ _OTHERS: Final = frozenset(
 )
 _PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict", "params", "parameters", "weights"})
 _OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
-_STATISTICS: Final = " (averaged weights are often saved without BatchNorm's statistics: use those that have them)"
 _ROOT: Final = "(the file itself)"
-
-
-class MisfitError(IntakeError):
-    """Weights whose names or shapes are not a net's."""
 
 
 def find_states(tree: Any) -> dict[str, State]:
     """Every nested dict that looks like a state dict, by its dotted path; "" is the tree itself.
 
     A state dict maps strings to tensors alone, and one of them at least is of floats with two dimensions or more.
-    What an optimizer keeps is left out.
+    Only what a class saves beside tensors (`is_extra`) may be anything. What an optimizer keeps is left out.
     """
     return {path: dict(node) for path, node in _dicts(tree) if _is_state(node)}
 
@@ -133,60 +125,6 @@ def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
     return best
 
 
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict of which nothing is missing, left over or of another shape.
-
-    Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them.
-
-    Raises:
-        MisfitError: one line with the first key of each kind that does not fit.
-        IntakeError: numbers of a kind that a parameter can't have, or the module's own code fails as it takes them.
-    """
-    expected = module.state_dict()
-    name = type(module).__name__
-    difference = differences({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in state.items()})
-    if difference:
-        raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
-    _refuse_other_numbers(module, state)
-    hint = "leave out what the class does there of its own"
-    with telling(f"{name}.load_state_dict fails, though names and shapes fit", hint):
-        module.load_state_dict(expected | dict(state))
-
-
-def _refuse_other_numbers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Integers, truth values and complex numbers for parameters of floats: copied, they would draw other images."""
-    wrong = [
-        (key, state[key].dtype, parameter.dtype)
-        for key, parameter in module.named_parameters(remove_duplicate=False)
-        if key in state and parameter.is_floating_point() and not state[key].is_floating_point()
-    ]
-    if wrong:
-        key, found, expected = wrong[0]
-        others = f", and {len(wrong) - 1} more are no floats" * (len(wrong) > 1)
-        raise IntakeError(
-            f"{shown(key)} holds {_dtype(found)}, not {_dtype(expected)}{others}; if they were quantised, multiply the "
-            "scales in and save the weights as floats"
-        )
-
-
-def differences(expected: Shapes, found: Shapes) -> list[str]:
-    """What is missing, unexpected and of another shape: a phrase for each kind that occurs; empty if all fits."""
-    missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
-    extra = [key for key in found if key not in expected]
-    wrong = [key for key in expected if key in found and tuple(expected[key]) != tuple(found[key])]
-    phrases = []
-    if missing:
-        phrases.append(f"{shown(missing[0])}{_more(missing)} missing{_STATISTICS * all(map(_is_statistic, missing))}")
-    if extra:
-        phrases.append(f"{shown(extra[0])}{_more(extra)} not expected")
-    if wrong:
-        shapes = f"has shape {tuple(found[wrong[0]])}, not {tuple(expected[wrong[0]])}"
-        phrases.append(
-            f"{shown(wrong[0])} {shapes}" + (f", and {len(wrong) - 1} more of another shape" * (len(wrong) > 1))
-        )
-    return phrases
-
-
 def shown(key: str) -> str:
     """A key of a file, fit for a message of one line."""
     return repr(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...")
@@ -195,6 +133,11 @@ def shown(key: str) -> str:
 def is_extra(key: str) -> bool:
     """Whether a key of a state dict is that of what a class saves beside tensors (`get_extra_state`)."""
     return key.rpartition(".")[2] == EXTRA
+
+
+def tensors_of(state: Mapping[str, Any]) -> State:
+    """Without what a class saves beside tensors."""
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def _dicts(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -211,13 +154,17 @@ def _dicts(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
             continue
         seen.add(id(node))
         items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
-        pending += [((*path, str(key)), value) for key, value in items if isinstance(value, Mapping | list | tuple)]
+        pending += [
+            ((*path, str(key)), value)
+            for key, value in items
+            if isinstance(value, Mapping | list | tuple) and not is_extra(str(key))
+        ]
 
 
 def _is_state(node: Mapping[Any, Any]) -> bool:
-    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in node.items()) and any(
-        value.is_floating_point() and value.ndim >= 2 for value in node.values()
-    )
+    if not all(isinstance(key, str) and (isinstance(value, Tensor) or is_extra(key)) for key, value in node.items()):
+        return False
+    return any(value.is_floating_point() and value.ndim >= 2 for value in tensors_of(node).values())
 
 
 def _words(path: str) -> frozenset[str]:
@@ -290,15 +237,3 @@ def _refuse_nameless_average(tree: Any) -> None:
 def _list(paths: Collection[str]) -> str:
     names = [shown(path) if path else _ROOT for path in paths]
     return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
-
-
-def _dtype(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _is_statistic(key: str) -> bool:
-    return key.endswith(("running_mean", "running_var"))
-
-
-def _more(keys: Sequence[str]) -> str:
-    return f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"

@@ -223,3 +223,13 @@ def test_methods_that_forget_to_return_the_module(make: MakeFn, name: str):
     body = "[child.train(False) for child in self.children()]; self.training = False"
     source = load_source(Path("G.pth"), make(init=METHOD.format(name=name, body=body)))
     assert not any(part.training for part in source.generator.modules())
+
+
+@pytest.mark.parametrize("extra", [None, {"scale": 0.5}, torch.tensor(0.5)])
+def test_what_the_class_saves_beside_tensors_is_loaded(make: MakeFn, extra: object):
+    torch.save(torch.load("G.pth", weights_only=True) | {"_extra_state": extra}, "G.pth")
+    methods = METHOD.format(name="set_extra_state(self, extra)", body="self.extra = extra")
+    methods += METHOD.format(name="get_extra_state(self)", body="return None")
+    assert load_source(Path("G.pth"), make(init=methods)).generator.generator.extra == extra
+    if extra is None:
+        load_source(Path("G.pth"), make())
