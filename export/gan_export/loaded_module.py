@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,7 @@ def _check_parameters(module: nn.Module) -> None:
                 f"{shown(key)} of {name} is on the device 'meta', which holds no numbers: construct it on the CPU"
             )
     with telling(f"{name}.state_dict() fails"), user_code():
-        state = module.state_dict()
+        state: Any = module.state_dict()
     if not isinstance(state, Mapping):
         raise IntakeError(f"{name}.state_dict() gives {type(state).__name__}, not tensors by name: {_OVERRIDDEN}")
     for key, value in state.items():
