@@ -248,13 +248,20 @@ def measure_range(
 
 @contextlib.contextmanager
 def user_code() -> Iterator[None]:
-    """What it prints must not get between the lines of --json, nor what torch warns its author of; nor may it exit."""
+    """What it prints must not get between the lines of --json, nor what torch warns its author of; nor may it exit.
+
+    What it raises that is no Exception becomes one; Ctrl-C goes through.
+    """
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except SystemExit as error:
             raise RuntimeError("it ends the program (sys.exit)") from error
+        except (Exception, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"it raises {told(error)}, which is no Exception") from error
 
 
 def _path_words(path: Sequence[int | str]) -> str:

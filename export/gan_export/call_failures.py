@@ -95,8 +95,8 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
 
 
 def _without_alpha(shape: tuple[int, ...]) -> str:
-    """What to do about an output (N, 4, H, W) or (N, H, W, 4); empty for any other."""
-    if len(shape) != 4 or 4 not in (shape[1], shape[3]):
+    """What to do about an output (N, 4, H, W) or (N, H, W, 4); empty for any other, such as maps (N, C, 4, 4)."""
+    if len(shape) != 4 or not (shape[1] == 4 or shape[3] == 4 != shape[2]):
         return ""
     return f"; alpha is not supported: end forward with {'[:, :3]' if shape[1] == 4 else '[..., :3]'}"
 

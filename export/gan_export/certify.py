@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .adapter import user_code
 from .artifact import Manifest, run_session
 from .artifact.candidate import CertificationError, run_candidate
 from .artifact.cases import Array, Cases
@@ -22,8 +23,12 @@ from .artifact.evidence import Evidence, Reference
 from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
+from .lowering import own_name
+from .user_module import told
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
+
+_TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module
 
 Labels = NDArray[np.int64] | None
 
@@ -40,11 +45,15 @@ class Drawer(Protocol):
 
 
 class EagerDrawer:
-    """The module in eager PyTorch on the CPU, in float32 and in a float64 copy."""
+    """The module in eager PyTorch on the CPU, in float32 and in a float64 copy.
+
+    Raises:
+        CertificationError: it can't be copied.
+    """
 
     def __init__(self, module: nn.Module) -> None:
-        self._module32 = copy.deepcopy(module).float().eval()
-        self._module64: nn.Module | None = copy.deepcopy(module).double().eval()
+        self._module32 = _copied(module).float().eval()
+        self._module64: nn.Module | None = _copied(module).double().eval()
         children = self._module32.named_modules()
         self.in_train_mode = tuple(name or "the module itself" for name, child in children if child.training)
         self.name = "eager PyTorch on the CPU, eval mode"
@@ -57,16 +66,42 @@ class EagerDrawer:
             # Copies: a forward may write into what it is given, and the cases are the other side's too.
             return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]
 
-        float32 = self._module32(*given()).float().numpy()
+        with user_code():
+            float32 = self._module32(*given()).float().numpy()
         if self._module64 is None:
             return float32, None
         try:
             latents, *labels = given()
-            return float32, self._module64(latents.double(), *labels).numpy()
-        except RuntimeError:  # the module makes float32 tensors of its own, which float64 weights can't be used with
+            with user_code():
+                return float32, self._module64(latents.double(), *labels).numpy()
+        except Exception:  # noqa: BLE001 - it makes float32 tensors of its own, say, or asks for latents of float32
             self._module64 = None
             self.name += "; it can't run in float64"
             return float32, None
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        what = next(_not_copied(module), f"all of it: {told(error)}")
+        raise CertificationError(f"the generator can't be copied for a comparison, because of {what}") from error
+
+
+def _not_copied(module: nn.Module) -> Iterator[str]:
+    """The attributes that a copy fails on, each with the reason and what to do."""
+    for path, part in module.named_modules():
+        for name, value in (vars(part) | part._parameters | part._buffers).items():
+            if name in _TABLES:
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception as error:  # noqa: BLE001 - it may be anything
+                where = own_name(f"{path}.{name}".lstrip("."))
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    yield f"its attribute {where}, which was computed from parameters: compute it in forward"
+                else:
+                    yield f"its attribute {where}: {told(error)}; make it outside of the class"
 
 
 class GraphDrawer:

@@ -14,6 +14,7 @@ from .state import (
     clean_state,
     find_states,
     is_averaged,
+    is_extra,
     joined,
     listed,
     nodes_of,
@@ -64,7 +65,7 @@ def _cleaned(states: Mapping[str, State]) -> dict[str, State]:
 
 def _copies(states: Mapping[str, State], expected: Collection[str]) -> Iterator[tuple[str, State]]:
     """Whole copies of what is expected, by their paths; counters of batches may be missing."""
-    needed = {key for key in expected if not key.endswith("num_batches_tracked")}
+    needed = {key for key in expected if not key.endswith("num_batches_tracked") and not is_extra(key)}
     if not needed:
         return
     longest = max(needed, key=len)
@@ -73,7 +74,7 @@ def _copies(states: Mapping[str, State], expected: Collection[str]) -> Iterator[
             if key == longest or key.endswith(f".{longest}"):
                 head = key.removesuffix(longest)
                 below = {name.removeprefix(head): value for name, value in state.items() if name.startswith(head)}
-                if needed <= below.keys() <= set(expected):
+                if needed <= {key for key in below if not is_extra(key)} <= set(expected):
                     yield joined(path, head.rstrip(".")), below
 
 

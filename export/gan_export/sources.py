@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 from gan_training.specs import Latent
@@ -21,12 +22,13 @@ from .families.family import Built
 from .graph_source import GraphOptions, load_graph
 from .intake import Contents, check_finite, read_contents
 from .label_tables import rows_left_over
-from .norms import fold_norms, without_norms
+from .loaded_module import loaded_module
+from .norms import fold_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
-from .state import State, choose_state, clean_state, is_averaged, load_exactly, unwrap
-from .user_module import load_module, parse_value, signature_of
+from .state import State, choose_state, clean_state, is_averaged, tensors_of
+from .user_module import parse_value
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]
@@ -56,8 +58,8 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
             progress("calling the generator")
             return _from_module(contents, options)
         key, state = _chosen(contents, options)
-        check_finite(state)
-        return _from_family(fold_norms(state), _kind_of(key), contents, options)
+        check_finite(tensors_of(state))
+        return _from_family(fold_norms(tensors_of(state)), _kind_of(key), contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 
@@ -134,7 +136,9 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
     # The second stays: both are made from a file of their own, and Python knows the last.
-    (_, twin), (key, module) = (_loaded(contents, options) for _ in range(2))
+    (_, twin), (key, module) = (
+        loaded_module(options.module, options.init, partial(_of_class, contents, options)) for _ in range(2)
+    )
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
@@ -171,30 +175,12 @@ def _kind_of(key: str) -> Weights:
     return "ema" if is_averaged(key) else "raw"
 
 
-def _loaded(contents: Contents, options: SourceOptions) -> tuple[str, nn.Module]:
-    """The user's module with its weights in eval mode, and the path in the file where they were."""
-    assert options.module is not None
-    module = load_module(options.module, options.init).float()
-    copy = None
-    if options.weights_key is None:
-        copy = find_copy(contents.tree, module.state_dict().keys(), options.weights)
+def _of_class(contents: Contents, options: SourceOptions, expected: Collection[str]) -> tuple[str, State]:
+    """A class's weights: by its own names for them, or else by those in the file; and their path there."""
+    copy = None if options.weights_key is not None else find_copy(contents.tree, expected, options.weights)
     key, state = copy or _chosen(contents, options)
-    check_finite(state)
-    _load(module, state)
-    return key, module.eval().requires_grad_(False)
-
-
-def _load(module: nn.Module, state: State) -> None:
-    """As they are, or with spectral and weight norm multiplied in where the module has none, or one of another kind."""
-    plain: dict[str, Tensor] = unwrap(state, module.state_dict().keys())
-    try:
-        load_exactly(module, plain)
-    except IntakeError:
-        folded = unwrap(fold_norms(state), without_norms(module).state_dict().keys())
-        try:
-            load_exactly(module, folded)
-        except IntakeError as error:
-            raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
+    check_finite(tensors_of(state))
+    return key, state
 
 
 def _range(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .refusal import IntakeError
 
-State = dict[str, Tensor]
-Shapes = Mapping[str, Sequence[int]]
+State = dict[str, Tensor]  # that of a file may also have, at keys that `is_extra`, None or anything else
 
 MAX_DEPTH = 16  # levels of nesting that are searched
 MAX_NAMED = 8  # keys that a message lists
 MAX_KEY = 80  # characters of a key that a message shows
+EXTRA: Final = "_extra_state"  # PyTorch's last name of a key
 
 _WORDS: Final = re.compile(r"\d+[A-Za-z]*|[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
 _GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "online"})
@@ -41,7 +41,6 @@ _OTHERS: Final = frozenset(
 )
 _PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict", "params", "parameters", "weights"})
 _OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
-_STATISTICS: Final = " (averaged weights are often saved without BatchNorm's statistics: use those that have them)"
 _ROOT: Final = "(the file itself)"
 
 
@@ -49,7 +48,7 @@ def find_states(tree: Any) -> dict[str, State]:
     """Every nested dict that looks like a state dict, by its dotted path; "" is the tree itself.
 
     A state dict maps strings to tensors alone, and one of them at least is of floats with two dimensions or more.
-    What an optimizer keeps is left out.
+    Only what a class saves beside tensors (`is_extra`) may be anything. What an optimizer keeps is left out.
     """
     return {path: dict(node) for path, node in nodes_of(tree) if _is_state(node)}
 
@@ -126,42 +125,19 @@ def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
     return best
 
 
-def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict of which nothing is missing, left over or of another shape.
-
-    Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them.
-
-    Raises:
-        IntakeError: one line with the first key of each kind that does not fit.
-    """
-    expected = module.state_dict()
-    difference = differences({k: v.shape for k, v in expected.items()}, {k: v.shape for k, v in state.items()})
-    if difference:
-        raise IntakeError(f"the weights don't fit {type(module).__name__}: {'; '.join(difference)}")
-    module.load_state_dict(expected | dict(state))
-
-
-def differences(expected: Shapes, found: Shapes) -> list[str]:
-    """What is missing, unexpected and of another shape: a phrase for each kind that occurs; empty if all fits."""
-    missing = [key for key in expected if key not in found and not key.endswith("num_batches_tracked")]
-    extra = [key for key in found if key not in expected]
-    wrong = [key for key in expected if key in found and tuple(expected[key]) != tuple(found[key])]
-    phrases = []
-    if missing:
-        phrases.append(f"{shown(missing[0])}{_more(missing)} missing{_STATISTICS * all(map(_is_statistic, missing))}")
-    if extra:
-        phrases.append(f"{shown(extra[0])}{_more(extra)} not expected")
-    if wrong:
-        shapes = f"has shape {tuple(found[wrong[0]])}, not {tuple(expected[wrong[0]])}"
-        phrases.append(
-            f"{shown(wrong[0])} {shapes}" + (f", and {len(wrong) - 1} more of another shape" * (len(wrong) > 1))
-        )
-    return phrases
-
-
 def shown(key: str) -> str:
     """A key of a file, fit for a message of one line."""
     return repr(key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}...")
+
+
+def is_extra(key: str) -> bool:
+    """Whether a key of a state dict is that of what a class saves beside tensors (`get_extra_state`)."""
+    return key.rpartition(".")[2] == EXTRA
+
+
+def tensors_of(state: Mapping[str, Any]) -> State:
+    """Without what a class saves beside tensors."""
+    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
 
 
 def nodes_of(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -178,13 +154,17 @@ def nodes_of(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
             continue
         seen.add(id(node))
         items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
-        pending += [((*path, str(key)), value) for key, value in items if isinstance(value, Mapping | list | tuple)]
+        pending += [
+            ((*path, str(key)), value)
+            for key, value in items
+            if isinstance(value, Mapping | list | tuple) and not is_extra(str(key))
+        ]
 
 
 def _is_state(node: Mapping[Any, Any]) -> bool:
-    return all(isinstance(key, str) and isinstance(value, Tensor) for key, value in node.items()) and any(
-        value.is_floating_point() and value.ndim >= 2 for value in node.values()
-    )
+    if not all(isinstance(key, str) and (isinstance(value, Tensor) or is_extra(key)) for key, value in node.items()):
+        return False
+    return any(value.is_floating_point() and value.ndim >= 2 for value in tensors_of(node).values())
 
 
 def _words(path: str) -> frozenset[str]:
@@ -268,11 +248,3 @@ def listed(paths: Collection[str]) -> str:
     """Paths or keys of a file, fit for a message of one line."""
     names = [shown(path) if path else _ROOT for path in paths]
     return ", ".join(names[:MAX_NAMED]) + (f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else "")
-
-
-def _is_statistic(key: str) -> bool:
-    return key.endswith(("running_mean", "running_var"))
-
-
-def _more(keys: Sequence[str]) -> str:
-    return f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"

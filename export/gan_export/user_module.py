@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+import torch
 from torch import nn
 
 from .refusal import IntakeError
@@ -41,11 +42,12 @@ def load_module(spec: str, init: Mapping[str, str]) -> nn.Module:
         IntakeError: no such file or name, arguments that don't fit, or an exception of the user's code.
     """
     path, name = _split(spec)
-    with _as_script(path):
-        module = _import(path)
+    with _as_script(path), _same_default_device():
+        with _same_default_device():  # the module is made on the CPU, whatever the file says to torch for training
+            module = _import(path)
         factory = _find(module, name, path)
         arguments = _arguments(factory, init, name)
-        with _told(f"{name} can't be constructed", hint=_signature_hint(factory, name)), _missing_options(arguments):
+        with telling(f"{name} can't be constructed", hint=_signature_hint(factory, name)), _missing_options(arguments):
             made = factory(**arguments)
     if not isinstance(made, nn.Module):
         raise IntakeError(f"{spec}: gives {type(made).__name__}, not a torch.nn.Module; {_choices(module)}")
@@ -110,6 +112,18 @@ def _as_script(path: Path) -> Iterator[None]:
         sys.argv, sys.dont_write_bytecode, sys.path[:] = arguments, bytecode, search
 
 
+@contextlib.contextmanager
+def _same_default_device() -> Iterator[None]:
+    """Set back afterwards what torch.set_default_device changed."""
+    before = torch.get_default_device()
+    try:
+        yield
+    finally:
+        if torch.get_default_device() != before:
+            # Not the CPU by its name: that would leave a mode that torch asks about every tensor that is made.
+            torch.set_default_device(None if before == torch.device("cpu") else before)
+
+
 def _import(path: Path) -> ModuleType:
     """The file under a private name, in private packages that mirror its folders, so that relative imports work."""
     package, folder = PACKAGE, path.parent
@@ -128,14 +142,19 @@ def _import(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[full] = module
-    with _told(f"{path.name} can't be imported"):
+    with telling(f"{path.name} can't be imported"):
         spec.loader.exec_module(module)
     return module
 
 
 @contextlib.contextmanager
-def _told(what: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever the user's code raises into one line."""
+def telling(what: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever the user's code raises into an IntakeError of one line, but for Ctrl-C.
+
+    Args:
+        what: could not be done.
+        hint: stands behind the reason.
+    """
     after = f"; {hint}" if hint else ""
     try:
         yield
@@ -144,9 +163,11 @@ def _told(what: str, hint: str = "") -> Iterator[None]:
             f"{what}: it ends the program (exit code {error.code}) as it is imported or constructed; "
             'put what a script does under `if __name__ == "__main__":`'
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
     except IntakeError as error:
         raise IntakeError(f"{what}: {error}{after}") from error
-    except Exception as error:
+    except BaseException as error:
         raise IntakeError(f"{what}: {told(error)}{after}") from error
 
 
@@ -166,11 +187,12 @@ def place_of(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Type, first line of the message and place of an error of the user's code."""
+    """Type, first line of the message, two if it ends with a colon, and place of an error of the user's code."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = message.strip().splitlines() or ["no message"]
+    said = " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
     place = place_of(error)
-    return f"{type(error).__name__}: {lines[0]}" + (f" ({place})" if place else "")
+    return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")
 
 
 def _find(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_export.loading import differences, load_exactly
 from gan_export.refusal import IntakeError
-from gan_export.state import State, differences, load_exactly, shown, unwrap
+from gan_export.state import State, shown, unwrap
 from gan_training.specs import Latent
 
 from .question import CHANNELS, IMAGE_SHAPE, ImageShape, Question

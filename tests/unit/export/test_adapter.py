@@ -287,6 +287,8 @@ def test_a_type_that_pixels_can_not_have_is_named():
     [
         ((4, 6, 6), r"\(N, 4, 6, 6\); alpha is not supported: end forward with \[:, :3\]\. Tried"),
         ((6, 6, 4), r"\(N, 6, 6, 4\); alpha is not supported: end forward with \[\.\.\., :3\]\. Tried"),
+        ((4, 4, 4), r"\(N, 4, 4, 4\); alpha is not supported: end forward with \[:, :3\]\. Tried"),
+        ((12, 4, 4), r"no images of 1 or 3 channels: end forward with a layer, or a slice, of as many\. Tried"),
         ((2, 6, 6), r"no images of 1 or 3 channels: end forward with a layer, or a slice, of as many\. Tried"),
         ((3, 1, 1), r"give --image-shape 3,1,1\. Tried"),
         ((1, 1, 3), r"give --image-shape 1,1,3\. Tried"),

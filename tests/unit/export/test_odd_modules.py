@@ -1,5 +1,6 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_export.adapter import measure_range
+from gan_export.adapter import Adapted, measure_range
+from gan_export.artifact.candidate import CertificationError
 from gan_export.certify import EagerDrawer
 from gan_export.completeness import check_complete
 from gan_export.convention_search import Asked, find_convention, run_once
@@ -123,6 +125,57 @@ class Leaving(Plain):
         raise SystemExit(len(z))
 
 
+class Stop(BaseException):
+    pass
+
+
+class Stopping(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        raise Stop(f"at {len(z)}")
+
+
+class Interrupted(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        raise KeyboardInterrupt(len(z))
+
+
+class Locked(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer.lock = threading.Lock()
+
+
+class Computed(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = self.layer.weight * 2
+
+
+class NeverCopied(Plain):
+    def __deepcopy__(self, memo: object) -> "NeverCopied":
+        raise ValueError("there is one of me")
+
+
+class Asserting(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        assert z.dtype == torch.float32
+        return self.pixels(z)
+
+
+class Checking(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dtype != torch.float32:
+            raise TypeError("float32 only")
+        return self.pixels(z)
+
+
+class LeavingInFloat64(Plain):
+    def forward(self, z: Tensor) -> Tensor:
+        if z.dtype != torch.float32:
+            raise SystemExit(1)
+        return self.pixels(z)
+
+
 def refused(module: nn.Module, classes: int = 0) -> str:
     with pytest.raises(IntakeError) as caught:
         find_convention(module.eval(), DIM, classes)
@@ -204,3 +257,40 @@ def test_what_fails_at_larger_batches_is_one_line() -> None:
 
 def test_a_forward_that_ends_the_program_is_a_failure() -> None:
     assert "RuntimeError: it ends the program (sys.exit)" in refused(Leaving())
+
+
+def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:
+    assert "it raises Stop: at 3 (test_odd_modules.py:" in refused(Stopping())
+    with pytest.raises(KeyboardInterrupt):
+        find_convention(Interrupted().eval(), DIM, 0)
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (
+            Locked,
+            "its attribute layer.lock: TypeError: cannot pickle '_thread.lock' object; make it outside of the class",
+        ),
+        (Computed, "its attribute twice, which was computed from parameters: compute it in forward"),
+        (NeverCopied, "all of it: ValueError: there is one of me (test_odd_modules.py:"),
+    ],
+)
+def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: type[Plain], reason: str) -> None:
+    made = module().eval()
+    convention = find_convention(made, DIM, 0)
+    with pytest.raises(CertificationError) as caught:
+        EagerDrawer(Adapted(made, convention))
+    assert f"the generator can't be copied for a comparison, because of {reason}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", [Asserting, Checking, LeavingInFloat64])
+def test_what_can_only_be_run_in_float32_is_compared_in_float32(module: type[Plain]) -> None:
+    drawer = EagerDrawer(module().eval())
+    z = np.zeros((2, DIM), np.float32)
+    for _ in range(2):
+        pixels, exact = drawer.draw(z, None)
+        assert pixels.shape == (2, 1, 8, 8)
+        assert exact is None
+    assert drawer.name == "eager PyTorch on the CPU, eval mode; it can't run in float64"

@@ -172,3 +172,66 @@ def test_one_net_among_others_by_the_names_that_the_module_has(make: MakeFn):
     with pytest.raises(IntakeError, match=which):
         load_source(Path("G.pth"), make())
     assert load_source(Path("G.pth"), make(weights_key="state_dict.gan.third")).image.height == 8
+
+
+METHOD = """
+    def {name}:
+        {body}
+"""
+
+
+@pytest.mark.parametrize(
+    ("init", "reason"),
+    [
+        (
+            "        self.body = nn.LazyLinear(192)",
+            r"has lazy layers, .* \('body.weight' is one's\): give the class layers of",
+        ),
+        ("        self.body.to('meta')", "'body.weight' of Generator is on the device 'meta', which holds no numbers"),
+        (METHOD.format(name="state_dict(self)", body="return {'net': {}}"), r"state_dict\(\) has 'net', a dict and no"),
+        (
+            METHOD.format(name="state_dict(self)", body="return [1]"),
+            r"state_dict\(\) gives list, not tensors by name: leave",
+        ),
+        (
+            METHOD.format(name="state_dict(self)", body="raise OSError('no')"),
+            r"state_dict\(\) fails: OSError: no \(model.py",
+        ),
+        (
+            METHOD.format(name="load_state_dict(self, path)", body="raise OSError('no')"),
+            r"load_state_dict fails, though names and shapes fit: OSError: no \(model.py:\d+\); leave out what",
+        ),
+        (METHOD.format(name="float(self)", body="raise OSError('no')"), "can't be set to float32: OSError: no"),
+        (METHOD.format(name="eval(self)", body="raise SystemExit"), "can't be set to eval mode: .* ends the program"),
+    ],
+)
+def test_a_class_that_weights_can_t_be_loaded_into(make: MakeFn, init: str, reason: str):
+    with pytest.raises(IntakeError, match=f"^G.pth: Generator.*{reason}|^G.pth: {reason}") as caught:
+        load_source(Path("G.pth"), make(init=init))
+    assert "\n" not in str(caught.value)
+    assert "--init" not in str(caught.value)
+
+
+def test_a_scripted_module_is_refused(make: MakeFn):
+    options = make()
+    with Path("model.py").open("a") as file:
+        file.write("\ndef make(): return torch.jit.script(Generator())\n")
+    with pytest.raises(IntakeError, match=r"model\.py:make: gives a scripted module, .* leave out torch\.jit\.script"):
+        load_source(Path("G.pth"), dataclasses.replace(options, module="model.py:make"))
+
+
+@pytest.mark.parametrize("name", ["eval(self)", "train(self, mode=True)", "float(self)", "requires_grad_(self, on)"])
+def test_methods_that_forget_to_return_the_module(make: MakeFn, name: str):
+    body = "[child.train(False) for child in self.children()]; self.training = False"
+    source = load_source(Path("G.pth"), make(init=METHOD.format(name=name, body=body)))
+    assert not any(part.training for part in source.generator.modules())
+
+
+@pytest.mark.parametrize("extra", [None, {"scale": 0.5}, torch.tensor(0.5)])
+def test_what_the_class_saves_beside_tensors_is_loaded(make: MakeFn, extra: object):
+    torch.save(torch.load("G.pth", weights_only=True) | {"_extra_state": extra}, "G.pth")
+    methods = METHOD.format(name="set_extra_state(self, extra)", body="self.extra = extra")
+    methods += METHOD.format(name="get_extra_state(self)", body="return None")
+    assert load_source(Path("G.pth"), make(init=methods)).generator.generator.extra == extra
+    if extra is None:
+        load_source(Path("G.pth"), make())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from gan_export.loading import load_exactly
 from gan_export.norms import fold_norms
 from gan_export.refusal import IntakeError
 from gan_export.state import (
@@ -17,7 +18,6 @@ from gan_export.state import (
     clean_state,
     find_states,
     is_averaged,
-    load_exactly,
     unwrap,
 )
 
@@ -45,6 +45,23 @@ def optimizer_state() -> dict[str, Any]:
     return optimizer.state_dict()
 
 
+class WithExtra(nn.Linear):
+    """Saves something beside its tensors."""
+
+    extra: Any = 1
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+
+    def get_extra_state(self) -> Any:
+        return self.extra
+
+    def set_extra_state(self, state: Any) -> None:
+        if state == "bad":
+            raise ValueError("no such state")
+        self.extra = state
+
+
 class TestFinding:
     def test_every_state_dict_by_its_path(self):
         tree = {
@@ -63,6 +80,12 @@ class TestFinding:
         assert find_states({"w": torch.zeros(2, 2), "lr": 0.1}) == {}
         assert find_states({1: torch.zeros(2, 2)}) == {}
         assert find_states([1, "x", None]) == {}
+
+    def test_what_a_class_saves_beside_tensors(self):
+        extras = {"_extra_state": {"inner": weights()}, "0._extra_state": None, "1._extra_state": "text"}
+        assert list(find_states(weights() | extras)) == [""]
+        assert find_states({"_extra_state": None, "bias": torch.zeros(2)}) == {}
+        assert find_states(weights() | {"extra_state": None}) == {}
 
     def test_optimizers_are_left_out(self):
         state = optimizer_state()
@@ -352,3 +375,43 @@ class TestLoading:
             IntakeError, match=r"'1.running_mean' and 1 more are missing .averaged weights are often saved"
         ):
             load_exactly(net, dict(net.named_parameters()))
+
+    @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool, torch.int64, torch.complex64])
+    def test_numbers_of_another_kind_than_a_parameter_has(self, dtype: torch.dtype):
+        net = small_net()
+        state = net.state_dict() | {"2.weight": torch.ones(2, 4).to(dtype)}
+        named = str(dtype).removeprefix("torch.")
+        with pytest.raises(IntakeError, match=f"^'2.weight' holds {named}, not float32; if they were quantised, multi"):
+            load_exactly(net, state)
+        with pytest.raises(IntakeError, match=f"'2.weight' holds {named}, not float32, and 1 more are no floats; if"):
+            load_exactly(net, state | {"2.bias": torch.ones(2).to(dtype)})
+        assert not torch.equal(net[2].weight, torch.ones(2, 4))
+
+    def test_buffers_of_another_kind_are_taken(self):
+        net = small_net()
+        load_exactly(
+            net, net.state_dict() | {"1.num_batches_tracked": torch.tensor(3.0), "1.running_mean": torch.ones(4).int()}
+        )
+        assert torch.equal(net[1].running_mean, torch.ones(4))
+
+    @pytest.mark.parametrize("extra", [None, {"alpha": 0.5}, torch.ones(3), [1, "x"]])
+    def test_what_a_class_saves_beside_tensors_is_given_to_it(self, extra: Any):
+        net = WithExtra()
+        load_exactly(net, net.state_dict() | {"_extra_state": extra})
+        assert net.extra is extra
+
+    def test_what_another_class_saves_beside_tensors(self):
+        net = small_net()
+        load_exactly(net, net.state_dict() | {"0._extra_state": None})
+        with pytest.raises(IntakeError, match=r"'0\._extra_state' is not expected"):
+            load_exactly(net, net.state_dict() | {"0._extra_state": 1})
+        plain = nn.Linear(2, 2).state_dict()
+        with pytest.raises(IntakeError, match="'_extra_state' is missing"):
+            load_exactly(WithExtra(), plain)
+        with pytest.raises(
+            IntakeError, match=r"load_state_dict fails, though .*: ValueError: no such state \(test_state"
+        ):
+            load_exactly(WithExtra(), plain | {"_extra_state": "bad"})
+        nothing = WithExtra()
+        nothing.extra = None
+        load_exactly(nothing, plain)

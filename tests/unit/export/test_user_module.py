@@ -120,6 +120,7 @@ def test_mistakes_are_told_in_one_line(write: WriteFn, name: str, init: dict[str
         ("import torch\nx = 1 +\n", r"model.py can't be imported: SyntaxError: invalid syntax \(model.py:2\)"),
         ("import nothing_like_this\n", r"ModuleNotFoundError: No module named 'nothing_like_this' \(model.py:1\)"),
         ("\n\nraise ValueError('bad day')\n", r"ValueError: bad day \(model.py:3\)"),
+        ("class S(BaseException): pass\nraise S('x')\n", r"model.py can't be imported: S: x \(model.py:2\)"),
         ("import sys\nsys.exit(0)\n", r"ends the program \(exit code 0\).*__main__"),
         ("class A: pass\n", "model.py has no Generator; it defines no torch.nn.Module class"),
     ],
@@ -128,6 +129,18 @@ def test_files_that_can_not_be_imported(write: WriteFn, text: str, reason: str):
     with pytest.raises(IntakeError, match=reason) as caught:
         load_module(write(model=text) + ":Generator", {})
     assert "\n" not in str(caught.value)
+
+
+def test_ctrl_c_goes_through(write: WriteFn):
+    with pytest.raises(KeyboardInterrupt):
+        load_module(write(model="raise KeyboardInterrupt") + ":Generator", {})
+
+
+def test_a_default_device_is_the_file_s_own(write: WriteFn):
+    text = "import torch\ntorch.set_default_device('meta')\nclass Generator(torch.nn.Linear):\n"
+    text += "    def __init__(self):\n        super().__init__(2, 2)\n        torch.set_default_device('meta')\n"
+    assert not load_module(write(model=text) + ":Generator", {}).weight.is_meta
+    assert torch.get_default_device() == torch.device("cpu")
 
 
 @pytest.mark.parametrize("spec", ["model.py", "model.py:", "model:Generator", "model.txt:Generator", ":Generator"])

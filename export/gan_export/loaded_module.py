@@ -1,0 +1,92 @@
+"""A module of its author's own code with a file's weights in it, ready to be called."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .adapter import user_code
+from .loading import MisfitError, load_exactly
+from .norms import fold_norms, without_norms
+from .refusal import IntakeError
+from .state import State, is_extra, shown, unwrap
+from .user_module import load_module, signature_of, telling
+
+_OVERRIDDEN: Final = "leave out what overrides it in the class"
+
+
+def loaded_module(
+    spec: str, init: Mapping[str, str], weights_of: Callable[[Collection[str]], tuple[str, State]]
+) -> tuple[str, nn.Module]:
+    """Construct a module as `load_module` does and load weights, of which nothing is missing or left over.
+
+    Args:
+        spec, init: as for `load_module`.
+        weights_of: the weights of a class with these names, and the path where they were.
+
+    Returns:
+        That path, and the module in float32 and eval mode; nothing in it requires gradients.
+
+    Raises:
+        IntakeError: it can't be constructed, is none that weights can be loaded into, or the weights are not its.
+    """
+    module = load_module(spec, init)
+    name = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        raise IntakeError(
+            f"{spec}: gives a scripted module, whose Python is gone; name its class, or leave out torch.jit.script"
+        )
+    _check_parameters(module)
+    # What these return is not used: one of the author's own may return nothing.
+    with telling(f"{name} can't be set to float32"), user_code():
+        module.float()
+    path, state = weights_of(module.state_dict().keys())
+    with user_code():
+        _load(module, state)
+    with telling(f"{name} can't be set to eval mode"), user_code():
+        module.eval()
+        module.requires_grad_(False)
+    return path, module
+
+
+def _check_parameters(module: nn.Module) -> None:
+    """Raises IntakeError if they have no shape or no values, or if `state_dict` does not give them by name."""
+    name = type(module).__name__
+    for key, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
+        if is_lazy(tensor):
+            raise IntakeError(
+                f"{name} has lazy layers, whose width is known only after a first call ({shown(key)} is one's): "
+                "give the class layers of fixed widths"
+            )
+        if tensor.is_meta:
+            raise IntakeError(
+                f"{shown(key)} of {name} is on the device 'meta', which holds no numbers: construct it on the CPU"
+            )
+    with telling(f"{name}.state_dict() fails"), user_code():
+        state: Any = module.state_dict()
+    if not isinstance(state, Mapping):
+        raise IntakeError(f"{name}.state_dict() gives {type(state).__name__}, not tensors by name: {_OVERRIDDEN}")
+    for key, value in state.items():
+        if not isinstance(key, str) or not (isinstance(value, Tensor) or is_extra(key)):
+            kind = type(value).__name__
+            raise IntakeError(
+                f"{name}.state_dict() has {shown(str(key))}, a {kind} and no tensor by name: {_OVERRIDDEN}"
+            )
+
+
+def _load(module: nn.Module, state: State) -> None:
+    """As they are, or with spectral and weight norm multiplied in where the module has none, or one of another kind."""
+    plain: State = unwrap(state, module.state_dict().keys())
+    try:
+        load_exactly(module, plain)
+    except MisfitError:
+        folded = unwrap(fold_norms(state), without_norms(module).state_dict().keys())
+        try:
+            load_exactly(module, folded)
+        except MisfitError as error:
+            raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
