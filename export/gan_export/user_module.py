@@ -7,6 +7,7 @@ import ast
 import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 import sysconfig
 import warnings
@@ -100,7 +101,7 @@ def _as_script(path: Path) -> Iterator[None]:
     while (folders[-1] / "__init__.py").is_file():
         folders.append(folders[-1].parent)
     finder = _Neighbours([folders[0], folders[-1]])
-    arguments, bytecode, search = sys.argv, sys.dont_write_bytecode, list(sys.path)
+    arguments, bytecode, search, directory = sys.argv, sys.dont_write_bytecode, list(sys.path), Path.cwd()
     sys.argv, sys.dont_write_bytecode = [str(path)], True
     sys.meta_path.insert(0, finder)
     try:
@@ -110,6 +111,7 @@ def _as_script(path: Path) -> Iterator[None]:
     finally:
         sys.meta_path.remove(finder)
         sys.argv, sys.dont_write_bytecode, sys.path[:] = arguments, bytecode, search
+        os.chdir(directory)  # a file that goes to its own folder does not take ours with it
 
 
 @contextlib.contextmanager

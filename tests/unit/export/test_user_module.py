@@ -236,6 +236,18 @@ def test_a_folder_never_stands_in_for_an_installed_package(
     assert "gone" not in sys.path
 
 
+def test_a_file_that_goes_to_its_own_folder_leaves_us_where_we_are(
+    write: WriteFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(
+        own__model="import os\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\nfrom torch.nn import Identity as G"
+    )
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        load_module("own/model.py:G", {})
+        assert Path.cwd() == tmp_path
+
+
 def test_only_what_the_file_imports_is_imported(write: WriteFn):
     path = write(model="import torch\nclass Generator(torch.nn.Module): pass", other="raise RuntimeError('not named')")
     assert isinstance(load_module(path + ":Generator", {}), torch.nn.Module)
