@@ -18,6 +18,7 @@ from onnx import helper, numpy_helper
 from .artifact.manifest import LATENT_INPUT, MAX_DIRECTIONS
 from .rewrite.tensors import float_shapes
 
+LONGEST: Final = 2048  # side of a matrix whose eigenvectors are found: 2 seconds of a core; 8 times that for twice it
 DECIMALS: Final = 6  # of a stored component: what is left of a norm's error is far below what a picture shows
 _NEGLIGIBLE: Final = 1e-9  # eigenvalue, relative to the largest: the layer doesn't see that direction
 _KEEPING: Final = frozenset(
@@ -41,7 +42,9 @@ class _Carried:
 
 
 def principal_directions(model: onnx.ModelProto, latent_dim: int) -> list[list[float]] | None:
-    """Up to 8 unit vectors of `latent_dim` numbers, the most effective first; None if there is no such first layer.
+    """Up to 8 unit vectors of `latent_dim` numbers, the most effective first.
+
+    None if there is no such first layer, or if both its latent and its output are longer than `LONGEST`.
 
     Args:
         model: has the input `z`, float32 (N, latent_dim).
@@ -50,9 +53,18 @@ def principal_directions(model: onnx.ModelProto, latent_dim: int) -> list[list[f
     weight = first_weight(model, latent_dim)
     if weight is None or not np.isfinite(weight).all():
         return None
-    values, vectors = np.linalg.eigh(weight.T @ weight)  # ascending
-    seen = values > _NEGLIGIBLE * values[-1]
-    kept = vectors[:, seen][:, ::-1][:, :MAX_DIRECTIONS].T  # (k, latent_dim)
+    if min(weight.shape) > LONGEST:
+        return None
+    if latent_dim <= LONGEST:
+        values, vectors = np.linalg.eigh(weight.T @ weight)  # ascending
+        seen = values > _NEGLIGIBLE * values[-1]
+        kept = vectors[:, seen][:, ::-1][:, :MAX_DIRECTIONS].T  # (k, latent_dim)
+    else:
+        # Of A A^T, which is smaller and has the same eigenvalues: if u is its eigenvector, A^T u is that of A^T A.
+        values, vectors = np.linalg.eigh(weight @ weight.T)
+        seen = values > _NEGLIGIBLE * values[-1]
+        kept = vectors[:, seen][:, ::-1][:, :MAX_DIRECTIONS].T @ weight
+        kept /= np.linalg.norm(kept, axis=1, keepdims=True)
     # An eigenvector has no sign of its own: the largest component decides, so that every export says the same.
     signs = np.sign(np.take_along_axis(kept, np.abs(kept).argmax(1)[:, None], 1))
     rows: list[list[float]] = (np.round(kept * signs, DECIMALS) + 0.0).tolist()

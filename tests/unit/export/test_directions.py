@@ -160,6 +160,35 @@ def test_a_strangers_generator_that_scales_the_latent_by_its_class_has_some(
     moves_as_its_own(principal_directions(model, 12), net, 12)
 
 
+def test_a_long_latent_has_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch):
+    narrow = W[:, :3].copy()
+    for weight in (W, narrow):
+        model = graph([node("MatMul", ["z", "w"], ["y"])], {"w": weight})
+        monkeypatch.setattr("gan_export.directions.LONGEST", DIM)
+        expected = principal_directions(model, DIM)
+        assert expected is not None
+        monkeypatch.setattr("gan_export.directions.LONGEST", 3)
+        found = principal_directions(model, DIM)
+        if weight is W:
+            assert found is None
+        else:
+            assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_twenty_thousand_numbers_take_no_time():
+    weight = RNG.normal(size=(20_000, 6)).astype(np.float32)
+    made = helper.make_graph(
+        [node("MatMul", ["z", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 20_000])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    found = np.array(principal_directions(helper.make_model(made), 20_000))
+    assert found.shape == (6, 20_000)
+    assert np.allclose(np.linalg.norm(found @ weight, axis=1), np.linalg.svd(weight, compute_uv=False), rtol=1e-3)
+
+
 def moves_as_its_own(directions: list[list[float]] | None, net: Generator, dim: int) -> None:
     """They move the net's first layer as much as that layer's own eigenvectors do."""
     weight = net.project.weight.detach().double().numpy()[:, :dim]  # those of the latent; behind them the embedding's
