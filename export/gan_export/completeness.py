@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -41,6 +43,11 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
     images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
     if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
         if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
+            if alike(*(image_of(_seeded(module, convention, z, label), convention) for _ in range(2))):
+                raise IntakeError(
+                    "called twice with the same latents it draws different images, as forward draws random numbers of "
+                    "NumPy's or Python's: leave that noise out, or make it of the latents"
+                )
             raise IntakeError(
                 "called twice with the same latents it draws different images, as forward changes the module itself: "
                 "give it a forward that leaves its buffers and attributes as they are"
@@ -52,6 +59,18 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
             f"{what} drawn at random when it is constructed, or called for the first time, and not saved; make it a "
             "buffer (register_buffer) and save again, or set it to the values it had in training"
         )
+
+
+def _seeded(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
+    """What forward gives, with one state for the random numbers of Python and NumPy as well."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        random.seed(0)
+        np.random.seed(0)
+        return run_once(module, convention, z, label)
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def _differing(module: nn.Module, twin: nn.Module) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -210,6 +211,17 @@ def test_a_forward_that_changes_its_module_is_named_as_such() -> None:
     module = Changing().eval()
     with pytest.raises(IntakeError, match="called twice with the same latents it draws different images, as forward"):
         check_complete(module, Changing().eval(), find_convention(module, DIM, 0))
+
+
+@pytest.mark.parametrize("noise", [random.random, lambda: float(np.random.normal())])
+def test_noise_of_numpy_or_python_is_named_as_such(noise: Callable[[], float]) -> None:
+    class Noisy(Plain):
+        def forward(self, z: Tensor) -> Tensor:
+            return self.pixels(z + noise())
+
+    module = Noisy().eval()
+    with pytest.raises(IntakeError, match="forward draws random numbers of NumPy's or Python's: leave that noise out"):
+        check_complete(module, Noisy().eval(), find_convention(module, DIM, 0))
 
 
 @pytest.mark.parametrize(("made", "name"), [(Remembering, "noise"), (Growing, "last.weight")])
