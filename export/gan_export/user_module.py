@@ -91,7 +91,8 @@ class _Neighbours:
 
 @contextlib.contextmanager
 def _as_script(path: Path) -> Iterator[None]:
-    """The world in which the user's code runs; afterwards all is as before, but for the modules it imported."""
+    """The world in which the user's code runs; afterwards all is as before, but for the modules it imported, and that
+    more of them are found beside it."""
     for name, loaded in list(sys.modules.items()):
         # Another model's `ops` must not be taken for this one's.
         state = getattr(getattr(loaded, "__spec__", None), "loader_state", None)
@@ -109,7 +110,9 @@ def _as_script(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")  # of torch, to the author of the file
             yield
     finally:
-        sys.meta_path.remove(finder)
+        # What forward imports when it is called is found beside its file too, after all else.
+        sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Neighbours)]
+        sys.meta_path.append(finder)
         sys.argv, sys.dont_write_bytecode, sys.path[:] = arguments, bytecode, search
         os.chdir(directory)  # a file that goes to its own folder does not take ours with it
 

@@ -236,6 +236,14 @@ def test_a_folder_never_stands_in_for_an_installed_package(
     assert "gone" not in sys.path
 
 
+def test_what_forward_imports_is_found_beside_the_file(write: WriteFn):
+    text = "from torch import nn\nclass G(nn.Module):\n    def forward(self, z):\n        import late_ops\n"
+    text += "        return late_ops.X"
+    for number in (1, 2):
+        module = load_module(write(**{f"m{number}__model": text, f"m{number}__late_ops": f"X = {number}"}) + ":G", {})
+        assert module(None) == number
+
+
 def test_a_file_that_goes_to_its_own_folder_leaves_us_where_we_are(
     write: WriteFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
