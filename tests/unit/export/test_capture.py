@@ -146,6 +146,11 @@ class Raises(nn.Module):
         raise RuntimeError(f"no luck with {z.shape[1]} numbers\nand no second line")
 
 
+class NeedsFile(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        raise OSError(f"no such table for {len(z.shape)}")
+
+
 class OneBatch(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return z.view(3, 1, 2, 4) * 2
@@ -175,6 +180,7 @@ def within(module: nn.Module) -> nn.Module:
     ("module", "code", "reason"),
     [
         (Raises(), "failed", r"\(test_capture.py:\d+\): no luck with 8 numbers"),
+        (NeedsFile(), "failed", r"\(test_capture.py:\d+\): no such table"),
         (OneBatch(), "dynamic_batch", "a constant \\(3\\); use -1"),
         (Branches(), "untraceable", r"values of tensors \(test_capture.py:\d+\)"),
         (within(Median()), "unsupported_operator", "aten.median.dim, used in 1.1;"),
