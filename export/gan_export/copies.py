@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -20,7 +20,11 @@ from .state import (
     nodes_of,
     of_another_net,
     rank_of,
+    words_of,
 )
+
+_AVERAGES: Final = frozenset({"ema", "averaged", "average", "shadow", "swa"})
+"""Words that nobody calls a layer."""
 
 
 def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw"]) -> tuple[str, State] | None:
@@ -47,7 +51,7 @@ def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw
     if weights == "ema" and not is_averaged(best[0]):
         if _average_by_name(tree):
             return None
-        _refuse_other_average(tree)
+        _refuse_other_average(tree, best[0])
     return best[0], copies[best[0]]
 
 
@@ -78,13 +82,18 @@ def _copies(states: Mapping[str, State], expected: Collection[str]) -> Iterator[
                     yield joined(path, head.rstrip(".")), below
 
 
-def _refuse_other_average(tree: Any) -> None:
-    """Some libraries keep the average under names of their own, or as a list of tensors without names."""
+def _refuse_other_average(tree: Any, chosen: str) -> None:
+    """Some libraries keep the average under names of their own, or as a list of tensors without names.
+
+    Raises IntakeError for one that is neither in the chosen state dict nor another net's.
+    """
     for path, node in nodes_of(tree):
         for key, value in node.items():
             where = joined(path, str(key))
-            place = where if not isinstance(value, Tensor) else where.rpartition(".")[0]
-            if any(is_averaged(part) for part in place.split(".")) and _holds_weights(value):
+            place = where.rpartition(".")[0] if isinstance(value, Tensor) else where
+            if f"{where}.".startswith(f"{chosen}." if chosen else "") or of_another_net(place):
+                continue
+            if _AVERAGES & words_of(place) and _holds_weights(value):
                 raise IntakeError(
                     f"the file has averaged weights at {listed([place])} as well, under other names than the class's: "
                     "save the generator's state_dict() with the average copied into it, or give --weights raw"

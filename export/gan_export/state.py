@@ -87,7 +87,7 @@ def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> 
 
 def is_averaged(path: str) -> bool:
     """Whether a path that `choose_state` returned names averaged weights."""
-    return bool(_AVERAGED & _words(path))
+    return bool(_AVERAGED & words_of(path))
 
 
 def clean_state(state: Mapping[str, Tensor]) -> State:
@@ -167,14 +167,14 @@ def _is_state(node: Mapping[Any, Any]) -> bool:
     return any(value.is_floating_point() and value.ndim >= 2 for value in tensors_of(node).values())
 
 
-def _words(path: str) -> frozenset[str]:
+def words_of(path: str) -> frozenset[str]:
     """Of `netG_ema.state_dict`: net, g, ema, state, dict."""
     return frozenset(word.lower() for word in _WORDS.findall(path))
 
 
 def rank_of(path: str, weights: str) -> tuple[bool, bool, bool]:
     """The lower, the likelier that it is what is wanted."""
-    words = _words(path)
+    words = words_of(path)
     return is_averaged(path) != (weights == "ema"), not _GENERATOR & words, not (_PLAIN | _AVERAGED) & words
 
 
@@ -184,8 +184,8 @@ def _split(states: Mapping[str, State]) -> dict[str, State]:
     for path, state in states.items():
         cleaned = clean_state(state)
         heads = dict.fromkeys(key.partition(".")[0] for key in cleaned if "." in key)
-        wanted = [head for head in heads if (_GENERATOR | _AVERAGED) & _words(head) and not _OTHERS & _words(head)]
-        others = [head for head in heads if _OTHERS & _words(head)]
+        wanted = [head for head in heads if (_GENERATOR | _AVERAGED) & words_of(head) and not _OTHERS & words_of(head)]
+        others = [head for head in heads if _OTHERS & words_of(head)]
         if not wanted or len(wanted) + len(others) < 2:
             nets[path] = state
             continue
@@ -241,7 +241,7 @@ def joined(path: str, key: str) -> str:
 
 def of_another_net(path: str) -> bool:
     """Whether a path names a discriminator, an optimizer or the like."""
-    return bool(_OTHERS & _words(path))
+    return bool(_OTHERS & words_of(path))
 
 
 def listed(paths: Collection[str]) -> str:

@@ -88,6 +88,21 @@ def test_averaged_weights_under_other_names_are_not_passed_over(average: Any, pl
     assert found[0] == "state.model"
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"D_ema": {"conv.weight": torch.ones(2, 2)}},
+        {"perceptual": {"smooth.weight": torch.ones(2, 2)}},
+        {"ema": {"decay": torch.tensor(0.9), "updates": 3}},
+    ],
+)
+def test_what_is_no_average_of_the_generator_is_passed_over(others: Any) -> None:
+    for generator, names in (({"net": below("ema_block")}, [f"ema_block.{name}" for name in NAMES]), (STATE, NAMES)):
+        found = find_copy({"net": weights(), **generator, **others}, names, "ema")
+        assert found is not None
+        assert found[0] == "net"
+
+
 def test_two_copies_that_nothing_tells_apart_are_asked_for() -> None:
     with pytest.raises(IntakeError, match="2 state dicts fit the class: 'a', 'b'; choose with --weights-key"):
         find_copy({"a": weights(), "b": weights()}, NAMES, "ema")
