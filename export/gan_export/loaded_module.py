@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
@@ -21,7 +21,7 @@ _OVERRIDDEN: Final = "leave out what overrides it in the class"
 
 
 def loaded_module(
-    spec: str, init: Mapping[str, str], weights_of: Callable[[Collection[str]], tuple[str, State]]
+    spec: str, init: Mapping[str, str], weights_of: Callable[[frozenset[str]], tuple[str, State]]
 ) -> tuple[str, nn.Module]:
     """Construct a module as `load_module` does and load weights, of which nothing is missing or left over.
 
@@ -45,7 +45,7 @@ def loaded_module(
     # What these return is not used: one of the author's own may return nothing.
     with telling(f"{name} can't be set to float32"), user_code():
         module.float()
-    path, state = weights_of(module.state_dict().keys())
+    path, state = weights_of(frozenset(module.state_dict()))
     with user_code():
         _load(module, state)
     with telling(f"{name} can't be set to eval mode"), user_code():

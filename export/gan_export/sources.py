@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from torch import nn
@@ -136,9 +136,8 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
     # The second stays: both are made from a file of their own, and Python knows the last.
-    (_, twin), (key, module) = (
-        loaded_module(options.module, options.init, partial(_of_class, contents, options)) for _ in range(2)
-    )
+    weights_of = cache(partial(_of_class, contents, options))
+    (_, twin), (key, module) = (loaded_module(options.module, options.init, weights_of) for _ in range(2))
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
@@ -175,10 +174,10 @@ def _kind_of(key: str) -> Weights:
     return "ema" if is_averaged(key) else "raw"
 
 
-def _of_class(contents: Contents, options: SourceOptions, expected: Collection[str]) -> tuple[str, State]:
+def _of_class(contents: Contents, options: SourceOptions, expected: frozenset[str]) -> tuple[str, State]:
     """A class's weights: by its own names for them, or else by those in the file; and their path there."""
-    copy = None if options.weights_key is not None else find_copy(contents.tree, expected, options.weights)
-    key, state = copy or _chosen(contents, options)
+    found = None if options.weights_key is not None else find_copy(contents.tree, expected, options.weights)
+    key, state = found or _chosen(contents, options)
     check_finite(tensors_of(state))
     return key, state
 

@@ -6,8 +6,7 @@ from typing import Final
 
 BRIEF_SECONDS: Final = 0.0002
 """Of a run of one image. To hand it to a thread and back takes about as long as this: with one connection 2,040
-requests/s became 2,530, and at 80 % of saturation p99 was 10.9 ms in place of 17.6 (28x28, 0.1 ms a run; medians of 3
-rounds in turns)."""
+requests/s became 2,530 (28x28, 0.1 ms a run; medians of 3 rounds in turns)."""
 RUNS: Final = 200
 """One after the other that have to be brief before it is believed: while the loop computes, nobody else is answered."""
 

@@ -180,7 +180,7 @@ def _shared(test: ImageData, train: ImageData) -> str:
         return ""
     return (
         f"{count:,} of the {len(test):,} test images ({test.source}) are training images ({train.source}) too: the "
-        "figures of real images look better than they are, and copies can't be told; give --test-data that was held out"
+        "figures of real images look better than they are; give --test-data that was held out"
     )
 
 
