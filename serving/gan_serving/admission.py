@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from .errors import QueueFullError
@@ -27,6 +28,10 @@ class Admission:
         """So many images were computed in one run."""
         old = self._seconds_per_image or seconds / images
         self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * seconds / images
+
+    def seconds_for(self, images: int) -> float:
+        """How long one lane takes for so many; infinity where nothing was measured yet."""
+        return images * self._seconds_per_image or math.inf
 
     def admit(self, n: int, waiting: int) -> None:
         """Whether there is room for n more images behind those that wait.

@@ -23,7 +23,7 @@ from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
 from .engine import Engine, open_engine
-from .recorder import Recorder
+from .recorder import NullRecorder, Recorder
 from .settings import Settings
 from .variants import choices_to_try, result_of
 
@@ -126,11 +126,10 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         max_batch=settings.max_batch,
         capacity=settings.queue_images,
         executor=executor,
+        recorder=NullRecorder() if recorder is None else recorder(name),
         lanes=engine.lanes,
         name=name,
     )
-    if recorder is not None:
-        batcher.recorder = recorder(name)
     # A request may hold nothing but the batcher, so the batcher's end is the end.
     weakref.finalize(batcher, _close, executor, name, engine.variant.sha256)
     return Generator(

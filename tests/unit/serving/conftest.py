@@ -128,7 +128,7 @@ class Session:
             while asyncio.all_tasks() - ours:
                 await asyncio.sleep(0)
             assert batcher.waiting == 0
-            assert not batcher._jobs
+            assert not batcher._queue.clear()
             assert not batcher._working
             gc.collect()
 

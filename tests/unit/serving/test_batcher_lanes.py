@@ -50,6 +50,30 @@ def test_an_idle_lane_runs_at_once_while_another_is_busy(make_session):
     assert session.most_inside == 2
 
 
+def test_images_that_take_less_time_than_a_lane_to_wake_wait_for_the_one_that_computes(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        for start in range(100):  # a busy machine may need a few until their time is known to be short
+            session.let_go(1)
+            await session.ask(batcher, start, 1)
+            await session.is_running()
+            if batcher._admission.seconds_for(2) < 0.001:
+                break
+        first = asyncio.create_task(session.ask(batcher, 1000, 1))
+        await session.is_running()
+        second = asyncio.create_task(session.ask(batcher, 1001, 1))
+        await asyncio.sleep(A_WHILE)
+        assert (session.inside, batcher.waiting) == (1, 1), "no other lane was woken for it"
+        many = asyncio.create_task(session.ask(batcher, 2000, 20_000))
+        await session.is_running()
+        assert session.inside == 2, "so many are worth one"
+        session.let_go()
+        await asyncio.gather(first, second, many)
+
+    session.drive(scenario, lanes=2)
+
+
 def test_whoever_asks_in_the_moment_a_lane_goes_to_sleep_is_heard(make_session):
     """The lane's task ends in the same turn of the loop in which its last request's caller asks again."""
     session = make_session()

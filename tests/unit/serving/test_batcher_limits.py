@@ -156,9 +156,11 @@ def test_the_waiting_images_of_an_old_and_a_new_version_are_added_up(make_sessio
         (line,) = (each for each in series.page()[0].decode().splitlines() if 'images{model="two versions"}' in each)
         return line.split()[-1]
 
-    async def scenario(old: Batcher) -> None:
-        new = Batcher(session.run, old.max_batch, old.capacity, old.executor)
-        old.recorder, new.recorder = series.model("two versions"), series.model("two versions")
+    async def scenario(given: Batcher) -> None:
+        old, new = (
+            Batcher(session.run, given.max_batch, given.capacity, given.executor, series.model("two versions"))
+            for _ in range(2)
+        )
         tasks = [asyncio.create_task(session.ask(old, 0, 1))]
         await session.is_running()
         tasks += [asyncio.create_task(session.ask(new, 100, 64)), asyncio.create_task(session.ask(new, 200, 500))]

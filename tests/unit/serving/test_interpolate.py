@@ -144,7 +144,7 @@ def over_http(
     async def main(executor: ThreadPoolExecutor) -> None:
         found = Settings(max_n=MAX_N, max_batch=max_batch, **settings)
         batcher = Batcher(toy.run, max_batch, 1000, executor)
-        batcher._add_waiting(waiting)
+        batcher._queue.waiting = waiting
         limiter = RateLimiter.from_settings(found, lambda: 0.0)
         worker = Worker(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
         router = Router([*generate.ROUTES, *interpolate.ROUTES])
