@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal
-
-from torch import Tensor
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Literal
 
 from .refusal import IntakeError
 from .state import (
@@ -17,14 +15,10 @@ from .state import (
     is_extra,
     joined,
     listed,
-    nodes_of,
     of_another_net,
     rank_of,
-    words_of,
+    refuse_other_average,
 )
-
-_AVERAGES: Final = frozenset({"ema", "averaged", "average", "shadow", "swa"})
-"""Words that nobody calls a layer."""
 
 
 def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw"]) -> tuple[str, State] | None:
@@ -37,7 +31,7 @@ def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw
 
     Raises:
         IntakeError: there are several, and their paths don't tell which it is; or averaged weights were wanted, and
-            the file has some under other names.
+            the file has some without these names.
     """
     states = find_states(tree)
     copies = dict(_copies(states, expected)) or dict(_copies(_cleaned(states), expected))
@@ -51,7 +45,7 @@ def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw
     if weights == "ema" and not is_averaged(best[0]):
         if _average_by_name(tree):
             return None
-        _refuse_other_average(tree, best[0])
+        refuse_other_average(tree, best[0])
     return best[0], copies[best[0]]
 
 
@@ -80,27 +74,3 @@ def _copies(states: Mapping[str, State], expected: Collection[str]) -> Iterator[
                 below = {name.removeprefix(head): value for name, value in state.items() if name.startswith(head)}
                 if needed <= {key for key in below if not is_extra(key)} <= set(expected):
                     yield joined(path, head.rstrip(".")), below
-
-
-def _refuse_other_average(tree: Any, chosen: str) -> None:
-    """Some libraries keep the average under names of their own, or as a list of tensors without names.
-
-    Raises IntakeError for one that is neither in the chosen state dict nor another net's.
-    """
-    for path, node in nodes_of(tree):
-        for key, value in node.items():
-            where = joined(path, str(key))
-            place = where.rpartition(".")[0] if isinstance(value, Tensor) else where
-            if f"{where}.".startswith(f"{chosen}." if chosen else "") or of_another_net(place):
-                continue
-            if _AVERAGES & words_of(place) and _holds_weights(value):
-                raise IntakeError(
-                    f"the file has averaged weights at {listed([place])} as well, under other names than the class's: "
-                    "save the generator's state_dict() with the average copied into it, or give --weights raw"
-                )
-
-
-def _holds_weights(value: Any) -> bool:
-    if isinstance(value, Tensor):
-        return value.is_floating_point() and value.ndim > 0
-    return isinstance(value, Sequence) and any(isinstance(one, Tensor) and one.ndim > 0 for one in value)

@@ -23,6 +23,7 @@ _GENERATOR: Final = frozenset({"g", "gs", "gen", "generator", "gnet", "netg", "o
 _AVERAGED: Final = frozenset(
     {"ema", "gs", "ge", "avg", "averaged", "average", "shadow", "swa", "running", "smooth", "smoothed"}
 )
+_ONLY_AVERAGED: Final = frozenset({"ema", "averaged", "average", "shadow", "swa"})  # nobody calls a layer so
 _OTHERS: Final = frozenset(
     {"d", "dis", "disc", "discriminator", "critic", "netd", "dnet", "classifier", "encoder"}
     | {
@@ -62,7 +63,8 @@ def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> 
         weights: prefer averaged weights (`ema`) or the generator's own (`raw`).
 
     Raises:
-        IntakeError: there is none, or the names don't tell which it is.
+        IntakeError: there is none, or the names don't tell which it is; or averaged weights were wanted, and the file
+            has some that are without the generator's names.
     """
     states = find_states(tree)
     if key is not None:
@@ -81,7 +83,7 @@ def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> 
             f"{len(chosen)} state dicts could be the generator: {listed(chosen)}; choose with --weights-key"
         )
     if weights == "ema" and not is_averaged(chosen[0]):
-        _refuse_nameless_average(tree)
+        refuse_other_average(tree)
     return chosen[0], nets[chosen[0]]
 
 
@@ -213,7 +215,7 @@ def _named(states: Mapping[str, State], key: str) -> State:
 
 
 def _nothing(tree: Any) -> str:
-    _refuse_nameless_average(tree)
+    refuse_other_average(tree)
     if not isinstance(tree, Mapping):
         return f"the file holds a {type(tree).__name__}, not a state dict; save generator.state_dict()"
     if "param_groups" in tree:
@@ -223,15 +225,32 @@ def _nothing(tree: Any) -> str:
     return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"
 
 
-def _refuse_nameless_average(tree: Any) -> None:
-    """Some libraries keep the average as a list of tensors in the order of `parameters()`, without names or buffers."""
+def refuse_other_average(tree: Any, chosen: str | None = None) -> None:
+    """Some libraries keep the average under names of their own, or as a list of tensors in the order of `parameters()`.
+
+    Args:
+        tree: what the file holds.
+        chosen: path of what a class's own names were found below, where they mean layers; None: no class is known.
+
+    Raises:
+        IntakeError: there is such an average, and it is not that of another net.
+    """
     for path, node in nodes_of(tree):
-        for key in ("shadow_params", "shadow"):
-            if isinstance(node.get(key), list | tuple):
+        for key, value in node.items():
+            where = joined(path, str(key))
+            place = where.rpartition(".")[0] if isinstance(value, Tensor) else where
+            is_own = chosen is not None and f"{where}.".startswith(f"{chosen}." if chosen else "")
+            if not is_own and not of_another_net(place) and _ONLY_AVERAGED & words_of(place) and _holds_weights(value):
                 raise IntakeError(
-                    f"the averaged weights at {shown(f'{path}.{key}'.lstrip('.'))} are a list without names; save the "
-                    "generator's state_dict() with the average copied into it, or give --weights raw"
+                    f"the averaged weights at {listed([place])} are without the generator's own names: save its "
+                    "state_dict() with the average copied into it, or give --weights raw"
                 )
+
+
+def _holds_weights(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and value.ndim > 0
+    return isinstance(value, list | tuple) and any(isinstance(one, Tensor) and one.ndim > 0 for one in value)
 
 
 def joined(path: str, key: str) -> str:

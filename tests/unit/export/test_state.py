@@ -178,10 +178,14 @@ class TestChoosing:
             ({}, r"the file's dict is empty: save generator\.state_dict\(\)"),
             (optimizer_state(), "the state of an optimizer and no weights"),
             (torch.zeros(3), "the file holds a Tensor, not a state dict"),
-            ({"shadow_params": [torch.zeros(2, 2)], "decay": 0.9}, "'shadow_params' are a list without names"),
+            ({"shadow_params": [torch.zeros(2, 2)], "decay": 0.9}, "'shadow_params' are without the generator's own"),
             (
                 {"G": weights(), "ema": {"shadow": [torch.zeros(2, 2)]}},
-                r"'ema.shadow' are a list .* or give --weights raw",
+                r"'ema.shadow' are without the generator's own names: .* or give --weights raw",
+            ),
+            (
+                {"state_dict": {"model.a.weight": torch.zeros(2, 2), "model_ema.aweight": torch.zeros(2, 2)}},
+                r"averaged weights at 'state_dict\.model_ema' are without the generator's own names",
             ),
             ({f"{i}\n{'x' * 200}": weights() for i in range(20)}, r"20 state dicts .* and 12 more; choose"),
         ],
