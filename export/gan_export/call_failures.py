@@ -19,6 +19,8 @@ _DIMENSIONS: Final = re.compile(
     r"Expected \d|number of dimensions|out of range \(expected|too many indices|for tensor of dim"
 )
 """Of what PyTorch says where a tensor has more or fewer dimensions than are wanted, whatever their sizes."""
+_DOUBLE: Final = re.compile(r"\b(dtype|type)\b.*\b(Double|double|float64)\b")
+"""Of what it says where float64 meets float32."""
 NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 
@@ -60,6 +62,11 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         )
     if best.depth == NO_IMAGE:
         return ""
+    if _DOUBLE.search(best.reason):
+        return (
+            "Generators are exported in float32, and its weights are: leave float64 out of forward (.double(), "
+            "dtype=torch.float64, arrays of NumPy's). "
+        )
     second = second_of_no_known_name(parameters)
     if takes_label and not classes and second is not None:
         return f"If {second} is its label, give --classes K; if it is not, --forward {second}=VALUE. "

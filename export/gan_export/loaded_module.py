@@ -37,10 +37,7 @@ def loaded_module(
     """
     module = load_module(spec, init)
     name = type(module).__name__
-    if isinstance(module, torch.jit.ScriptModule):
-        raise IntakeError(
-            f"{spec}: gives a scripted module, whose Python is gone; name its class, or leave out torch.jit.script"
-        )
+    _refuse_scripted(module, spec)
     _check_parameters(module)
     # What these return is not used: one of the author's own may return nothing.
     with telling(f"{name} can't be set to float32"), user_code():
@@ -52,6 +49,16 @@ def loaded_module(
         module.eval()
         module.requires_grad_(False)
     return path, module
+
+
+def _refuse_scripted(module: nn.Module, spec: str) -> None:
+    """Raises IntakeError if it, or a part of it, is a scripted module."""
+    path = next((path for path, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if path is not None:
+        what = f"{type(module).__name__}.{path} is" if path else "gives"
+        raise IntakeError(
+            f"{spec}: {what} a scripted module, whose Python is gone; use its class itself, without torch.jit.script"
+        )
 
 
 def _check_parameters(module: nn.Module) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .refusal import IntakeError
-from .state import is_extra, shown
+from .state import State, is_extra, shown
 from .user_module import telling
 
 Shapes = Mapping[str, Sequence[int]]
@@ -24,7 +24,8 @@ class MisfitError(IntakeError):
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict of which nothing is missing, left over or of another shape.
 
-    Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them.
+    Counters of batches (`num_batches_tracked`) may be missing: an eval-mode net does not use them. So may one of two
+    names of the same parameter.
 
     Raises:
         MisfitError: one line with the first key of each kind that does not fit.
@@ -35,6 +36,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     # Where a class saves nothing beside tensors, the file may have None there, and the other way round.
     state = {key: value for key, value in state.items() if key in expected or not _is_nothing(key, value)}
     needed = {key: value for key, value in expected.items() if key in state or not _is_nothing(key, value)}
+    state = state | _tied(module, state)
     difference = differences(_shapes(needed), _shapes(state))
     if difference:
         raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
@@ -42,6 +44,18 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     hint = "leave out what the class does there of its own"
     with telling(f"{name}.load_state_dict fails, though names and shapes fit", hint):
         module.load_state_dict(expected | state)
+
+
+def _tied(module: nn.Module, state: State) -> State:
+    """Parameters that the file lacks and that are others under a second name: safetensors keeps one of them."""
+    given: dict[int, Tensor] = {}
+    missing: dict[str, int] = {}
+    for key, parameter in module.named_parameters(remove_duplicate=False):
+        if key in state:
+            given[id(parameter)] = state[key]
+        else:
+            missing[key] = id(parameter)
+    return {key: given[one] for key, one in missing.items() if one in given}
 
 
 def _refuse_other_numbers(module: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -27,7 +27,7 @@ from .norms import fold_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
-from .state import State, choose_state, clean_state, is_averaged, tensors_of
+from .state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
 from .user_module import parse_value
 
 OWN_FAMILY = "ganworks/conv"
@@ -59,7 +59,7 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
             return _from_module(contents, options)
         key, state = _chosen(contents, options)
         check_finite(tensors_of(state))
-        return _from_family(fold_norms(tensors_of(state)), _kind_of(key), contents, options)
+        return _from_family(fold_norms(tensors_of(state)), _kind_of(contents, key), contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 
@@ -155,7 +155,7 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
         image=image_spec(*convention.image_shape),
         class_names=names_of(classes, options.class_names),
         sha256=contents.sha256,
-        weights=_kind_of(key),
+        weights=_kind_of(contents, key),
         training={},
         notes=(
             f"Exported from a module of its author's own code, called with {convention.describe()}.",
@@ -170,8 +170,13 @@ def _chosen(contents: Contents, options: SourceOptions) -> tuple[str, State]:
     return key, clean_state(state)
 
 
-def _kind_of(key: str) -> Weights:
-    return "ema" if is_averaged(key) else "raw"
+def _kind_of(contents: Contents, key: str) -> Weights:
+    """Whether the weights at a path are averaged: by its names, or as PyTorch's AveragedModel counts what it took."""
+    counted = any(
+        "n_averaged" in node and f"{key}.".startswith(f"{path}." if path else "")
+        for path, node in nodes_of(contents.tree)
+    )
+    return "ema" if counted or is_averaged(key) else "raw"
 
 
 def _of_class(contents: Contents, options: SourceOptions, expected: frozenset[str]) -> tuple[str, State]:

@@ -216,8 +216,46 @@ def test_a_scripted_module_is_refused(make: MakeFn):
     options = make()
     with Path("model.py").open("a") as file:
         file.write("\ndef make(): return torch.jit.script(Generator())\n")
-    with pytest.raises(IntakeError, match=r"model\.py:make: gives a scripted module, .* leave out torch\.jit\.script"):
+    with pytest.raises(IntakeError, match=r"model\.py:make: gives a scripted module, .* without torch\.jit\.script"):
         load_source(Path("G.pth"), dataclasses.replace(options, module="model.py:make"))
+
+
+def test_a_module_with_a_scripted_part_is_refused_by_its_name(make: MakeFn):
+    options = make(init="        self.part = nn.Sequential(torch.jit.script(nn.Linear(6, 6)))")
+    with pytest.raises(IntakeError, match=r"model\.py:Generator: Generator\.part\.0 is a scripted module"):
+        load_source(Path("G.pth"), options)
+
+
+@pytest.mark.parametrize("result", ["self.body.double()(z.double())", "self.body(z.double())"])
+def test_float64_within_forward_is_named(make: MakeFn, result: str):
+    options = make(init="        self.head = nn.Linear(192, 192)", result=f"self.head({result}).view(-1, 3, 8, 8)")
+    torch.save(nn.ModuleDict({"body": nn.Linear(6, 192), "head": nn.Linear(192, 192)}).state_dict(), "G.pth")
+    with pytest.raises(IntakeError, match=r"exported in float32, and its weights are: leave float64 out of forward"):
+        load_source(Path("G.pth"), options)
+
+
+def test_one_name_of_a_tied_parameter_is_enough(make: MakeFn):
+    options = make(
+        init="        self.again = nn.Linear(6, 192)\n        self.again.weight = self.body.weight",
+        result="torch.tanh(self.body(z) + self.again(z)).view(-1, 3, 8, 8)",
+    )
+    weights = {"again.weight": torch.randn(192, 6), "body.bias": torch.ones(192), "again.bias": torch.ones(192)}
+    torch.save(weights, "G.pth")
+    z = torch.randn(2, 6)
+    drawn = load_source(Path("G.pth"), options).generator(z).flatten(1)
+    assert torch.allclose(drawn, (2 * (z @ weights["again.weight"].T + 1)).tanh(), atol=1e-6)
+    torch.save(weights | {"body.weight": weights.pop("again.weight"), "more": torch.ones(2, 2)}, "G.pth")
+    with pytest.raises(IntakeError, match="'more' is not expected"):
+        load_source(Path("G.pth"), options)
+
+
+def test_what_averaged_model_of_pytorch_saved_is_known_as_averaged(make: MakeFn):
+    options = make()
+    averaged = {f"module.{key}": value for key, value in torch.load("G.pth", weights_only=True).items()}
+    for averages, kind in (({"n_averaged": torch.tensor(5)}, "ema"), ({}, "raw")):
+        for tree in (averaged | averages, {"net": averaged | averages}):
+            torch.save(tree, "G.pth")
+            assert load_source(Path("G.pth"), options).weights == kind
 
 
 @pytest.mark.parametrize("name", ["eval(self)", "train(self, mode=True)", "float(self)", "requires_grad_(self, on)"])
