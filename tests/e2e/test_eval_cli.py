@@ -47,10 +47,13 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     done = run_command("gan-eval", *sets, *ask, "--json", "--page", "page.html", cwd=work, env=env)
     assert done.returncode == 0, done.stderr
     others, noise, untrained, large = json.loads(done.stdout.splitlines()[0])
-    assert done.stderr.splitlines() == [
-        "gan-eval: npz:large.npz: 32x32 images were made 16x16 grey (cropped, Lanczos), as those of npz:real.npz are; "
-        "the figures are of what that left"
-    ]
+    note = (
+        "npz:large.npz: 32x32 images were made 16x16 grey (cropped, Lanczos), as those of npz:real.npz are; the "
+        "figures are of what that left"
+    )
+    assert done.stderr.splitlines() == [f"gan-eval: {note}"]
+    assert others["notes"] == large["notes"] == [note]
+    assert f"<strong>Note:</strong> {note}." in (work / "page.html").read_text()
     assert 0.5 < large["recall"] < others["recall"], "resizing takes the noise away"
     assert others["features"] == "classifier"
     assert others["class_agreement"] > 0.98
@@ -86,6 +89,7 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     (found,) = json.loads(done.stdout, parse_constant=pytest.fail)
     assert found["memorisation_ratio"] is None, "no image is new"
     (line,) = done.stderr.splitlines()
+    assert line == f"gan-eval: {found['notes'][0]}"
     assert line.startswith("gan-eval: 400 of the 400 test images (npz:real.npz) are training images (npz:real.npz) too")
     held_out = run_command("gan-eval", *ask, "--test-data", "npz:others.npz", cwd=work, env=env)
     assert held_out.stderr == ""

@@ -96,17 +96,16 @@ def evaluate(
     train, test = _real(data, test_data, image_size, channels)
     prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
     notes = [resized(test, train), _shared(test, train), *(ready.note for _, ready in prepared)]
-    for note in filter(None, notes):
-        print(f"gan-eval: {note}", file=sys.stderr)
+    _tell(notes)
     evaluator, evaluated = _evaluate(train, test, inception, prepared)
     warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
-    if warning:
-        print(f"gan-eval: {warning}", file=sys.stderr)
+    _tell([warning])
+    notes = [note for note in (*notes, warning) if note]
     if page is not None:
-        write_page(page, evaluator, evaluated, MEANINGS, REAL_COUNTERPARTS, warning)
+        write_page(page, evaluator, evaluated, MEANINGS, REAL_COUNTERPARTS, notes)
     if neighbours is not None:
         write_picture(neighbours, neighbour_pairs(evaluator, evaluated[0].samples))
-    _print(evaluated, as_json=as_json)
+    _print(evaluated, notes, as_json=as_json)
     if page is not None:
         print(page)
 
@@ -127,10 +126,16 @@ def _evaluate(
     return evaluator, evaluated
 
 
-def _print(evaluated: Sequence[EvaluatedSamples], *, as_json: bool) -> None:
-    """The results on stdout, as JSON or as a table."""
+def _tell(notes: Sequence[str]) -> None:
+    for note in filter(None, notes):
+        print(f"gan-eval: {note}", file=sys.stderr)
+
+
+def _print(evaluated: Sequence[EvaluatedSamples], notes: Sequence[str], *, as_json: bool) -> None:
+    """The results on stdout, as JSON with all notes in each of them, or as a table."""
     if as_json:
-        print(json.dumps([{"source": str(path), **result.to_dict()} for path, _, result in evaluated]))
+        found = [{"source": str(path), **result.to_dict(), "notes": notes} for path, _, result in evaluated]
+        print(json.dumps(found))
     else:
         console = Console()
         (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(evaluated))

@@ -26,7 +26,7 @@ def write_page(
     evaluated: Sequence[EvaluatedSamples],
     meanings: Mapping[str, str],
     real: Mapping[str, str],
-    warning: str | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -36,7 +36,7 @@ def write_page(
         evaluated: sets of samples.
         meanings: what each measure means, in the order to show.
         real: which measure of the real images stands beside which.
-        warning: a line about the numbers, to stand above them.
+        notes: what has to be known of the numbers, a line each, to stand above them.
 
     Raises:
         CheckpointError: the file can't be written.
@@ -52,7 +52,7 @@ def write_page(
         ],
         shares=_shares(evaluator, results),
         meanings={name: what for name, what in meanings.items() if any(result[name] is not None for result in results)},
-        warning=warning,
+        notes=notes,
         real_picture=inline(grid(_spread(evaluator.test.images), COLUMNS)),
         words=words,
         shown=number,

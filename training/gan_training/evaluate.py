@@ -117,8 +117,8 @@ class Evaluator:
             ),
         )
 
-    def rank_warning(self, counts: Mapping[str, int]) -> str | None:
-        """One line where images are so few that a covariance of their features is singular; None where they are not.
+    def rank_warning(self, counts: Mapping[str, int]) -> str:
+        """One line where images are so few that a covariance of their features is singular; nothing where they aren't.
 
         Args:
             counts: images of each set of samples, by its name.
@@ -128,7 +128,7 @@ class Evaluator:
         counts = {**counts, "training images": len(train), "test images": len(test)}
         few = ", ".join(f"{name}: {count:,}" for name, count in counts.items() if count < least)
         if not few:
-            return None
+            return ""
         return (
             f"a Frechet distance in {least - 1:,} dimensions is rank deficient with fewer than {least:,} images "
             f"({few}); compare it only with one of as many images"
