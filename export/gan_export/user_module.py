@@ -24,6 +24,7 @@ from .refusal import IntakeError
 
 PACKAGE: Final = "_ganworks_user"
 OPTIONS: Final = ("opt", "opts", "args", "config", "cfg", "options", "params", "hparams", "hps", "hp", "flags")
+MAX_SAID: Final = 300  # characters of an error of the user's code
 EXAMPLE: Final = "path/model.py:Generator"
 
 
@@ -196,6 +197,7 @@ def told(error: BaseException) -> str:
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = message.strip().splitlines() or ["no message"]
     said = " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
+    said = said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]}..."
     place = place_of(error)
     return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")
 

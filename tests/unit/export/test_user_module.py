@@ -120,6 +120,7 @@ def test_mistakes_are_told_in_one_line(write: WriteFn, name: str, init: dict[str
         ("import torch\nx = 1 +\n", r"model.py can't be imported: SyntaxError: invalid syntax \(model.py:2\)"),
         ("import nothing_like_this\n", r"ModuleNotFoundError: No module named 'nothing_like_this' \(model.py:1\)"),
         ("\n\nraise ValueError('bad day')\n", r"ValueError: bad day \(model.py:3\)"),
+        ("raise ValueError('ab' * 5000)\n", r"ValueError: (ab){150}\.\.\. \(model.py:1\)"),
         ("class S(BaseException): pass\nraise S('x')\n", r"model.py can't be imported: S: x \(model.py:2\)"),
         ("import sys\nsys.exit(0)\n", r"ends the program \(exit code 0\).*__main__"),
         ("class A: pass\n", "model.py has no Generator; it defines no torch.nn.Module class"),
