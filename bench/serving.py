@@ -48,7 +48,7 @@ EPILOG = """examples:
   python bench/serving.py --artifact models/digits --rounds 5 --json > serving.json
   python bench/serving.py --soak 600 --overload 60        memory at saturation for ten minutes; five times too much load
 """
-OVERLOAD_N = 256
+OVERLOADS = (64, 256)  # images in a request
 FORMS = ("npy", "png")
 ONE = {"label": 7, "seed": 5}
 COMMANDS: dict[str, list[str | Path]] = {
@@ -144,7 +144,7 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
     with running(OURS, artifact, work) as (port, process, _):
         wrk(port, BODIES[OURS], 64, 1)
         soaked = soak(port, process, arguments.soak) if arguments.soak else None
-        over = overloaded(port, arguments) if arguments.overload else None
+        over = [overloaded(port, n, arguments) for n in OVERLOADS] if arguments.overload else []
     return {
         "machine": f"{os.cpu_count()} cores of {processor()}, Python {platform.python_version()}",
         "rounds": arguments.rounds,
@@ -296,13 +296,13 @@ def soak(port: int, process: psutil.Process, seconds: float) -> dict[str, list[f
     return {"mib": memory}
 
 
-def overloaded(port: int, arguments: argparse.Namespace) -> dict[str, object]:
-    """Five times what the service can take, in requests for OVERLOAD_N images."""
-    body = json.dumps({"n": OVERLOAD_N, "seed": 0, "label": 7, "format": "npy"})
+def overloaded(port: int, n: int, arguments: argparse.Namespace) -> dict[str, object]:
+    """Five times what the service can take, in requests for n images."""
+    body = json.dumps({"n": n, "seed": 0, "label": 7, "format": "npy"})
     saturated, _ = wrk(port, body, 8, max(10, arguments.seconds))
-    say(f"overload: 5 times {saturated:.0f} requests a second")
-    found = overload(port, OVERLOAD_N, 5 * saturated, arguments.overload)
-    return {"saturated": saturated * OVERLOAD_N, **asdict(found)}
+    say(f"overload: 5 times {saturated:.0f} requests a second for {n} images")
+    found = overload(port, n, 5 * saturated, arguments.overload)
+    return {"n": n, "saturated": saturated * n, **asdict(found)}
 
 
 def say(what: str) -> None:

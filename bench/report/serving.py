@@ -56,9 +56,9 @@ def _rules(found: Found) -> str:
         verdict(f"Of 64 images a request, with a worker for each core: at least {MANY_RULE}x of the limit", short),
         verdict(f"Of p99 in the open loop: at most {TAIL_RULE:g}x p50", long),
     ]
-    if over := found["overload"]:
-        share = over["good"] / over["saturated"]
-        bad = [f"here ({share:.2f}x)"] if share < GOOD_RULE else []
+    if found["overload"]:
+        shares = {over["n"]: over["good"] / over["saturated"] for over in found["overload"]}
+        bad = [f"in requests of {n} images ({share:.2f}x)" for n, share in shares.items() if share < GOOD_RULE]
         said.append(verdict(f"Of what is given under overload: at least {GOOD_RULE}x of saturation", bad))
     return " ".join(said)
 
@@ -106,12 +106,12 @@ def _others(found: Found) -> list[str]:
     ]
     if found["soak"]:
         lines.append(f"resident memory by minute at saturation, MiB: {', '.join(map(str, found['soak']['mib']))}")
-    if over := found["overload"]:
-        lines.append(
-            f"overload: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
-            f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; {_answers(over)}; "
-            f"well again after {over['recovery']:.2f} s"
-        )
+    lines += [
+        f"overload, {over['n']} images a request: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
+        f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; {_answers(over)}; "
+        f"well again after {over['recovery']:.2f} s"
+        for over in found["overload"]
+    ]
     return lines
 
 

@@ -40,8 +40,8 @@ _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 _SOON: Final = 0.001
 """Seconds of work that aren't worth another lane: the one that computes is done with its own, and back for the rest, as
-soon as another one is awake. With 4 connections that ask for single images 3,170 requests/s became 3,550; with 8, 16 and 64 they
-stayed (28x28; 8 rounds in turns, medians of 24). With 2 ms it was 5 % less with 16."""
+soon as another one is awake. With 4 connections that ask for single images 3,170 requests/s became 3,550; with 8, 16
+and 64 they stayed (28x28; 8 rounds in turns, medians of 24). With 2 ms it was 5 % less with 16."""
 
 
 @dataclass
