@@ -26,7 +26,7 @@ def overload(port: int, n: int, rate: float, seconds: float) -> Overload:
 
     Args:
         port: of 127.0.0.1.
-        n: images in a request. Many, so that refusing the rest, and this load, leave the cores to the generator.
+        n: images in a request. The fewer, the more of the cores go to refusing the rest, and to this load.
         rate: requests per second.
         seconds: how long.
     """

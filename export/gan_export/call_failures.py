@@ -64,8 +64,8 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         return ""
     if _DOUBLE.search(best.reason):
         return (
-            "Generators are exported in float32, and its weights are: leave float64 out of forward (.double(), "
-            "dtype=torch.float64, arrays of NumPy's). "
+            "Generators are exported in float32, weights included: use no float64 in forward (.double(), "
+            "dtype=torch.float64, NumPy arrays). "
         )
     second = second_of_no_known_name(parameters)
     if takes_label and not classes and second is not None:

@@ -36,7 +36,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     # Where a class saves nothing beside tensors, the file may have None there, and the other way round.
     state = {key: value for key, value in state.items() if key in expected or not _is_nothing(key, value)}
     needed = {key: value for key, value in expected.items() if key in state or not _is_nothing(key, value)}
-    state = state | _tied(module, state)
+    state = state | {key: value for key, value in _tied(module, state).items() if key in expected}
     difference = differences(_shapes(needed), _shapes(state))
     if difference:
         raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")

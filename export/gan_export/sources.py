@@ -164,16 +164,18 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
     )
 
 
-def _chosen(contents: Contents, options: SourceOptions) -> tuple[str, State]:
-    """The generator's state dict by the names in the file, and its path there."""
-    key, state = choose_state(contents.tree, options.weights_key, options.weights)
+def _chosen(contents: Contents, options: SourceOptions, expected: frozenset[str] = frozenset()) -> tuple[str, State]:
+    """The generator's state dict by the names in the file, and its path there; `expected`: a class's own names."""
+    key, state = choose_state(contents.tree, options.weights_key, options.weights, expected)
     return key, clean_state(state)
 
 
 def _kind_of(contents: Contents, key: str) -> Weights:
-    """Whether the weights at a path are averaged: by its names, or as PyTorch's AveragedModel counts what it took."""
+    """Whether the weights at a path are averaged: by its names, or as they are what PyTorch's AveragedModel saved."""
     counted = any(
-        "n_averaged" in node and f"{key}.".startswith(f"{path}." if path else "")
+        "n_averaged" in node
+        and any(str(name).startswith("module.") for name in node)
+        and f"{key}.".startswith(f"{path}." if path else "")
         for path, node in nodes_of(contents.tree)
     )
     return "ema" if counted or is_averaged(key) else "raw"
@@ -182,7 +184,7 @@ def _kind_of(contents: Contents, key: str) -> Weights:
 def _of_class(contents: Contents, options: SourceOptions, expected: frozenset[str]) -> tuple[str, State]:
     """A class's weights: by its own names for them, or else by those in the file; and their path there."""
     found = None if options.weights_key is not None else find_copy(contents.tree, expected, options.weights)
-    key, state = found or _chosen(contents, options)
+    key, state = found or _chosen(contents, options, expected)
     check_finite(tensors_of(state))
     return key, state
 

@@ -43,6 +43,10 @@ _OTHERS: Final = frozenset(
 _PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict", "params", "parameters", "weights"})
 _OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
 _ROOT: Final = "(the file itself)"
+_NAMELESS: Final = (
+    "the averaged weights at {} are without the generator's own names; save its state_dict() with the average copied "
+    "into it"
+)
 
 
 def find_states(tree: Any) -> dict[str, State]:
@@ -54,13 +58,16 @@ def find_states(tree: Any) -> dict[str, State]:
     return {path: dict(node) for path, node in nodes_of(tree) if _is_state(node)}
 
 
-def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> tuple[str, State]:
+def choose_state(
+    tree: Any, key: str | None, weights: Literal["ema", "raw"], expected: Collection[str] = ()
+) -> tuple[str, State]:
     """The generator's state dict, and the dotted path where it was found.
 
     Args:
         tree: what the file holds.
         key: the path to take (`--weights-key`), or None to go by the names.
         weights: prefer averaged weights (`ema`) or the generator's own (`raw`).
+        expected: the generator's own names, where its class is known.
 
     Raises:
         IntakeError: there is none, or the names don't tell which it is; or averaged weights were wanted, and the file
@@ -83,7 +90,7 @@ def choose_state(tree: Any, key: str | None, weights: Literal["ema", "raw"]) -> 
             f"{len(chosen)} state dicts could be the generator: {listed(chosen)}; choose with --weights-key"
         )
     if weights == "ema" and not is_averaged(chosen[0]):
-        refuse_other_average(tree)
+        refuse_other_average(tree, expected)
     return chosen[0], nets[chosen[0]]
 
 
@@ -215,7 +222,9 @@ def _named(states: Mapping[str, State], key: str) -> State:
 
 
 def _nothing(tree: Any) -> str:
-    refuse_other_average(tree)
+    average = _average_elsewhere(tree)
+    if average is not None:
+        return _NAMELESS.format(average)
     if not isinstance(tree, Mapping):
         return f"the file holds a {type(tree).__name__}, not a state dict; save generator.state_dict()"
     if "param_groups" in tree:
@@ -225,26 +234,33 @@ def _nothing(tree: Any) -> str:
     return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"
 
 
-def refuse_other_average(tree: Any, chosen: str | None = None) -> None:
+def refuse_other_average(tree: Any, expected: Collection[str] = (), chosen: str | None = None) -> None:
     """Some libraries keep the average under names of their own, or as a list of tensors in the order of `parameters()`.
 
     Args:
         tree: what the file holds.
-        chosen: path of what a class's own names were found below, where they mean layers; None: no class is known.
+        expected: the generator's own names, where its class is known: words in them are layers.
+        chosen: path of what these names were found below, of which nothing is another average; None: not found.
 
     Raises:
         IntakeError: there is such an average, and it is not that of another net.
     """
+    average = _average_elsewhere(tree, frozenset() if chosen is not None else words_of(".".join(expected)), chosen)
+    if average is not None:
+        raise IntakeError(f"{_NAMELESS.format(average)}, or give --weights raw")
+
+
+def _average_elsewhere(tree: Any, layers: Collection[str] = (), chosen: str | None = None) -> str | None:
+    """Where averaged weights are that no state dict by the generator's names is; words in `layers` say nothing."""
     for path, node in nodes_of(tree):
         for key, value in node.items():
             where = joined(path, str(key))
             place = where.rpartition(".")[0] if isinstance(value, Tensor) else where
             is_own = chosen is not None and f"{where}.".startswith(f"{chosen}." if chosen else "")
-            if not is_own and not of_another_net(place) and _ONLY_AVERAGED & words_of(place) and _holds_weights(value):
-                raise IntakeError(
-                    f"the averaged weights at {listed([place])} are without the generator's own names: save its "
-                    "state_dict() with the average copied into it, or give --weights raw"
-                )
+            is_named = _ONLY_AVERAGED.difference(layers) & words_of(place)
+            if not is_own and not of_another_net(place) and is_named and _holds_weights(value):
+                return listed([place])
+    return None
 
 
 def _holds_weights(value: Any) -> bool:

@@ -5,10 +5,10 @@ takes its images from all waiting requests in turn, so that one image is not beh
 bisected, so that only the image that causes it fails. What nobody waits for any more is dropped uncomputed.
 
 A session may run several batches side by side, in as many lanes. Images that are enough for several are shared out
-among the idle lanes, so that a request which is alone has all of them; images that are computed sooner than another
-lane is awake are left to the one that computes. Requests live in the event loop, and so do the lanes, but for what
-takes long: a lane computes in a thread, which takes its next batch itself while whole ones wait. One image that takes
-less time than a thread's waking is computed in the loop (brief_runs.py).
+among the idle lanes, so that a request which is alone has all of them; what takes less than a millisecond is left to
+the lane that computes, if it has just begun. Requests live in the event loop, and so do the lanes, but for what takes
+long: a lane computes in a thread, which takes its next batch itself while whole ones wait. One image that takes less
+time than a thread's waking is computed in the loop (brief_runs.py).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from .errors import GenerationError, NotReadyError, QueueFullError
 from .failures import FailureLog
 from .image_queue import ImageQueue
 from .jobs import Images, Job, Labels, Latents, Slice, deliver, split
+from .lane import SOON, Lane, seconds_left
 from .recorder import NullRecorder, Recorder
 
 RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
@@ -38,22 +39,6 @@ Result: TypeAlias = "Images | Exception"
 
 _AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
-_SOON: Final = 0.001
-"""Seconds of work that aren't worth another lane: the one that computes is done with its own, and back for the rest, as
-soon as another one is awake. With 4 connections that ask for single images 3,170 requests/s became 3,550; with 8, 16
-and 64 they stayed (28x28; 8 rounds in turns, medians of 24). With 2 ms it was 5 % less with 16."""
-
-
-@dataclass
-class _Lane:
-    """One that is awake. Its thread takes batches too, so that its task has to look here which one it has."""
-
-    batch: list[Slice] = field(default_factory=list)
-    ended: bool = False  # its task is over, and nobody would hear of another batch
-
-    def __len__(self) -> int:
-        """Images of its batch."""
-        return sum(map(len, self.batch))
 
 
 @dataclass
@@ -79,11 +64,12 @@ class Batcher:
     name: str = ""
     _queue: ImageQueue = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)  # of the queue: lanes take from it too
-    _working: dict[asyncio.Task[None], _Lane] = field(default_factory=dict, init=False)  # the lanes that are awake
+    _working: dict[asyncio.Task[None], Lane] = field(default_factory=dict, init=False)  # the lanes that are awake
     _computing: int = field(default=0, init=False)  # lanes that have a batch
     _admission: Admission = field(init=False)
     _brief: BriefRuns = field(default_factory=BriefRuns, init=False)
     _failures: FailureLog = field(init=False)
+    _look: asyncio.TimerHandle | None = field(default=None, init=False)  # whether a lane should be woken after all
 
     def __post_init__(self) -> None:
         self._queue = ImageQueue(self.recorder)
@@ -138,15 +124,19 @@ class Batcher:
         while len(self._working) < self.lanes:
             with self._lock:
                 coming, waiting = len(self._working) - self._computing, self.waiting
-                under_way = sum(map(len, self._working.values()))
-            if coming and waiting <= coming * _SHARE:  # lanes that are about to take their batch have enough
+            if waiting <= coming * _SHARE:  # nothing, or lanes that are about to take their batch have enough
                 return
-            if self._working and self._admission.seconds_for(under_way + waiting) < _SOON:
+            if seconds_left(self._working.values(), waiting, self._admission.seconds_for) < SOON:
+                self._look = self._look or asyncio.get_running_loop().call_later(2 * SOON, self._look_again)
                 return
-            lane = _Lane()
+            lane = Lane()
             task = asyncio.create_task(self._work(lane))
             self._working[task] = lane
             task.add_done_callback(self._asleep)
+
+    def _look_again(self) -> None:
+        self._look = None
+        self._wake()
 
     def _asleep(self, task: asyncio.Task[None]) -> None:
         self._working.pop(task, None)
@@ -191,16 +181,18 @@ class Batcher:
                     job.future.exception()  # heard: the part before it failed already
                 self._drop(job)
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, lane: Lane) -> None:
         """Run batches until nothing waits; the first one starts without delay."""
         loop = asyncio.get_running_loop()
         try:
             while self._begin(lane):
                 try:
-                    if self._brief.expected(len(lane)):
+                    if self._brief.expected(lane.images):
                         result = self._run(lane.batch)
                     else:
                         result = await loop.run_in_executor(self.executor, self._compute, loop, lane)
+                    if isinstance(result, Exception):
+                        lane.began = 0.0
                     await self._finish(lane.batch, result)
                 finally:
                     with self._lock:
@@ -211,14 +203,14 @@ class Batcher:
             self._asleep(cast("asyncio.Task[None]", asyncio.current_task()))  # now: who asks next wakes a lane
             self._end(lane)
 
-    def _end(self, lane: _Lane) -> None:
+    def _end(self, lane: Lane) -> None:
         """Let nobody wait for ever. Something is left only after a cancellation or a fault of this module."""
         with self._lock:
             lane.ended = True
             left = [*(part.job for part in lane.batch), *self._queue.clear()]
         _give_up([*left, *(job.after for job in left if job.after is not None)])
 
-    def _compute(self, loop: asyncio.AbstractEventLoop, lane: _Lane) -> Result:
+    def _compute(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> Result:
         """Compute the lane's batch, and the next ones as long as whole ones wait; in a thread of the executor.
 
         Under overload a turn of the loop takes longer than a batch, and a lane that waits for it has nothing to do:
@@ -234,14 +226,14 @@ class Batcher:
                 return result
             loop.call_soon_threadsafe(self._deliver, batch, result)
 
-    def _begin(self, lane: _Lane) -> bool:
+    def _begin(self, lane: Lane) -> bool:
         """Whether there is a batch for a lane that has none; it has it then."""
         with self._lock:
-            lane.batch = self._take()
+            lane.begin(self._take())
             self._computing += bool(lane.batch)
             return bool(lane.batch)
 
-    def _go_on(self, lane: _Lane) -> bool:
+    def _go_on(self, lane: Lane) -> bool:
         """Whether there is a whole batch for a lane that has just computed one; it has it then.
 
         For fewer images, the loop's next turn is worth waiting for, in which more will have come.
@@ -252,12 +244,13 @@ class Batcher:
             self._computing -= 1
             batch = self._take()
             self._computing += 1
-            lane.batch = batch or lane.batch
+            if batch:
+                lane.begin(batch)
             return bool(batch)
 
     def _take(self) -> list[Slice]:
-        """An idle lane's part of what waits."""
-        fair = -(-self.waiting // (self.lanes - self._computing))
+        """The part of what waits of one among the lanes that are awake and have no batch."""
+        fair = -(-self.waiting // max(1, len(self._working) - self._computing))
         return self._queue.take(min(self.max_batch, max(fair, _SHARE)))
 
     def _run(self, batch: list[Slice]) -> Result:

@@ -92,10 +92,10 @@ def evaluate(
         raise ConfigError(f"--neighbours is for one CKPT or IMAGES, not {len(images)}")
     for target in filter(None, (page, neighbours)):
         check_target(target)
-    inception = _inception(features)
+    inception, why_not = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
     prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
-    notes = [resized(test, train), _shared(test, train), *(ready.note for _, ready in prepared)]
+    notes = [why_not, resized(test, train), _shared(test, train), *(ready.note for _, ready in prepared)]
     _tell(notes)
     evaluator, evaluated = _evaluate(train, test, inception, prepared)
     warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
@@ -141,18 +141,16 @@ def _print(evaluated: Sequence[EvaluatedSamples], notes: Sequence[str], *, as_js
         (console if console.is_terminal else Console(width=LOG_WIDTH)).print(_table(evaluated))
 
 
-def _inception(features: FeaturesOption) -> nn.Module | None:
-    """The net, or None where the classifier is to measure."""
+def _inception(features: FeaturesOption) -> tuple[nn.Module | None, str]:
+    """The net, or None where the classifier is to measure; and a line for the user who wanted the net."""
     if features is FeaturesOption.CLASSIFIER:
-        return None
+        return None, ""
     try:
-        return load_inception()
+        return load_inception(), ""
     except InceptionMissingError as error:
         if features is FeaturesOption.INCEPTION:
             raise
-        if os.environ.get(WEIGHTS_VARIABLE):  # somebody wanted Inception
-            print(f"gan-eval: measuring with the classifier: {error}", file=sys.stderr)
-        return None
+        return None, f"measuring with the classifier: {error}" if os.environ.get(WEIGHTS_VARIABLE) else ""
 
 
 def _bar() -> Progress:

@@ -51,7 +51,7 @@ class Evaluation:
     memorisation_ratio: float | None  # nearest training image: median distance over that of real test images
 
     def to_dict(self) -> dict[str, Any]:
-        """By the names above, as `gan-eval --json` prints them."""
+        """By the names above; `gan-eval --json` adds `source` and `notes`."""
         return asdict(self)
 
 

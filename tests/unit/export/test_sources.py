@@ -230,7 +230,7 @@ def test_a_module_with_a_scripted_part_is_refused_by_its_name(make: MakeFn):
 def test_float64_within_forward_is_named(make: MakeFn, result: str):
     options = make(init="        self.head = nn.Linear(192, 192)", result=f"self.head({result}).view(-1, 3, 8, 8)")
     torch.save(nn.ModuleDict({"body": nn.Linear(6, 192), "head": nn.Linear(192, 192)}).state_dict(), "G.pth")
-    with pytest.raises(IntakeError, match=r"exported in float32, and its weights are: leave float64 out of forward"):
+    with pytest.raises(IntakeError, match=r"exported in float32, weights included: use no float64 in forward"):
         load_source(Path("G.pth"), options)
 
 
@@ -249,6 +249,28 @@ def test_one_name_of_a_tied_parameter_is_enough(make: MakeFn):
         load_source(Path("G.pth"), options)
 
 
+def test_a_tied_name_that_the_class_does_not_save_is_not_asked_for(make: MakeFn):
+    tied = "        self.again = nn.Linear(6, 192)\n        self.again.weight = self.body.weight\n"
+    saved = "return {key: value for key, value in super().state_dict().items() if key != 'again.weight'}"
+    tied += METHOD.format(name="state_dict(self)", body=saved)
+    tied += METHOD.format(name="load_state_dict(self, state)", body="super().load_state_dict(state, strict=False)")
+    weights = torch.load("G.pth", weights_only=True) | {"again.bias": torch.zeros(192)}
+    torch.save(weights, "G.pth")
+    load_source(Path("G.pth"), make(init=tied))
+
+
+def test_a_layer_with_the_name_of_an_average_is_one_where_the_class_has_it(make: MakeFn):
+    options = make(
+        init="        self.swa = nn.Linear(6, 6)", result="torch.tanh(self.body(self.swa(z))).view(-1, 3, 8, 8)"
+    )
+    net = nn.ModuleDict({"body": nn.Linear(6, 192), "swa": spectral_norm(nn.Linear(6, 6))})
+    torch.save({"G": net.state_dict()}, "G.pth")
+    assert load_source(Path("G.pth"), options).weights == "raw"
+    torch.save({"G": net.state_dict(), "ema": [torch.ones(2, 2)]}, "G.pth")
+    with pytest.raises(IntakeError, match="averaged weights at 'ema' are without the generator's own names"):
+        load_source(Path("G.pth"), options)
+
+
 def test_what_averaged_model_of_pytorch_saved_is_known_as_averaged(make: MakeFn):
     options = make()
     averaged = {f"module.{key}": value for key, value in torch.load("G.pth", weights_only=True).items()}
@@ -256,6 +278,9 @@ def test_what_averaged_model_of_pytorch_saved_is_known_as_averaged(make: MakeFn)
         for tree in (averaged | averages, {"net": averaged | averages}):
             torch.save(tree, "G.pth")
             assert load_source(Path("G.pth"), options).weights == kind
+    weights = {key.removeprefix("module."): value for key, value in averaged.items()}
+    torch.save({"generator": weights, "generator_ema": weights, "n_averaged": 5}, "G.pth")
+    assert load_source(Path("G.pth"), dataclasses.replace(options, weights="raw")).weights == "raw"
 
 
 @pytest.mark.parametrize("name", ["eval(self)", "train(self, mode=True)", "float(self)", "requires_grad_(self, on)"])

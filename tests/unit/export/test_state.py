@@ -181,7 +181,7 @@ class TestChoosing:
             ({"shadow_params": [torch.zeros(2, 2)], "decay": 0.9}, "'shadow_params' are without the generator's own"),
             (
                 {"G": weights(), "ema": {"shadow": [torch.zeros(2, 2)]}},
-                r"'ema.shadow' are without the generator's own names: .* or give --weights raw",
+                r"'ema.shadow' are without the generator's own names; .* or give --weights raw",
             ),
             (
                 {"state_dict": {"model.a.weight": torch.zeros(2, 2), "model_ema.aweight": torch.zeros(2, 2)}},

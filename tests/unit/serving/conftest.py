@@ -67,11 +67,12 @@ class Session:
             self.most_inside = max(self.most_inside, self.inside)
         assert self.inside <= self.lanes, "more runs at a time than lanes"
         try:
-            self.batches.append(latents[:, 0].astype(int).tolist())
+            asked = latents[:, 0].astype(int).tolist()
+            self.batches.append(asked)
             self.entered.release()
             if self.gate is not None:
                 assert self.gate.acquire(timeout=PATIENCE)
-            if self.poison.intersection(self.batches[-1]):
+            if self.poison.intersection(asked):
                 raise RuntimeError(self.reason)
             return self.draw(latents, labels)
         finally:
