@@ -266,7 +266,7 @@ def test_the_artifact_draws_what_the_authors_own_code_draws(case: str, capsys: p
     code = gan_export(weights, "--module", STRANGERS / stranger.module, *stranger.options.split())
     assert code == 0, capsys.readouterr().err
     compare(Path("models/weights"), stranger, net)
-    averaged = stranger.save in (with_average, trainer)
+    averaged = stranger.save in (with_average, trainer, averaged_model)
     assert load_artifact(Path("models/weights")).manifest.provenance.weights == ("ema" if averaged else "raw")
 
 
