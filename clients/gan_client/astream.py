@@ -19,25 +19,33 @@ if TYPE_CHECKING:
 
 class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
     """The images of `client.stream`, in the order of their seeds. Use `async with`, or `await aclose()`, to cancel its
-    requests before the last image; a stream that nobody holds any more cancels them too."""
+    requests before the last image; a stream that nobody holds any more cancels them too. Several tasks may share one:
+    each image goes to one of them."""
 
     def __init__(self, session: AsyncSession, plan: StreamPlan, ahead: int) -> None:
+        from asyncio import Lock
+
         super().__init__(plan, ahead)
         self._session = session
         self._flying: deque[Task[Generation]] = deque()
+        self._turn = Lock()
+        self._is_closed = False
 
     async def __anext__(self) -> Image:
         """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""
-        for image in self._images:
-            self.done += 1
-            return image
-        generation = await self._next_chunk()
-        if generation is None:
-            raise StopAsyncIteration
-        self._images = iter(generation)
-        return await anext(self)
+        async with self._turn:
+            while True:
+                for image in self._images:
+                    self.done += 1
+                    return image
+                generation = await self._next_chunk()
+                if generation is None:
+                    raise StopAsyncIteration
+                self._images = iter(generation)
 
     async def _next_chunk(self) -> Generation | None:
+        from asyncio import CancelledError, current_task
+
         try:
             self._fill()
             if not self._flying:
@@ -47,6 +55,9 @@ class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
             self._flying.popleft()
             self._fill()  # before these are used: the next ones are drawn meanwhile
         except BaseException as error:
+            task = current_task()
+            if isinstance(error, CancelledError) and self._is_closed and task is not None and not task.cancelling():
+                return None  # another task closed it
             await self.aclose()
             explained = self._plan.explain(error, self.done)
             if explained is error:
@@ -58,6 +69,7 @@ class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
         """Cancel the requests under way, and give up the images that were not given yet."""
         from asyncio import gather
 
+        self._is_closed = True
         self._images = iter(())
         self._exchanges = iter(())
         tasks = list(self._flying)

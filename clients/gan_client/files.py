@@ -70,7 +70,8 @@ def is_stream(path: Path) -> bool:
 
 
 def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: str) -> list[Path]:
-    """`write_all` for a person: a file that is there with other content is replaced only with `force`.
+    """`write_all` for a person: a file that is there with other content is replaced only with `force`, and one with the
+    same content stays.
 
     `other` says which option names another place. Raises GanError, in which case nothing was replaced.
     """
@@ -82,11 +83,17 @@ def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: 
                 f"{directory / taken[0]}{more} is there with other content: --force replaces it, {other} names "
                 "another place"
             )
-        return write_all(directory, contents)
+        write_all(directory, {name: each for name, each in contents.items() if _is_news(directory / name, each)})
+        return [directory / name for name in contents]
     except OSError as error:
         raise GanError(
             f"can't write to {directory}: {error.strerror or error}; give another place with {other}"
         ) from error
+
+
+def _is_news(path: Path, content: bytes) -> bool:
+    """Whether `path` has to be written to hold `content`: a file that does stays as it is."""
+    return is_stream(path) or not path.exists() or _differs(path, content)
 
 
 def _differs(path: Path, content: bytes) -> bool:

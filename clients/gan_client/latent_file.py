@@ -51,7 +51,7 @@ def read(path: Path) -> LatentFile:
         rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
     except OSError as error:
         raise InvalidArgumentError(f"can't read {path}: {error.strerror or error}", param="latents") from error
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise InvalidArgumentError(
             f"{path} holds no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",
@@ -60,6 +60,11 @@ def read(path: Path) -> LatentFile:
     if labels is not None and not is_labelled:
         raise InvalidArgumentError(
             f"{path} has `labels` that are no list of class ids: leave them out", param="latents"
+        )
+    if labels is not None and len(labels) != len(rows):
+        raise InvalidArgumentError(
+            f"{path} has {len(labels)} labels beside {len(rows)} latents: give as many, or leave them out",
+            param="latents",
         )
     if model is not None and not isinstance(model, str):
         raise InvalidArgumentError(f"{path} has a `model` that is no generator's name: leave it out", param="latents")

@@ -85,11 +85,17 @@ def _is_other_picture(file: Path) -> bool:
     return kind is not None and kind.startswith(("image/", "video/"))
 
 
-def sheet_of(generation: Generation, columns: int | None, path: Path, quality: int | None) -> bytes:
-    """The contact sheet as a file of the kind that the suffix of `path` names. Raises InvalidArgumentError."""
+def sheet_format(path: Path) -> str:
+    """What the suffix of a contact sheet's file names. Raises InvalidArgumentError."""
     kind = SUFFIXES.get(path.suffix.lower(), "")
     if kind not in _PICTURES:
         raise InvalidArgumentError(f"grid is {str(path)!r}: its name must end in .png, .webp or .jpg", param="grid")
+    return kind
+
+
+def sheet_of(generation: Generation, columns: int | None, path: Path, quality: int | None) -> bytes:
+    """The contact sheet as a file of the kind that the suffix of `path` names. Raises InvalidArgumentError."""
+    kind = sheet_format(path)
     options: dict[str, Any] = {}
     if kind == "jpeg":
         options = {"quality": quality or _JPEG_QUALITY}

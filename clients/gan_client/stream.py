@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from threading import Thread
+from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -133,24 +133,27 @@ class StreamProgress:
 
 class ImageStream(StreamProgress, Iterator[Image]):
     """The images of `client.stream`, in the order of their seeds. Close it, or use it as a context manager, to stop
-    its requests before the last image; a stream that nobody holds any more stops too."""
+    its requests before the last image; a stream that nobody holds any more stops too. Several threads may share one:
+    each image goes to one of them."""
 
     def __init__(self, session: Session, plan: StreamPlan, ahead: int) -> None:
         super().__init__(plan, ahead)
         self._session = session
+        self._turn = Lock()
         self._flying: deque[Future[Generation]] = deque()
         self._stop = Stop()
 
     def __next__(self) -> Image:
         """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""
-        for image in self._images:
-            self.done += 1
-            return image
-        generation = self._next_chunk()
-        if generation is None:
-            raise StopIteration
-        self._images = iter(generation)
-        return next(self)
+        with self._turn:
+            while True:
+                for image in self._images:
+                    self.done += 1
+                    return image
+                generation = self._next_chunk()
+                if generation is None:
+                    raise StopIteration
+                self._images = iter(generation)
 
     def _next_chunk(self) -> Generation | None:
         try:

@@ -70,10 +70,11 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
 
 
 def _is_of_tls(error: BaseException | None) -> bool:
-    """Whether an exception of httpx comes from the handshake: trying again won't help."""
+    """Whether an exception of httpx comes from the handshake, and not from its end before it was complete: trying
+    again won't help."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
-            return True
+            return not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError)
         error = error.__cause__ or error.__context__
     return False
 

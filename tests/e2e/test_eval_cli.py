@@ -18,7 +18,7 @@ RunFn = Callable[..., subprocess.CompletedProcess[str]]
 def work(tmp_path_factory: pytest.TempPathFactory, run_command: RunFn) -> Path:
     """Bright and dark discs in two classes, an npz of other such images, one of noise, and a tiny checkpoint."""
     folder = tmp_path_factory.mktemp("eval")
-    for name, seed, n in (("real", 0, 400), ("others", 1, 200)):
+    for name, seed, n in (("three", 4, 3), ("real", 0, 400), ("others", 1, 200)):
         images, labels = discs(n, seed)
         np.savez(folder / f"{name}.npz", images=images, labels=labels)
     np.savez(folder / "large.npz", images=images.repeat(2, axis=1).repeat(2, axis=2), labels=labels)
@@ -46,12 +46,12 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     ask = ("--data", "npz:real.npz", "--n", 200, "--features", "classifier")
     done = run_command("gan-eval", *sets, *ask, "--json", "--page", "page.html", cwd=work, env=env)
     assert done.returncode == 0, done.stderr
-    others, noise, untrained, large = json.loads(done.stdout.splitlines()[0])
+    others, noise, untrained, large = json.loads(done.stdout)
     note = (
         "npz:large.npz: 32x32 images were made 16x16 grey (cropped, Lanczos), as those of npz:real.npz are; the "
         "figures are of what that left"
     )
-    assert done.stderr.splitlines() == [f"gan-eval: {note}"]
+    assert done.stderr.splitlines() == [f"gan-eval: {note}", "page.html"]
     assert others["notes"] == large["notes"] == [note]
     assert f"<strong>Note:</strong> {note}." in (work / "page.html").read_text()
     assert 0.5 < large["recall"] < others["recall"], "resizing takes the noise away"
@@ -95,6 +95,35 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     assert held_out.stderr == ""
 
 
+def test_what_test_images_without_labels_and_pictures_of_other_kinds_leave_out_is_said(
+    work: Path, run_command: RunFn
+) -> None:
+    images, _ = discs(60, 3)
+    np.savez(work / "unlabelled.npz", images=images)
+    (work / "some").mkdir()
+    for i in range(8):
+        Image.fromarray(images[i]).save(work / "some" / f"{i}.png")
+    (work / "some" / "8.heic").write_bytes(b"")
+    ask = (
+        "--data",
+        "npz:real.npz",
+        "--features",
+        "classifier",
+        "--test-data",
+        "npz:unlabelled.npz",
+        "--page",
+        "p.html",
+    )
+    done = run_command("gan-eval", "some", *ask, "--json", cwd=work, env={"GAN_CACHE": str(work / "cache")})
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert found["real_class_agreement"] is None
+    assert "whose accuracy can't be told, as the test images have no labels" in (work / "p.html").read_text()
+    assert found["notes"][0].startswith(
+        "folder:some: 1 pictures of kinds that can't be read were passed over (1 .heic)"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -115,6 +144,16 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
         (("run/samples/step_0000005.png", "--data", "npz:real.npz"), 1, ["step_0000005.png: is one picture"]),
         (("a.npz", "b.npz", "--data", "npz:real.npz", "--neighbours", "pairs.png"), 2, ["--neighbours", "one", "2"]),
         (("real.npz", "--data", "npz:real.npz", "--n", "40", "--neighbours", "no/pairs.png"), 1, ["no/pairs.png"]),
+        (
+            ("real.npz", "three.npz", "--data", "npz:real.npz"),
+            1,
+            ["npz:three.npz: 3 images are too few; 4 is the least"],
+        ),
+        (
+            ("real.npz", "--data", "npz:three.npz", "--test-data", "npz:real.npz"),
+            1,
+            ["npz:three.npz: 3 images are too few; 4 is the least"],
+        ),
     ],
 )
 def test_bad_input_is_one_line(

@@ -29,7 +29,7 @@ from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
-from .samples import Prepared, ReportFn, labels_as_in, prepare_samples, resized
+from .samples import Prepared, ReportFn, found_in, labels_as_in, prepare_samples, refuse_few, resized
 
 EPILOG = """
 Examples:
@@ -94,20 +94,26 @@ def evaluate(
         check_target(target)
     inception, why_not = _inception(features)
     train, test = _real(data, test_data, image_size, channels)
+    for real in (train, test):
+        refuse_few(real.images, real.source)
     prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
-    notes = [why_not, resized(test, train), _shared(test, train), *(ready.note for _, ready in prepared)]
+    told = [why_not, *found_in(train), *found_in(test), *resized(test, train), _shared(test, train)]
+    notes = list(
+        dict.fromkeys(note for note in (*told, *(note for _, ready in prepared for note in ready.notes)) if note)
+    )
     _tell(notes)
     evaluator, evaluated = _evaluate(train, test, inception, prepared)
     warning = evaluator.rank_warning({str(path): len(samples.images) for path, samples, _ in evaluated})
-    _tell([warning])
-    notes = [note for note in (*notes, warning) if note]
+    if warning:
+        notes.append(warning)
+        _tell([warning])
     if page is not None:
         write_page(page, evaluator, evaluated, MEANINGS, REAL_COUNTERPARTS, notes)
     if neighbours is not None:
         write_picture(neighbours, neighbour_pairs(evaluator, evaluated[0].samples))
     _print(evaluated, notes, as_json=as_json)
     if page is not None:
-        print(page)
+        print(page, file=sys.stderr if as_json else sys.stdout)
 
 
 def _evaluate(
@@ -127,7 +133,7 @@ def _evaluate(
 
 
 def _tell(notes: Sequence[str]) -> None:
-    for note in filter(None, notes):
+    for note in notes:
         print(f"gan-eval: {note}", file=sys.stderr)
 
 

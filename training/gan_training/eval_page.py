@@ -92,7 +92,7 @@ def _spread(images: Tensor) -> Tensor:
 
 
 def neighbour_pairs(evaluator: Evaluator, samples: Samples) -> Image.Image:
-    """The samples closest to training images, each with that image on its right; a row for each class, if there are."""
+    """The samples closest to training images, each with that image on its right; class after class, if there are."""
     if evaluator.extractor.has_classes:
         closest, nearest = evaluator.closest_of_each_class(samples, COLUMNS // 2)
     else:
@@ -102,6 +102,6 @@ def neighbour_pairs(evaluator: Evaluator, samples: Samples) -> Image.Image:
 
 def _pictures(evaluator: Evaluator, samples: Samples) -> dict[str, str]:
     return {
-        "samples": inline(grid(samples.images[:SHOWN], COLUMNS)),
+        "samples": inline(grid(_spread(samples.images), COLUMNS)),
         "pairs": inline(neighbour_pairs(evaluator, samples)),
     }

@@ -20,7 +20,7 @@ from .metrics.frechet import frechet_distance
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
 from .metrics.prdc import prdc
 from .metrics.subsample import subsample
-from .samples import ReportFn, Samples
+from .samples import NEIGHBOURS, ReportFn, Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
 GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall
@@ -72,7 +72,7 @@ class Evaluator:
     extractor: FeatureExtractor
     progress: ReportFn | None = None  # told (images measured, images of that set)
 
-    def evaluate(self, samples: Samples, k: int = 3) -> Evaluation:
+    def evaluate(self, samples: Samples, k: int = NEIGHBOURS) -> Evaluation:
         """Measure everything.
 
         Args:
@@ -88,8 +88,9 @@ class Evaluator:
                 f"the images are {_shape(images)}, but {self.train.source} has {_shape(self.train.images)}; "
                 "give --image-size and --channels, or other --data"
             )
-        if len(images) <= k or len(self.test) <= k:
-            raise DataError(f"{min(len(images), len(self.test))} images are too few; {k + 1} is the least")
+        least = min(len(images), len(self.test), len(self.train))
+        if least <= k:
+            raise DataError(f"{least} images are too few; {k + 1} is the least")
         fake, predicted = self.extractor.extract(images, self.progress)
         train, test = self._real
         few, many = subsample(test, REAL_IMAGES), subsample(fake, GENERATED_IMAGES)
@@ -182,7 +183,7 @@ def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageDat
 
 def _part(data: ImageData, mask: Tensor) -> ImageData:
     labels = None if data.labels is None else data.labels[mask]
-    return ImageData(data.images[mask], labels, data.class_names, data.source)
+    return ImageData(data.images[mask], labels, data.class_names, data.source, data.note)
 
 
 def _shape(images: Tensor) -> str:

@@ -148,7 +148,12 @@ class Observer:
         """Whether the last line was an evaluation, and the best one so far."""
         return bool(self.history) and best_line(self.history) is self.history[-1]
 
-    def write_report(self, description: str, finished: str) -> None:
+    def flush(self) -> None:
+        """Bring all that is written to disk: a checkpoint is about to say that these steps are done."""
+        if self.events is not None:
+            self.events.flush()
+
+    def write_report(self, description: str, finished: str, *, failed: bool = False) -> None:
         """Write report.html anew."""
         from .report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
 
@@ -159,6 +164,7 @@ class Observer:
             step=int(last["step"]),
             seconds=last["seconds"],
             finished=finished,
+            failed=failed,
             verdict=self.monitor.verdict,
             history=self.history,
             alarms=self.monitor.alarms,
@@ -169,8 +175,7 @@ class Observer:
             versions=versions(self.device),
         )
         write_report(self.out / REPORT, record)
-        if self.events is not None:
-            self.events.flush()
+        self.flush()
 
     def close(self) -> None:
         if self.events is not None:

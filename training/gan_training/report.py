@@ -37,7 +37,8 @@ class RunRecord:
     description: str  # one paragraph on what was trained
     step: int  # generator updates done
     seconds: float  # training time, over all resumes
-    finished: str  # "finished", "running", "stopped at step N" or "diverged: ..."
+    finished: str  # "finished", "running", "stopped at step N", or why it failed
+    failed: bool  # it diverged, or was stopped because it collapsed
     verdict: str  # one line on the state of the training
     history: list[dict[str, float]]  # lines of metrics.jsonl; measures may be missing, NaN or infinite
     alarms: list[Alarm]
@@ -80,7 +81,7 @@ def write_report(path: Path, record: RunRecord) -> None:
         "report.html",
         record=record,
         title=f"{record.config.type} on {record.config.data}",
-        is_bad=record.finished.startswith("diverged") or bool(alarms),
+        is_bad=record.failed or bool(alarms),
         figures=_figures(record),
         alarms=alarms,
         plots=draw_plots(record.history, record.step, _annotations(alarms, record.best)),

@@ -137,7 +137,7 @@ class Run:
             try:
                 self._train(report)
             except (TrainingStoppedError, TrainingDivergedError) as error:
-                self._report(str(error))
+                self._report(str(error), failed=isinstance(error, TrainingDivergedError))
                 raise
             finally:
                 self.observer.close()
@@ -234,9 +234,9 @@ class Run:
             self._report("running")
         return alarms
 
-    def _report(self, finished: str) -> None:
+    def _report(self, finished: str, *, failed: bool = False) -> None:
         if self.parallel.is_main and self.config.report:
-            self.observer.write_report(describe(self), finished)
+            self.observer.write_report(describe(self), finished, failed=failed)
 
     def _stop_on_collapse(self, alarms: list[Alarm]) -> None:
         collapsed = [alarm for alarm in alarms if alarm.kind == "collapse"]
@@ -271,6 +271,7 @@ class Run:
         nets = {"generator": self.trainer.generator, "critic": self.trainer.critic}
         check_weights(nets, self.step, self.out / CHECKPOINT)
         if self.parallel.is_main:
+            self.observer.flush()
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
             self.found = stamp(self.out / CHECKPOINT)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from .metrics.subsample import subsample_indices
 from .nets import draw_latents
 from .specs import GeneratorSpec
 
+NEIGHBOURS = 3  # of an image, in precision and recall
 _CHUNK = 256  # images generated at once
 ReportFn = Callable[[int, int], None]
 """Told (done, total) now and then."""
@@ -39,7 +40,9 @@ class Prepared(NamedTuple):
     """Samples that are ready to be drawn or read."""
 
     draw: DrawFn
-    note: str = ""  # what was done to the images before they are judged, in one line
+    notes: tuple[
+        str, ...
+    ] = ()  # what was found when they were read or done to them before they are judged, a line each
 
 
 def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> Prepared:
@@ -62,7 +65,8 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
         labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
         samples = Samples(found.images[rows], None if labels is None else labels[rows])
-        return Prepared(lambda _: samples, resized(found, real))
+        refuse_few(samples.images, found.source)
+        return Prepared(lambda _: samples, (*found_in(found), *resized(found, real)))
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(
@@ -78,15 +82,26 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
     return Prepared(lambda progress: generate(generator, spec, n, seed=seed, progress=progress))
 
 
-def resized(found: ImageData, real: ImageData) -> str:
-    """In one line what was done to `found` so that its images are as those of `real`; empty: nothing."""
-    if not found.stored_as:
-        return ""
-    wanted = _shape(real.image_size, real.channels)
-    return (
-        f"{found.source}: {found.stored_as} images were made {wanted} (cropped, Lanczos), as those of {real.source} "
-        "are; the figures are of what that left"
-    )
+def resized(found: ImageData, real: ImageData) -> Iterator[str]:
+    """A line on what was done to `found` so that its images are as those of `real`, if anything was."""
+    if found.stored_as:
+        wanted = _shape(real.image_size, real.channels)
+        yield (
+            f"{found.source}: {found.stored_as} images were made {wanted} (cropped, Lanczos), as those of "
+            f"{real.source} are; the figures are of what that left"
+        )
+
+
+def found_in(data: ImageData) -> Iterator[str]:
+    """A line on what was found when they were read, if anything was."""
+    if data.note:
+        yield f"{data.source}: {data.note}"
+
+
+def refuse_few(images: Tensor, source: str) -> None:
+    """Raises DataError where images are no more than the neighbours that are looked for."""
+    if len(images) <= NEIGHBOURS:
+        raise DataError(f"{source}: {len(images)} images are too few; {NEIGHBOURS + 1} is the least")
 
 
 def _refuse_what_is_no_set(path: Path) -> None:

@@ -139,22 +139,25 @@ class _Delivery:
             raise InvalidArgumentError(
                 f"quality is {self.quality}: it is for --format and --grid only", param="quality"
             )
+        if out == output.STDOUT:
+            raise InvalidArgumentError("--out - is stdout, which takes one file: give its --format", param="format")
         if grid is None or out is not None:
             out = out or FOLDER
             files.refuse_unwritable(out, "--out")
         if grid is not None:
+            output.sheet_format(grid)
             files.refuse_unwritable_file(grid, "--grid")
         started = time.perf_counter()
         with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
             generation = arguments.generate(client)
         written: list[Path] = []
         sheet: Path | None = grid
-        if grid is not None:
-            data = output.sheet_of(generation, self.columns, grid, self.quality)
-            output.write_one(data, grid, force=self.force, other="--grid")
         if out is not None:
             written = output.write_images(generation, out, self.columns, sheet=grid is None, force=self.force)
             sheet = grid or written.pop()
+        if grid is not None:  # last, so that images which can't be written leave no sheet of them
+            data = output.sheet_of(generation, self.columns, grid, self.quality)
+            output.write_one(data, grid, force=self.force, other="--grid")
         seconds = time.perf_counter() - started
         if self.graphics is not terminal.Graphics.NONE:
             terminal.show(generation.grid(self.columns), self.graphics)

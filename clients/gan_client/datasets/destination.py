@@ -19,6 +19,7 @@ from .shards import ShardWriter
 from .table import TABLE, Table
 
 STATE: Final = "dataset.json"
+_BEGUN: Final = f"{STATE}.part"  # all that there is where the disk was full, or the process killed, at the very start
 
 
 class Writer(Protocol):
@@ -72,7 +73,7 @@ class Destination:
                 return Plan.loads(state.read_text("utf-8"), str(state))
             if self.layout is Layout.NPZ:
                 return None if force and not arrays.is_dataset(self.out) else arrays.plan_of(self.out)
-            if self.root.exists() and any(self.root.iterdir()):
+            if self.root.exists() and any(path.name != _BEGUN for path in self.root.iterdir()):
                 raise GanError(f"{self.root} is there and no data set of gan-client: give another --out")
         except (OSError, UnicodeDecodeError) as error:
             raise GanError(f"can't read {self.root}: {error}; give another --out") from error
@@ -111,7 +112,7 @@ class Destination:
             if state.exists() and Plan.loads(state.read_text("utf-8"), str(state)) != plan:
                 raise GanError(f"another gan-client began another data set in {self.root}: give another --out")
             if not state.exists():
-                part = self.root / f"{STATE}.part"
+                part = self.root / _BEGUN
                 part.write_text(plan.dumps(), "utf-8")
                 part.replace(state)
             yield
@@ -139,7 +140,7 @@ class Destination:
             return
         with _locked(self.root):
             Destination(self.out, saved.layout).writer(saved).remove()
-            for name in (TABLE, f"{TABLE}.part", STATE):
+            for name in (TABLE, f"{TABLE}.part", STATE, _BEGUN):
                 (self.root / name).unlink(missing_ok=True)
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import struct
+import threading
 import time
 import zlib
 
@@ -449,3 +450,23 @@ def test_public_names_are_sorted_and_there():
     }
     assert tree <= set(gan_client.__all__)
     assert all(name in (errors.__doc__ or "") for name in tree)
+
+
+def test_a_handshake_that_breaks_off_is_tried_again():
+    hung_up = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            for _ in range(2):
+                connection, _ = server.accept()
+                connection.recv(65536)
+                connection.close()
+                hung_up.append(True)
+
+        serving = threading.Thread(target=hang_up, daemon=True)
+        serving.start()
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        with GanClient(url, timeout=20, max_retries=1) as client, pytest.raises(errors.ConnectionFailedError):
+            client.generate(seed=1)
+        serving.join(5)
+    assert len(hung_up) == 2

@@ -52,9 +52,12 @@ def names(folder):
 
 
 def test_the_same_command_twice_keeps_what_is_there(gan_client, tmp_path):
+    kept = set()
     for _ in range(2):
         code, out, _ = gan_client("sample", "--n", 2, "--seed", 5, "--label", 3)
         assert (code, "(sheet: samples/sheet.png)" in out) == (0, True)
+        kept.add(tuple((path.name, path.stat().st_ino) for path in sorted((tmp_path / "samples").iterdir())))
+    assert len(kept) == 1, "a file with the same content was written anew"
     code, out, _ = gan_client("sample", "--n", 2, "--seed", 7, "--label", 3)
     assert (code, "(sheet: samples/sheet-2.png)" in out) == (0, True)
     assert names(tmp_path / "samples") == [
@@ -210,17 +213,25 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--quality", "50"], "quality is 50"),
         (["--show", "vga"], "show is 'vga': give kitty, iterm, sixel, blocks, none"),
         (["--out", "-", "--format", "png", "--json"], "out is '-' and json is given"),
+        (["--out", "-"], "--out - is stdout, which takes one file: give its --format"),
+        (["--out", "-", "--grid", "x.png"], "--out - is stdout, which takes one file: give its --format"),
+        (["--latents", "few"], "few has 2 labels beside 3 latents: give as many"),
+        (["--latents", "none"], "none has 0 labels beside 1 latents"),
+        (["--latents", "huge"], "huge holds no latents"),
     ],
 )
 def test_wrong_options_are_named(gan_client, tmp_path, options, words):
     (tmp_path / "text").write_text("seven")
     (tmp_path / "model").write_text('{"latents": [[1]], "model": 7}')
+    (tmp_path / "few").write_text('{"latents": [[1], [2], [3]], "labels": [1, 2]}')
+    (tmp_path / "none").write_text('{"latents": [[1]], "labels": []}')
+    (tmp_path / "huge").write_text(f"[[{10**400}]]")
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
     (tmp_path / "pickle.npy").rename(tmp_path / "pickle")
     code, out, err = gan_client("sample", *options)
     assert (code, out) == (2, "")
     assert_one_line(err, words)
-    assert names(tmp_path) == ["model", "pickle", "text"]
+    assert names(tmp_path) == ["few", "huge", "model", "none", "pickle", "text"]
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.webp", "below/sheet.jpg"])
@@ -235,6 +246,11 @@ def test_grid_is_the_sheet_alone(gan_client, tmp_path, name):
             assert (np.asarray(sheet.convert("L")) == np.asarray(whole)).all()
     code, out, _ = gan_client("sample", "--n", 4, "--seed", 1, "--grid", "other.png", "--out", "b")
     assert (code, len(names(tmp_path / "b")), (tmp_path / "other.png").exists()) == (0, 4, True)
+    for image in (tmp_path / "b").iterdir():
+        image.write_bytes(b"other content")
+    code, _, err = gan_client("sample", "--n", 4, "--seed", 1, "--grid", "third.png", "--out", "b")
+    assert (code, (tmp_path / "third.png").exists()) == (1, False)
+    assert_one_line(err, "is there with other content", "--out")
     code, _, err = gan_client("sample", "--n", 4, "--seed", 2, "--grid", name)
     assert code == 1
     assert_one_line(err, "is there with other content", "--grid")

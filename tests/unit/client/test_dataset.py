@@ -316,6 +316,14 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on(service, dataset, tmp_path):
     assert len(list((tmp_path / "d").glob("*/*.png"))) == 3000
 
 
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_what_the_very_start_left_is_gone_on_with(dataset, tmp_path, options):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "dataset.json.part").write_text("")
+    assert dataset("--out", "d", "--n", "4", "--seed", "3", *options, cwd=tmp_path)[0] == 0
+    assert not (tmp_path / "d" / "dataset.json.part").exists()
+
+
 @pytest.mark.parametrize("layout", ["npz", "webdataset"])
 def test_a_full_disk_is_one_line_and_the_run_goes_on(service, dataset, tmp_path, layout):
     out = "d.npz" if layout == "npz" else "d"

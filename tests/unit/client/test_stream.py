@@ -167,6 +167,49 @@ def test_requests_end_when_the_task_does(service, act):
     assert asyncio.run(story()) == 10
 
 
+def test_threads_share_a_stream_and_each_image_goes_to_one_of_them(client):
+    stream = client.stream(400, seed=0, chunk=7, ahead=3)
+    given: list[list[int]] = [[] for _ in range(8)]
+    threads = [threading.Thread(target=lambda mine=mine: mine.extend(image.seed for image in stream)) for mine in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(seed for mine in given for seed in mine) == list(range(400))
+    assert stream.done == 400
+
+
+def test_tasks_share_a_stream_and_each_image_goes_to_one_of_them(service):
+    async def take(stream):
+        return [image.seed async for image in stream]
+
+    async def story():
+        async with AsyncGanClient(service.url) as client:
+            stream = client.stream(400, seed=0, chunk=7, ahead=3)
+            return await asyncio.gather(*(take(stream) for _ in range(8)))
+
+    assert sorted(seed for mine in asyncio.run(story()) for seed in mine) == list(range(400))
+
+
+def test_a_stream_that_another_task_closes_ends_and_cancels_nobody(service, act):
+    service.script.extend([act.CONTRACT, act.TRICKLE])
+
+    async def story():
+        async with AsyncGanClient(service.url) as client:
+            stream = client.stream(1000, seed=0, chunk=10, ahead=1)
+
+            async def take():
+                return [image.seed async for image in stream]
+
+            taking = asyncio.create_task(take())
+            while len(service.received) < 2 or stream.done < 10:
+                await asyncio.sleep(0.01)
+            await stream.aclose()
+            return await asyncio.wait_for(taking, 5)
+
+    assert asyncio.run(story()) == list(range(10))
+
+
 def test_a_pause_before_a_retry_ends_with_the_stream(client, service):
     service.script.extend([service.busy(503, "10")])
     stream = client.stream(10, seed=0, chunk=10)

@@ -15,7 +15,7 @@ from gan_training import eval_cli
 from gan_training.data import ImageData
 from gan_training.evaluate import Evaluator
 from gan_training.metrics import inception_net
-from gan_training.metrics.features import ClassifierExtractor
+from gan_training.metrics.features import ClassifierExtractor, extractor_for
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.inception import InceptionExtractor
 from gan_training.metrics.inception_net import (
@@ -215,3 +215,19 @@ def test_few_images_are_said_in_one_line() -> None:
     warning = Evaluator(many, few, extractor()).rank_warning({"x.npz": 2, "y.npz": 4})
     for words in ("in 3 dimensions", "fewer than 4 images (x.npz: 2, test images: 3)", "rank deficient"):
         assert words in warning
+
+
+def test_without_a_home_folder_the_classifier_is_trained_and_kept_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise FileNotFoundError("no cache folder")
+
+    monkeypatch.setattr("gan_training.metrics.features.cache_folder", none)
+    monkeypatch.setattr("gan_training.metrics.inception_net.cache_folder", none)
+    images = torch.randint(0, 256, (40, 1, 16, 16), dtype=torch.uint8)
+    data = ImageData(images, torch.arange(40) % 2, ("a", "b"), "toy")
+    found = extractor_for(data, ImageData(images, None, (), "no labels"))
+    assert found.accuracy is None
+    assert len(found.extract(images)[0]) == 40
+    monkeypatch.setenv("TORCH_HOME", "/nowhere")
+    with pytest.raises(InceptionMissingError, match="no file /nowhere/hub/checkpoints/"):
+        find_weights()

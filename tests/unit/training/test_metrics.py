@@ -110,8 +110,12 @@ def test_checkerboard_energy_of_known_patterns() -> None:
     assert checkerboard_energy(pictures(200, 0)) == pytest.approx(1 / 3, abs=0.01)
 
 
-def test_nearest_neighbours_and_memorisation() -> None:
+@pytest.mark.parametrize("at_once", [10_000, 100])
+def test_nearest_neighbours_and_memorisation(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     training, queries = pictures(700, 0), pictures(300, 1)
+    monkeypatch.setattr("gan_training.metrics.neighbours._NUMBERS", at_once * training[0].numel())
+    twice = nearest_neighbours(training[50:60], torch.cat([training, training]))
+    assert twice.indices.tolist() == list(range(50, 60)), "of equally close ones the first"
     found = nearest_neighbours(queries, training)
     i = 7
     by_hand = [(int((queries[i].int() - image.int()).abs().sum()) / 256, j) for j, image in enumerate(training)]
@@ -228,20 +232,20 @@ def test_fewer_images_of_a_file_are_of_all_its_classes(tmp_path: Path) -> None:
 def test_images_of_another_shape_are_told_of(tmp_path: Path, shape: tuple[int, ...], words: str) -> None:
     np.savez(tmp_path / "s.npz", images=np.zeros(shape, np.uint8))
     real = ImageData(torch.zeros(8, 1, 16, 16, dtype=torch.uint8), None, (), "toy")
-    note = prepare_samples(tmp_path / "s.npz", real, 8).note
+    note = " ".join(prepare_samples(tmp_path / "s.npz", real, 8).notes)
     assert words in note
     assert bool(note) == bool(words)
 
 
 def test_pictures_of_other_sizes_are_told_of(tmp_path: Path) -> None:
-    for number, size in enumerate([(16, 16), (20, 30), (64, 18)]):
+    for number, size in enumerate([(16, 16), (20, 30), (64, 18), (16, 16), (16, 16)]):
         Image.new("L", size, number).save(tmp_path / f"{number}.png")
     real = ImageData(torch.zeros(8, 1, 16, 16, dtype=torch.uint8), None, (), "toy")
-    assert "16x16 to 64x30 images were made 16x16 grey" in prepare_samples(tmp_path, real, 8).note
+    assert "16x16 to 64x30 images were made 16x16 grey" in " ".join(prepare_samples(tmp_path, real, 8).notes)
     for path in tmp_path.glob("[12].png"):
         path.unlink()
     Image.new("L", (16, 16), 9).save(tmp_path / "9.png")
-    assert not prepare_samples(tmp_path, real, 8).note
+    assert not prepare_samples(tmp_path, real, 8).notes
 
 
 @pytest.mark.parametrize(

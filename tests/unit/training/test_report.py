@@ -71,6 +71,7 @@ def write(tmp_path: Path) -> Callable[..., Page]:
             "step": 100,
             "seconds": 61.0,
             "finished": "finished",
+            "failed": False,
             "verdict": "healthy",
             "history": [line(step) for step in range(20, 101, 20)],
             "alarms": [],

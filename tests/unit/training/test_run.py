@@ -191,13 +191,14 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_run, tmp_pa
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint_of_it(make_run, tmp_path):
-    run = make_run("wgan", tmp_path)
+    run = make_run("wgan", tmp_path, report=True)
     with torch.no_grad():
         run.trainer.critic.score.bias.fill_(float("nan"))
     with pytest.raises(TrainingDivergedError) as caught:
         run.train(quiet)
     assert "critic_loss is nan before step 1: training has diverged; try a lower learning rate" in str(caught.value)
     assert not (tmp_path / "ckpt.pt").exists()
+    assert '<p class="verdict bad">diverged</p>' in (tmp_path / "report.html").read_text()
 
 
 def test_files_come_when_they_are_due(make_run, tmp_path):

@@ -253,7 +253,10 @@ class TestProbe:
 
 
 class TestCopies:
-    def test_copies_are_found_with_their_originals(self, digits):
+    @pytest.mark.parametrize("at_once", [10_000, 5])
+    def test_copies_are_found_with_their_originals(self, digits, at_once, monkeypatch):
+        of_one = 32 * digits.images[0].numel()
+        monkeypatch.setattr("gan_training.watch.memorisation._NUMBERS", at_once * of_one)
         ratio, nearest = MemorisationCheck(digits, 0).check(digits.images[100:164])
         assert ratio == 0
         assert nearest.indices.tolist() == list(range(100, 164))

@@ -78,8 +78,11 @@ class FeatureExtractor(Protocol):
         """Whose features: `classifier` or `inception`."""
 
     @property
-    def accuracy(self) -> float:
-        """Share of images it has not seen that its classifier gets right; of turns, where there are no labels."""
+    def accuracy(self) -> float | None:
+        """Share of images it has not seen that its classifier gets right; of turns, where there are no labels.
+
+        None where it tells classes, and the images that it has not seen have no labels.
+        """
 
     @property
     def has_classes(self) -> bool:
@@ -94,7 +97,7 @@ class ClassifierExtractor:
     """A trained feature net, and how well it classifies images that it has not seen; a `FeatureExtractor`."""
 
     net: FeatureNet
-    accuracy: float  # on held-out images; of turns, where there are no labels
+    accuracy: float | None  # on held-out images; of turns, where it tells these; None if it can't be told
     has_classes: bool  # False where it tells turns
 
     @property
@@ -125,20 +128,33 @@ def extractor_for(
         cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`. One that can't be used costs the time, no more.
         progress: told (steps done, steps).
     """
-    # By this name caches of earlier versions hold it.
-    path = (cache or cache_folder()) / f"ruler-{_fingerprint(data)}.pt"
+    path = _cached_at(data, cache)
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not _is_read(net, path):
         _train_alone(net, data, path, progress or (lambda *_: None))
-    extractor = ClassifierExtractor(net.eval(), float("nan"), bool(data.classes))
-    images, labels = (test.images, test.labels) if test.labels is not None else _turned(test.images)
+    extractor = ClassifierExtractor(net.eval(), None, bool(data.classes))
+    images, labels = (test.images, test.labels) if data.classes else _turned(test.images)
+    if labels is None:
+        return extractor
     _, predicted = extractor.extract(images)
-    return ClassifierExtractor(extractor.net, float((predicted == labels).float().mean()), extractor.has_classes)
+    accuracy = float((predicted == labels).float().mean())
+    return ClassifierExtractor(extractor.net, accuracy, extractor.has_classes)
 
 
-def _is_read(net: FeatureNet, path: Path) -> bool:
+def _cached_at(data: ImageData, cache: Path | None) -> Path | None:
+    """Where its weights are kept; None where there is no folder for them."""
+    try:
+        folder = cache or cache_folder()
+    except OSError:
+        return None
+    return folder / f"ruler-{_fingerprint(data)}.pt"  # by this name caches of earlier versions hold it
+
+
+def _is_read(net: FeatureNet, path: Path | None) -> bool:
     """Whether the net has the weights at `path` now; False where there are none, or they are damaged."""
+    if path is None:
+        return False
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, pickle.UnpicklingError):
@@ -146,8 +162,11 @@ def _is_read(net: FeatureNet, path: Path) -> bool:
     return True
 
 
-def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callable[[int, int], None]) -> None:
+def _train_alone(net: FeatureNet, data: ImageData, path: Path | None, progress: Callable[[int, int], None]) -> None:
     """Train and keep the weights at `path`; another process that wants the same ones waits, and takes these."""
+    if path is None:
+        _train(net, data, progress)
+        return
     with ExitStack() as stack, suppress(CheckpointError):  # a full disk: this process has its net all the same
         part = path.with_name(f".{path.name}.part")
         with suppress(OSError):

@@ -28,7 +28,7 @@ class InceptionExtractor:
         return "inception"
 
     @property
-    def accuracy(self) -> float:
+    def accuracy(self) -> float | None:
         return self.classifier.accuracy
 
     @property

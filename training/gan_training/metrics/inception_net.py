@@ -6,6 +6,8 @@ import hashlib
 import importlib
 import io
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from unittest import mock
@@ -58,8 +60,7 @@ def find_weights() -> Path:
         InceptionMissingError: no such file; the message says where it was looked for and how to get it.
     """
     named = os.environ.get(WEIGHTS_VARIABLE)
-    folders = (Path(torch.hub.get_dir(), "checkpoints"), cache_folder())
-    places = [Path(named)] if named else [folder / WEIGHTS_FILE for folder in folders]
+    places = [Path(named)] if named else [folder / WEIGHTS_FILE for folder in _folders()]
     for place in places:
         if place.is_file():
             return place
@@ -67,6 +68,12 @@ def find_weights() -> Path:
         f"no weights of Inception: no file {' or '.join(map(str, places))}; torch-fidelity publishes {WEIGHTS_FILE} "
         f"on GitHub with its release v0.2.0: put it there, or name it in {WEIGHTS_VARIABLE}"
     )
+
+
+def _folders() -> Iterator[Path]:
+    yield Path(torch.hub.get_dir(), "checkpoints")
+    with suppress(OSError):  # no home folder
+        yield cache_folder()
 
 
 def read_weights(path: Path) -> dict[str, Any]:

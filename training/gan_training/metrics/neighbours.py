@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 256  # rows of a distance matrix that are held at once
+_NUMBERS = 2**26  # of training images that are held as floats at once: 256 MiB
 
 
 class Nearest(NamedTuple):
@@ -19,13 +20,19 @@ class Nearest(NamedTuple):
 
 def nearest_neighbours(queries: Tensor, training: Tensor) -> Nearest:
     """L1 nearest neighbours of uint8 (N, C, H, W) queries in uint8 (M, C, H, W) training images."""
-    flat = training.flatten(1).float()
-    distances, indices = [], []
-    for start in range(0, len(queries), _CHUNK):
-        nearest = torch.cdist(queries[start : start + _CHUNK].flatten(1).float(), flat, p=1).min(dim=1)
-        distances.append(nearest.values / flat.shape[1])
-        indices.append(nearest.indices)
-    return Nearest(torch.cat(distances), torch.cat(indices))
+    pixels = training[0].numel()
+    asked = queries.flatten(1).float()
+    distances, indices = torch.full((len(queries),), torch.inf), torch.zeros(len(queries), dtype=torch.int64)
+    at_once = max(1, _NUMBERS // pixels)
+    for first in range(0, len(training), at_once):
+        part = training[first : first + at_once].flatten(1).float()
+        for start in range(0, len(queries), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            nearest = torch.cdist(asked[rows], part, p=1).min(dim=1)
+            is_closer = nearest.values < distances[rows]  # of equally close ones the first
+            distances[rows] = torch.where(is_closer, nearest.values, distances[rows])
+            indices[rows] = torch.where(is_closer, nearest.indices + first, indices[rows])
+    return Nearest(distances / pixels, indices)
 
 
 def memorisation_ratio(generated: Tensor, held_out: Tensor, training: Tensor) -> float | None:

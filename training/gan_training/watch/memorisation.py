@@ -15,6 +15,7 @@ QUERIES: Final = 64  # samples, and real images left out
 CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
 EDGE: Final = 8  # pixels of a thumbnail
 _CHUNK: Final = 10_000  # training images at once
+_NUMBERS: Final = 2**25  # of candidates that are held as floats at once: 128 MiB
 
 
 class MemorisationCheck:
@@ -42,7 +43,13 @@ class MemorisationCheck:
             distances[torch.arange(len(queries)), leave_out] = torch.inf
         count = min(CANDIDATES, len(self.images) - (leave_out is not None))
         candidates = distances.topk(count, largest=False).indices  # (N, count)
-        difference = (self.images[candidates].float() - queries[:, None].float()).abs().flatten(2).mean(2)
+        at_once = max(1, _NUMBERS // (count * queries[0].numel()))
+        difference = torch.cat(
+            [
+                (self.images[rows].float() - part[:, None].float()).abs().flatten(2).mean(2)
+                for rows, part in zip(torch.split(candidates, at_once), torch.split(queries, at_once), strict=True)
+            ]
+        )
         best = difference.min(1)
         return Nearest(best.values, candidates.gather(1, best.indices[:, None]).squeeze(1))
 
