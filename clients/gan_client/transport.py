@@ -132,9 +132,18 @@ class HttpTransport:
         self._http = _opened(
             url, lambda: httpx.Client(base_url=url, headers=headers, transport=transport, limits=_LIMITS)
         )
+        self._turns = threading.Semaphore(MAX_CONNECTIONS)  # waited for here, so that httpx is told what is left then
 
     def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
         """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError, StoppedError."""
+        if not self._turns.acquire(timeout=deadline.remaining):
+            raise out_of_time(self._url, deadline, exchange.request_id)
+        try:
+            return self._send(exchange, deadline, stop)
+        finally:
+            self._turns.release()
+
+    def _send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
         body = _Body(self._url, deadline, exchange.request_id)
         try:
             with self._http.stream(
@@ -144,6 +153,8 @@ class HttpTransport:
                 headers=exchange.headers,
                 timeout=timeouts(deadline),
             ) as response:
+                # httpx gives each wait for the body the time that was left before the headers came.
+                response.request.extensions["timeout"]["read"] = timeouts(deadline).read
                 for chunk in response.iter_bytes():
                     if stop is not None and stop.is_set():
                         raise StoppedError
@@ -201,14 +212,10 @@ class AsyncHttpTransport:
         """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
         pool = self._pool()
         try:
-            async with asyncio.timeout(deadline.remaining):
-                await pool.turns.acquire()
+            async with asyncio.timeout(deadline.remaining), pool.turns:
+                return await self._send(pool.http, exchange, deadline)
         except TimeoutError as error:
             raise out_of_time(self._url, deadline, exchange.request_id) from error
-        try:
-            return await self._send(pool.http, exchange, deadline)
-        finally:
-            pool.turns.release()
 
     async def _send(self, http: httpx.AsyncClient, exchange: Exchange[Any], deadline: Deadline) -> Answer:
         body = _Body(self._url, deadline, exchange.request_id)

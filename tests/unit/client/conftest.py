@@ -29,6 +29,7 @@ class Act(Enum):
     DROP = "closes without an answer"
     HOLD = "never answers"
     TRICKLE = "sends its answer a byte at a time, without end"
+    LATE = "sends its headers after 0.7 s and then nothing"
     NOT_HTTP = "speaks another protocol"
     CUT = "closes in the middle of the answer"
     CONTRACT = "answers after all, as the contract says"
@@ -159,13 +160,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(step)
         elif step is Act.HOLD:
             service.closing.wait()
+        elif step is Act.LATE:
+            service.closing.wait(0.7)
+            self._send(Reply(200, b"", {"Content-Length": "4096"}))
+            service.closing.wait()
         elif step is Act.NOT_HTTP:
             self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
         elif step is Act.CUT:
             self._send(Reply(200, b"PK\x03\x04", {"Content-Length": "4096"}))
         elif step is Act.TRICKLE:
-            self._send(Reply(200, b"", {"Content-Length": "4096"}))
             try:
+                self._send(Reply(200, b"", {"Content-Length": "4096"}))
                 while not service.closing.wait(0.01):
                     self.wfile.write(b"x")
             except OSError:

@@ -137,6 +137,19 @@ def test_the_deadline_covers_waiting_for_a_free_connection(monkeypatch):
     assert [type(error) for error in found] == [errors.DeadlineExceededError] * 3
 
 
+def test_time_until_the_headers_is_not_given_once_more_to_the_body(service, act):
+    service.script.append(act.LATE)
+
+    async def story():
+        started = time.monotonic()
+        async with AsyncGanClient(service.url, timeout=1) as client:
+            with pytest.raises(errors.DeadlineExceededError):
+                await client.generate()
+        return time.monotonic() - started
+
+    assert 1 <= asyncio.run(story()) < 1.6
+
+
 def test_transport_is_injected():
     async def application(_scope, _receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
