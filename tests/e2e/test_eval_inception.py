@@ -112,11 +112,13 @@ def test_distances_are_measured_in_torch_fidelitys_own_features(
 
     done = run_command("gan-eval", *ASK, "--json", "--page", "page.html", cwd=work, env=env)  # auto
     assert done.returncode == 0, done.stderr
-    (result,) = json.loads(done.stdout.splitlines()[0])
+    (result,) = json.loads(done.stdout)
     assert result["features"] == "inception"
     assert result["frechet_distance"] == pytest.approx(distance(found["train"], found["fake"]), rel=SAME_DISTANCE)
     assert result["real_frechet_distance"] == pytest.approx(distance(found["train"], found["test"]), rel=SAME_DISTANCE)
-    (warning,) = done.stderr.splitlines()
+    warning, page = done.stderr.splitlines()
+    assert page == "page.html"
+    assert result["notes"] == [warning.removeprefix("gan-eval: ")]
     for words in ("2,048 dimensions", "fewer than 2,049", "fake.npz: 4, training images: 8, test images: 4"):
         assert words in warning
         assert words in (work / "page.html").read_text()
@@ -128,6 +130,7 @@ def test_distances_are_measured_in_torch_fidelitys_own_features(
     assert small.returncode == 0, small.stderr
     (other,) = json.loads(small.stdout)
     assert "measuring with the classifier: no weights of Inception: no file elsewhere.pth" in small.stderr
+    assert other["notes"][0].startswith("measuring with the classifier: no weights of Inception")
     assert other["features"] == "classifier"
     assert other["frechet_distance"] != pytest.approx(result["frechet_distance"], rel=0.1)
     for name in ("class_agreement", "real_class_agreement", "class_shares", "memorisation_ratio"):
