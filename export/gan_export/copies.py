@@ -45,7 +45,7 @@ def find_copy(tree: Any, expected: Collection[str], weights: Literal["ema", "raw
     if weights == "ema" and not is_averaged(best[0]):
         if _average_by_name(tree):
             return None
-        refuse_other_average(tree, expected, best[0])
+        refuse_other_average(tree, chosen=best[0])
     return best[0], copies[best[0]]
 
 

@@ -90,7 +90,7 @@ def choose_state(
             f"{len(chosen)} state dicts could be the generator: {listed(chosen)}; choose with --weights-key"
         )
     if weights == "ema" and not is_averaged(chosen[0]):
-        refuse_other_average(tree, expected)
+        refuse_other_average(tree, layers=words_of(".".join(expected)))
     return chosen[0], nets[chosen[0]]
 
 
@@ -234,18 +234,18 @@ def _nothing(tree: Any) -> str:
     return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"
 
 
-def refuse_other_average(tree: Any, expected: Collection[str] = (), chosen: str | None = None) -> None:
+def refuse_other_average(tree: Any, *, layers: Collection[str] = (), chosen: str | None = None) -> None:
     """Some libraries keep the average under names of their own, or as a list of tensors in the order of `parameters()`.
 
     Args:
         tree: what the file holds.
-        expected: the generator's own names, where its class is known: words in them are layers.
-        chosen: path of what these names were found below, of which nothing is another average; None: not found.
+        layers: words that the generator's class has in its own names, and that say nothing of averages.
+        chosen: path of what that class's names were found below: nothing there is another average. None: not found.
 
     Raises:
         IntakeError: there is such an average, and it is not that of another net.
     """
-    average = _average_elsewhere(tree, frozenset() if chosen is not None else words_of(".".join(expected)), chosen)
+    average = _average_elsewhere(tree, layers, chosen)
     if average is not None:
         raise IntakeError(f"{_NAMELESS.format(average)}, or give --weights raw")
 

@@ -18,9 +18,9 @@ from .metrics.diversity import relative_diversity
 from .metrics.features import HELD_OUT, FeatureExtractor
 from .metrics.frechet import frechet_distance
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
-from .metrics.prdc import prdc
+from .metrics.prdc import NEIGHBOURS, prdc
 from .metrics.subsample import subsample
-from .samples import NEIGHBOURS, ReportFn, Samples
+from .samples import ReportFn, Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
 GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall

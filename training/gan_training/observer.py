@@ -149,7 +149,7 @@ class Observer:
         return bool(self.history) and best_line(self.history) is self.history[-1]
 
     def flush(self) -> None:
-        """Bring all that is written to disk: a checkpoint is about to say that these steps are done."""
+        """Bring TensorBoard's events to disk, e.g. before a checkpoint says that these steps are done."""
         if self.events is not None:
             self.events.flush()
 
@@ -165,7 +165,7 @@ class Observer:
             seconds=last["seconds"],
             finished=finished,
             failed=failed,
-            verdict=self.monitor.verdict,
+            verdict="diverged" if failed and not self.monitor.alarms else self.monitor.verdict,
             history=self.history,
             alarms=self.monitor.alarms,
             advice=self.advice,

@@ -14,11 +14,11 @@ from .checkpoint import load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
 from .grid import to_uint8
+from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices
 from .nets import draw_latents
 from .specs import GeneratorSpec
 
-NEIGHBOURS = 3  # of an image, in precision and recall
 _CHUNK = 256  # images generated at once
 ReportFn = Callable[[int, int], None]
 """Told (done, total) now and then."""
@@ -40,9 +40,7 @@ class Prepared(NamedTuple):
     """Samples that are ready to be drawn or read."""
 
     draw: DrawFn
-    notes: tuple[
-        str, ...
-    ] = ()  # what was found when they were read or done to them before they are judged, a line each
+    notes: tuple[str, ...] = ()  # what was found in them, or done to them, before they are judged; a line each
 
 
 def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> Prepared:

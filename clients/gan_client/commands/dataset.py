@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gan_client.datasets.plan import Plan
     from gan_client.types import ModelInfo
 
-_RETRIES: Final = 12  # 40 s of pauses in the mean, 79 s at most: a restart of the service is no reason to stop
+_RETRIES: Final = 12  # 43 s of pauses in the mean, 79 s at most: a restart of the service is no reason to stop
 _TIMEOUT: Final = max(DEFAULT_TIMEOUT, 120.0)
 
 

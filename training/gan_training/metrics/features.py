@@ -131,8 +131,11 @@ def extractor_for(
     path = _cached_at(data, cache)
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not _is_read(net, path):
-        _train_alone(net, data, path, progress or (lambda *_: None))
+    progress = progress or (lambda *_: None)
+    if path is None:
+        _train(net, data, progress)
+    elif not _is_read(net, path):
+        _train_alone(net, data, path, progress)
     extractor = ClassifierExtractor(net.eval(), None, bool(data.classes))
     images, labels = (test.images, test.labels) if data.classes else _turned(test.images)
     if labels is None:
@@ -151,10 +154,8 @@ def _cached_at(data: ImageData, cache: Path | None) -> Path | None:
     return folder / f"ruler-{_fingerprint(data)}.pt"  # by this name caches of earlier versions hold it
 
 
-def _is_read(net: FeatureNet, path: Path | None) -> bool:
+def _is_read(net: FeatureNet, path: Path) -> bool:
     """Whether the net has the weights at `path` now; False where there are none, or they are damaged."""
-    if path is None:
-        return False
     try:
         net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except (OSError, EOFError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, pickle.UnpicklingError):
@@ -162,11 +163,8 @@ def _is_read(net: FeatureNet, path: Path | None) -> bool:
     return True
 
 
-def _train_alone(net: FeatureNet, data: ImageData, path: Path | None, progress: Callable[[int, int], None]) -> None:
+def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callable[[int, int], None]) -> None:
     """Train and keep the weights at `path`; another process that wants the same ones waits, and takes these."""
-    if path is None:
-        _train(net, data, progress)
-        return
     with ExitStack() as stack, suppress(CheckpointError):  # a full disk: this process has its net all the same
         part = path.with_name(f".{path.name}.part")
         with suppress(OSError):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+NEIGHBOURS = 3  # whose distance is the radius of an image's ball
 _CHUNK = 2048  # rows of a distance matrix that are held at once
 
 
@@ -23,7 +24,7 @@ class PRDC(NamedTuple):
     coverage: float  # share of reals whose neighbourhood holds a fake
 
 
-def prdc(real: Tensor, fake: Tensor, k: int = 3) -> PRDC:
+def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> PRDC:
     """Compare (N, D) real with (M, D) fake features, each manifold being the union of its k-nearest-neighbour balls.
 
     Raises:
