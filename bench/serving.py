@@ -213,7 +213,8 @@ def answers(port: int, body: str) -> bool:
 
 
 def wrk(port: int, body: str, connections: int, seconds: float) -> tuple[float, float]:
-    """Requests per second, and mean latency in milliseconds; a closed loop. Ends the run if any answer was not 2xx."""
+    """Requests per second, and mean latency in milliseconds; a closed loop. Ends the run if any answer was not 2xx, or
+    none came: a server that drops connections would look fast."""
     script = f"wrk.method='POST'; wrk.body={json.dumps(body)}; wrk.headers['content-type']='application/json'"
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
         file.write(script)
@@ -222,8 +223,8 @@ def wrk(port: int, body: str, connections: int, seconds: float) -> tuple[float, 
         done = subprocess.run(
             [*command, f"http://127.0.0.1:{port}/generate"], capture_output=True, text=True, check=True
         )
-    if "Non-2xx" in done.stdout:
-        sys.exit(f"bench/serving.py: the server refused requests:\n{done.stdout}")
+    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+        sys.exit(f"bench/serving.py: the server refused requests, or broke connections:\n{done.stdout}")
     rate = re.search(r"Requests/sec:\s+([0-9.]+)", done.stdout)
     latency = re.search(r"Latency\s+([0-9.]+)(us|ms|s)\b", done.stdout)
     assert rate is not None

@@ -1,4 +1,4 @@
-"""A bare Starlette application on uvicorn with our engine: our batcher and encoder, and no other layer of ours."""
+"""A bare Starlette application on uvicorn: our engine as the service opens it, our batcher, our encoder."""
 
 import json
 import sys
@@ -12,13 +12,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gan_export.artifact import draw
+from gan_export.artifact.processor import usable_cores
 from gan_serving.batcher import Batcher
-from gan_serving.engine import Engine
+from gan_serving.engine import open_engine
 from gan_serving.png import png_file
 
 from .model import ARTIFACT, MANIFEST
 
-batcher = Batcher(Engine(ARTIFACT).run, 64, 100_000, ThreadPoolExecutor(1))
+engine = open_engine(ARTIFACT, cores=usable_cores())
+batcher = Batcher(engine.run, 64, 100_000, ThreadPoolExecutor(engine.lanes), lanes=engine.lanes)
 
 
 async def generate(request: Request) -> Response:

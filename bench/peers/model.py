@@ -8,15 +8,19 @@ import numpy as np
 from PIL import Image
 
 from gan_export.artifact import draw, load_artifact, open_session, run_session
+from gan_export.artifact.processor import usable_cores
+from gan_serving.engine import open_engine
 
 ARTIFACT = load_artifact(Path(os.environ["BENCH_ARTIFACT"]))
 MANIFEST = ARTIFACT.manifest
 
 
 class Model:
-    """A session with the options of serving."""
+    """A session with the options of serving, and as many threads as the service would give it."""
 
-    def __init__(self, threads: int = 0) -> None:
+    def __init__(self, threads: int | None = None) -> None:
+        if threads is None:
+            threads = open_engine(ARTIFACT, cores=usable_cores()).threads
         self.session = open_session(ARTIFACT, threads=threads)
 
     def latents(self, seeds: list[int]) -> np.ndarray:

@@ -25,6 +25,12 @@ def _cell(verdict: Found) -> str:
 
 
 def _total(rows: list[Found], way: str) -> str:
-    faults = [row["verdicts"][way]["caught"] for row in rows if row["code"]]
+    ours = next(iter(rows[0]["verdicts"]))  # whose word is a gate's code, and the fault's own must it be
+    faults = [
+        verdict["words"] == row["code"] if way == ours else verdict["caught"]
+        for row in rows
+        if row["code"]
+        for verdict in [row["verdicts"][way]]
+    ]
     alarms = sum(row["verdicts"][way]["caught"] for row in rows if not row["code"])
     return f"{sum(faults)} of {len(faults)}" + (", and a false alarm" if alarms else "")

@@ -18,6 +18,7 @@ export class About {
   }
 
   setModel(model) {
+    if (this.model?.artifact !== model.artifact) $("about-page").replaceChildren(); // if the new card doesn't come, none is there
     this.model = model;
     this.#show();
   }
@@ -36,7 +37,7 @@ export class About {
   }
 
   async #card(model) {
-    const text = await (await call(`models/${encodeURIComponent(model.name)}/card`)).text();
+    const text = await call(`models/${encodeURIComponent(model.name)}/card`, "text");
     if (this.page !== "card" || this.model !== model) return;
     $("about-page").replaceChildren(...rendered(text, (name) => (name === "preview.png" ? this.#preview(model) : null)));
   }
@@ -45,7 +46,7 @@ export class About {
   #preview(model) {
     const picture = el("img", { alt: `Preview of ${model.name}: fixed seeds, a row for each class`, className: "preview" });
     this.guard(async () => {
-      const blob = await (await call(`models/${encodeURIComponent(model.name)}/preview.png`)).blob();
+      const blob = await call(`models/${encodeURIComponent(model.name)}/preview.png`, "blob");
       picture.src = URL.createObjectURL(blob);
       picture.onload = () => URL.revokeObjectURL(picture.src);
     });

@@ -4,7 +4,7 @@ import { CallError } from "./api.js";
 import { likeThis } from "./detail.js";
 import { $, announce } from "./dom.js";
 import { labelOf, seedsOf } from "./requests.js";
-import { MAX_CHAIN } from "./state.js";
+import { MAX_CHAIN, countFor } from "./state.js";
 
 export class Acts {
   /**
@@ -16,6 +16,12 @@ export class Acts {
     this.page = page;
     this.from = null; // place at which a path is to begin
     this.labelsBefore = []; // the classes that were chosen before neighbours were shown
+  }
+
+  /** For another model: nothing of what was begun holds. */
+  forget() {
+    this.from = null;
+    this.labelsBefore = [];
   }
 
   open(place) {
@@ -50,7 +56,8 @@ export class Acts {
       await latents.fetch(seedsOf([recipe]), shown.state.truncation);
       const { state } = now();
       if (!state.centre) this.labelsBefore = state.labels;
-      change(likeThis(recipe, labelOf(recipe, shown.state, latents), open), true);
+      const n = Math.min(latents.model.max_n, open === null ? state.n : countFor(state.n, open));
+      change(likeThis(recipe, labelOf(recipe, shown.state, latents), open, n), true);
       sheet().focus(open ?? 0);
     });
   }
@@ -71,8 +78,8 @@ export class Acts {
 
   /** The first time a path begins at an image, the second time it ends there. */
   path(place) {
-    if (this.from === null) return this.pathFrom(place);
     const begun = this.from;
+    if (begun === null || begun >= this.page.now().state.n) return this.pathFrom(place);
     this.from = null;
     if (begun !== place) this.way(begun, place);
     else this.page.follow();

@@ -2,6 +2,7 @@
 
 const ROOT = new URL("..", document.baseURI);
 const KEY = "gan-api-key";
+const BROKEN = "The connection broke before all of the answer came.";
 const SENDABLE = /^[\x20-\x7e\x80-\xff]*$/; // in a header: curly quotes, for one, are not
 
 /** The service's address, without a slash at its end. */
@@ -51,13 +52,17 @@ export function isSendable(key) {
   return SENDABLE.test(key);
 }
 
-/** A call; throws CallError for all that is no success, and the browser's AbortError when `signal` says so. */
-export async function call(path, { body, signal, accept } = {}) {
+/**
+ * A call, whose answer is read to its end; throws CallError for all that is no success, and the browser's AbortError when
+ * `signal` says so.
+ *
+ * @param {"arrayBuffer" | "blob" | "json" | "text"} as what is given back
+ */
+export async function call(path, as, { body, signal } = {}) {
   const headers = {};
   const key = apiKey();
   if (!isSendable(key)) throw new CallError("The API key is none of this service's: it has characters that no key has.", { status: 401 });
   if (key) headers.Authorization = `Bearer ${key}`;
-  if (accept) headers.Accept = accept;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
@@ -75,7 +80,18 @@ export async function call(path, { body, signal, accept } = {}) {
   if (!response.ok) throw await refusal(response);
   const [name, artifact] = ["x-gan-model", "x-gan-artifact"].map((header) => response.headers.get(header));
   if (artifact && (expected.get(name) ?? artifact) !== artifact) throw new CallError(`${name} is another artifact now.`, { code: SWAPPED });
-  return response;
+  return read(response, as);
+}
+
+/** The body; one that breaks off, or is none of the service's, is told in words. */
+async function read(response, as) {
+  try {
+    return await response[as]();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (error instanceof SyntaxError) throw new CallError("What answered is not the service: it sent something else than JSON. Is a proxy in between?");
+    throw new CallError(BROKEN, { code: "unreachable" });
+  }
 }
 
 async function refusal(response) {
@@ -94,13 +110,13 @@ function sentence(text) {
 /** Images of /generate or /interpolate, as one array. */
 export async function images(path, body, signal) {
   const text = typeof body === "string" ? body : JSON.stringify({ ...body, format: "npy" });
-  const response = await call(path, { body: text, signal });
-  return readNpy(await response.arrayBuffer());
+  return readNpy(await call(path, "arrayBuffer", { body: text, signal }));
 }
 
 /** A uint8 array (N, H, W, C) of NumPy's own format, versions 1 to 3. */
 export function readNpy(buffer) {
   const bytes = new Uint8Array(buffer);
+  if (bytes.length < 12) throw new CallError(BROKEN, { code: "unreachable" });
   const view = new DataView(buffer);
   const long = bytes[6] > 1;
   const start = long ? 12 : 10;
@@ -112,10 +128,10 @@ export function readNpy(buffer) {
   }
   const [n, height, width, channels] = shape;
   const data = bytes.subarray(start + length);
-  if (data.length !== n * height * width * channels) throw new CallError("The connection broke before all images came.");
+  if (data.length !== n * height * width * channels) throw new CallError(BROKEN, { code: "unreachable" });
   return { n, height, width, channels, data };
 }
 
-export async function json(path, options) {
-  return (await call(path, options)).json();
+export function json(path, options) {
+  return call(path, "json", options);
 }

@@ -32,9 +32,15 @@ export class Controls {
     $("directions").addEventListener("input", (event) => this.#direction(event.target));
     $("directions").addEventListener("pointerover", () => page.prepare(), { once: true });
     $("directions").addEventListener("focusin", () => page.prepare());
-    $("directions-reset").addEventListener("click", () => change({ offsets: [] }, true));
+    $("directions-reset").addEventListener("click", () => {
+      change({ offsets: [] }, true);
+      $("directions").querySelector("input").focus(); // the button is gone
+    });
     $("alike").addEventListener("input", () => change({ alike: Number($("alike").value) }));
-    $("back").addEventListener("click", () => page.back());
+    $("back").addEventListener("click", () => {
+      page.back();
+      $("seed").focus(); // the button is gone
+    });
   }
 
   /** Draw other images, but for the locked ones. */

@@ -101,9 +101,9 @@ function neighbours(view, label) {
   return el("div", {}, el("label", { className: "slider" }, el("span", {}, "Likeness"), said, range), strip);
 }
 
-/** The change that puts an image and others like it on the sheet; `open` is the place that is looked at there. */
-export function likeThis(recipe, label, open) {
-  return { centre: recipe.chain, seed: noiseStart(recipe), labels: label === null ? [] : [label], locks: {}, open, path: null };
+/** The change that puts an image and others like it on a sheet of n; `open` is the place that is looked at there. */
+export function likeThis(recipe, label, open, n) {
+  return { centre: recipe.chain, seed: noiseStart(recipe), labels: label === null ? [] : [label], locks: {}, n, open, path: null };
 }
 
 async function bodyOf({ state, recipe, latents }) {
@@ -113,8 +113,8 @@ async function bodyOf({ state, recipe, latents }) {
 
 function download(view, format) {
   view.guard(async () => {
-    const response = await call("generate", { body: toJson({ ...(await bodyOf(view)), format }) });
-    save(await response.blob(), `${view.model.name}-${view.recipe.chain.map(({ seed }) => seed).join("-")}.${format}`);
+    const picture = await call("generate", "blob", { body: toJson({ ...(await bodyOf(view)), format }) });
+    save(picture, `${view.model.name}-${view.recipe.chain.map(({ seed }) => seed).join("-")}.${format}`);
   });
 }
 

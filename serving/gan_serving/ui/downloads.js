@@ -9,6 +9,6 @@ export async function saveSheet(format, { recipes, state }, latents) {
   if (!fromSeeds(recipes, state)) await latents.fetch(seedsOf(recipes), state.truncation);
   const body = format === "gif" ? walk(recipes, state, latents) : drawn(recipes, state, latents);
   const columns = format === "png" ? columnsOf(state) : undefined;
-  const response = await call(format === "gif" ? "interpolate" : "generate", { body: toJson({ ...body, columns, format }) });
-  save(await response.blob(), `${state.model}-${state.seed}.${format}`);
+  const file = await call(format === "gif" ? "interpolate" : "generate", "blob", { body: toJson({ ...body, columns, format }) });
+  save(file, `${state.model}-${state.seed}.${format}`);
 }

@@ -19,13 +19,25 @@ export class Latents {
 
   /** Have the latents of these seeds at hand. */
   async fetch(seeds, truncation, signal) {
+    const keys = seeds.map((seed) => keyOf(seed, truncation));
     const missing = [...new Set(seeds)].filter((seed) => !this.rows.has(keyOf(seed, truncation)));
+    this.#use(keys);
     if (!missing.length) return;
     const most = this.model.max_n;
     const parts = Array.from({ length: Math.ceil(missing.length / most) }, (_, i) => missing.slice(i * most, (i + 1) * most));
     const found = await Promise.all(parts.map((some) => this.#ask(some, truncation, signal)));
-    if (this.rows.size + missing.length > CACHED) this.rows.clear();
     for (const [seed, row] of found.flat()) this.rows.set(keyOf(seed, truncation), row);
+    this.#use(keys);
+    const old = [...this.rows.keys()].slice(0, Math.max(0, this.rows.size - Math.max(CACHED, missing.length)));
+    for (const key of old) this.rows.delete(key);
+  }
+
+  /** Put rows last, so that others are forgotten before them. */
+  #use(keys) {
+    for (const key of keys) {
+      const row = this.rows.get(key);
+      if (this.rows.delete(key)) this.rows.set(key, row);
+    }
   }
 
   async #ask(seeds, truncation, signal) {

@@ -59,7 +59,7 @@ export class Live {
 
   async #ask() {
     try {
-      this.series = parsed(await (await call("metrics")).text());
+      this.series = parsed(await call("metrics", "text"));
     } catch (error) {
       this.series = [];
       this.previous = null;

@@ -19,7 +19,7 @@ import { columnsOf, drawn, fromSeeds, inWords, recipesOf, seedsOf, toJson } from
 import { Sheet } from "./sheet.js";
 import { wireShortcuts } from "./shortcuts.js";
 import { Call } from "./snippet-box.js";
-import { fromFragment } from "./state.js";
+import { fromFragment, withCount } from "./state.js";
 
 const LAG = 500; // milliseconds until it is asked again whether all workers have the same artifact
 const SLOW = 250; // milliseconds after which the page says that it is drawing
@@ -55,6 +55,7 @@ function change(patch, push = false, { keepPanel = false } = {}) {
   changed = performance.now();
   if (push && isAddressDue()) writeAddress(state, false); // what a slider did last belongs to the entry before
   Object.assign(state, patch);
+  Object.assign(state, withCount(state, state.n)); // an older sheet, which is still there, may have more places
   if (push) writeAddress(state, true);
   else writeAddressSoon(() => state);
   if (keepPanel && shown) {
@@ -88,14 +89,17 @@ async function draw() {
   if (drawing || !model) return;
   drawing = true;
   const slow = setTimeout(() => $("sheet").setAttribute("aria-busy", "true"), SLOW);
-  while (again && model) {
-    again = false;
-    await guard(drawOnce, { which: SHEET, retry: draw });
+  try {
+    while (again && model) {
+      again = false;
+      await guard(drawOnce, { which: SHEET, retry: draw });
+    }
+  } finally {
+    if (!shown) showNothing();
+    clearTimeout(slow);
+    $("sheet").removeAttribute("aria-busy");
+    drawing = false;
   }
-  if (!shown) showNothing();
-  clearTimeout(slow);
-  $("sheet").removeAttribute("aria-busy");
-  drawing = false;
 }
 
 async function drawOnce() {
@@ -164,8 +168,11 @@ let beginning = 0;
 
 async function begin() {
   beginning += 1;
-  await guard(start, { which: SHEET });
-  beginning -= 1;
+  try {
+    await guard(start, { which: SHEET });
+  } finally {
+    beginning -= 1;
+  }
 }
 
 async function start() {
@@ -174,6 +181,7 @@ async function start() {
   const chosen = await offered(state.model);
   if (!chosen) forget();
   if (!chosen) throw new CallError(state.model ? `This service has no model “${state.model}”. Choose another one above.` : "This service has no model.");
+  state.model ||= chosen.name;
   await use(chosen.name);
 }
 
@@ -193,7 +201,8 @@ function showNothing() {
 }
 
 async function use(name, push = false) {
-  select(await described(name), { push });
+  const found = await described(name);
+  if (state.model === name) select(found, { push }); // else another one was chosen meanwhile
 }
 
 function select(found, { push = false, news = "" } = {}) {
@@ -209,7 +218,7 @@ function select(found, { push = false, news = "" } = {}) {
   controls.setModel(found);
   about.setModel(found);
   panel.stale();
-  acts.labelsBefore = [];
+  acts.forget();
   fit(news);
   writeAddress(state, push);
   refresh();

@@ -27,6 +27,7 @@ export class Panel {
     this.stop = () => {};
     this.key = key;
     Object.assign($("panel"), { hidden: false, inert: false });
+    const focused = $("panel-body").contains(document.activeElement) ? document.activeElement.id : "";
     const view = { ...this.page, state: { ...shown.state }, images: shown.images, latents, model };
     if (path) {
       $("panel-title").textContent = `From image ${path[0] + 1} to image ${path[1] + 1}`;
@@ -35,6 +36,7 @@ export class Panel {
       $("panel-title").textContent = `Image ${open + 1}`;
       showDetail($("panel-body"), { ...view, place: open, recipe: shown.recipes[open] });
     }
+    if (focused) $(focused)?.focus(); // on what has taken its place
   }
 
   /** What has changed is in the panel already. */

@@ -40,6 +40,7 @@ export function showPath(root, view) {
     frame.setAttribute("aria-valuetext", `frame ${at} of ${frames.n - 1}`);
   }
   function play() {
+    if (!frames) return;
     button.textContent = "Pause";
     began = performance.now() - Number(frame.value) * FRAME_MS;
     const step = (now) => {
@@ -98,6 +99,6 @@ function download(view, format) {
     await prepared(view);
     const loop = format === "gif" || format === "webp"; // there and back, so that it repeats without a jump
     const body = toJson({ ...way(view.recipes, view.state, view.latents, { loop }), format, ...(loop ? { fps: 25 } : {}) });
-    save(await (await call("interpolate", { body })).blob(), `path.${format}`);
+    save(await call("interpolate", "blob", { body }), `path.${format}`);
   });
 }

@@ -23,9 +23,10 @@ export class Call {
     const { path, open } = state;
     const some = path ? path.map((place) => recipes[place]) : open !== null ? [recipes[open]] : recipes;
     if (!fromSeeds(some, state) && !latents.has(seedsOf(some), state.truncation)) return;
+    const names = latents.model.class_names;
     const body = path ? way(some, state, latents, { loop: true }) : drawn(some, state, latents);
     const title = path ? "The call for this path" : open !== null ? `The call for image ${open + 1}` : "The call for this sheet";
-    this.show({ body, path: Boolean(path), columns: some.length > 1 && !path ? columnsOf(state) : undefined }, title);
+    this.show({ body, path: Boolean(path), columns: some.length > 1 && !path ? columnsOf(state) : undefined, names }, title);
   }
 
   /** Show the call of a subject, as `snippets` takes it. */

@@ -7,7 +7,8 @@ import { toJson } from "./requests.js";
 const SHOWN = 600; // characters of a long list of numbers
 
 /**
- * @param {{body: object, path: boolean, columns?: number}} subject a request of /generate, or of /interpolate
+ * @param {{body: object, path: boolean, columns?: number, names?: string[]}} subject a request of /generate, or of
+ *   /interpolate; and the names of the model's classes
  * @returns {{curl: string, python: string, cli: string}}
  */
 export function snippets(subject) {
@@ -76,7 +77,7 @@ function python({ body, path, columns }) {
   ].join("\n");
 }
 
-function cli({ body, path, columns }) {
+function cli({ body, path, columns, names }) {
   const { model, latents, n, seed, seeds, label, truncation, steps, loop } = body;
   const options = [`--url ${quoted(SERVICE)}`, `--model ${model}`];
   const option = (name, value) => value !== undefined && options.push(`--${name} ${value}`);
@@ -84,8 +85,9 @@ function cli({ body, path, columns }) {
   option("seed", seed);
   option("seeds", seeds?.join(","));
   if (latents) options.push("--latents latents.json");
-  if (Array.isArray(label)) option("labels", (path ? label : shortestTurn(label)).join(","));
-  else option("label", label);
+  const class_ = (id) => (names?.includes(String(id)) && names[id] !== String(id) ? `+${id}` : id); // no class of that name
+  if (Array.isArray(label)) option("labels", (path ? label : shortestTurn(label)).map(class_).join(","));
+  else if (label !== undefined) option("label", class_(label));
   option("truncation", truncation);
   option("steps", steps);
   if (loop) options.push("--loop");

@@ -118,6 +118,11 @@ export function fromFragment(fragment) {
   return { state, left };
 }
 
+/** The number of images of a sheet of n, or the next of those to choose from at which it has that place too. */
+export function countFor(n, place) {
+  return place < n ? n : (COUNTS.find((count) => count > place) ?? place + 1);
+}
+
 /** What makes it a sheet of n images. */
 export function withCount({ seed, locks, open, path }, n) {
   return {
