@@ -6,7 +6,7 @@ import contextlib
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
-from typing import Final, SupportsFloat, SupportsIndex, TypeAlias
+from typing import Final, SupportsFloat, SupportsIndex, TypeAlias, TypeGuard
 from urllib.parse import urlsplit
 
 from ._constants import MAX_IMAGES, MAX_TRUNCATION
@@ -80,21 +80,31 @@ def name_of(param: str, value: object) -> str:
     return str(value)  # numpy has a str of its own
 
 
-def each_of(param: str, values: object) -> Iterator[object]:
-    """The entries of a list, or of any other iterable with an order, but not more than a service is asked for.
-
-    One entry more is given where there are more. Raises InvalidArgumentError for what is none, or empty.
-    """
+def entries_of(param: str, values: object) -> Iterator[object]:
+    """The entries of a list, or of any other iterable with an order. Raises InvalidArgumentError for what is none."""
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | bytearray | Mapping | Set):
         raise InvalidArgumentError(f"{param} is {values!r}: give a list", param=param)
     try:
-        entries = iter(values)
+        return iter(values)
     except TypeError as error:  # numpy's arrays without dimensions
         raise InvalidArgumentError(f"{param} is {values!r}: give a list", param=param) from error
+
+
+def each_of(param: str, values: object) -> Iterator[object]:
+    """Those entries, but not more than a service is asked for, and one more where there are more.
+
+    Raises InvalidArgumentError for what has none.
+    """
+    entries = entries_of(param, values)
     first = next(entries, _NOTHING)
     if first is _NOTHING:
         raise InvalidArgumentError(f"{param} has 0 entries: give at least 1", param=param)
     return islice(chain([first], entries), MAX_IMAGES + 1)
+
+
+def is_one_label(value: object) -> TypeGuard[Label]:
+    """Whether it is meant as one label, and not as a list of them."""
+    return isinstance(value, str | SupportsIndex) and not getattr(value, "ndim", 0)
 
 
 def label_of(value: object) -> Label:
@@ -109,6 +119,11 @@ def _is_host(name: str) -> bool:
     return ":" in name or all(1 <= len(label) <= _LONGEST_LABEL for label in labels)
 
 
+def _without_password(url: str) -> str:
+    before, at, host = url.rpartition("@")
+    return f"{before.partition('://')[0]}://…@{host}" if at else url
+
+
 def service_url(value: str) -> str:
     """`http[s]://host[:port][/path]` without a slash at its end. Raises InvalidArgumentError."""
     try:
@@ -118,7 +133,7 @@ def service_url(value: str) -> str:
         complete = False
     if not complete or not value.isprintable() or " " in value:
         raise InvalidArgumentError(
-            f"url is {value!r}: it must be http://HOST:PORT or https://HOST, e.g. http://localhost:3000",
+            f"url is {_without_password(value)!r}: it must be http://HOST:PORT or https://HOST, e.g. http://localhost:3000",
             param="url",
         )
     if parts.username is not None or parts.query or parts.fragment:

@@ -32,7 +32,8 @@ class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
         self._is_closed = False
 
     async def __anext__(self) -> Image:
-        """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""
+        """The next image. Raises GanError if its chunk fails for good or the wait for it is cancelled, and at each call
+        after that."""
         async with self._turn:
             while True:
                 for image in self._images:
@@ -40,6 +41,7 @@ class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
                     return image
                 generation = await self._next_chunk()
                 if generation is None:
+                    self._refuse_broken()
                     raise StopAsyncIteration
                 self._images = iter(generation)
 
@@ -51,13 +53,17 @@ class AsyncImageStream(StreamProgress, AsyncIterator[Image]):
             if not self._flying:
                 return None
             # Taken off only when it is done: until then aclose() has to cancel it.
-            generation = self._plan.accept(await self._flying[0])
+            generation = await self._flying[0]
+            if self._is_closed:  # by another task, when the images had just come
+                return None
             self._flying.popleft()
+            self._plan.accept(generation)
             self._fill()  # before these are used: the next ones are drawn meanwhile
         except BaseException as error:
             task = current_task()
             if isinstance(error, CancelledError) and self._is_closed and task is not None and not task.cancelling():
                 return None  # another task closed it
+            self._is_broken = True
             await self.aclose()
             explained = self._plan.explain(error, self.done)
             if explained is error:

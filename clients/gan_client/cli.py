@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Final, NoReturn, cast
 
 import typer
@@ -84,6 +85,9 @@ def _fail(message: str, code: int) -> int:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name); the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before the start, as some daemons do
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A class name may not exist in the terminal's encoding.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -51,7 +52,7 @@ def read(path: Path) -> LatentFile:
         rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
     except OSError as error:
         raise InvalidArgumentError(f"can't read {path}: {error.strerror or error}", param="latents") from error
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError) as error:
         raise InvalidArgumentError(
             f"{path} holds no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",

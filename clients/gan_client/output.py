@@ -6,6 +6,7 @@ import io
 import mimetypes
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -199,22 +200,27 @@ def file_summary(made: MadeFile, path: Path, what: str, seeds: Sequence[int], se
     return f"{what}{model}, {source} -> {path} ({made.media_type}, {len(made.data):,} bytes) in {seconds:.2f} s"
 
 
-def picture(data: bytes) -> PILImage:
+def picture(data: bytes) -> PILImage | None:
     """The picture in an image file of the service, of an animation the first frame; mode `L` or `RGB`.
 
-    Raises GanError if it is damaged.
+    None if it has more pixels than Pillow takes for harmless, which no terminal shows anyhow. Raises GanError if it is
+    damaged.
     """
     from PIL import Image as PILImageModule
 
     try:
-        with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "JPEG", "GIF"]) as image:
-            return image.convert("L" if image.mode in ("1", "L") else "RGB")
-    except (OSError, SyntaxError, ValueError, PILImageModule.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PILImageModule.DecompressionBombWarning)
+            with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "JPEG", "GIF"]) as image:
+                return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except (PILImageModule.DecompressionBombWarning, PILImageModule.DecompressionBombError):
+        return None
+    except (OSError, SyntaxError, ValueError) as error:
         raise GanError(f"the service's picture is damaged ({error}): ask again") from error
 
 
-def film(data: bytes) -> PILImage:
-    """Up to 24 frames of an animation, evenly spaced, as a sheet; a picture that stands still as it is.
+def film(data: bytes) -> PILImage | None:
+    """Up to 24 frames of an animation, evenly spaced, as a sheet; a picture that stands still as `picture` gives it.
 
     Raises GanError if it is damaged.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,5 +113,5 @@ def read_npy(content: bytes) -> NDArray[Any]:
             raise MalformedAnswerError("an npy file of another kind of array than was due")
         flat = np.frombuffer(content, dtype, offset=buffer.tell())
         return flat.reshape(shape).copy()
-    except (EOFError, SyntaxError, TypeError, ValueError) as error:
+    except (EOFError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:
         raise MalformedAnswerError(f"a broken npy file ({error})") from error

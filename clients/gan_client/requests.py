@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from ._constants import MAX_COLUMNS, MAX_FPS, MAX_QUALITY, MAX_STEPS, MIN_STEPS
-from .arguments import Label, each_of, image_count, integer, label_of, name_of, seed_number, truncation_bound
+from .arguments import (
+    Label,
+    each_of,
+    image_count,
+    integer,
+    is_one_label,
+    label_of,
+    name_of,
+    seed_number,
+    truncation_bound,
+)
 from .errors import InvalidArgumentError, fault, one_line
 from .types import (
     KEY_POINT_LIMIT,
@@ -172,7 +182,7 @@ def _seed_list(seeds: Sequence[int]) -> list[int]:
 def _labels(label: Label | Iterable[Label] | None) -> Label | list[Label] | None:
     if label is None:
         return None
-    if isinstance(label, str | SupportsIndex) and not getattr(label, "ndim", 0):
+    if is_one_label(label):
         return label_of(label)
     return [label_of(value) for value in each_of("label", label)]
 

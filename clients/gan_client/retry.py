@@ -54,12 +54,13 @@ def pause(error: GanError, *, tries: int, max_retries: int, remaining: float, dr
     """Seconds to wait before the next try, or None if `error` is final.
 
     Final are: an error that another try won't cure; the last of `1 + max_retries` tries; a wait that would
-    outlast the `remaining` seconds of the call. The service's Retry-After is a lower bound of the wait.
+    outlast the `remaining` seconds of the call. The service's Retry-After takes the place of the backoff; one of 0,
+    or in the past, says nothing of how long.
     """
     if tries > max_retries or not is_retryable(error):
         return None
     wait = backoff(tries, draw)
-    if error.retry_after is not None:
+    if error.retry_after:
         wait = error.retry_after * (1 + RETRY_AFTER_JITTER * draw)
     return wait if wait < remaining else None
 

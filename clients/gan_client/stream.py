@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from ._constants import MAX_AHEAD, MAX_IMAGES
-from .arguments import Label, integer, label_of
+from .arguments import Label, entries_of, integer, is_one_label, label_of
 from .calls import generate_exchange
 from .errors import GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError
 from .exchange import Exchange
@@ -44,12 +44,12 @@ class StreamPlan:
         self.model = model
         """The generator: the one asked for, else the one that answered first."""
         self._artifact: str | None = None
-        self._labels: Iterator[Label] | None = None
+        self._labels: Iterator[object] | None = None
         self._label: Label | None = None
-        if label is not None and not isinstance(label, str) and isinstance(label, Iterable):
-            self._labels = iter(label)
-        elif label is not None:
+        if is_one_label(label):
             self._label = label_of(label)
+        elif label is not None:
+            self._labels = entries_of("label", label)
         self._truncation = truncation
         # Wrong arguments are found out where they are given, not at the first image.
         generate_request(1, self._label, self.seed, None, None, truncation, model)
@@ -60,7 +60,7 @@ class StreamPlan:
             size = min(self.chunk, self.n - start)
             label: Label | list[Label] | None = self._label
             if self._labels is not None:
-                label = list(islice(self._labels, size))
+                label = [label_of(value) for value in islice(self._labels, size)]
                 if len(label) < size:
                     raise InvalidArgumentError(
                         f"label ended after {start + len(label)} labels: for n = {self.n} give {self.n}", param="label"
@@ -69,9 +69,9 @@ class StreamPlan:
                 generate_request(size, label, self.seed + start, None, None, self._truncation, self.model)
             )
 
-    def accept(self, generation: Generation) -> Generation:
-        """The same images. Raises UnexpectedResponseError if another generator drew them than those before, or
-        another version of it."""
+    def accept(self, generation: Generation) -> None:
+        """Raises UnexpectedResponseError if another generator drew these images than those before, or another version
+        of it."""
         if self.model is not None and generation.model != self.model:
             raise UnexpectedResponseError(
                 f"the images come from {generation.model!r} now, and those before from {self.model!r}: "
@@ -87,7 +87,6 @@ class StreamPlan:
                 request_id=generation.request_id,
             )
         self._artifact = now or before
-        return generation
 
     def explain(self, error: BaseException, done: int) -> BaseException:
         """An error of a chunk, in words of the stream."""
@@ -114,6 +113,15 @@ class StreamProgress:
         """How many images were given so far."""
         self._exchanges = plan.exchanges()
         self._images: Iterator[Image] = iter(())  # of the chunk that is being given
+        self._is_broken = False  # a chunk failed, or the wait for it was given up
+
+    def _refuse_broken(self) -> None:
+        """Raises GanError after a failure: images are missing, and nobody is to take the end for that of all."""
+        if self._is_broken:
+            raise GanError(
+                f"the stream broke off after {self.done} of {self.n} images: begin another one with "
+                f"seed={self.seed + self.done} for the others"
+            )
 
     @property
     def seed(self) -> int:
@@ -144,7 +152,7 @@ class ImageStream(StreamProgress, Iterator[Image]):
         self._stop = Stop()
 
     def __next__(self) -> Image:
-        """The next image. Raises GanError if its chunk fails for good; the stream is closed then."""
+        """The next image. Raises GanError if its chunk fails for good, and at each call after that."""
         with self._turn:
             while True:
                 for image in self._images:
@@ -152,6 +160,7 @@ class ImageStream(StreamProgress, Iterator[Image]):
                     return image
                 generation = self._next_chunk()
                 if generation is None:
+                    self._refuse_broken()
                     raise StopIteration
                 self._images = iter(generation)
 
@@ -160,11 +169,15 @@ class ImageStream(StreamProgress, Iterator[Image]):
             self._fill()
             if not self._flying:
                 return None
-            generation = self._plan.accept(self._flying.popleft().result())
+            generation = self._flying.popleft().result()
+            if self._stop.is_set():  # another thread closed it when the images had just come
+                return None
+            self._plan.accept(generation)
             self._fill()  # before these are used: the next ones are drawn meanwhile
         except StoppedError:  # another thread closed it
             return None
         except BaseException as error:
+            self._is_broken = True
             self.close()
             explained = self._plan.explain(error, self.done)
             if explained is error:

@@ -219,8 +219,13 @@ def _iterm(png: bytes, columns: int) -> str:
     return f"\x1b]1337;File=inline=1;size={len(png)};width={columns};preserveAspectRatio=1:{text}\x07"
 
 
-def show(image: PILImage, wanted: Graphics | None) -> None:
-    """Draw `image` on stdout: as `wanted`, or, when None, as the terminal can, and not at all if it is no terminal."""
+def show(image: PILImage | None, wanted: Graphics | None) -> None:
+    """Draw `image` on stdout: as `wanted`, or, when None, as the terminal can, and not at all if it is no terminal.
+
+    Nothing for an image of None, which is too large to be drawn.
+    """
+    if image is None:
+        return
     out = sys.stdout
     graphics = wanted
     if graphics is None:

@@ -28,10 +28,18 @@ _LIMITS: Final = httpx.Limits(
 )
 
 
-def timeouts(deadline: Deadline) -> httpx.Timeout:
-    """httpx's timeouts for one try: no single wait may outlast the call's deadline."""
-    left = max(deadline.remaining, 1e-3)
-    return httpx.Timeout(left, connect=min(left, CONNECT_TIMEOUT))
+class Timeouts(dict[str, float]):
+    """httpx's timeouts for one try, as its transports ask for them before each phase: what is left of the call's time
+    then. A phase of several waits (addresses of a host that don't answer, headers that trickle) has it for each."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def get(self, phase: str, default: object = None) -> float:  # noqa: ARG002  # all phases are there
+        """Seconds for `connect`, `read`, `write` or `pool`."""
+        left = max(self._deadline.remaining, 1e-3)
+        return min(left, CONNECT_TIMEOUT) if phase == "connect" else left
 
 
 def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: str) -> GanError:
@@ -151,10 +159,8 @@ class HttpTransport:
                 exchange.path,
                 content=exchange.body,
                 headers=exchange.headers,
-                timeout=timeouts(deadline),
+                extensions={"timeout": Timeouts(deadline)},
             ) as response:
-                # httpx gives each wait for the body the time that was left before the headers came.
-                response.request.extensions["timeout"]["read"] = timeouts(deadline).read
                 for chunk in response.iter_bytes():
                     if stop is not None and stop.is_set():
                         raise StoppedError
@@ -225,7 +231,7 @@ class AsyncHttpTransport:
                 exchange.path,
                 content=exchange.body,
                 headers=exchange.headers,
-                timeout=timeouts(deadline),
+                extensions={"timeout": Timeouts(deadline)},
             ) as response:
                 async for chunk in response.aiter_bytes():
                     body.take(chunk)

@@ -79,10 +79,10 @@ def build(client: GanClient, destination: Destination, plan: Plan, *, chunk: int
     Raises:
         GanError: the images that were written stay, and the same call goes on from them.
     """
-    if destination.is_finished(plan):
-        destination.restore(plan)
-        return Built(plan, 0)
     try:
+        if destination.is_finished(plan):
+            destination.restore(plan)
+            return Built(plan, 0)
         done = destination.done(plan)
         report(done)
         with closing(_batches(client, plan, done, chunk)) as batches:

@@ -68,6 +68,8 @@ class Destination:
         Raises GanError: a folder of something else is never written into.
         """
         state = self.root / STATE
+        if self.layout is Layout.NPZ and self.out.is_dir():
+            raise GanError(f"{self.out} is a folder: give another --out for an npz file")
         try:
             if state.exists():
                 return Plan.loads(state.read_text("utf-8"), str(state))
@@ -132,6 +134,7 @@ class Destination:
             Table(self.table, writer.places).restart((writer.place(entry), entry) for entry in plan.entries())
         if self.root.is_dir():
             writer.remove()
+            self._forget()
             self.root.rmdir()
 
     def discard(self, saved: Plan) -> None:
@@ -140,8 +143,12 @@ class Destination:
             return
         with _locked(self.root):
             Destination(self.out, saved.layout).writer(saved).remove()
-            for name in (TABLE, f"{TABLE}.part", STATE, _BEGUN):
-                (self.root / name).unlink(missing_ok=True)
+            self._forget()
+
+    def _forget(self) -> None:
+        """Delete what says whose the folder is, and what is in it."""
+        for name in (TABLE, f"{TABLE}.part", STATE, _BEGUN):
+            (self.root / name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -108,9 +108,11 @@ class Service:
             images.append(GeneratedImage(seed=seed, label=label, label_name=name, file=f"{i:05d}.png"))
         return GenerateResponse(model="acgan", images=images), pngs
 
-    def zip(self, index: GenerateResponse | bytes, files: Mapping[str, bytes]) -> bytes:
+    def zip(
+        self, index: GenerateResponse | bytes, files: Mapping[str, bytes], compression: int = zipfile.ZIP_DEFLATED
+    ) -> bytes:
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(buffer, "w", compression) as archive:
             content = index if isinstance(index, bytes) else index.model_dump_json(exclude_none=False).encode()
             archive.writestr("images.json", content)
             for name, data in files.items():
@@ -123,7 +125,7 @@ class Service:
         body = json.dumps({"error": detail, "request_id": "filled-in"}).encode()
         return Reply(status, body, {"Content-Type": "application/json", **headers})
 
-    def busy(self, status: int, retry_after: str = "0") -> Reply:
+    def busy(self, status: int, retry_after: str = "0.01") -> Reply:
         return self.error(status, "busy", f"busy with {status}", **{"Retry-After": retry_after})
 
 

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import zipfile
 import zlib
 
 import httpx
@@ -140,7 +141,7 @@ def test_wrong_arguments_are_named_and_not_sent(client, service, arguments, mess
     ],
 )
 def test_error_statuses(client, service, status, kind, tries):
-    service.script.extend([service.error(status, "a_code", "It is so", "label", **{"Retry-After": "0"})] * tries)
+    service.script.extend([service.error(status, "a_code", "It is so", "label", **{"Retry-After": "0.01"})] * tries)
     with pytest.raises(errors.GanError, match=r"^It is so") as caught:
         client.generate(label=3)
     error = caught.value
@@ -289,6 +290,7 @@ def _flip(archive: bytes) -> bytes:
     ("wrong", "reason"),
     [
         ("half", "broken zip archive"),
+        ("lzma", "compressed in another way (14)"),
         ("crc", "broken zip archive"),
         ("no index", "without 'images.json'"),
         ("index not json", "wrong images.json"),
@@ -308,6 +310,7 @@ def test_archives_that_are_not_the_contract(client, service, reply, broken_png, 
     good = service.zip(index, files)
     body = {
         "half": lambda: good[: len(good) // 2],
+        "lzma": lambda: service.zip(index, files, zipfile.ZIP_LZMA),
         "crc": lambda: _flip(good),
         "no index": lambda: service.zip(index, files).replace(b"images.json", b"jmages.json"),
         "index not json": lambda: service.zip(b"{", files),
@@ -405,6 +408,8 @@ def test_path_of_the_url_is_kept(service):
         ({"base_url": f"http://{'a' * 64}.org"}, r"url is 'http://aaa"),
         ({"base_url": "http://ho st"}, r"url is"),
         ({"base_url": "http://user:pa55@host"}, r"the url of host holds more"),
+        ({"base_url": "http://user:pa55/word@host"}, r"url is 'http://…@host'"),
+        ({"base_url": "http://user:pa55@host:99999"}, r"url is 'http://…@host:99999'"),
         ({"base_url": "http://host/?a=b"}, r"the url of host holds more"),
         ({"api_key": "two words"}, r"the API key"),
         ({"api_key": ""}, r"the API key"),

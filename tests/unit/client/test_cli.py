@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -218,6 +219,17 @@ def test_ctrl_c_and_termination_are_one_line_and_write_nothing(service, act, tmp
     assert process.returncode == code
     assert (stdout, stderr) == (b"", f"gan-client: {line}\n".encode())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_stream_that_is_closed_from_the_start_changes_nothing_else(service, tmp_path, stream):
+    closed = f"exec {stream}>&-; exec " + " ".join(map(shlex.quote, [*COMMAND, "sample", "--url", service.url]))
+    done = subprocess.run(["/bin/sh", "-c", closed], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list(tmp_path.rglob("*_seed-*.png"))) == 1
+    refused = closed.replace("sample", "models").replace(service.url, "nonsense")
+    done = subprocess.run(["/bin/sh", "-c", refused], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_progress_only_on_a_terminal_and_only_on_stderr(service, tmp_path):

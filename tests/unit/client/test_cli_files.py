@@ -177,6 +177,16 @@ def test_a_pipe_and_a_device_get_the_file_and_stay(gan_client, service, reply, t
     assert names(tmp_path) == ["pipe.png"]
 
 
+def test_a_sheet_that_is_too_large_to_be_shown_is_saved(gan_client, service, reply, tmp_path):
+    sheet = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(sheet, "PNG")
+    service.script.append(reply(200, sheet.getvalue(), {"Content-Type": "image/png"}))
+    code, out, err = gan_client("sample", "--n", "4", "--format", "png", "--out", "big.png", "--show", "blocks")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    assert (tmp_path / "big.png").read_bytes() == sheet.getvalue()
+
+
 @pytest.mark.parametrize("old", [b"old", None])
 def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, old):
     image, target, link = service.png(1, None), tmp_path / "below" / "target.png", tmp_path / "link.png"
@@ -218,6 +228,7 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--latents", "few"], "few has 2 labels beside 3 latents: give as many"),
         (["--latents", "none"], "none has 0 labels beside 1 latents"),
         (["--latents", "huge"], "huge holds no latents"),
+        (["--latents", "open"], "open holds no latents"),
     ],
 )
 def test_wrong_options_are_named(gan_client, tmp_path, options, words):
@@ -226,12 +237,15 @@ def test_wrong_options_are_named(gan_client, tmp_path, options, words):
     (tmp_path / "few").write_text('{"latents": [[1], [2], [3]], "labels": [1, 2]}')
     (tmp_path / "none").write_text('{"latents": [[1]], "labels": []}')
     (tmp_path / "huge").write_text(f"[[{10**400}]]")
+    (tmp_path / "open").write_bytes(
+        b"\x93NUMPY\x01\x00\x36\x00{'descr': ('<f8', 'fortran_order': False, 'shape': (1,2)" + b" " * 9
+    )
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
     (tmp_path / "pickle.npy").rename(tmp_path / "pickle")
     code, out, err = gan_client("sample", *options)
     assert (code, out) == (2, "")
     assert_one_line(err, words)
-    assert names(tmp_path) == ["few", "huge", "model", "none", "pickle", "text"]
+    assert names(tmp_path) == ["few", "huge", "model", "none", "open", "pickle", "text"]
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.webp", "below/sheet.jpg"])

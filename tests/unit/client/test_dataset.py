@@ -324,6 +324,24 @@ def test_what_the_very_start_left_is_gone_on_with(dataset, tmp_path, options):
     assert not (tmp_path / "d" / "dataset.json.part").exists()
 
 
+def test_a_finished_npz_stays_finished_whatever_another_command_left(dataset, tmp_path):
+    command = ("--out", "y.npz", "--n", 20, "--seed", 5)
+    assert dataset(*command, cwd=tmp_path)[0] == 0
+    before = hashes(tmp_path)
+    (tmp_path / "y.npz.part").mkdir()
+    (tmp_path / "y.npz.part" / "dataset.json.part").write_text('{"n":')  # of one that was killed as it began anew
+    assert dataset(*command, cwd=tmp_path)[0] == 0
+    assert hashes(tmp_path) == before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_where_an_npz_is_to_be_is_refused_before_anything_is_drawn(service, dataset, tmp_path, force):
+    (tmp_path / "x.npz").mkdir()
+    code, _, said = dataset("--out", "x.npz", "--n", 20, *force, cwd=tmp_path)
+    assert (code, said) == (1, "gan-client: x.npz is a folder: give another --out for an npz file\n")
+    assert not [sent for sent in service.received if sent.path == "/generate"]
+
+
 @pytest.mark.parametrize("layout", ["npz", "webdataset"])
 def test_a_full_disk_is_one_line_and_the_run_goes_on(service, dataset, tmp_path, layout):
     out = "d.npz" if layout == "npz" else "d"

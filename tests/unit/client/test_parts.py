@@ -27,7 +27,7 @@ def test_backoff_grows_from_half_a_second_to_eight():
         (errors.ConnectionFailedError("x"), 1.0),
         (errors.QueueFullError("x", status=429), 1.0),
         (errors.QueueFullError("x", status=429, retry_after=3.0), 3.3),
-        (errors.QueueFullError("x", status=429, retry_after=0.0), 0.0),
+        (errors.QueueFullError("x", status=429, retry_after=0.0), 1.0),  # says nothing of how long
         (errors.QueueFullError("x", status=429, retry_after=9.5), None),  # would outlast the deadline
         (errors.UnavailableError("x", status=502), 1.0),
         (errors.UnavailableError("x", status=503), 1.0),

@@ -74,7 +74,8 @@ def test_images_before_a_failure_are_given_and_the_rest_can_be_asked_for(client,
         next(stream)
     assert [image.seed for image in images] == list(range(50, 60))
     assert caught.value.__notes__ == ["10 of 30 images came; the next one's seed is 60"]
-    assert next(stream, None) is None
+    with pytest.raises(errors.GanError, match="broke off after 10 of 30 images"):
+        next(stream)
     images += client.stream(stream.n - stream.done, seed=stream.seed + stream.done, chunk=10)
     assert [image.seed for image in images] == list(range(50, 80))
 
