@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from gan_training.build import build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.objectives import Batch
 from gan_training.outcome import Progress, TrainingDivergedError
 from gan_training.run import Run
-from gan_training.watch.memorisation import MemorisationCheck
 from gan_training.watch.monitor import Monitor
-from gan_training.watch.probe import DiversityProbe
 from gan_training.watch.rules import RULES
 
 WITHIN = 500  # steps in which an alarm must ring
@@ -212,62 +209,3 @@ def test_an_alarm_rings_once_and_again_when_the_fault_comes_back():
     monitor.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
     assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(100, "memorisation"), (2000, "memorisation")]
     assert len({rule.kind for rule in RULES}) == len(RULES)
-
-
-@pytest.fixture(scope="module")
-def probe(digits: ImageData) -> DiversityProbe:
-    spec, _ = build_specs(TrainConfig.for_type("dcgan", "digits"), 16, 1, 0)
-    return DiversityProbe(digits, spec, 0)
-
-
-class TestProbe:
-    """Samples whose diversity is known, because they are real images."""
-
-    def test_other_real_images_are_as_diverse_as_real_ones(self, probe, digits):
-        chosen = torch.randperm(5000, generator=torch.Generator().manual_seed(1))[:500]
-        found = probe.compare(digits.images[chosen].float() / 127.5 - 1)
-        assert found.diversity == pytest.approx(1, abs=0.1)
-        assert found.spacing == pytest.approx(1, abs=0.2)
-        assert found.classes_covered == 1
-        assert found.recall > 0.5
-
-    def test_three_classes_of_ten_are_seen(self, probe, digits):
-        few = digits.images[digits.labels < 3][:500].float() / 127.5 - 1
-        assert probe.compare(few).classes_covered == pytest.approx(0.3, abs=0.11)
-
-    def test_one_image_again_and_again_has_no_diversity(self, probe, digits):
-        found = probe.compare((digits.images[:1].float() / 127.5 - 1).expand(500, -1, -1, -1))
-        assert found.diversity == pytest.approx(0, abs=1e-3)
-        assert found.spacing == pytest.approx(0, abs=1e-3)
-        assert found.classes_covered == pytest.approx(0.1)
-
-    def test_one_image_for_each_class_has_no_class_diversity(self, digits):
-        spec, _ = build_specs(TrainConfig.for_type("cgan", "digits"), 16, 1, 10)
-        probe = DiversityProbe(digits, spec, 0)
-        labels = probe.labels[:500]
-        first = torch.stack([digits.images[digits.labels == c][0] for c in range(10)]).float() / 127.5 - 1
-        found = probe.compare(first[labels], labels)
-        assert found.class_diversity == pytest.approx(0, abs=1e-3)
-        assert found.diversity > 0.8
-        assert found.classes_covered >= 0.9
-
-
-class TestCopies:
-    @pytest.mark.parametrize("at_once", [10_000, 5])
-    def test_copies_are_found_with_their_originals(self, digits, at_once, monkeypatch):
-        of_one = 32 * digits.images[0].numel()
-        monkeypatch.setattr("gan_training.watch.memorisation._NUMBERS", at_once * of_one)
-        ratio, nearest = MemorisationCheck(digits, 0).check(digits.images[100:164])
-        assert ratio == 0
-        assert nearest.indices.tolist() == list(range(100, 164))
-
-    def test_new_images_of_the_same_kind_are_as_far_as_real_ones(self, digits):
-        old, new = digits.images[::2].contiguous(), digits.images[1::2].contiguous()
-        data = ImageData(old, digits.labels[::2].contiguous(), digits.class_names, "half")
-        ratio, _ = MemorisationCheck(data, 0).check(new[:64])
-        assert 0.7 < ratio < 1.4
-
-    def test_images_that_are_all_the_same_say_nothing(self):
-        same = torch.full((40, 1, 16, 16), 7, dtype=torch.uint8)
-        ratio, _ = MemorisationCheck(ImageData(same, None, (), "same"), 0).check(same[:8])
-        assert ratio == 1

@@ -26,6 +26,7 @@ EDGE: Final = 32  # pixels; larger images are averaged down first
 NEIGHBOURS: Final = 3
 FEWEST: Final = 8  # images of a class below which its spread says nothing
 COVERED: Final = 0.1  # share of a class's real frequency at which samples count as covering it
+EXPECTED: Final = 5  # samples of a class, below which it is missed by chance too often to be judged
 RIDGE: Final = 1e-3  # of the mean variance, so that few images still give an invertible covariance
 
 
@@ -36,7 +37,7 @@ class DiversityMetrics:
     diversity: float  # mean pairwise distance of samples over that of real images; 1 is as diverse
     spacing: float  # nearest over mean distance between samples, relative to the same of real images
     recall: float  # share of real images that have a sample nearby (Kynkaanniemi et al., 2019)
-    classes_covered: float | None  # share of the data's classes that occur among the samples; None without labels
+    classes_covered: float | None  # share of the data's classes that occur among the samples; None if none is judged
     class_diversity: float | None  # diversity within each class, the least of them; None for unconditional nets
 
     def to_dict(self) -> dict[str, float]:
@@ -86,7 +87,7 @@ class DiversityProbe:
 
     def _draw(self, generator: nn.Module, n: int, labels: Tensor | None, step: int) -> Tensor:
         device = next(generator.parameters()).device
-        rng = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        rng = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)  # what torch takes
         z = draw_latents(n, self.spec.latent_dim, self.spec.latent, rng).to(device)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # A copy, as BatchNorm counts every batch it sees; built anew, as layers may be shared with other processes.
@@ -107,12 +108,16 @@ class _Discriminant:
         self.classes = classes
         self.weight = torch.linalg.solve(covariance + ridge * torch.eye(len(covariance)), means.T)
         self.bias = -0.5 * (means.T * self.weight).sum(0)
+        self.frequencies = self._counts(features) / len(features)
 
-    def covered(self, real: Tensor, fake: Tensor) -> float:
-        """Share of the classes found in `real` that are found in `fake`, at a tenth of that frequency or more."""
+    def covered(self, real: Tensor, fake: Tensor) -> float | None:
+        """Share of the classes found in `real` that are found in `fake`, at a tenth of that frequency or more.
+
+        Of classes that so many images have EXPECTED of; None where there is none.
+        """
         expected, found = self._counts(real), self._counts(fake)
-        present = expected > 0
-        return float((found >= COVERED * expected)[present].float().mean())
+        judged = (expected > 0) & (self.frequencies * len(fake) >= EXPECTED)
+        return float((found >= COVERED * expected)[judged].float().mean()) if judged.any() else None
 
     def _counts(self, features: Tensor) -> Tensor:
         return torch.bincount((features @ self.weight + self.bias).argmax(1), minlength=self.classes)
