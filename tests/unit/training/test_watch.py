@@ -209,3 +209,44 @@ def test_an_alarm_rings_once_and_again_when_the_fault_comes_back():
     monitor.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
     assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(100, "memorisation"), (2000, "memorisation")]
     assert len({rule.kind for rule in RULES}) == len(RULES)
+
+
+def looks(measure: str, every: int, values: list[float]) -> list[dict[str, float]]:
+    """Lines every 20 steps, with a look every so many."""
+    lines = [{"step": float(step)} | bce(0.7, 0.7) for step in range(20, every * len(values) + every, 20)]
+    for number, value in enumerate(values, 1):
+        lines[number * every // 20 - 1][measure] = value
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "measure", "every", "low"),
+    [("collapse", "diversity", 2000, 0.1), ("memorisation", "memorisation_ratio", 6000, 0.2)],
+)
+def test_a_fault_stands_until_the_next_look_however_rare_looks_are(kind, measure, every, low):
+    first = 2 if kind == "collapse" else 1  # looks until it rings
+    monitor = Monitor()
+    lines = looks(measure, every, [low, low, low, 1.0, low, low])
+    for line in lines:
+        monitor.update(line)
+        if first * every <= line["step"] < 4 * every:
+            assert monitor.verdict == kind
+        if line["step"] == 4 * every:
+            assert monitor.verdict == "healthy"
+    assert [alarm.step for alarm in monitor.alarms] == [first * every, (4 + first) * every]
+
+
+def test_lines_that_lie_far_apart_are_judged_and_a_lasting_fault_rings_once():
+    monitor = Monitor()
+    monitor.replay({"step": 2000.0 * i} | bce(0.99, 1.0, 0.05, 5.0) for i in range(1, 8))
+    assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(4000, "critic-wins")]
+
+
+def test_a_penalty_that_is_rare_is_judged_by_its_last_value():
+    """As with gp_every=500 and n_critic=1."""
+    monitor = Monitor()
+    for i in range(1, 101):
+        line = {"step": 20.0 * i, "real_score": 1.0, "critic_loss": -2.0}
+        monitor.update(line | ({"penalty_loss": 20.0} if line["step"] % 500 == 20 else {}))
+    assert [alarm.kind for alarm in monitor.alarms] == ["exploded"]
+    assert monitor.verdict == "exploded"

@@ -198,8 +198,9 @@ def _covers(history: History, name: str, steps: int) -> bool:
 
 
 def _values(history: History, name: str, steps: int) -> list[float]:
-    since = history[-1]["step"] - steps
-    return [line[name] for line in history if name in line and line["step"] > since]
+    """Those of the last `steps` steps, or the last one where it is older."""
+    measured, since = [line for line in history if name in line], history[-1]["step"] - steps
+    return [line[name] for line in measured if line["step"] > since] or [measured[-1][name]]
 
 
 def _mean(history: History, name: str, steps: int) -> float:
