@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, Self, get_args, get_origin
 
 from .objectives import Lipschitz
+from .ranges import RANGES, out_of_range
 from .specs import SUPPORTED_SIZES, Latent, Norm, Upsample
 
 GanType = Literal["dcgan", "cgan", "acgan", "wgan"]
@@ -108,10 +109,10 @@ class TrainConfig:
         for field in fields(self):
             value, hint = getattr(self, field.name), SETTING_TYPES[field.name]
             _check_type(field.name, value, hint)
-        for name, (low, high) in _RANGES.items():
+        for name in RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ConfigError(f"{name} is {_short(value)}; it must be from {low:g} to {_bound(high)}")
+            if value is not None and (wrong := out_of_range(name, value)):
+                raise ConfigError(wrong)
             if isinstance(value, int) and value_type(SETTING_TYPES[name])[0] is float:  # as TOML has it: beta1 = 0
                 object.__setattr__(self, name, float(value))
         if self.image_size is not None and self.image_size not in SUPPORTED_SIZES:
@@ -156,7 +157,21 @@ class TrainConfig:
                 f"auxiliary_weight is {config.auxiliary_weight:g}, and this wgan's critic doesn't classify; it "
                 "does with conditional=true and conditioned_by=auxiliary"
             )
+        if "conditioned_by" in changes and not config.is_conditional:
+            raise ConfigError(
+                f"conditioned_by is {config.conditioned_by!r}, and this wgan sees no labels; add --conditional, or "
+                "leave conditioned_by out"
+            )
+        config.refuse_blind_stop()
         return config
+
+    def refuse_blind_stop(self) -> None:
+        """Raises ConfigError where the run is to stop on a collapse that nobody looks for."""
+        if self.stop_on_collapse and not self.watch_every:
+            raise ConfigError(
+                "watch_every is 0, and stop_on_collapse needs looks at the samples; give watch_every 1 or more, or "
+                "stop_on_collapse=false"
+            )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -201,63 +216,6 @@ ONLY_FOR: Final[dict[str, tuple[GanType, ...]]] = {
     "drift": ("wgan",),
 }
 """Settings that only some types have; given to another type they are refused, not ignored."""
-
-_RANGES: Final[dict[str, tuple[float, float]]] = {
-    "steps": (1, 100_000_000),
-    "minutes": (0.001, 1e6),
-    "batch_size": (2, 65536),
-    "seed": (0, 2**53 - 1),
-    "latent_dim": (1, 4096),
-    "latent_scale": (0.1, 10),
-    "generator_width": (1, 2048),
-    "critic_width": (1, 2048),
-    "max_width": (1, 8192),
-    "critic_hidden": (0, 8192),
-    "embed_dim": (1, 4096),
-    "mapping_layers": (0, 16),
-    "mapping_width": (1, 4096),
-    "generator_slope": (0, 1),
-    "generator_ceiling": (0, 1000),
-    "critic_slope": (0, 1),
-    "generator_lr": (0, 1),
-    "critic_lr": (0, 1),
-    "lr_half_life": (0, 100_000_000),
-    "beta1": (0, 0.9999),
-    "beta2": (0, 0.99999),
-    "ema_decay": (0, 0.999999),
-    "dropout": (0, 0.9),
-    "instance_noise": (0, 10),
-    "instance_noise_steps": (1, 100_000_000),
-    "translate": (0, 32),
-    "real_target": (0.5, 1),
-    "soft_labels": (0, 0.5),
-    "noisy_labels": (0, 0.5),
-    "r1_gamma": (0, 1e6),
-    "r1_every": (1, 1000),
-    "auxiliary_weight": (0, 1000),
-    "n_critic": (1, 100),
-    "clip": (1e-6, 10),
-    "gp_weight": (0, 1e6),
-    "gp_every": (1, 1000),
-    "drift": (0, 1e6),
-    "checkpoint_every": (1, 100_000_000),
-    "sample_every": (1, 100_000_000),
-    "log_every": (1, 100_000_000),
-    "watch_every": (0, 100_000_000),
-    "evaluate_every": (0, 100_000_000),
-}
-
-
-def _bound(value: float) -> str:
-    """In digits, and short where that loses nothing."""
-    if value >= 1e6:
-        return f"{value:,.0f}"
-    return f"{value:g}" if float(f"{value:g}") == value else str(value)
-
-
-def _short(value: float) -> str:
-    text = str(value)
-    return text if len(text) <= 30 else f"{text[:30]}..."
 
 
 def value_type(hint: Any) -> tuple[Any, bool]:

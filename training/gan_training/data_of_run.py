@@ -20,10 +20,11 @@ def load_for(config: TrainConfig, parallel: Parallel, tell: TellFn) -> ImageData
 
 def check_fit(config: TrainConfig, data: ImageData) -> None:
     """Raises DataError or ConfigError where these settings can't train on these data."""
-    if config.is_conditional and data.labels is None:
-        raise DataError(f"{config.data}: has no labels, and {config.type} needs them; use --type dcgan or wgan")
     if config.is_conditional and data.classes < 2:
-        raise DataError(f"{config.data}: has one class, and {config.type} needs 2 or more; use --type dcgan or wgan")
+        found = "has no labels" if data.labels is None else "has one class"
+        needs = "them" if data.labels is None else "2 or more"
+        instead = "leave out --conditional" if config.type == "wgan" else "use --type dcgan or wgan"
+        raise DataError(f"{config.data}: {found}, and {config.type} needs {needs}; {instead}")
     if config.translate > data.image_size // 4:
         raise ConfigError(
             f"translate is {config.translate}; for images of {data.image_size} pixels it must be from 0 to "

@@ -14,7 +14,8 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
     """The run's settings with `changes` on top: TrainConfig.RUNTIME ones, and `data`, which `check_data` has to judge.
 
     Raises:
-        ConfigError: another setting is changed, or the run is beyond the `steps` that are asked for.
+        ConfigError: another setting is changed, two don't go together, or the run is beyond the `steps` that are asked
+            for.
     """
     stored, may_change = checkpoint.config.to_dict(), TrainConfig.RUNTIME | {"data"}
     different = [
@@ -25,6 +26,7 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
     if different:
         raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
     config = checkpoint.config.with_changes({name: value for name, value in changes.items() if name in may_change})
+    config.refuse_blind_stop()
     if "steps" in changes and config.steps < checkpoint.step:
         raise ConfigError(
             f"steps is {config.steps}, and the run is at step {checkpoint.step} already; it counts all steps of the "

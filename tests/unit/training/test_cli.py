@@ -42,8 +42,16 @@ BAD = [
     ("--type cgan --data folder:empty --out out", 1, "empty holds no image"),
     ("--type cgan --data folder:classes --out out", 1, "class 'hollow' has no image"),
     ("--type cgan --data npz:text.npz --out out", 1, "text.npz: not a readable npz file"),
-    ("--type cgan --data npz:unlabelled.npz --out out", 1, "has no labels, and cgan needs them"),
-    ("--type wgan --conditional --data npz:unlabelled.npz --out out", 1, "has no labels, and wgan needs them"),
+    (
+        "--type cgan --data npz:unlabelled.npz --out out",
+        1,
+        "has no labels, and cgan needs them; use --type dcgan or wgan",
+    ),
+    (
+        "--type wgan --conditional --data npz:unlabelled.npz --out out",
+        1,
+        "has no labels, and wgan needs them; leave out --conditional",
+    ),
     ("--type dcgan --conditional --data npz:unlabelled.npz --out out", 2, "conditional has no meaning for dcgan"),
     ("--type dcgan --data npz:odd.npz --out out", 1, "26 x 26 pixels"),
     (f"{BASE} --image-size 30", 2, "image_size is 30; it must be one of 16, 20, 24, 28, 32"),

@@ -88,6 +88,12 @@ def test_settings_that_can_not_change_are_named(run: Path):
         Run.resumed(run, {"latent_dim": 5})
 
 
+def test_a_stop_on_collapse_without_looks_is_refused(run: Path):
+    with pytest.raises(ConfigError, match="watch_every is 0, and stop_on_collapse needs looks"):
+        Run.resumed(run, {"steps": 3, "stop_on_collapse": True, "watch_every": 0})
+    assert Run.resumed(run, {"steps": 3, "watch_every": 0}).config.watch_every == 0
+
+
 @pytest.mark.parametrize(
     "same",
     [{"image_size": 16}, {"channels": 1}, {"device": "cpu"}, {"latent_dim": 4}],
