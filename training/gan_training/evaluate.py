@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ REAL_IMAGES = 5000  # real test images, for precision and recall
 GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall
 COMPARED = 500  # samples whose nearest training image is looked for
 NEIGHBOURS_SHOWN = 16
+SPLIT_BYTES = 2 * 2**30  # of images that `split` takes into memory
 
 
 @dataclass(frozen=True)
@@ -166,19 +167,24 @@ class Evaluator:
 def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageData]:
     """Training and held-out images of one source, the same ones each time: a seeded choice within each class.
 
-    Where no class has two images, among all.
+    Where no class has two images, among all. Both are copies: of images that may be larger than memory, SPLIT_BYTES
+    are taken, a seeded choice too, and `note` says so.
     """
     rng = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(data), generator=rng)
+    order = torch.randperm(len(data), generator=rng)[: max(1, SPLIT_BYTES // data.images[0].numel())]
     held: list[int] = []
     labels = torch.zeros(len(data), dtype=torch.int64) if data.labels is None else data.labels
     for label in range(int(labels.max()) + 1):
         members = order[labels[order] == label]
         held += members[: max(1, round(len(members) * share))].tolist() if len(members) > 1 else []
-    held = held or order[: max(1, round(len(data) * share))].tolist()
-    mask = torch.zeros(len(data), dtype=torch.bool)
-    mask[held] = True
-    return _part(data, ~mask), _part(data, mask)
+    held = held or order[: max(1, round(len(order) * share))].tolist()
+    is_held, is_taken = torch.zeros(len(data), dtype=torch.bool), torch.zeros(len(data), dtype=torch.bool)
+    is_held[held] = True
+    is_taken[order] = True
+    if len(order) < len(data):
+        told = f"{len(order):,} of its {len(data):,} images stand for all; give --test-data to compare with all of them"
+        data = replace(data, note="; ".join(filter(None, (data.note, told))))
+    return _part(data, is_taken & ~is_held), _part(data, is_held)
 
 
 def _part(data: ImageData, mask: Tensor) -> ImageData:

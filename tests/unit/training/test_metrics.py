@@ -1,6 +1,5 @@
 """Every metric against an independent formula or a case whose answer is known."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,10 @@ import torch
 from PIL import Image
 from scipy import linalg
 
+from gan_training import evaluate
 from gan_training.data import DataError, ImageData
 from gan_training.eval_page import real_value
 from gan_training.evaluate import Evaluator, split
-from gan_training.metrics import features
 from gan_training.metrics.agreement import class_agreement, class_shares
 from gan_training.metrics.checkerboard import checkerboard_energy
 from gan_training.metrics.diversity import mean_pairwise_distance, relative_diversity
@@ -142,46 +141,21 @@ def test_split_holds_out_some_where_no_class_has_two_images() -> None:
     assert list(map(len, split(data))) == [27, 3]
 
 
-def of_shades(monkeypatch: pytest.MonkeyPatch) -> tuple[ImageData, ImageData]:
-    """Training and test images, for classifiers of two steps."""
-    monkeypatch.setattr(features, "STEPS", 2)
-    labels = torch.arange(40) % 2
-    return split(ImageData(pictures(40, 0), labels, ("a", "b"), "toy"))
-
-
-def test_a_damaged_classifier_in_the_cache_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = of_shades(monkeypatch)
-    first = features.extractor_for(train, test, tmp_path).extract(test.images)[0]
-    [path] = tmp_path.iterdir()
-    whole = path.read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"", b"no weights at all"):
-        path.write_bytes(damaged)
-        assert torch.equal(features.extractor_for(train, test, tmp_path).extract(test.images)[0], first)
-        assert [path] == list(tmp_path.iterdir())
-        assert len(path.read_bytes()) == len(whole)
-
-
-def test_a_cache_that_can_not_be_used_costs_only_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = of_shades(monkeypatch)
-    (tmp_path / "file").write_text("in the way")
-    first = features.extractor_for(train, test, tmp_path / "file").extract(test.images)[0]
-    assert torch.equal(features.extractor_for(train, test, tmp_path / "cache").extract(test.images)[0], first)
-
-
-def test_two_who_want_one_classifier_train_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train, test = of_shades(monkeypatch)
-    trained: list[int] = []
-
-    def count(done: int, steps: int) -> None:
-        if done == steps:
-            trained.append(done)
-
-    with ThreadPoolExecutor(4) as pool:
-        extractors = [pool.submit(features.extractor_for, train, test, tmp_path, count) for _ in range(4)]
-    found = [each.result().extract(test.images)[0] for each in extractors]
-    assert all(torch.equal(one, found[0]) for one in found)
-    assert len(trained) == 1
-    assert [path.suffix for path in tmp_path.iterdir()] == [".pt"]
+def test_split_takes_a_choice_of_images_that_may_be_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ImageData(pictures(1000, 0), torch.arange(1000) % 4, ("a", "b", "c", "d"), "toy")
+    whole = split(data)
+    monkeypatch.setattr(evaluate, "SPLIT_BYTES", 1000 * 256)
+    assert all(torch.equal(one.images, other.images) for one, other in zip(whole, split(data), strict=True))
+    monkeypatch.setattr(evaluate, "SPLIT_BYTES", 100 * 256)
+    train, test = split(data)
+    assert len(train) + len(test) == 100
+    assert 8 <= len(test) <= 12
+    assert len(torch.cat([train.images, test.images]).flatten(1).unique(dim=0)) == 100
+    for part in (train, test):
+        assert part.labels is not None
+        where = [int((data.images == image).flatten(1).all(1).nonzero()) for image in part.images]
+        assert torch.equal(part.labels, torch.tensor(where) % 4)
+        assert part.note == "100 of its 1,000 images stand for all; give --test-data to compare with all of them"
 
 
 class MeanAndSpread(torch.nn.Module):
@@ -246,13 +220,6 @@ def test_pictures_of_other_sizes_are_told_of(tmp_path: Path) -> None:
         path.unlink()
     Image.new("L", (16, 16), 9).save(tmp_path / "9.png")
     assert not prepare_samples(tmp_path, real, 8).notes
-
-
-@pytest.mark.parametrize(
-    ("images", "steps"), [(2, 100), (128, 100), (400, 400), (1664, 1300), (1665, 1400), (60_000, 1400)]
-)
-def test_few_images_are_not_learned_for_more_than_100_epochs(images: int, steps: int) -> None:
-    assert features._steps_for(images) == steps
 
 
 def test_the_real_value_stands_once_where_it_is_the_same_for_all() -> None:
