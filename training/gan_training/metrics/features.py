@@ -4,7 +4,8 @@ Its last convolutions give the features, averaged over the image as in the Frech
 last hidden layer would be the other choice, but a well-trained one forgets there how images of a class differ (neural
 collapse: Papyan, Han & Donoho, 2020, arXiv:2008.08186), which is what recall is to measure.
 
-Without labels it learns to tell how far an image was turned (Gidaris et al., 2018, arXiv:1803.07728).
+Without labels, or with one class, it learns to tell how far an image was turned (Gidaris et al., 2018,
+arXiv:1803.07728).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import pickle
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -86,7 +87,7 @@ class FeatureExtractor(Protocol):
 
     @property
     def has_classes(self) -> bool:
-        """False where the data have no labels, so that its classifier tells turns."""
+        """False where the data have no labels, or one class, so that its classifier tells turns."""
 
     def extract(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
         """uint8 (N, C, S, S) -> features (N, D) float32 and predicted classes (N,) int64; tells (images done, N)."""
@@ -123,11 +124,13 @@ def extractor_for(
     """The extractor for `data`, from the cache or trained now: about a minute on two cores, less for few images.
 
     Args:
-        data: images to train on, with labels if there are classes.
+        data: images to train on, with labels if there are classes. One class alone teaches nothing: it is left aside.
         test: other images of the same kind, by which its accuracy is measured.
         cache: folder; default `$GAN_CACHE` or `~/.cache/ganworks`. One that can't be used costs the time, no more.
         progress: told (steps done, steps).
     """
+    if data.classes == 1:
+        data = replace(data, labels=None, class_names=())
     path = _cached_at(data, cache)
     classes = data.classes or TURNS
     net = FeatureNet(data.image_size, data.channels, classes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
