@@ -125,7 +125,8 @@ class Trainer:
             # They have the real batch's labels: the same class frequencies, whatever the data's are.
             with torch.set_grad_enabled(i == critic_steps - 1), self._autocast():
                 fake = Batch(self.generator(z, real.labels), real.labels)
-            parts = self._critic_step(real, fake, self.steps_done * critic_steps + i, is_noisy)
+            # The last step's parts, and the penalties of those before it where that one takes none.
+            parts |= self._critic_step(real, fake, self.steps_done * critic_steps + i, is_noisy)
         return parts | self._generator_step(fake, is_noisy)
 
     def _set_learning_rates(self) -> None:

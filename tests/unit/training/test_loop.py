@@ -227,3 +227,15 @@ def test_the_generators_step_leaves_the_critic_alone_and_trainable(make_run, tmp
     assert torch.equal(weights(run.trainer.critic), before)
     assert not torch.equal(weights(run.trainer.generator), start)
     assert all(p.requires_grad for p in run.trainer.critic.parameters())
+
+
+@pytest.mark.parametrize(
+    ("n_critic", "gp_every", "seen"), [(1, 2, "ynyn"), (2, 4, "ynyn"), (2, 2, "yyyy"), (3, 2, "yyyy")]
+)
+def test_a_penalty_of_any_critic_step_is_told(make_run, tmp_path, n_critic, gp_every, seen):
+    run = make_run("wgan", tmp_path, n_critic=n_critic, gp_every=gp_every)
+    told = [run.trainer.step() for _ in seen]
+    for parts in told:
+        assert {"critic_loss", "real_score", "generator_loss"} <= parts.keys()
+    for name in ("gradient_penalty", "penalty_loss"):
+        assert "".join("y" if name in parts else "n" for parts in told) == seen
