@@ -95,8 +95,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: no such file, not a checkpoint of ours, damaged, or of a newer version.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+    try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+        path.open("rb").close()
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be read: {error.strerror or error}") from error
     if not zipfile.is_zipfile(path):
         raise CheckpointError(f"{path}: is not a checkpoint of gan-train, or is cut off: no zip archive")
     damaged = _damaged_member(path)

@@ -100,8 +100,9 @@ def train(
         "precision": precision,
         "device": device,
     }
-    request = Request(type_, data, preset, out, _changes(given, assignments or []), resume=resume, force=force)
-    _train(request, tensorboard=tensorboard, dry_run=dry_run)
+    changes = _changes(given, assignments or [])
+    request = Request(type_, data, preset, out, changes, resume=resume, force=force, dry_run=dry_run)
+    _train(request, tensorboard=tensorboard)
 
 
 def _changes(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _changes(given: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     return changes
 
 
-def _train(request: Request, *, tensorboard: bool, dry_run: bool) -> None:
+def _train(request: Request, *, tensorboard: bool) -> None:
     """Open the run and train it, in this process and those that torchrun has started beside it; print what came."""
     with started() as parallel, _told_once(parallel), Reporter() as reporter:
         tell = reporter.tell if parallel.is_main else lambda *_: None
@@ -124,11 +125,11 @@ def _train(request: Request, *, tensorboard: bool, dry_run: bool) -> None:
             reporter.line(describe(run))
             for advice in run.advice:
                 reporter.line(f"advice: {advice}")
-        if not dry_run:
+        if not request.dry_run:
             checkpoint = run.train(reporter if parallel.is_main else lambda _: None, tensorboard=tensorboard)
     if not parallel.is_main:
         return
-    if dry_run:
+    if request.dry_run:
         for name, value in run.config.to_dict().items():
             print(f"{name} = {value}")
         return

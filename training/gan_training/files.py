@@ -1,4 +1,4 @@
-"""Failures to write, told in one line."""
+"""Failures to write and to look, told in one line."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CheckpointError(f"{folder}: can't write there: {error.strerror or error}") from error
+
+
+@contextmanager
+def looking(path: Path) -> Iterator[None]:
+    """Turns whatever keeps the block from learning what `path` is into a CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{path}: can't be looked at: {error.strerror or error}") from error

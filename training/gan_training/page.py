@@ -14,6 +14,7 @@ from PIL import Image
 
 from .atomic import write_atomically
 from .checkpoint import CheckpointError
+from .files import looking
 
 
 def write_html(path: Path, template: str, **values: Any) -> None:
@@ -43,9 +44,11 @@ def check_target(path: Path) -> None:
     Raises:
         CheckpointError: it can't.
     """
-    if path.is_dir():
+    with looking(path):
+        is_folder, has_parent = path.is_dir(), path.parent.is_dir()
+    if is_folder:
         raise CheckpointError(f"{path}: is a folder; give a file")
-    if not path.parent.is_dir():
+    if not has_parent:
         raise CheckpointError(f"{path}: can't be written: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
         raise CheckpointError(f"{path}: can't be written: no permission to write into {path.parent}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from dataclasses import fields
 from importlib import resources
 from pathlib import Path
@@ -28,7 +29,7 @@ def load_preset(name: str) -> dict[str, Any]:
         text = _read(Path(name))
     elif name in preset_names():
         text = (_FOLDER / f"{name}.toml").read_text("utf-8")
-    elif Path(name).is_file():
+    elif _is_file(Path(name)):
         raise ConfigError(f"preset {name!r} is a file that is no .toml; settings are read from TOML alone")
     else:
         raise ConfigError(f"preset {name!r} is unknown; use one of {', '.join(preset_names())}, or a .toml file")
@@ -46,6 +47,12 @@ def load_preset(name: str) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"preset {name}: {error}") from error
     return values
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):  # a name longer than names may be
+        return path.is_file()
+    return False
 
 
 def _read(path: Path) -> str:

@@ -24,6 +24,7 @@ class Request:
     changes: dict[str, Any]  # settings by name, on top of the preset's
     resume: bool
     force: bool
+    dry_run: bool = False  # it is only looked at
 
 
 def open_run(request: Request, parallel: Parallel, tell: TellFn) -> Run:
@@ -57,7 +58,7 @@ def open_run(request: Request, parallel: Parallel, tell: TellFn) -> Run:
         )
     config = TrainConfig.for_type(gan_type, request.data, **settings | request.changes)
     out = request.out or Path("runs") / (Path(request.preset).stem if request.preset else config.type)
-    return Run.fresh(config, out, force=request.force, parallel=parallel, tell=tell)
+    return Run.fresh(config, out, force=request.force or request.dry_run, parallel=parallel, tell=tell)
 
 
 def _resumed(request: Request, gan_type: str | None, preset: dict[str, Any], parallel: Parallel, tell: TellFn) -> Run:

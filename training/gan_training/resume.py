@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from .checkpoint import Checkpoint
 from .config import ConfigError, TrainConfig
 from .data import ImageData
@@ -14,8 +16,8 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
     """The run's settings with `changes` on top: TrainConfig.RUNTIME ones, and `data`, which `check_data` has to judge.
 
     Raises:
-        ConfigError: another setting is changed, two don't go together, or the run is beyond the `steps` that are asked
-            for.
+        ConfigError: another setting is changed, two don't go together, the run is beyond the `steps` that are asked
+            for, or its minutes are used up.
     """
     stored, may_change = checkpoint.config.to_dict(), TrainConfig.RUNTIME | {"data"}
     different = [
@@ -32,7 +34,26 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
             f"steps is {config.steps}, and the run is at step {checkpoint.step} already; it counts all steps of the "
             f"run: give more than {checkpoint.step}"
         )
+    asked = [name for name in ("steps", "minutes") if name in changes and changes[name] != stored[name]]
+    if asked and checkpoint.step < config.steps and _is_time_up(config, checkpoint):
+        raise ConfigError(f"{_time_up(config, checkpoint)}, or --set minutes=none")
     return config
+
+
+def why_finished(config: TrainConfig, checkpoint: Checkpoint) -> str:
+    """Why there is nothing to do for a run that goes on with `config`, and how there would be; empty if there is."""
+    if checkpoint.step >= config.steps:
+        return f"the run has done its {config.steps:,} steps; give --steps above {checkpoint.step} to go on"
+    return f"{_time_up(config, checkpoint)}, to go on" if _is_time_up(config, checkpoint) else ""
+
+
+def _is_time_up(config: TrainConfig, checkpoint: Checkpoint) -> bool:
+    return config.minutes is not None and checkpoint.seconds >= config.minutes * 60
+
+
+def _time_up(config: TrainConfig, checkpoint: Checkpoint) -> str:
+    used = math.ceil(checkpoint.seconds / 6) / 10
+    return f"the run's {config.minutes:g} minutes are used up; they count all of the run: give --minutes above {used:g}"
 
 
 def _is_same(name: str, value: object, checkpoint: Checkpoint) -> bool:

@@ -14,7 +14,7 @@ import torch
 from .alarm import Alarm
 from .build import build_loop_settings, build_objective, build_specs
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from .config import ConfigError, TrainConfig
+from .config import TrainConfig
 from .data import DataError, ImageData
 from .data.batches import EpochBatches
 from .data_of_run import check_fit, load_for
@@ -28,10 +28,8 @@ from .objectives import Batch
 from .observer import Observer, TellFn, is_due
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
-from .resume import changed_config, check_data
-
-CHECKPOINT = "ckpt.pt"
-BEST = "best.pt"
+from .resume import changed_config, check_data, why_finished
+from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable
 
 
 class Run:
@@ -87,11 +85,10 @@ class Run:
 
         `parallel`: the processes that train it together. `tell`: told what takes long, and (done, total).
         """
-        if out.exists() and not out.is_dir():
-            raise ConfigError(f"{out} is a file, and --out is a folder; give another")
+        check_folder(out)
         found = stamp(out / CHECKPOINT)
-        if found is not None and not force:
-            raise ConfigError(f"{out} already holds {CHECKPOINT}; give --resume, --force or another --out")
+        if not force:
+            check_free(out)
         run = cls(config, out, load_for(config, parallel, tell), parallel=parallel, tell=tell)
         run.found = found
         return run
@@ -102,18 +99,15 @@ class Run:
     ) -> Run:
         """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's, and where
         the same data are now."""
-        if not (out / CHECKPOINT).exists():
-            raise CheckpointError(
-                f"{out / CHECKPOINT}: no such file; there is no run to go on with, leave out --resume"
-            )
+        check_resumable(out)
         found = stamp(out / CHECKPOINT)
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         config = changed_config(checkpoint, changes)
         data = load_for(config, parallel, tell)
-        surprise = check_data(data, config, checkpoint)
+        told = check_data(data, config, checkpoint), why_finished(config, checkpoint)
         run = cls(config, out, data, checkpoint, parallel, tell)
-        run.advice = [surprise] if surprise else []
+        run.advice = [line for line in told if line]
         run.found = found
         return run
 

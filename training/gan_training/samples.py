@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
+from .files import looking
 from .grid import to_uint8
 from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices
@@ -57,9 +58,11 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
     Raises:
         CheckpointError, DataError: unreadable, or classes that the real data don't have.
     """
-    _refuse_what_is_no_set(path)
-    if path.is_dir() or path.suffix == ".npz":
-        kind = "folder" if path.is_dir() else "npz"
+    with looking(path):
+        _refuse_what_is_no_set(path)
+        is_folder = path.is_dir()
+    if is_folder or path.suffix == ".npz":
+        kind = "folder" if is_folder else "npz"
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
         labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
         samples = Samples(found.images[rows], None if labels is None else labels[rows])

@@ -60,7 +60,7 @@ def test_other_data_under_another_name_are_refused(run: Path, tmp_path: Path):
 
 def test_other_data_under_the_same_name_are_told(run: Path, tmp_path: Path):
     write_data(tmp_path / "data.npz", change=1)
-    again = Run.resumed(run, {})
+    again = Run.resumed(run, {"steps": 3})
     assert [line.startswith(f"the images or labels of npz:{tmp_path}") for line in again.advice] == [True]
 
 
@@ -71,7 +71,7 @@ def test_a_checkpoint_that_does_not_know_its_data(run: Path, tmp_path: Path):
     same = write_data(tmp_path / "same.npz")
     with pytest.raises(ConfigError, match=r"can't change data \(was npz:.*, now npz:.*same.npz\)"):
         Run.resumed(run, {"data": same})
-    assert Run.resumed(run, {}).advice == []
+    assert Run.resumed(run, {"steps": 3}).advice == []
 
 
 def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path):
@@ -81,6 +81,28 @@ def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path)
     assert (run / "ckpt.pt").read_bytes() == before
     Run.resumed(run, {"steps": 2}).train(quiet)  # a script that repeats its command
     assert load_checkpoint(run / "ckpt.pt").step == 2
+
+
+def test_a_run_whose_minutes_are_used_up_says_so(run: Path, tmp_path: Path):
+    config = load_checkpoint(run / "ckpt.pt").config
+    out = tmp_path / "timed"
+    Run.fresh(config.with_changes({"minutes": 0.001, "steps": 10**6}), out).train(quiet)
+    step, words = load_checkpoint(out / "ckpt.pt").step, "the run's 0.001 minutes are used up; they count all of the"
+    for changes in ({}, {"steps": 10**6}, {"minutes": 0.001}):  # a script that repeats its command
+        again = Run.resumed(out, changes)
+        assert [line.startswith(words) for line in again.advice] == [True]
+        assert again.advice[0].endswith("give --minutes above 0.1, to go on")
+    with pytest.raises(ConfigError, match=f"{words} run: give --minutes above 0.1, or --set minutes=none"):
+        Run.resumed(out, {"steps": step + 1})
+    with pytest.raises(ConfigError, match=r"the run's 0\.0011 minutes are used up"):
+        Run.resumed(out, {"minutes": 0.0011})
+    Run.resumed(out, {"steps": step + 1, "minutes": None}).train(quiet)
+    assert load_checkpoint(out / "ckpt.pt").step == step + 1
+
+
+def test_a_finished_run_says_so(run: Path):
+    assert Run.resumed(run, {}).advice == ["the run has done its 2 steps; give --steps above 2 to go on"]
+    assert Run.resumed(run, {"steps": 3}).advice == []
 
 
 def test_settings_that_can_not_change_are_named(run: Path):
