@@ -14,7 +14,7 @@ from .checkpoint import CheckpointError
 from .command import INTERRUPTED, run_command
 from .config import ConfigError
 from .data import DataError, UnknownSourceError
-from .outcome import TrainingDivergedError, TrainingStoppedError
+from .outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
 from .parallel import Parallel, ParallelError, PeerLostError, started
 from .progress import Reporter
 from .request import Request, open_run
@@ -45,6 +45,7 @@ FAILURES: Final[dict[type[Exception], int]] = {
     DataError: 1,
     CheckpointError: 1,
     PeerLostError: 1,
+    OutOfMemoryError: 1,
     TrainingDivergedError: 1,
     TrainingStoppedError: INTERRUPTED,
 }
@@ -142,7 +143,7 @@ def _told_once(parallel: Parallel) -> Iterator[None]:
     try:
         yield
     except tuple(FAILURES) as error:
-        if parallel.is_main or isinstance(error, DataError | CheckpointError):
+        if parallel.is_main or isinstance(error, DataError | CheckpointError | OutOfMemoryError):
             raise
         raise SystemExit(next(code for kind, code in FAILURES.items() if isinstance(error, kind))) from error
 

@@ -16,6 +16,10 @@ class TrainingStoppedError(RuntimeError):
     """Ctrl-C: training stopped between two steps, and the checkpoint holds all of them."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """The run is too large for the memory of this machine, or of its GPU."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """What a run reports every `log_every` steps, averaged over them."""

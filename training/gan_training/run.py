@@ -23,13 +23,14 @@ from .divergence import check_losses, check_weights
 from .interrupt import CtrlC
 from .lock import alone_in, stamp
 from .loop import Trainer
+from .memory import enough_memory
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
 from .observer import Observer, TellFn, is_due
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, why_finished
-from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable
+from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable, check_untouched
 
 
 class Run:
@@ -89,7 +90,9 @@ class Run:
         found = stamp(out / CHECKPOINT)
         if not force:
             check_free(out)
-        run = cls(config, out, load_for(config, parallel, tell), parallel=parallel, tell=tell)
+        data = load_for(config, parallel, tell)
+        with enough_memory(config):
+            run = cls(config, out, data, parallel=parallel, tell=tell)
         run.found = found
         return run
 
@@ -106,7 +109,8 @@ class Run:
         config = changed_config(checkpoint, changes)
         data = load_for(config, parallel, tell)
         told = check_data(data, config, checkpoint), why_finished(config, checkpoint)
-        run = cls(config, out, data, checkpoint, parallel, tell)
+        with enough_memory(config):
+            run = cls(config, out, data, checkpoint, parallel, tell)
         run.advice = [line for line in told if line]
         run.found = found
         return run
@@ -121,15 +125,17 @@ class Run:
             TrainingDivergedError: a loss or weight is no longer finite, and the last good checkpoint stays; or samples
                 have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
+            OutOfMemoryError: the run is too large for the machine.
             CheckpointError: the disk is full, the folder can't be written, or another process trains there, or has
                 done so since this run was made.
         """
         with alone_in(self.out) if self.parallel.is_main else nullcontext():
             if self.parallel.is_main:
-                self._refuse_what_came_meanwhile()
+                check_untouched(self.out, self.found)
                 self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
             try:
-                self._train(report)
+                with enough_memory(self.config):
+                    self._train(report)
             except (TrainingStoppedError, TrainingDivergedError) as error:
                 self._report(str(error), failed=isinstance(error, TrainingDivergedError))
                 raise
@@ -137,13 +143,6 @@ class Run:
                 self.observer.close()
             self._report("finished")
         return self.out / CHECKPOINT
-
-    def _refuse_what_came_meanwhile(self) -> None:
-        if stamp(self.out / CHECKPOINT) != self.found:
-            raise CheckpointError(
-                f"{self.out / CHECKPOINT}: another run has written or removed it since this one began; go on with it "
-                "with --resume, or give another --out"
-            )
 
     def _train(self, report: Callable[[Progress], None]) -> None:
         config, is_stopped = self.config, False

@@ -7,7 +7,7 @@ from pathlib import Path
 from .checkpoint import CheckpointError
 from .config import ConfigError
 from .files import looking
-from .lock import stamp
+from .lock import Stamp, stamp
 
 CHECKPOINT = "ckpt.pt"
 BEST = "best.pt"
@@ -40,3 +40,12 @@ def check_resumable(out: Path) -> None:
         is_there = path.exists()
     if not is_there:
         raise CheckpointError(f"{path}: no such file; there is no run to go on with, leave out --resume")
+
+
+def check_untouched(out: Path, found: Stamp) -> None:
+    """Raises CheckpointError where the checkpoint is no longer the one that was `found` when the run was made."""
+    if stamp(out / CHECKPOINT) != found:
+        raise CheckpointError(
+            f"{out / CHECKPOINT}: another run has written or removed it since this one began; go on with it with "
+            "--resume, or give another --out"
+        )

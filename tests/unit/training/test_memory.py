@@ -1,0 +1,44 @@
+"""Runs that are too large for the machine end in one line that says what to make smaller."""
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gan_training.config import TrainConfig
+from gan_training.outcome import OutOfMemoryError
+from gan_training.run import Run
+
+LEFT = 2**29  # bytes
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """No more than LEFT besides what this process has by now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + LEFT, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory of a process is looked up in /proc")
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    "large",
+    [{"batch_size": 65536}, {"batch_size": 1024}, {"generator_width": 2048, "max_width": 8192}],
+    ids=lambda large: str(next(iter(large.items()))),
+)
+def test_a_run_too_large_for_memory_names_what_takes_it(tmp_path: Path, large: dict[str, int]):
+    np.savez(tmp_path / "data.npz", images=np.zeros((8, 128, 128), np.uint8))
+    config = TrainConfig.for_type("dcgan", f"npz:{tmp_path / 'data.npz'}", steps=1, device="cpu", report=False, **large)
+    words = (
+        f"not enough memory: batch_size is {config.batch_size}, generator_width {config.generator_width}, "
+        f"critic_width {config.critic_width}; give a smaller --batch-size"
+    )
+    with pytest.raises(OutOfMemoryError) as caught:
+        Run.fresh(config, tmp_path / "run").train(lambda _: None)
+    assert str(caught.value).startswith(words)
+    assert "\n" not in str(caught.value)
