@@ -12,28 +12,38 @@ from .specs import GeneratorSpec
 
 MARGIN = 2  # pixels between images
 PER_CLASS = 8
+MOST_CLASSES = 100  # in a grid, evenly spread
 UNCONDITIONAL = (8, 8)  # rows, columns
+_CHUNK = 256  # images generated at once
 
 
 class FixedSamples:
-    """The same latents (and one row of labels for each class) again and again, so that grids can be compared."""
+    """The same latents (and one row of labels for each class) again and again, so that grids can be compared.
+
+    Of more classes than MOST_CLASSES, so many evenly spread ones have a row.
+    """
 
     def __init__(self, spec: GeneratorSpec, seed: int) -> None:
         rng = torch.Generator().manual_seed(seed)
-        rows, self.columns = (spec.classes, PER_CLASS) if spec.classes else UNCONDITIONAL
+        shown = torch.linspace(0, spec.classes - 1, min(spec.classes, MOST_CLASSES)).round().long()  # classes
+        rows, self.columns = (len(shown), PER_CLASS) if spec.classes else UNCONDITIONAL
         # One row's latents serve every class, so that a column shows one style.
         distinct = self.columns if spec.classes else rows * self.columns
         z = draw_latents(distinct, spec.latent_dim, spec.latent, rng)
         self.z = z.repeat(rows, 1) if spec.classes else z  # (rows * columns, latent_dim)
-        self.labels = torch.arange(rows).repeat_interleave(self.columns) if spec.classes else None
+        self.labels = shown.repeat_interleave(self.columns) if spec.classes else None
 
     @torch.no_grad()
     def draw(self, generator: nn.Module, device: torch.device) -> tuple[Tensor, Image.Image]:
         """What `generator` makes of the fixed latents: uint8 (N, C, H, W) and as a grid; its mode is put back."""
         was_training = generator.training
         generator.eval()
-        labels = None if self.labels is None else self.labels.to(device)
-        images = to_uint8(generator(self.z.to(device), labels))
+        parts = []
+        for start in range(0, len(self.z), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            labels = None if self.labels is None else self.labels[rows].to(device)
+            parts.append(to_uint8(generator(self.z[rows].to(device), labels)))
+        images = torch.cat(parts)
         generator.train(was_training)
         return images, grid(images, self.columns)
 

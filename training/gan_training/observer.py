@@ -20,6 +20,7 @@ from .files import writing
 from .grid import FixedSamples, pairs
 from .loop import Trainer
 from .measures import best_line
+from .metrics.subsample import subsample
 from .specs import GeneratorSpec
 from .tensorboard import EventWriter
 from .watch.memorisation import MemorisationCheck
@@ -35,6 +36,7 @@ SAMPLES = "samples"
 REPORT = "report.html"
 EVENTS = "tensorboard"
 FEWEST = 3  # images that can be evaluated against: one held out, and two for the Frechet distance
+COMPARED = 256  # samples at most whose nearest training image is looked for
 PAIRS = 32  # samples shown beside their nearest training images
 
 TellFn = Callable[[str, int, int], None]
@@ -139,6 +141,7 @@ class Observer:
             self.events.picture(step, picture)
         if self._memorisation is None:
             self._memorisation = MemorisationCheck(self.data, self.config.seed)
+        images = subsample(images, COMPARED)
         ratio, nearest = self._memorisation.check(images)
         order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images
         self.pairs = pairs(images[order], self.data.images[nearest.indices[order]])

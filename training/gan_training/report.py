@@ -134,7 +134,7 @@ def _grid(step: int, path: Path) -> Grid:
                 picture.load()
                 return Grid(step, data_url(path.read_bytes(), "png"), width, height)
             small = picture.convert("L" if picture.mode == "L" else "RGB")
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises on damaged pictures
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # of damaged and of huge pictures
         return Grid(step, "", 0, 0)
     small.thumbnail((GRID_PIXELS, GRID_PIXELS), Image.Resampling.BOX)
     buffer = io.BytesIO()

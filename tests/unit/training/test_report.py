@@ -252,6 +252,12 @@ def test_a_damaged_picture_is_named_and_the_rest_shown(
     assert [image["alt"] for image in page.all("img") if image.get("src")] == ["Samples at step 100"]
 
 
+def test_a_picture_too_large_for_pillow_is_named(write: Callable[..., Page], tmp_path: Path) -> None:
+    draw_samples(tmp_path / "samples", [100])
+    Image.new("1", (16_000, 12_000)).save(tmp_path / "samples" / "step_0000050.png", compress_level=1)
+    assert "Step 50: the picture can't be read" in write().text
+
+
 def test_a_page_that_cannot_be_written_leaves_the_old_one(write: Callable[..., Page], tmp_path: Path) -> None:
     write(verdict="the old page")
     (tmp_path / ".report.html.part").mkdir()  # as root may write anywhere, a folder stands in the way
