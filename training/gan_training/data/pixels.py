@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
+_UPRIGHT: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each EXIF orientation upright."""
+_DAMAGED_EXIF: Final = (
+    SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, EOFError, OSError, struct.error,
+)  # fmt: skip
+"""What Pillow raises on metadata that are damaged, and beside which the pixels may be whole."""
 _PER_TASK = 16  # images; handing over a task costs as much as resizing one small image, and some memory
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """The first frame of `image`, upright by its EXIF orientation, as 8-bit mode L or RGB.
+    """The first frame of `image`, upright by its EXIF orientation if that can be read, as 8-bit mode L or RGB.
 
     Transparent pixels are composited on white. 16-bit grey (0..65535) is scaled to 0..255 and rounded, never
     clipped; float grey must be in [0, 1]. Raises `ValueError` for a range that has no sure meaning, and
     whatever Pillow raises for a file it can't decode.
     """
-    image = ImageOps.exif_transpose(image)
+    image.load()  # first: what is wrong with the pixels is no fault of the metadata
+    turn = _UPRIGHT.get(_orientation(image))
+    image = image if turn is None else image.transpose(turn)
     if image.mode == "F":
         return Image.fromarray(from_unit_floats(np.asarray(image)))
     if image.mode.startswith("I"):
@@ -100,6 +118,17 @@ def in_threads(work: Callable[[int], None], count: int, report: Callable[[int], 
         for number, _ in enumerate(pool.map(several, range(0, count, _PER_TASK)), start=1):
             if report is not None:
                 report(min(number * _PER_TASK, count))
+
+
+def _orientation(image: Image.Image) -> int:
+    """By EXIF; 1, which is upright, where there is none or it can't be read.
+
+    Not ImageOps.exif_transpose, which also writes the other metadata anew, and fails on damaged ones.
+    """
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGED_EXIF:
+        return 1
 
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
