@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from .advice import advise
 from .alarm import Alarm
@@ -139,13 +140,7 @@ class Observer:
             write_atomically(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
         if self.events is not None:
             self.events.picture(step, picture)
-        if self._memorisation is None:
-            self._memorisation = MemorisationCheck(self.data, self.config.seed)
-        images = subsample(images, COMPARED)
-        ratio, nearest = self._memorisation.check(images)
-        order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images
-        self.pairs = pairs(images[order], self.data.images[nearest.indices[order]])
-        return {"memorisation_ratio": ratio}
+        return {"memorisation_ratio": self._compare(images)}
 
     def is_best(self) -> bool:
         """Whether the last line was an evaluation, and the best one so far."""
@@ -156,10 +151,12 @@ class Observer:
         if self.events is not None:
             self.events.flush()
 
-    def write_report(self, description: str, finished: str, *, failed: bool = False) -> None:
+    def write_report(self, trainer: Trainer, description: str, finished: str, *, failed: bool = False) -> None:
         """Write report.html anew."""
         from .report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
 
+        if self.pairs is None and not failed and any((self.out / SAMPLES).glob("step_*.png")):
+            self._compare(self.samples.draw(trainer.ema, self.device)[0])  # of grids from before a resume
         last = self.history[-1] if self.history else {"step": 0, "seconds": 0.0}
         record = RunRecord(
             config=self.config,
@@ -199,6 +196,16 @@ class Observer:
                     self.data, self.spec, self.config.seed, lambda done, total: self.tell(what, done, total)
                 )
             return self._validation.measure(trainer.ema)
+
+    def _compare(self, images: Tensor) -> float:
+        """Look for the training images nearest to samples; returns the memorisation ratio, and keeps the pairs."""
+        if self._memorisation is None:
+            self._memorisation = MemorisationCheck(self.data, self.config.seed)
+        images = subsample(images, COMPARED)
+        ratio, nearest = self._memorisation.check(images)
+        order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images
+        self.pairs = pairs(images[order], self.data.images[nearest.indices[order]])
+        return ratio
 
     def _write_alarms(self) -> None:
         if self.monitor.alarms or (self.out / ALARMS).exists():

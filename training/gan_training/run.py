@@ -229,7 +229,7 @@ class Run:
 
     def _report(self, finished: str, *, failed: bool = False) -> None:
         if self.parallel.is_main and self.config.report:
-            self.observer.write_report(describe(self), finished, failed=failed)
+            self.observer.write_report(self.trainer, describe(self), finished, failed=failed)
 
     def _stop_on_collapse(self, alarms: list[Alarm]) -> None:
         collapsed = [alarm for alarm in alarms if alarm.kind == "collapse"]
