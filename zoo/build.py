@@ -23,9 +23,10 @@ from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artif
 from gan_export.package import package_versions
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from gan_training.command import INTERRUPTED
 from gan_training.config import TrainConfig
 from gan_training.curves import Annotation, draw_picture
-from gan_training.data import DataError, load_data
+from gan_training.data import DataError, ImageData, load_data
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -67,6 +68,9 @@ def main() -> None:
             PAGE.write_text(with_table(PAGE.read_text("utf-8"), [each for each in folders if each.exists()]), "utf-8")
     except (BuildError, ArtifactError, CheckpointError, DataError, OSError) as error:
         sys.exit(f"zoo/build.py: {error}")
+    except KeyboardInterrupt:
+        print("zoo/build.py: stopped; the same call goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def build(recipe: Recipe, run_folder: Path, work: Path, out: Path) -> Path:
@@ -109,9 +113,13 @@ def _of_recipe(path: Path, config: TrainConfig) -> Checkpoint:
         raise BuildError(f"{path}: {said}")
     if there["data"] != config.data:
         own, public = load_data(there["data"]), load_data(config.data)
-        if not torch.equal(own.images, public.images):
+        if not torch.equal(own.images, public.images) or (config.is_conditional and not _same_labels(own, public)):
             raise BuildError(f"{path}: was trained on {there['data']}, which is not {config.data}")
     return checkpoint
+
+
+def _same_labels(one: ImageData, other: ImageData) -> bool:
+    return one.labels is not None and other.labels is not None and torch.equal(one.labels, other.labels)
 
 
 def exported(recipe: Recipe, weights: Path, out: Path) -> Artifact:
