@@ -29,9 +29,11 @@ import torch
 from report.results import processor
 from report.training import tables
 
+from gan_training.build import build_objective, build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.data.batches import EpochBatches
+from gan_training.device import choose_bf16, choose_device
 from gan_training.run import Run
 
 MEMORY_STEPS = 20
@@ -91,36 +93,36 @@ def random_images(case: Case) -> ImageData:
     return ImageData(pixels, torch.arange(5000) % 10, tuple(map(str, range(10))), "random")
 
 
-def build_run(case: Case, data: ImageData, device: str) -> Run:
-    """A run that writes nothing as long as only its trainer is used."""
-    return Run(TrainConfig.for_type(case.type, data.source, device=device, **case.settings), Path("unused"), data)
+def config_of(case: Case, data: ImageData, device: str) -> TrainConfig:
+    return TrainConfig.for_type(case.type, data.source, device=device, **case.settings)
 
 
-def ours(run: Run) -> Iterator[dict[str, float]]:
+def ours(config: TrainConfig, data: ImageData) -> Iterator[dict[str, float]]:
     """Each `next` is one step of our trainer; losses are read every `log_every` steps, as gan-train does."""
+    trainer = Run(config, Path("unused"), data).trainer  # nothing is written as long as only the trainer is used
     while True:
-        parts = run.trainer.step()
-        is_read = run.trainer.steps_done % run.config.log_every == 0
+        parts = trainer.step()
+        is_read = trainer.steps_done % config.log_every == 0
         yield {name: float(value) for name, value in parts.items()} if is_read else {}
 
 
-def plain(run: Run) -> Iterator[dict[str, float]]:
+def plain(config: TrainConfig, data: ImageData) -> Iterator[dict[str, float]]:
     """The plain script with the same specs, objective and settings."""
-    config = run.config
+    generator_spec, critic_spec = build_specs(config, data.image_size, data.channels, data.classes)
     return plain_script.train(
-        run.data,
-        run.generator_spec,
-        run.critic_spec,
-        run.trainer.objective,
+        data,
+        generator_spec,
+        critic_spec,
+        build_objective(config),
         config.batch_size,
         config.generator_lr,
         config.critic_lr,
         (config.beta1, config.beta2),
-        run.device,
+        choose_device(config.device),
     )
 
 
-SIDES: dict[str, Callable[[Run], Iterator[dict[str, float]]]] = {"ours": ours, "plain": plain}
+SIDES: dict[str, Callable[[TrainConfig, ImageData], Iterator[dict[str, float]]]] = {"ours": ours, "plain": plain}
 
 
 def images_per_second(steps: Iterator[object], n: int, images_per_step: int, device: torch.device) -> float:
@@ -143,31 +145,32 @@ def measure(name: str, options: argparse.Namespace) -> Result:
     """Speeds of both sides in turns, of our loading alone, and memory in processes of their own."""
     case = CASES[name]
     data = load(case)
-    run = build_run(case, data, options.device)
-    images = run.config.batch_size * run.trainer.objective.critic_steps
-    sides = {side: start(run) for side, start in SIDES.items()}
-    for steps in sides.values():  # first calls choose kernels and allocate
-        images_per_second(steps, max(3, run.config.r1_every // run.trainer.objective.critic_steps), images, run.device)
+    config = config_of(case, data, options.device)
+    device, critic_steps = choose_device(config.device), build_objective(config).critic_steps
+    images = config.batch_size * critic_steps
+    sides = {side: start(config, data) for side, start in SIDES.items()}
+    for steps in sides.values():  # first calls build the nets, choose kernels and allocate
+        images_per_second(steps, max(3, config.r1_every // critic_steps), images, device)
     # As many steps a round for both; a whole number of the penalty's period, so that each round has the same work.
-    speed = images_per_second(sides["ours"], run.config.r1_every, images, run.device)
+    speed = images_per_second(sides["ours"], config.r1_every, images, device)
     wanted = options.seconds * speed / images
-    n = max(1, round(wanted / run.config.r1_every)) * run.config.r1_every
+    n = max(1, round(wanted / config.r1_every)) * config.r1_every
     speeds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(options.rounds):
         for side, steps in sides.items():
-            speeds[side].append(images_per_second(steps, n, images, run.device))
+            speeds[side].append(images_per_second(steps, n, images, device))
     ratios = [a / b for a, b in zip(speeds["ours"], speeds["plain"], strict=True)]
-    batches = EpochBatches(data, run.config.batch_size, run.config.seed)
+    batches = EpochBatches(data, config.batch_size, config.seed)
     memory = {side: peak_memory(name, side, options) for side in (*SIDES, "before")}
     return Result(
         case=name,
-        precision="bf16" if run.bf16 else "fp32",
+        precision="bf16" if choose_bf16(config.precision, device) else "fp32",
         ours=statistics.median(speeds["ours"]),
         plain=statistics.median(speeds["plain"]),
         ratio=statistics.median(ratios),
         lowest=min(ratios),
         highest=max(ratios),
-        loading=images_per_second(batches, 500, run.config.batch_size, torch.device("cpu")),
+        loading=images_per_second(batches, 500, config.batch_size, torch.device("cpu")),
         memory_ours=memory["ours"],
         memory_plain=memory["plain"],
         memory_before=memory["before"],
@@ -186,12 +189,12 @@ def print_own_memory(name: str, side: str, device: str) -> None:
     case = CASES[name]
     data = random_images(case)
     if side != "before":
-        run = build_run(case, data, device)
-        steps = SIDES[side](run)
+        config = config_of(case, data, device)
+        steps = SIDES[side](config, data)
         for _ in range(MEMORY_STEPS):
             next(steps)
-        if run.device.type == "cuda":
-            print(torch.cuda.max_memory_allocated(run.device) / 2**20)
+        if choose_device(config.device).type == "cuda":
+            print(torch.cuda.max_memory_allocated(choose_device(config.device)) / 2**20)
             return
     print(peak_resident())
 

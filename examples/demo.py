@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--once", action="store_true", help="stop the service at the end")
     parser.add_argument("--minutes", type=float, default=2.0, help="training time")
-    parser.add_argument("--port", type=int, default=3000, help="port of the service; the next free one if taken")
+    parser.add_argument("--port", type=int, default=3000, help="port of the service; any free one if taken")
     options = parser.parse_args()
     # Ctrl-C goes to the whole terminal group, and `make` sends SIGTERM: either way the service is stopped below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
