@@ -14,8 +14,7 @@ from gan_training.metrics.neighbours import Nearest
 QUERIES: Final = 64  # samples, and real images left out
 CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
 EDGE: Final = 8  # pixels of a thumbnail
-_CHUNK: Final = 10_000  # training images at once
-_NUMBERS: Final = 2**25  # of candidates that are held as floats at once: 128 MiB
+_NUMBERS: Final = 2**25  # of images that are held as floats at once: 128 MiB
 
 
 class MemorisationCheck:
@@ -27,7 +26,8 @@ class MemorisationCheck:
 
     def __init__(self, data: ImageData, seed: int) -> None:
         self.images = data.images
-        self.thumbnails = torch.cat([_thumbnails(part) for part in torch.split(data.images, _CHUNK)])
+        at_once = max(1, _NUMBERS // data.images[0].numel())
+        self.thumbnails = torch.cat([_thumbnails(part) for part in torch.split(data.images, at_once)])
         chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:QUERIES]
         self.typical = float(self._nearest(data.images[chosen], leave_out=chosen).distances.median())
 
