@@ -5,6 +5,7 @@ pipelined requests as come. `install` puts a protocol of ours in its place that 
 
     headers   GAN_HEADER_TIMEOUT seconds from the opening of the connection, or from the first byte of a later request;
               GAN_MAX_HEADER bytes, which answers 431
+    trailers  GAN_MAX_HEADER bytes; nobody here reads them
     body      GAN_BODY_TIMEOUT seconds (body.py), and in bytes twice the largest body, with all of its framing
     response  GAN_SEND_TIMEOUT seconds in which the client takes nothing of it
     pipeline  32 requests
@@ -17,20 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
-from starlette.responses import Response
 from uvicorn.config import Config
 from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
-
-from gan_client.types import ErrorBody, ErrorDetail
 
 from .accept import Backlog
 from .coalescing import CoalescingTransport
@@ -40,10 +36,13 @@ from .errors import (
     ServiceError,
     TooManyConnectionsError,
 )
+from .refusal import on_the_wire, refusal
 from .settings import Settings
 
 MAX_PIPELINED: Final = 32
 """Requests of one connection that wait for an earlier one's response."""
+_WATCHED: Final = MAX_PIPELINED // 2
+"""With more of them, nothing is read any more, as uvicorn does with one; but then a client that hangs up isn't seen."""
 LINGER: Final = 1.0
 """Seconds for which a refused client's bytes are thrown away: closing at once could cost it our answer."""
 _HEADER_FRAME: Final = len(": \r\n")
@@ -89,6 +88,9 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arrived = 0  # bytes that are being parsed
         self._header_bytes = 0  # of headers that are not complete yet
         self._stream_bytes = 0  # after the headers of the current request
+        self._complete: list[tuple[bytes, bytes]] | None = None  # headers of the current request, once all are there
+        self._trailer_bytes = 0  # of the current request
+        self._ahead: list[RequestResponseCycle] = []  # of the current one, whose answers it had to wait for
         self._refused = False
         self._unsent = -1  # bytes that the client didn't take since ...
         self._unsent_since = 0.0  # ... this time of the loop
@@ -114,7 +116,14 @@ class GuardedProtocol(HttpToolsProtocol):
             self.backlog.take(follower, most)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request under way too, of which uvicorn does not know once another one waits behind it."""
         super().connection_lost(exc)
+        self.pipeline.clear()
+        for cycle in self._ahead:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+        self._ahead.clear()
         self.backlog.count(len(self.connections))
         if self._timer is not None:
             self._timer.cancel()
@@ -144,6 +153,23 @@ class GuardedProtocol(HttpToolsProtocol):
         elif self._due is None:
             self._due = self.loop.time() + self.limits.header_timeout
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; trailers come here too, which are no headers of the request (RFC 9110, 6.5.1).
+
+        Raises ConnectionAbortedError for trailers that are too large.
+        """
+        if self.headers is self._complete:
+            self._trailer_bytes += len(name) + len(value) + _HEADER_FRAME
+            if self._trailer_bytes > self.limits.max_header:
+                self._cut("trailers_too_large")
+                raise ConnectionAbortedError  # ends the parsing of what has come already
+            return
+        # What uvicorn does, without another call for each header.
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
     def on_headers_complete(self) -> None:
         """A request begins, or, with headers that are too large, its refusal with 431.
 
@@ -153,13 +179,18 @@ class GuardedProtocol(HttpToolsProtocol):
             self._due = None
             self._header_bytes = 0
             if self._header_size() > self.limits.max_header:
-                self.app = _response(self._headers_too_large())
+                self.app = refusal(self._headers_too_large())
         if len(self.pipeline) >= MAX_PIPELINED:
             self._cut("pipelined")
             raise ConnectionAbortedError  # ends the parsing of what has come already
-        self._stream_bytes = 0
+        self._stream_bytes = self._trailer_bytes = 0
+        self._complete = self.headers
         before = self.cycle
+        if before is not None and not before.response_complete:
+            self._ahead = [*(cycle for cycle in self._ahead if not cycle.response_complete), before]
         super().on_headers_complete()
+        if 0 < len(self.pipeline) <= _WATCHED:
+            self.flow.resume_reading()
         if self.cycle is not None and self.cycle is not before:
             self.cycle.transport = CoalescingTransport(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
             # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
@@ -198,11 +229,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._schedule(self.loop.time() + LINGER, self.transport.abort)
 
     def _write(self, error: ServiceError) -> None:
-        status = HTTPStatus(error.status)
-        response = _response(error)
-        headers = [*self.server_state.default_headers, *response.raw_headers]
-        head = [f"HTTP/1.1 {status.value} {status.phrase}".encode(), *(name + b": " + value for name, value in headers)]
-        self.transport.write(b"\r\n".join([*head, b"", bytes(response.body)]))
+        self.transport.write(on_the_wire(refusal(error), self.server_state.default_headers))
 
     def _cut(self, code: str) -> None:
         self.limits.refused(code)
@@ -243,15 +270,6 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._unsent = -1  # the same number again wouldn't mean that nothing was taken
         super().resume_writing()
-
-
-def _response(error: ServiceError) -> Response:
-    """The error in its one shape, for a request that no guard has seen; it closes the connection."""
-    request_id = uuid.uuid4().hex
-    detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
-    body = ErrorBody(error=detail, request_id=request_id).model_dump_json()
-    headers = {**error.headers, "X-Request-ID": request_id, "Connection": "close"}
-    return Response(body, error.status, headers, "application/json")
 
 
 def guarded_protocol(limits: Limits, backlog: Backlog | None = None) -> type[GuardedProtocol]:

@@ -43,6 +43,8 @@ class Server:
     port: int
     refused: list[str] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)  # of the requests that the application saw
+    headers: list[list[tuple[bytes, bytes]]] = field(default_factory=list)  # theirs, as uvicorn goes on holding them
+    left: list[str] = field(default_factory=list)  # paths of requests to /listening... whose client hung up
     release: threading.Event = field(default_factory=threading.Event)  # ends the requests to /held
     connections: Callable[[], int] = lambda: 0
 
@@ -64,6 +66,7 @@ class Server:
 async def application(server: Server, scope: Any, receive: Any, send: Any) -> None:
     path = scope["path"]
     server.paths.append(path)
+    server.headers.append(scope["headers"])
     size = 2
     if path == "/echo":
         timed = timed_receive(receive, BODY_TIMEOUT)
@@ -78,6 +81,11 @@ async def application(server: Server, scope: Any, receive: Any, send: Any) -> No
         size += len(message["body"])
     elif path == "/held":
         await asyncio.get_running_loop().run_in_executor(None, server.release.wait, PATIENCE)
+    elif path.startswith("/listening"):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        server.left.append(path)
+        return
     elif path == "/large":
         size = LARGE
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
@@ -351,24 +359,42 @@ def test_a_body_in_pieces_within_its_time_is_complete(server: Server):
 
 
 @pytest.mark.parametrize(
-    ("path", "begin", "piece"),
+    ("path", "begin", "piece", "code"),
     [
-        ("/echo", b"", b"1;" + b"x" * 9000 + b"\r\nx\r\n"),  # extensions of chunks
-        ("/echo", b"0\r\n", b"X: " + b"x" * 9000 + b"\r\n"),  # trailers
-        ("/echo", b"0\r\nX: ", b"x" * 9000),
-        ("/", b"", b"2000\r\n" + b"x" * 8192 + b"\r\n"),  # after the response
+        ("/echo", b"", b"1;" + b"x" * 9000 + b"\r\nx\r\n", "stream_too_large"),  # extensions of chunks
+        ("/echo", b"0\r\n", b"X:\r\n" * 2000, "trailers_too_large"),
+        ("/", b"0\r\n", b"X:\r\n" * 2000, "trailers_too_large"),  # after the response
+        ("/echo", b"0\r\nX: ", b"x" * 9000, "stream_too_large"),
+        ("/", b"", b"2000\r\n" + b"x" * 8192 + b"\r\n", "stream_too_large"),  # after the response
     ],
-    ids=["extensions", "trailers", "one trailer", "unread"],
+    ids=["extensions", "trailers", "unread trailers", "one trailer", "unread"],
 )
-def test_framing_and_unread_bodies_are_limited_in_bytes(server: Server, path: str, begin: bytes, piece: bytes):
+def test_framing_and_unread_bodies_are_limited_in_bytes(
+    server: Server, path: str, begin: bytes, piece: bytes, code: str
+):
     with server.connect(SO_SNDBUF=4096) as client:
         client.sendall(f"POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + begin)
         if path == "/":
             assert answer(client)[0] == 200
         assert flood(client, piece, 20 * MAX_STREAM) < 20 * MAX_STREAM
         assert read_all(client) == b""
-    assert server.refused == ["stream_too_large"]
+    assert server.refused == [code]
+    assert sum(map(len, server.headers)) == 1  # transfer-encoding, and no trailer
     assert server.is_well()
+
+
+def test_trailers_are_no_headers_of_their_request_nor_of_the_next(server: Server):
+    trailer = b"X-Late: 1\r\nAuthorization: Bearer x\r\n"
+    chunked = b"POST /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n" + trailer + b"\r\n"
+    with server.connect() as client:
+        for _ in range(1 + MAX_HEADER // len(trailer)):  # each request has the whole limit
+            client.sendall(chunked)
+            assert answer(client)[::2] == (200, bytes(5))
+        client.sendall(GOOD)
+        assert answer(client)[0] == 200
+    *later, last = server.headers
+    assert all(headers == [(b"transfer-encoding", b"chunked")] for headers in later)
+    assert last == [(b"host", b"x")]
 
 
 def test_pipelined_requests_are_answered_in_order(server: Server):
@@ -394,6 +420,31 @@ def test_more_pipelined_requests_than_can_wait_end_the_connection(server: Server
     assert len(server.paths) <= MAX_PIPELINED + 1
     server.release.set()
     assert server.is_well()
+
+
+@pytest.mark.parametrize("behind", [1, MAX_PIPELINED // 2, MAX_PIPELINED + 1])
+def test_a_client_that_hangs_up_is_gone_for_the_request_under_way_too(server: Server, behind: int):
+    with server.connect() as client:
+        client.sendall(GOOD)
+        assert answer(client)[0] == 200
+        client.sendall(b"GET /listening HTTP/1.1\r\n\r\n")
+        wait_until(lambda: server.paths == ["/", "/listening"])
+        client.sendall(b"GET /behind HTTP/1.1\r\n\r\n" * behind)
+        if behind > MAX_PIPELINED:
+            assert read_all(client) == b""  # cut by the server
+    wait_until(lambda: server.left == ["/listening"])
+    assert server.is_well()
+    assert server.paths == ["/", "/listening", "/"]  # nothing of what waited
+
+
+def test_a_pipelined_request_whose_turn_has_come_learns_that_its_client_hung_up(server: Server):
+    with server.connect() as client:
+        client.sendall(b"GET /held HTTP/1.1\r\n\r\nGET /listening1 HTTP/1.1\r\n\r\nGET /listening2 HTTP/1.1\r\n\r\n")
+        wait_until(lambda: server.paths == ["/held"])
+        server.release.set()
+        assert answer(client)[0] == 200
+        wait_until(lambda: server.paths == ["/held", "/listening1"])
+    wait_until(lambda: server.left == ["/listening1"])
 
 
 def test_a_long_answer_is_not_cut_for_the_next_requests_headers(server: Server):
