@@ -79,6 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
         leads: bool = True,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.url = b""  # of the newest request, as far as it has come
         self.ws_protocol_class = None  # the service has no WebSocket, and these limits wouldn't hold for one
         # uvicorn would put together a line for each request before the logger drops it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
@@ -179,7 +180,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._due = None
             self._header_bytes = 0
             if self._header_size() > self.limits.max_header:
-                self.app = refusal(self._headers_too_large())
+                self.app = refusal(self._headers_too_large(), self.url)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._cut("pipelined")
             raise ConnectionAbortedError  # ends the parsing of what has come already
@@ -229,7 +230,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._schedule(self.loop.time() + LINGER, self.transport.abort)
 
     def _write(self, error: ServiceError) -> None:
-        self.transport.write(on_the_wire(refusal(error), self.server_state.default_headers))
+        self.transport.write(on_the_wire(refusal(error, self.url), self.server_state.default_headers))
 
     def _cut(self, code: str) -> None:
         self.limits.refused(code)

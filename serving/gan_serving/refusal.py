@@ -1,4 +1,8 @@
-"""What a connection is told that is refused before the guard sees a request of it."""
+"""What a connection is told that is refused before the guard sees a request of it.
+
+A request under /v2 gets its error in the protocol's shape (v2/shape.py), if its address has come by then: a connection
+too many is refused before anything is read, and what is no HTTP has no address.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,21 @@ from starlette.responses import Response
 from gan_client.types import ErrorBody, ErrorDetail
 
 from .errors import ServiceError
+from .v2.shape import flat, is_protocols
 
 
-def refusal(error: ServiceError) -> Response:
-    """The error in its one shape; it closes the connection."""
+def refusal(error: ServiceError, url: bytes) -> Response:
+    """The error in its one shape, or in the protocol's; it closes the connection.
+
+    Args:
+        error: what is wrong.
+        url: of the request, as far as it has come.
+    """
     request_id = uuid.uuid4().hex
     detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
-    body = ErrorBody(error=detail, request_id=request_id).model_dump_json()
+    body = ErrorBody(error=detail, request_id=request_id).model_dump_json().encode()
+    if is_protocols(url.partition(b"?")[0].decode("latin-1")):
+        body = flat(body)
     headers = {**error.headers, "X-Request-ID": request_id, "Connection": "close"}
     return Response(body, error.status, headers, "application/json")
 

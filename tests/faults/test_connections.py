@@ -291,6 +291,23 @@ def test_headers_of_any_kind_are_limited_and_the_answer_arrives(server: Server, 
     assert server.is_well()
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("url", [b"/v2", b"/v2/models/x/infer?y=1"])
+def test_errors_before_the_guard_have_the_protocols_shape_under_v2(server: Server, url: bytes, complete: bool):
+    block = b"GET " + url + b" HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEADER
+    with server.connect() as client:
+        client.sendall(block + (b"\r\n\r\n" if complete else b""))
+        reply = answer(client)
+    assert reply[0] == 431
+    said = json.loads(reply[2])
+    assert str(MAX_HEADER) in said["error"]
+    assert (said["code"], said["param"]) == ("headers_too_large", None)
+    assert said["request_id"] == reply[1]["x-request-id"]
+    with server.connect() as client:
+        client.sendall(b"GET /v20 HTTP/1.1\r\nX: " + b"x" * 2 * MAX_HEADER)
+        assert error_of(answer(client)).error.code == "headers_too_large"  # no path of the protocol
+
+
 def test_a_large_body_in_one_piece_with_its_headers_is_no_large_header(server: Server):
     with server.connect() as client:
         body = b"x" * 100_000

@@ -9,7 +9,8 @@ never learns what was wrong. So under /v2, and nowhere else, our shape is laid f
 
 Nothing of it is lost, the id stands where it always does, and a client of the protocol reads what it expects. This is
 done outside of everything else, for the errors of the guard (too large, too late, no key) are answers to the same
-client. A message says all that is needed; `code` is for programs.
+client; refusal.py does it where a request is refused before the guard sees it. A message says all that is needed;
+`code` is for programs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ from .answer import to_json
 PREFIX: Final = "/v2"
 
 
+def is_protocols(path: str) -> bool:
+    """Whether the path is the protocol's own."""
+    return path == PREFIX or path.startswith(PREFIX + "/")
+
+
 class ProtocolErrors:
     """ASGI middleware outside of the guard: under /v2 it lays the guard's errors flat; the rest it leaves alone."""
 
@@ -33,7 +39,7 @@ class ProtocolErrors:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (scope["path"] == PREFIX or scope["path"].startswith(PREFIX + "/")):
+        if scope["type"] == "http" and is_protocols(scope["path"]):
             send = _Flat(send)
         await self.app(scope, receive, send)
 
