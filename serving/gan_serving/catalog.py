@@ -105,6 +105,11 @@ class Catalog:
             return ZOO_DEFAULT
         return max(own or serving, key=lambda name: (serving[name].exported_at, name))
 
+    @property
+    def widest(self) -> int:
+        """The largest number of latents of one image."""
+        return max((each.manifest.latent.dim for each in self._registry.serving.values()), default=0)
+
     def refusal(self) -> QueueFullError | None:
         """What to answer to a request that nobody has looked at yet, while the queue of every generator is full."""
         refusals = [generator.batcher.refusal() for generator in self._registry.serving.values()]

@@ -25,8 +25,9 @@ from .encode import Encoded, encode
 from .error_response import tell_cut_off
 from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, matches
-from .handling import answered
+from .handling import answered, parsed_aside
 from .jobs import Images, Labels, Latents
+from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
@@ -61,7 +62,10 @@ async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_request(body, worker.settings.max_n)
+    if len(body) <= AT_ONCE:
+        asked = parse_request(body, worker.settings.max_n)
+    else:
+        asked = await parsed_aside(worker, body, parse_request)
     generator = worker.catalog.get(asked.model)
     plan = make_plan(asked, generator.manifest, worker.settings.max_n)
     wanted = format_of(asked, headers.get("accept", ""), len(plan), generator.manifest.image)

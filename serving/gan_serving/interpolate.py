@@ -21,7 +21,8 @@ from .call import current_call
 from .encode import Encoded
 from .errors import InvalidRequestError
 from .generator import Generator
-from .handling import answered
+from .handling import answered, parsed_aside
+from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
 from .negotiate import animation_format_of
 from .path import LatentPath, make_path
@@ -50,7 +51,10 @@ async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_interpolation(body, worker.settings.max_n)
+    if len(body) <= AT_ONCE:
+        asked = parse_interpolation(body, worker.settings.max_n)
+    else:
+        asked = await parsed_aside(worker, body, parse_interpolation)
     generator = worker.catalog.get(asked.model)
     manifest = generator.manifest
     path = make_path(asked, manifest, worker.settings.max_n)

@@ -15,7 +15,8 @@ from gan_export.artifact import Manifest, draw
 
 from .call import current_call
 from .fields import check_truncation
-from .handling import answered
+from .handling import answered, parsed_aside
+from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
 from .plan import parse_latents
 from .worker import Worker
@@ -39,7 +40,10 @@ async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive
     Raises:
         ServiceError: of any kind.
     """
-    asked = parse_latents(body, worker.settings.max_n)
+    if len(body) <= AT_ONCE:
+        asked = parse_latents(body, worker.settings.max_n)
+    else:
+        asked = await parsed_aside(worker, body, parse_latents)
     generator = worker.catalog.get(asked.model)
     manifest = generator.manifest
     check_truncation(asked.truncation, manifest)

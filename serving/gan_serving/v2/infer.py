@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from gan_serving.call import current_call
 from gan_serving.catalog import VERSION, Generator
 from gan_serving.errors import DeadlineError, InvalidRequestError
+from gan_serving.json_marks import AT_ONCE
 from gan_serving.leaving import unless_caller_leaves
 from gan_serving.rate_limit import caller_of
 from gan_serving.worker import Worker, worker_of
@@ -25,7 +26,6 @@ from .metadata import generator_of
 from .request import Inference, parse_inference
 from .wire import LENGTH_HEADER, inflate
 
-_AT_ONCE: Final = 2**16  # bytes of a body that are parsed in the event loop; a longer one would hold up the others
 _BINARY: Final = "application/octet-stream"
 
 
@@ -62,7 +62,7 @@ async def _parse(request: Request, worker: Worker, generator: Generator) -> Infe
         plain = inflate(body, headers.get("content-encoding", ""), settings.max_body)
         return parse_inference(plain, headers.get(LENGTH_HEADER), generator.manifest, settings.max_n)
 
-    if len(body) <= _AT_ONCE and "content-encoding" not in headers:
+    if len(body) <= AT_ONCE and "content-encoding" not in headers:
         return work()
     return await worker.in_encoders(work)
 

@@ -16,12 +16,12 @@ import zlib
 from typing import Any, Final, NoReturn
 
 from gan_serving.errors import BodyTooLargeError, InvalidRequestError
+from gan_serving.json_marks import SPARE, check_marks
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _OBJECTS: Final = 64  # `{` in a request: a few tensors and their parameters
-_SPARE: Final = 1024  # commas and brackets beside the tensors' own: names, parameters, the id
 _ENCODINGS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 _short = reprlib.Repr()
@@ -90,19 +90,13 @@ def split_body(body: bytes, header_length: str | None) -> tuple[bytes, memoryvie
 def parse_object(text: bytes, *, rows: int = 0, values: int = 0) -> dict[str, Any]:
     """The JSON object of a request.
 
-    A short text can be a lot of objects in memory, so what the parser would make is bounded by counting first.
-
     Args:
         text: JSON in UTF-8.
         rows: lists that the largest request has.
         values: numbers that the largest request has.
     """
-    for mark, limit in ((b"{", _OBJECTS), (b"[", rows + _SPARE), (b",", values + _SPARE)):
-        if (count := text.count(mark)) > limit:
-            raise InvalidRequestError(
-                f"the JSON has {count} {mark.decode()!r}, more than any request here needs ({limit}); "
-                "send fewer images, or tensors as binary data"
-            )
+    limits = {b"{": _OBJECTS, b"[": rows + SPARE, b",": values + SPARE}
+    check_marks(text, limits, "send fewer images, or tensors as binary data")
     try:
         parsed = json.loads(text.decode(), parse_constant=_refuse_constant)
     except RecursionError:
