@@ -79,6 +79,7 @@ class Gateway:
             limiter=self.limiter,
             observer=Requests(series, AccessLog.from_settings(self.settings), self._routes),
             refusal=self._refusal,
+            is_draining=lambda: self.worker is not None and self.worker.draining,
         )
         outermost = _traced(with_cors(ProtocolErrors(guard), self.settings))
 

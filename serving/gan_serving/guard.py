@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import random
@@ -27,6 +28,7 @@ from .errors import (
     CallerLeftError,
     DeadlineError,
     InvalidRequestError,
+    NotReadyError,
     RequestTimeoutError,
     ServiceError,
 )
@@ -74,6 +76,7 @@ class Guard:
         limiter: RateLimiter | None = None,
         observer: Observer | None = None,
         refusal: Callable[[Scope], ServiceError | None] = lambda _scope: None,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
@@ -83,6 +86,7 @@ class Guard:
         self.limiter = limiter
         self.observer = observer
         self.refusal = refusal  # of a request that isn't worth reading now
+        self.is_draining = is_draining  # whether the process was told to stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -118,6 +122,13 @@ class Guard:
             call.code = CallerLeftError.code
         except ServiceError as error:
             await self._refuse(answer, receive, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not self.is_draining():
+                raise
+            task.uncancel()  # uvicorn cancels what is left after GAN_DRAIN, and would tell the caller of a fault
+            left = NotReadyError("the service stops, and GAN_DRAIN was over before the answer was ready; try again")
+            await self._refuse(answer, receive, left)
         except Exception as error:
             if isinstance(error, TimeoutError) and answer.is_late:  # a handler may have a TimeoutError of its own
                 late = DeadlineError(f"no response within {timeout:g} s; ask for fewer images or try again later")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
@@ -113,6 +114,34 @@ def test_workers_end_after_the_process_that_started_them_was_killed(
         assert np.array_equal(read_images("ndjson", content).images, expected)
         until(lambda: not service.pids(), "no process is left")
         assert is_refused(service)
+
+
+@pytest.mark.parametrize("path", ["/generate", "/v2/models/small/infer"])
+def test_who_is_not_answered_when_the_time_is_over_is_told_to_come_again(
+    serve, trap_models, products_for, path: str
+) -> None:
+    rows = latents(1, products=products_for(4 * WORK))
+    z = {"name": "z", "datatype": "FP32", "shape": [1, len(rows[0])], "data": rows}
+    label = {"name": "label", "datatype": "INT64", "shape": [1], "data": [0]}
+    body = {"inputs": [z, label]} if path.startswith("/v2") else {"latents": rows, "label": 0}
+    with serve(models=trap_models, default_model="small", drain=0.5) as service, connect(service) as client:
+        client.sendall(request_bytes(body, path=path))
+        until(lambda: look(service).total("bentoml_service_request_in_progress") == 2, "it has been taken")
+        service.process.send_signal(signal.SIGTERM)
+        status, content = read_all(client)
+        said = json.loads(content)
+        code, message = (
+            (said["code"], said["error"])
+            if path.startswith("/v2")
+            else (said["error"]["code"], said["error"]["message"])
+        )
+        assert (status, code) == (503, "not_ready")
+        assert "GAN_DRAIN" in message
+        service.process.wait(3 * EXIT_SECONDS)
+        log = service.log.read_text()
+        assert "Traceback" not in log
+        (line,) = (json.loads(line) for line in log.splitlines() if said["request_id"] in line and line[0] == "{")
+        assert (line["path"], line["status"]) == (path, 503)
 
 
 def test_a_client_that_never_reads_holds_the_end_up_for_a_bounded_time(serve, trap_models) -> None:
