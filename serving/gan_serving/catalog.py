@@ -8,7 +8,6 @@ it until they are done.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import threading
@@ -29,13 +28,13 @@ from .settings import Settings
 from .shared_flags import SharedFlags, flags_of_environment
 from .sources import Source, SourceError, Survey, lost_survey, merged, survey_of
 from .threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
+from .watching import Looks, Watcher
 
 __all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
 
 logger = logging.getLogger("bentoml.ganworks")
 
 GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
-FLAG_SECONDS: Final = 1.0  # between looks for what another worker was told, when folders are not watched
 ZOO_DEFAULT: Final = "mnist-cgan"  # where there is only the zoo
 VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
 
@@ -76,11 +75,13 @@ class Catalog:
         self._flags = flags or flags_of_environment()
         self._sources = settings.model_sources
         self._registry = Registry(on_event)
-        self._looking = asyncio.Lock()  # one look at a time
         self._surveys: ThreadedTasks[int, Survey] = ThreadedTasks(lambda _: None)  # by the source's place
         self._loads: ThreadedTasks[Path, Examined] = ThreadedTasks(_tell_stalled)
-        self._watcher: asyncio.Task[None] | None = None
-        self._told = self._flags.state()  # before loading: what others say meanwhile is not missed
+        self._looks = Looks(self._compare)
+        # Before loading: what others say meanwhile is not missed.
+        self._watcher = Watcher(
+            lambda: self._look(asked=False), self._flags, lambda: self._loads.news, settings.reload_seconds
+        )
         self._load_at_start(is_stopping)
 
     def __len__(self) -> int:
@@ -161,25 +162,18 @@ class Catalog:
         return [states[name] for name in sorted(states)]
 
     async def start(self) -> None:
-        """Begin to watch the folders, every GAN_RELOAD_SECONDS."""
-        others_may_come = self._flags.shared or self._loads.stalled
-        period = self._settings.reload_seconds or (FLAG_SECONDS if others_may_come else 0)
-        if period and self._watcher is None:
-            self._watcher = asyncio.create_task(self._watch(period))
+        """Begin to watch the folders, and what the other workers are told."""
+        if self._settings.reload_seconds or self._flags.shared or self._loads.stalled:
+            self._watcher.start()
 
     async def close(self) -> None:
         """Stop watching. Requests that are under way go on."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
-            self._watcher = None
+        await self._watcher.close()
+        await self._looks.close()
 
     async def reload(self) -> ReloadReport:
         """Look now, and try again what could not be loaded."""
-        report = await self._look(asked=True)
-        self._flags.ask()
-        return report
+        return await self._look(asked=True)
 
     async def load(self, name: str) -> None:
         """Serve what the folders hold of that name, also if it was unloaded.
@@ -204,7 +198,7 @@ class Catalog:
         Raises:
             UnknownModelError: it is not served.
         """
-        async with self._looking:
+        async with self._looks.turn:
             if name not in self._registry.serving:
                 known = ", ".join(sorted(self._registry.serving)) or "none"
                 raise UnknownModelError(f"model {name!r} is not loaded; this service has {known}", "model")
@@ -232,38 +226,32 @@ class Catalog:
             error = self._unknown(default, asked=False)
             logger.warning("%s; requests that name no model are refused", error)
 
-    async def _watch(self, period: float) -> None:
-        while True:
-            await asyncio.sleep(period)
-            try:
-                told = self._flags.state()
-                if self._settings.reload_seconds or told != self._told or self._loads.news:
-                    await self._look(asked=False)
-                self._told = told
-            except Exception:  # whatever it is, serving goes on and the next look may go well
-                logger.exception("looking for changed artifacts failed; the next look is in %g s", period)
-
     async def _look(self, *, asked: bool) -> ReloadReport:
+        return await self._looks.look(asked=asked)
+
+    async def _compare(self, asked: bool) -> ReloadReport:
         """Compare the folders with what was seen, load what is new, and swap."""
-        async with self._looking:
+        now = await self._survey()
+        if self._registry.is_sudden(now):
+            await asyncio.sleep(GONE_SECONDS)
             now = await self._survey()
-            if self._registry.is_sudden(now):
-                await asyncio.sleep(GONE_SECONDS)
-                now = await self._survey()
-            unloaded = self._flags.unloaded()
-            news = [folder for folder in now.sources if self._registry.is_news(folder, now, unloaded, again=asked)]
-            examined = await self._load(now, unloaded, news)
-            # A folder that holds another artifact now has freed a name, for which another one may wait.
-            self._registry.note(now, examined)
-            heirs = [
-                folder
-                for folder in now.sources
-                if folder not in news and self._registry.is_news(folder, now, unloaded, again=False)
-            ]
-            examined = [*examined, *await self._load(now, unloaded, heirs)]
-            if self._loads.stalled:
-                await self.start()  # somebody has to see when they come
-            return self._registry.take(now, examined, unloaded, asked=asked)
+        unloaded = self._flags.unloaded()
+        news = [folder for folder in now.sources if self._registry.is_news(folder, now, unloaded, again=asked)]
+        examined = await self._load(now, unloaded, news)
+        # A folder that holds another artifact now has freed a name, for which another one may wait.
+        self._registry.note(now, examined)
+        heirs = [
+            folder
+            for folder in now.sources
+            if folder not in news and self._registry.is_news(folder, now, unloaded, again=False)
+        ]
+        examined = [*examined, *await self._load(now, unloaded, heirs)]
+        if self._loads.stalled:
+            await self.start()  # somebody has to see when they come
+        report = self._registry.take(now, examined, unloaded, asked=asked)
+        if asked:
+            self._flags.ask()
+        return report
 
     async def _survey(self) -> Survey:
         found = [await self._surveys.run_one(i, _survey_task(source)) for i, source in enumerate(self._sources)]

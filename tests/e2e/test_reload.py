@@ -169,23 +169,34 @@ def test_a_stream_does_not_mix_the_images_of_two_versions(serve, tmp_path: Path)
         assert caught.value.__notes__ == ["20 of 40 images came; the next one's seed is 20"]
 
 
-def test_what_one_worker_was_told_holds_for_all(serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reload_seconds", [0, 3600])
+def test_what_one_worker_was_told_holds_for_all(serve, tmp_path: Path, reload_seconds: int) -> None:
+    workers = 2
     folder = tmp_path / "models"
     for name in ("faces", "stays"):
         write_artifact(folder / name)
-    with serve(models=folder, reload_seconds=0, workers=2) as service:
+    with serve(models=folder, reload_seconds=reload_seconds, workers=workers) as service:
+
+        def until_all_tell(what: str, times: int = 1) -> None:
+            until(lambda: service.log.read_text().count(what) == workers * times, f"{what} in all workers")
 
         def statuses() -> set[int]:
             ask = {"model": "faces"}
             return {httpx.post(f"{service.url}/generate", json=ask, timeout=30).status_code for _ in range(20)}
 
+        until_all_tell("generator stays loaded")
         assert statuses() == {200}
         done = httpx.post(f"{service.url}/v2/repository/models/faces/unload", timeout=30)
         assert done.status_code == 200, done.text
-        until(lambda: statuses() == {404}, "unloaded in both workers")
+        until_all_tell("generator faces unloaded")
+        assert statuses() == {404}
         done = httpx.post(f"{service.url}/v2/repository/models/faces/load", timeout=30)
         assert done.status_code == 200, done.text
-        until(lambda: statuses() == {200}, "loaded in both workers")
+        until_all_tell("generator faces loaded", 2)
+        assert statuses() == {200}
+        write_artifact(folder / "new")
+        assert httpx.post(f"{service.url}/models/reload", timeout=30).json()["loaded"] == ["new"]
+        until_all_tell("generator new loaded")
 
 
 def test_a_tag_of_the_model_store_is_served_and_followed(serve, tmp_path: Path) -> None:

@@ -21,11 +21,12 @@ from toy_artifact import DIM, images_of, put_in_place, write_artifact
 
 from gan_export.artifact import draw
 from gan_export.artifact.providers import CPU
-from gan_serving.catalog import FLAG_SECONDS, Catalog, Generator
+from gan_serving.catalog import Catalog, Generator
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
 from gan_serving.pages import ROUTES
 from gan_serving.settings import Settings
 from gan_serving.shared_flags import SharedFlags
+from gan_serving.watching import FLAG_SECONDS
 from gan_serving.worker import SCOPE_KEY
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
@@ -719,6 +720,38 @@ def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypa
         assert asyncio.all_tasks() == ours
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_a_look_goes_on_when_the_time_of_its_callers_is_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the part that loads what may take a name that has become free."""
+    house.put("first", name="b")
+    house.put("heir", 1, name="a")
+
+    async def scenario(catalog: Catalog) -> None:
+        begun, whole = asyncio.Event(), catalog._load
+
+        async def slowly(*arguments: Any) -> Any:
+            begun.set()
+            await asyncio.sleep(0.2)
+            return await whole(*arguments)
+
+        monkeypatch.setattr(catalog, "_load", slowly)
+        house.put("first", 2, name="c")
+        house.put("new", 3, name="d")
+        asking = [asyncio.create_task(catalog.reload()) for _ in range(3)]
+        await begun.wait()
+        later = [asyncio.create_task(catalog.reload()) for _ in range(20)]
+        await asyncio.sleep(0.25)  # in the second part of the look
+        for task in (*asking, *later):
+            task.cancel()
+        assert len(catalog._looks._tasks) <= 3, "those who come meanwhile wait for one look together"
+        while names(catalog) != ["a", "c", "d"]:
+            await asyncio.sleep(0.01)
+        for name, folder in (("a", "heir"), ("c", "first"), ("d", "new")):
+            assert np.array_equal(await images(catalog.get(name)), images_of(house.folder / folder, SEEDS))
+        assert (await catalog.reload()).loaded == []
+
+    house.drive(scenario)
 
 
 def test_pages_of_the_models(house: House) -> None:
