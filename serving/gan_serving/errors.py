@@ -3,6 +3,7 @@
 ServiceError
  +-- InvalidRequestError    400  the request can't be meant; says what is allowed
  +-- UnauthorizedError      401  no API key, or not one of this service's
+ +-- ForeignPageError       403  a web page of another origin sent it
  +-- UnknownModelError      404  no generator of that name
  +-- RequestTimeoutError    408  the body did not come in time; the connection is closed
  +-- NotLoadableError       409  the artifact of that name can't be served; says why
@@ -55,6 +56,12 @@ class UnauthorizedError(ServiceError):
     @property
     def headers(self) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
+
+
+class ForeignPageError(ServiceError):
+    """A web page sent it whose origin is neither the service's own nor listed in GAN_CORS_ORIGINS."""
+
+    status, code = 403, "foreign_page"
 
 
 class UnknownModelError(ServiceError):

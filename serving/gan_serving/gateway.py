@@ -19,8 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .accept import Backlog
 from .access_log import AccessLog
 from .connection import install as install_protocol
-from .cors import with_cors
+from .cors import allowed_origins, with_cors
 from .errors import QueueFullError
+from .foreign_pages import ForeignPages
 from .guard import Guard
 from .keys import Keys
 from .metrics import Metrics, metrics
@@ -79,6 +80,7 @@ class Gateway:
             limiter=self.limiter,
             observer=Requests(series, AccessLog.from_settings(self.settings), self._routes),
             refusal=self._refusal,
+            pages=ForeignPages(allowed_origins(self.settings)),
             is_draining=lambda: self.worker is not None and self.worker.draining,
         )
         outermost = _traced(with_cors(ProtocolErrors(guard), self.settings))

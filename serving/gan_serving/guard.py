@@ -32,6 +32,7 @@ from .errors import (
     RequestTimeoutError,
     ServiceError,
 )
+from .foreign_pages import READING, ForeignPages
 from .keys import SCOPE_KEY as KEY_SCOPE
 from .keys import Keys
 from .probes import PROBES
@@ -76,6 +77,7 @@ class Guard:
         limiter: RateLimiter | None = None,
         observer: Observer | None = None,
         refusal: Callable[[Scope], ServiceError | None] = lambda _scope: None,
+        pages: ForeignPages | None = None,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.app = app
@@ -86,6 +88,7 @@ class Guard:
         self.limiter = limiter
         self.observer = observer
         self.refusal = refusal  # of a request that isn't worth reading now
+        self.pages = pages  # None: those of every origin may call
         self.is_draining = is_draining  # whether the process was told to stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,6 +114,8 @@ class Guard:
         answer = _Answer(scope, send, call)
         timeout = self.timeout
         try:
+            if b"origin" in headers and self.pages is not None and scope["method"] not in READING:
+                self.pages.check(headers)
             self._check_caller(scope, call)
             self._check_length(headers)
             if (refused := self.refusal(scope)) is not None:

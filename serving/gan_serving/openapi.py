@@ -33,6 +33,7 @@ from gan_client.types import (
 from .errors import (
     BodyTooLargeError,
     DeadlineError,
+    ForeignPageError,
     GenerationError,
     HeadersTooLargeError,
     InvalidRequestError,
@@ -58,6 +59,8 @@ _ALWAYS: Final[tuple[type[ServiceError], ...]] = (
     HeadersTooLargeError, GenerationError, NotReadyError, DeadlineError,
 )  # fmt: skip
 """What the guard may answer to any call."""
+_TO_A_POST: Final = (ForeignPageError,)
+"""What else the guard may answer to a call that changes or costs something."""
 _OF_A_MODEL: Final = (UnknownModelError,)
 """What else may be answered where a generator is named."""
 _UNCHANGED: Final[_Schema] = {"304": {"description": "The ETag of If-None-Match is still the response's."}}

@@ -10,8 +10,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from gan_client.types import ErrorBody
-from gan_serving.cors import with_cors
+from gan_serving.cors import allowed_origins, with_cors
 from gan_serving.errors import RateLimitedError, UnauthorizedError
+from gan_serving.foreign_pages import ForeignPages
 from gan_serving.guard import Guard
 from gan_serving.settings import Settings, SettingsError
 
@@ -44,7 +45,9 @@ def call(
     method: str, path: str = "/generate", origin: str | None = OURS, *, origins: str | None, **headers: str
 ) -> Any:
     routes = [Route(f"/{end.__name__}", end, methods=["GET", "POST"]) for end in (generate, unauthorized, limited)]
-    app = with_cors(Guard(Router(routes), max_body=1000, timeout=30), Settings(cors_origins=origins))
+    settings = Settings(cors_origins=origins)
+    pages = ForeignPages(allowed_origins(settings))
+    app = with_cors(Guard(Router(routes), max_body=1000, timeout=30, pages=pages), settings)
     sent = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Origin": origin} if origin else {})
 
     async def request() -> httpx.Response:
@@ -65,7 +68,8 @@ def test_off_by_default():
 
     assert with_cors(app, Settings()) is app
     assert with_cors(app, Settings(cors_origins=" , ")) is app
-    response = call("POST", origins=None)
+    response = call("GET", origins=None)
+    assert response.status_code == 200
     assert not any(name.startswith("access-control") for name in response.headers)
     assert preflight(origins=None).status_code == 405
 
@@ -92,7 +96,7 @@ def test_the_headers_of_a_refusal_come_through():
 
 @pytest.mark.parametrize("origin", ["https://evil.example", OURS + ".evil.example", OURS + ":8443", "null", None])
 def test_other_pages_are_not_told_that_they_may(origin: str | None):
-    response = call("POST", origin=origin, origins=f"{OURS},{THEIRS}")
+    response = call("GET", origin=origin, origins=f"{OURS},{THEIRS}")
     assert response.status_code == 200
     assert "access-control-allow-origin" not in response.headers
     assert response.headers["vary"] == "Origin"
@@ -142,3 +146,46 @@ def test_what_is_no_origin_is_one_clear_line(origin: str):
 @pytest.mark.parametrize("origin", ["http://localhost:8080", "http://127.0.0.1", "http://[::1]:3000", "app://bundle"])
 def test_local_pages_are_origins_too(origin: str):
     assert call("POST", origin=origin, origins=origin).headers["access-control-allow-origin"] == origin
+
+
+@pytest.mark.parametrize("origin", [OURS, "https://service.evil.example", "http://service:8080", "null", "", "://"])
+def test_what_a_foreign_page_sends_is_refused_whatever_comes_first(origin: str):
+    for path in ("/generate", "/unauthorized", "/limited"):
+        response = call("POST", path, None, origins=THEIRS, Origin=origin, Sec_Fetch_Site="cross-site")
+        assert response.status_code == 403
+        body = ErrorBody.model_validate_json(response.content)
+        assert body.error.code == "foreign_page"
+        assert repr(origin) in body.error.message
+        assert "GAN_CORS_ORIGINS" in body.error.message
+        assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "headers"),
+    [
+        (None, {}),
+        ("http://service", {}),
+        ("HTTP://Service", {}),
+        ("http://service", {"Host": "service:80"}),
+        ("https://service", {"Host": "service:443"}),
+        ("http://[::1]:3000", {"Host": "[::1]:3000"}),
+        ("https://front.example", {"X_Forwarded_Host": "front.example, inner"}),
+        ("https://front.example", {"Sec_Fetch_Site": "same-origin"}),
+        ("null", {"Sec_Fetch_Site": "same-origin"}),
+        ("null", {"Sec_Fetch_Site": "none"}),
+    ],
+)
+def test_the_services_own_pages_may_call_behind_a_proxy_too(origin: str | None, headers: dict[str, str]):
+    assert call("POST", origin=origin, origins=None, **headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Sec_Fetch_Site": "same-site"}, {"Host": "service:443"}, {"X_Forwarded_Host": ""}]
+)
+def test_what_is_near_is_foreign(headers: dict[str, str]):
+    assert call("POST", origin="http://service.example", origins=None, **headers).status_code == 403
+
+
+def test_any_page_may_call_where_all_are_listed():
+    for origin in (OURS, "null"):
+        assert call("POST", origin=origin, origins="*").status_code == 200

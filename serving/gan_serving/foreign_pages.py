@@ -1,0 +1,59 @@
+"""Whether a request that changes or costs something was sent by a web page that may not.
+
+CORS keeps a foreign page from reading an answer, and from sending what a plain form couldn't; a form's POST needs no
+leave. So any page that a visitor's browser shows could unload the models of a service on the visitor's own machine or
+network, had the browser not to say whose page it is. What comes from no browser has no `Origin`, and is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from .errors import ForeignPageError
+from .fields import show
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that any page may use: they change nothing, and it can't read their answers."""
+_HOSTS: Final = (b"host", b"x-forwarded-host")
+"""No page can set them. A proxy may have put another name into the first, and the visitor's into the second."""
+_PORTS: Final = {b"http": b":80", b"https": b":443"}
+
+
+class ForeignPages:
+    """Refuses requests of pages that are neither the service's own nor listed.
+
+    Args:
+        listed: origins whose pages may call, or `*`.
+    """
+
+    def __init__(self, listed: Iterable[str]) -> None:
+        self._listed = frozenset(origin.encode() for origin in listed)
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises ForeignPageError.
+
+        Args:
+            headers: of a request that has an `Origin`, by their names in lower case.
+        """
+        origin = headers[b"origin"]
+        if b"*" in self._listed or origin in self._listed:
+            return
+        # What the browser itself makes of it, where the connection is safe: right behind any proxy.
+        if headers.get(b"sec-fetch-site") in (b"same-origin", b"none"):
+            return
+        if not _is_own(origin, headers):
+            raise ForeignPageError(
+                f"the request was sent by a page of the origin {show(origin.decode('latin-1'))}, which may not call; "
+                "GAN_CORS_ORIGINS lists those that may"
+            )
+
+
+def _is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a page of this origin came from where its request went; the origin `null` never did."""
+    scheme, _, host = origin.lower().partition(b"://")
+    return any(
+        headers.get(name, b"").partition(b",")[0].strip().lower().removesuffix(_PORTS.get(scheme, b"")) == host
+        for name in _HOSTS
+        if host
+    )
