@@ -28,6 +28,8 @@ EXPOSED_HEADERS: Final = (
 )  # fmt: skip
 MAX_AGE: Final = 600
 """Seconds for which a browser may remember the answer to its preflight."""
+_PRIVATE: Final = b"access-control-request-private-network"
+"""A page from the Internet asks for a service in the visitor's own network; whom GAN_CORS_ORIGINS lists may."""
 _ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9._~-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
@@ -35,8 +37,12 @@ class _CORS(CORSMiddleware):
     """Starlette's, whose refusals have our shape."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        response = super().preflight_response(request_headers)
+        # Not all versions of Starlette know this header, and the others have a switch for it.
+        known = [(name, value) for name, value in request_headers.raw if name != _PRIVATE]
+        response = super().preflight_response(Headers(raw=known))
         if response.status_code < HTTPStatus.BAD_REQUEST:
+            if len(known) < len(request_headers.raw):
+                response.headers["Access-Control-Allow-Private-Network"] = "true"
             return response
         request_id = uuid.uuid4().hex
         detail = ErrorDetail(code="cors", message=self._complaint(request_headers))

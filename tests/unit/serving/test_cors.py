@@ -110,6 +110,17 @@ def test_a_preflight_is_answered_without_a_key_and_without_the_service():
     assert int(response.headers["access-control-max-age"]) > 0
 
 
+def test_a_listed_page_may_call_a_service_in_the_visitors_network():
+    asked = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Private_Network": "true"}
+    response = call("OPTIONS", origins=OURS, **asked)
+    assert (response.status_code, response.headers["access-control-allow-private-network"]) == (200, "true")
+    assert "access-control-allow-private-network" not in preflight(origins=OURS).headers
+    refused = call("OPTIONS", origin=THEIRS, origins=OURS, **asked)
+    assert refused.status_code == 400
+    assert f"origin {THEIRS!r} may not call" in refused.json()["error"]["message"]
+    assert "access-control-allow-private-network" not in refused.headers
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
