@@ -44,8 +44,10 @@ def etag_of(digest: str, plan: Plan, asked: GenerateRequest, wanted: str) -> str
 
 
 def matches(etag: str, header: str | None) -> bool:
-    """Whether an If-None-Match header names the tag (weak comparison)."""
-    if header is None:
-        return False
-    tags = (tag.strip().removeprefix("W/") for tag in header.split(","))
-    return any(tag in (etag, "*") for tag in tags)
+    """Whether an If-None-Match header names the tag (weak comparison), or is `*`, which any stored bytes are."""
+    return header is not None and (header.strip() == "*" or names(etag, header))
+
+
+def names(etag: str, header: str | None) -> bool:
+    """Whether the header names the tag itself: what is made for a POST is stored nowhere, so that `*` says nothing."""
+    return header is not None and etag in (tag.strip().removeprefix("W/") for tag in header.split(","))

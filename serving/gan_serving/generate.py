@@ -24,7 +24,7 @@ from .catalog import Generator
 from .encode import Encoded, encode
 from .error_response import tell_cut_off
 from .errors import InvalidRequestError, ServiceError
-from .etag import etag_of, matches
+from .etag import etag_of, names
 from .handling import answered, parsed_aside
 from .jobs import Images, Labels, Latents
 from .json_marks import AT_ONCE
@@ -77,7 +77,7 @@ async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive
     etag = etag_of(generator.digest, plan, asked, wanted)
     if etag is not None:
         made["ETag"] = etag
-        if matches(etag, headers.get("if-none-match")):
+        if names(etag, headers.get("if-none-match")):
             return Response(status_code=304, headers=made)
         if kept := worker.cache.get(etag):
             return Response(kept.body, headers=made, media_type=kept.media_type)

@@ -12,6 +12,7 @@ from gan_client.types import ModelDetail, ModelList
 
 from .error_response import error_response
 from .errors import ServiceError, UnknownModelError
+from .etag import matches
 from .generator import Generator
 from .worker import worker_of
 
@@ -44,7 +45,7 @@ async def show_preview(request: Request) -> Response:
     except ServiceError as error:
         return error_response(error)
     headers = {"ETag": generator.preview_etag, "Cache-Control": "no-cache", **_AS_IS}
-    if _has(request, generator.preview_etag):
+    if matches(generator.preview_etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
     return Response(generator.preview, headers=headers, media_type="image/png")
 
@@ -69,12 +70,6 @@ async def reload_models(request: Request) -> Response:
 def _generator_of(request: Request) -> Generator:
     """The generator that the path names; raises ServiceError. The name is looked up in memory, never in a folder."""
     return worker_of(request).catalog.get(request.path_params["name"])
-
-
-def _has(request: Request, etag: str) -> bool:
-    """Whether the caller has these very bytes already (If-None-Match of RFC 9110, 13.1.2)."""
-    given = request.headers.get("if-none-match", "")
-    return given.strip() == "*" or etag in (each.strip().removeprefix("W/") for each in given.split(","))
 
 
 ROUTES: Final = (
