@@ -5,6 +5,7 @@ BentoML makes such a page too, but it knows neither our errors nor more than the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Final
@@ -38,9 +39,11 @@ from .errors import (
     HeadersTooLargeError,
     InvalidRequestError,
     NotReadyError,
+    QueueFullError,
     RateLimitedError,
     RequestTimeoutError,
     ServiceError,
+    TooManyConnectionsError,
     UnauthorizedError,
     UnknownModelError,
 )
@@ -56,13 +59,16 @@ _TYPES: Final[tuple[type[BaseModel], ...]] = (
 )  # fmt: skip
 _ALWAYS: Final[tuple[type[ServiceError], ...]] = (
     InvalidRequestError, UnauthorizedError, RequestTimeoutError, BodyTooLargeError, RateLimitedError,
-    HeadersTooLargeError, GenerationError, NotReadyError, DeadlineError,
+    HeadersTooLargeError, ServiceError, NotReadyError, TooManyConnectionsError, DeadlineError,
 )  # fmt: skip
 """What the guard may answer to any call."""
 _TO_A_POST: Final = (ForeignPageError,)
 """What else the guard may answer to a call that changes or costs something."""
 _OF_A_MODEL: Final = (UnknownModelError,)
 """What else may be answered where a generator is named."""
+_OF_IMAGES: Final = (*_TO_A_POST, *_OF_A_MODEL, QueueFullError, GenerationError)
+"""What else may be answered where images are made."""
+_INTERNAL: Final = "A fault of the service; its log has the request's id."
 _UNCHANGED: Final[_Schema] = {"304": {"description": "The ETag of If-None-Match is still the response's."}}
 _BINARY: Final[_Schema] = {"type": "string", "contentMediaType": "application/octet-stream"}
 
@@ -96,9 +102,12 @@ def document(settings: Settings) -> _Schema:
         "paths": _paths(),
         "components": {
             "schemas": definitions,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            },
         },
-        "security": [{}, {"key": []}],
+        "security": [{}, {"bearer": []}, {"header": []}],
     }
 
 
@@ -117,20 +126,20 @@ def _image_paths() -> _Schema:
     return {
         "/generate": {
             "post": _call(
-                "generate", "Images from seeds or latents.", json_or_picture, _OF_A_MODEL,
+                "generate", "Images from seeds or latents.", json_or_picture, _OF_IMAGES,
                 body="GenerateRequest", extra=_UNCHANGED, headers=("If-None-Match",),
             )
         },
         "/interpolate": {
             "post": _call(
                 "interpolate", "A path through latent space, as an animation, a sheet or an array.", animations,
-                _OF_A_MODEL, body="InterpolateRequest",
+                _OF_IMAGES, body="InterpolateRequest",
             )
         },
         "/latents": {
             "post": _call(
                 "latents", "The latents that seeds stand for.", {"application/json": _ref("LatentsResponse")},
-                _OF_A_MODEL, body="LatentsRequest", body_required=True,
+                (*_TO_A_POST, *_OF_A_MODEL), body="LatentsRequest", body_required=True,
             )
         },
     }  # fmt: skip
@@ -141,7 +150,9 @@ def _model_paths() -> _Schema:
     return {
         "/models": {"get": _call("list_models", "The generators.", {"application/json": _ref("ModelList")})},
         "/models/reload": {
-            "post": _call("reload_models", "Look for new artifacts now.", {"application/json": _ref("ReloadReport")})
+            "post": _call(
+                "reload_models", "Look for new artifacts now.", {"application/json": _ref("ReloadReport")}, _TO_A_POST
+            )
         },
         "/models/{name}": {
             "parameters": [name],
@@ -153,7 +164,8 @@ def _model_paths() -> _Schema:
         "/models/{name}/preview.png": {
             "parameters": [name],
             "get": _call(
-                "show_preview", "Fixed seeds of every class.", {"image/png": _BINARY}, _OF_A_MODEL, extra=_UNCHANGED
+                "show_preview", "Fixed seeds of every class.", {"image/png": _BINARY}, _OF_A_MODEL,
+                extra=_UNCHANGED, headers=("If-None-Match",),
             ),
         },
         "/models/{name}/card": {
@@ -192,7 +204,7 @@ def _call(
         "responses": {
             "200": {"description": "As asked.", "content": {kind: {"schema": one} for kind, one in content.items()}},
             **(extra or {}),
-            **{str(error.status): _refusal(error) for error in (*_ALWAYS, *errors)},
+            **_refusals((*_ALWAYS, *errors)),
         },
     }
     if body is not None:
@@ -203,12 +215,18 @@ def _call(
     return call
 
 
-def _refusal(error: type[ServiceError]) -> _Schema:
-    described = (error.__doc__ or "").strip().splitlines()
-    return {
-        "description": f"`{error.code}`" + (f": {described[0]}" if error.__dict__.get("__doc__") else ""),
-        "content": {"application/json": {"schema": _ref("ErrorBody")}},
-    }
+def _refusals(errors: Iterable[type[ServiceError]]) -> _Schema:
+    """By their status, which several errors may have."""
+    described: dict[str, list[str]] = {}
+    for error in errors:
+        described.setdefault(str(error.status), []).append(_described(error))
+    content = {"application/json": {"schema": _ref("ErrorBody")}}
+    return {status: {"description": " ".join(all_), "content": content} for status, all_ in described.items()}
+
+
+def _described(error: type[ServiceError]) -> str:
+    said = _INTERNAL if error is ServiceError else (error.__doc__ or "").strip().splitlines()[0]
+    return f"`{error.code}`: {said}"
 
 
 def _header(name: str, schema: _Schema) -> _Schema:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,32 @@ def test_it_is_valid_and_has_every_range_and_error(document: dict) -> None:
     silent = {"caller_left", "not_loadable", "internal"}
     told = {str(kind.status) for kind in kinds if kind.code not in silent}
     assert told <= statuses
+
+
+def test_every_code_is_told_where_it_may_come(document: dict) -> None:
+    def codes(path: str, method: str, status: int) -> set[str]:
+        response = document["paths"][path][method]["responses"].get(str(status), {"description": ""})
+        return set(re.findall(r"`(\w+)`: ", response["description"]))
+
+    for path in ("/generate", "/interpolate"):
+        assert codes(path, "post", 429) == {"rate_limited", "queue_full"}
+        assert codes(path, "post", 500) == {"internal", "generation_failed"}
+        assert codes(path, "post", 403) == {"foreign_page"}
+    for path, method in (("/latents", "post"), ("/models/reload", "post"), ("/models", "get"), ("/livez", "get")):
+        assert codes(path, method, 429) == {"rate_limited"}
+        assert codes(path, method, 500) == {"internal"}
+        assert codes(path, method, 503) == {"not_ready", "too_many_connections"}
+        assert codes(path, method, 403) == ({"foreign_page"} if method == "post" else set())
+
+
+def test_what_a_caller_may_send_beside_the_body_is_told(document: dict) -> None:
+    for calls in document["paths"].values():
+        for call in (calls[method] for method in ("get", "post") if method in calls):
+            headers = {parameter["name"] for parameter in call["parameters"]}
+            assert ("If-None-Match" in headers) == ("304" in call["responses"])
+    named = {scheme.get("name", scheme["type"]) for scheme in document["components"]["securitySchemes"].values()}
+    assert named == {"http", "X-API-Key"}
+    assert {name for one in document["security"] for name in one} == set(document["components"]["securitySchemes"])
 
 
 def test_a_fuzzer_finds_nothing(service, tmp_path: Path) -> None:
