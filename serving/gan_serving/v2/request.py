@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, SEED_LIMIT, Manifest, draw
+from gan_serving.catalog import VERSION
 from gan_serving.errors import InvalidRequestError
 
 from .tensors import Rule, read_tensors
@@ -114,6 +115,12 @@ def _check_fields(content: Mapping[str, Any], manifest: Manifest) -> None:
     if name != manifest.name:
         raise InvalidRequestError(
             f"model_name is {show(name)}, but the path names {manifest.name}; leave it out", "model_name"
+        )
+    version = content.get("model_version", VERSION)
+    if str(version) not in (VERSION, ""):  # empty: any, in the protocol's own messages
+        raise InvalidRequestError(
+            f"model_version is {show(version)}, but {manifest.name} has the version {VERSION}; leave it out",
+            "model_version",
         )
 
 

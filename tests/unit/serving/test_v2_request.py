@@ -145,8 +145,9 @@ def test_id_and_timeout_are_taken_over(conditional: Manifest) -> None:
     inputs = [z_input(), label_input()]
     asked = parse(conditional, {"id": "x" * LONGEST_ID, "parameters": {"timeout": 1_500_000}, "inputs": inputs})
     assert (asked.id, asked.timeout) == ("x" * LONGEST_ID, 1.5)
-    asked = parse(conditional, {"model_name": "toy", "inputs": inputs})
-    assert (asked.id, asked.timeout) == (None, None)
+    for version in ("1", 1, ""):
+        asked = parse(conditional, {"model_name": "toy", "model_version": version, "inputs": inputs})
+        assert (asked.id, asked.timeout) == (None, None)
 
 
 LONG_INT = 10**400
@@ -214,6 +215,8 @@ BAD_CONTENTS = [
     ({"id": "x" * (LONGEST_ID + 1), "inputs": [z_input(), label_input()]}, ["id is 'xx", "1024"]),
     ({"inputs": [z_input(), label_input()], "sequence": 1}, ["'sequence'"]),
     ({"inputs": [z_input(), label_input()], "model_name": "other"}, ["'other'", "toy"]),
+    ({"inputs": [z_input(), label_input()], "model_version": "7"}, ["model_version is '7'", "version 1"]),
+    ({"inputs": [z_input(), label_input()], "model_version": None}, ["model_version is None", "version 1"]),
     ({"inputs": [z_input(), label_input()], "parameters": 1}, ["parameters is 1"]),
     ({"inputs": [z_input(), label_input()], "parameters": {"sequence_id": 1}}, ["'sequence_id'"]),
     ({"inputs": [z_input(), label_input()], "parameters": {"binary_data_output": 1}}, ["binary_data_output is 1"]),
