@@ -270,6 +270,9 @@ def test_counts_grow_by_images(client: triton.InferenceServerClient) -> None:
     assert after["inference_count"] == before["inference_count"] + 7
     assert after["execution_count"] == before["execution_count"] + 1
     assert after["inference_stats"]["compute_infer"]["ns"] > before["inference_stats"]["compute_infer"]["ns"]
+    every = client.get_inference_statistics()["model_stats"]
+    assert [each["name"] for each in every] == ["colours", "digits"]
+    assert every[0] == after
 
 
 def test_models_are_unloaded_and_loaded_again(serve, models: Path, direct: Direct) -> None:

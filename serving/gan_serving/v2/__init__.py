@@ -2,6 +2,7 @@
 
     GET  /v2, /v2/health/live, /v2/health/ready
     GET  /v2/models/{name}[/versions/{version}], .../ready, .../config, .../stats
+    GET  /v2/models/stats, of all; a generator of that name has the rest of its addresses
     POST /v2/models/{name}[/versions/{version}]/infer
     POST /v2/repository/index, /v2/repository/models/{name}/load, .../unload
 
@@ -29,7 +30,7 @@ from .infer import post_infer
 from .metadata import live, model_config, model_metadata, model_ready, ready, server_metadata
 from .repository import index, load, unload
 from .shape import ProtocolErrors
-from .statistics import model_stats
+from .statistics import all_stats, model_stats
 
 __all__ = ["ROUTES", "ProtocolErrors"]
 
@@ -48,6 +49,7 @@ ROUTES: Final = (
     Route("/v2", server_metadata),
     Route("/v2/health/live", live),
     Route("/v2/health/ready", ready),
+    Route("/v2/models/stats", all_stats),
     *_of_model("", model_metadata),
     *_of_model("/ready", model_ready),
     *_of_model("/config", model_config),

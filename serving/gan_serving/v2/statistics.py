@@ -1,4 +1,4 @@
-"""GET .../stats: what /metrics knows of one generator, in the words of Triton's statistics extension.
+"""GET .../stats: what /metrics knows of one generator, or of all, in the words of Triton's statistics extension.
 
 The counts are those of all workers. What is not measured is left out: `success` and `fail` would be requests, and
 here images are counted.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
@@ -24,10 +26,22 @@ _NANOSECONDS = 1e9
 
 async def model_stats(request: Request) -> Response:
     """GET /v2/models/{name}[/versions/{version}]/stats."""
-    name = generator_of(request).manifest.name
+    return await _answer(request, [generator_of(request).manifest.name])
+
+
+async def all_stats(request: Request) -> Response:
+    """GET /v2/models/stats: those of every generator that is served."""
+    return await _answer(request, [model.name for model in worker_of(request).catalog.list()])
+
+
+async def _answer(request: Request, names: Sequence[str]) -> Response:
     text, _ = await asyncio.to_thread(worker_of(request).metrics.page)  # it reads a file of every worker
-    sums = samples_of(text.decode(), name)
-    stats = {
+    sums = samples_of(text.decode())
+    return json_response({"model_stats": [_stats(name, sums[name]) for name in names]})
+
+
+def _stats(name: str, sums: dict[str, float]) -> dict[str, Any]:
+    return {
         "name": name,
         "version": VERSION,
         "inference_count": round(sums["gan_images_total"]),
@@ -37,19 +51,18 @@ async def model_stats(request: Request) -> Response:
             "compute_infer": _duration(sums, "gan_run_seconds"),
         },
     }
-    return json_response({"model_stats": [stats]})
 
 
-def samples_of(page: str, model: str) -> dict[str, float]:
-    """The series of one generator by the name of their sample; of its images, those that were generated."""
-    sums: dict[str, float] = defaultdict(float)
+def samples_of(page: str) -> dict[str, dict[str, float]]:
+    """Each generator's series by the name of their sample; of its images, those that were generated."""
+    sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for family in text_string_to_metric_families(page):
         if not family.name.startswith("gan_"):
             continue
         for sample in family.samples:
             labels = sample.labels
-            if labels.get("model") == model and labels.get("outcome", "generated") == "generated":
-                sums[sample.name] += sample.value
+            if "model" in labels and labels.get("outcome", "generated") == "generated":
+                sums[labels["model"]][sample.name] += sample.value
     return sums
 
 
