@@ -34,7 +34,7 @@ class AccessRecord:
     route: str  # the route's template, or "other"
     status: int  # 499: the caller left before there was one
     seconds: float  # from the request's headers to the last byte of the response
-    bytes: int  # of the response's body
+    bytes: int  # of the response's body, that were sent
     model: str | None = None
     images: int = 0  # that were asked for
     key: str | None = None  # name of the API key

@@ -42,17 +42,15 @@ class Requests:
         if call.code is not None:
             self._metrics.rejected(call.code)
         if self._log.wants(path):
-            client = scope.get("client")
+            client, method = scope.get("client"), scope["method"]
             self._log.write(
                 AccessRecord(
-                    call.request_id, scope["method"], path, route, status, seconds, call.sent, call.model, call.images,
-                    call.key, client[0] if client else None,
+                    call.request_id, method, path, route, status, seconds, 0 if method == "HEAD" else call.sent,
+                    call.model, call.images, call.key, client[0] if client else None,
                 )
             )  # fmt: skip
 
     def route(self, scope: Scope) -> str:
         """The route's path; never what somebody wrote into a URL."""
-        path = self._paths.get(scope.get("endpoint"), None)
-        if path is not None:
-            return path
-        return scope["path"] if scope["path"] in self._fixed else OTHER
+        path: str = scope["path"]
+        return path if path in self._fixed else self._paths.get(scope.get("endpoint"), OTHER)

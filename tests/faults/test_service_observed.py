@@ -1,0 +1,71 @@
+"""What the access log and the metrics tell of single requests to a real service."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from asking import PATIENCE, Series, look, until
+
+pytestmark = pytest.mark.slow
+
+
+def ask(service: Any, method: str, path: str) -> tuple[httpx.Response, dict[str, Any]]:
+    """The answer, and its line of the log."""
+    response = httpx.request(method, service.url + path, timeout=PATIENCE)
+    said = response.headers["x-request-id"]
+
+    def lines() -> list[str]:
+        return [line for line in service.log.read_text().splitlines() if said in line]
+
+    until(lines, "the request is logged")
+    (line,) = lines()
+    return response, json.loads(line)
+
+
+def count(series: Series, endpoint: str) -> float:
+    return series.total("bentoml_service_request_total", endpoint=endpoint)
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [
+        ("/", "/"),
+        ("/ui", "/ui"),
+        ("/ui/", "/ui/"),
+        ("/ui/nothing.js", "/ui/{name}"),
+        ("/models/small", "/models/{name}"),
+        ("/nowhere", "other"),
+    ],
+)
+def test_each_route_has_its_own_series(trapped, path: str, endpoint: str) -> None:
+    before = look(trapped)
+    _, line = ask(trapped, "GET", path)
+    assert line["route"] == endpoint
+    assert count(look(trapped), endpoint) == count(before, endpoint) + 1
+
+
+@pytest.mark.parametrize("path", ["/models", "/nowhere", "/models/nobody"])
+def test_the_log_counts_no_bytes_that_are_not_sent(trapped, path: str) -> None:
+    whole, line = ask(trapped, "GET", path)
+    assert line["bytes"] == len(whole.content) > 0
+    head, line = ask(trapped, "HEAD", path)
+    assert head.content == b""
+    assert int(head.headers["content-length"]) == len(whole.content)
+    assert line["bytes"] == 0
+
+
+def test_the_statistics_of_all_models_come_at_once(trapped) -> None:
+    def told(path: str) -> list[dict[str, Any]]:
+        response = httpx.get(trapped.url + path, timeout=PATIENCE)
+        assert response.status_code == 200, response.text
+        stats: list[dict[str, Any]] = response.json()["model_stats"]
+        return stats
+
+    n = 3
+    before = {each["name"]: each["inference_count"] for each in told("/v2/models/stats")}
+    assert set(before) == {"small", "large"}
+    httpx.post(f"{trapped.url}/generate", json={"model": "large", "n": n}, timeout=PATIENCE).raise_for_status()
+    after = told("/v2/models/stats")
+    assert {each["name"]: each["inference_count"] for each in after} == before | {"large": before["large"] + n}
+    assert after == [*told("/v2/models/large/stats"), *told("/v2/models/small/stats")]
