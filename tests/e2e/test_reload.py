@@ -199,6 +199,16 @@ def test_what_one_worker_was_told_holds_for_all(serve, tmp_path: Path, reload_se
         until_all_tell("generator new loaded")
 
 
+@pytest.mark.parametrize("path", ["/models/reload", "/v2/repository/models/new/load"])
+def test_what_was_asked_for_is_loaded_though_its_caller_waits_no_longer(serve, tmp_path: Path, path: str) -> None:
+    write_artifact(tmp_path / "models" / "stays")
+    with serve(models=tmp_path / "models", reload_seconds=0) as service:
+        write_artifact(tmp_path / "models" / "new", 1)
+        late = httpx.post(service.url + path, headers={"X-Request-Timeout": "0.001"}, timeout=30)
+        assert late.status_code == 504
+        until(lambda: httpx.get(f"{service.url}/models/new", timeout=30).status_code == 200, "it is loaded")
+
+
 def test_a_tag_of_the_model_store_is_served_and_followed(serve, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
