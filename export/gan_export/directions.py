@@ -151,7 +151,7 @@ def _as_matrix(node: onnx.NodeProto, weight: _Array) -> _Array | None:
     axes = weight.ndim - 2
     pads = given.get("pads", [0] * 2 * axes)
     steps = given.get("strides", [1] * axes)
-    if given.get("auto_pad", b"NOTSET") != b"NOTSET":
+    if given.get("auto_pad", b"NOTSET") != b"NOTSET" or "output_shape" in given:
         return None
     # Of one pixel, a Conv's output uses those taps that meet it, a ConvTranspose's those that padding doesn't cut off.
     for axis in range(axes):

@@ -70,6 +70,8 @@ def quantize(
         QuantizationError: it has no layers for it, or no choice of them is near enough.
     """
     plain = split(Tuned(upsampling(model))).model
+    if not work_by_layer(plain):
+        raise QuantizationError("none of its layers computes in float32 with sizes that are known")
     layers = _layers(plain)
     if not layers:
         raise QuantizationError("it has no convolution or matrix product that is large enough")
@@ -196,7 +198,7 @@ def _layers(model: onnx.ModelProto) -> dict[str, int]:
     total, found = sum(work.values()), dict[str, int]()
     for node in editor.nodes:
         name = node.output[0]
-        if work.get(name, 0) < SHARE * total or node.op_type not in ("Conv", "Gemm"):
+        if name not in work or work[name] < SHARE * total or node.op_type not in ("Conv", "Gemm"):
             continue
         attributes = attributes_of(node)
         odd = attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0

@@ -25,6 +25,7 @@ import onnx
 from numpy.typing import NDArray
 
 from .editing import ACTIVATIONS, Editor, Writer, attributes_of, given
+from .transposed import first_pads
 
 Form: TypeAlias = Literal["phases", "windows"]
 FORMS: Final[tuple[Form, ...]] = ("phases", "windows")
@@ -147,13 +148,16 @@ def _layer(editor: Editor, node: onnx.NodeProto, form: Form) -> _Layer | None:
     before, after = editor.shapes.get(node.input[0], ()), editor.shapes.get(node.output[0], ())
     if weight is None or weight.ndim != 4 or not all(before[1:]) or not all(after[1:]) or len(before) != len(after):
         return None
-    if (given(node, 2) and bias is None) or attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or not after:
+    if (given(node, 2) and bias is None) or not after:
         return None
     groups = int(attributes.get("group", 1))
     strides = attributes.get("strides", [1, 1])
     if (form == "windows" and groups > 1) or max(strides) == 1:
         return None
-    pads, dilations = attributes.get("pads", [0] * 4), attributes.get("dilations", [1, 1])
+    pads = first_pads(node, before[2:], after[2:], weight.shape[2:])
+    if not pads:
+        return None
+    dilations = attributes.get("dilations", [1, 1])
     rows, columns = (
         _Axis(before[2 + i], after[2 + i], weight.shape[2 + i], strides[i], dilations[i], pads[i]) for i in (0, 1)
     )

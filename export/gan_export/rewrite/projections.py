@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from .editing import Editor, Writer, attributes_of, given
+from .transposed import first_pads
 
 
 def projections(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -26,12 +27,11 @@ def _replace(editor: Editor, node: onnx.NodeProto) -> None:
     weight, bias = editor.constant(node.input[1]), editor.constant(given(node, 2))
     if len(before) != 4 or before[2:] != (1, 1) or len(after) != 4 or not all(after[1:]) or weight is None:
         return
-    if attributes.get("group", 1) != 1 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        return
-    if given(node, 2) and bias is None:
-        return
     channels, outputs, *kernel = weight.shape
-    pads, dilations = attributes.get("pads", [0] * 4), attributes.get("dilations", [1, 1])
+    pads = first_pads(node, before[2:], after[2:], kernel)
+    if attributes.get("group", 1) != 1 or not pads or (given(node, 2) and bias is None):
+        return
+    dilations = attributes.get("dilations", [1, 1])
     # The kernel is drawn once, cut by the padding and widened by the output padding.
     drawn = np.zeros((channels, outputs, *after[2:]), np.float32)
     rows, columns = ([k * dilations[axis] - pads[axis] for k in range(kernel[axis])] for axis in (0, 1))

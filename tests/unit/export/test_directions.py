@@ -109,6 +109,9 @@ NONE = {
     "squared": graph([node("Mul", ["z", "z"], ["s"]), node("MatMul", ["s", "w"], ["y"])], {"w": W}),
     "through something crooked": graph([node("Tanh", ["z"], ["t"]), node("MatMul", ["t", "w"], ["y"])], {"w": W}),
     "a weight that is computed": graph([node("Mul", ["w", "w"], ["v"]), node("MatMul", ["z", "v"], ["y"])], {"w": W}),
+    "a size in the place of padding": graph(
+        [pixelwise("z", "p"), node("ConvTranspose", ["p", "w"], ["y"], output_shape=[1, 1])], PIXEL | {"w": KERNEL}
+    ),
     "no layer at all": graph([node("Tanh", ["z"], ["y"])], {}),
     "a weight of zeros": graph([node("MatMul", ["z", "w"], ["y"])], {"w": np.zeros_like(W)}),
     "a weight with NaN": graph([node("MatMul", ["z", "w"], ["y"])], {"w": np.full_like(W, np.nan)}),

@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import typer
+from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import ArtifactError, open_session
 from gan_export.artifact.gates import rules_of
@@ -29,7 +30,7 @@ from gan_export.cli_values import providers_of
 from gan_export.half import half
 from gan_export.package import Exported, export
 from gan_export.rewrite import FORMS
-from gan_export.tuning import feed_of, open_graph, simplified, split, tune
+from gan_export.tuning import Tuned, feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 
@@ -53,6 +54,22 @@ def test_a_graph_with_transposed_convolutions_gets_the_algorithm_that_repeats_it
     assert algorithm_search(traced.SerializeToString()) == "DEFAULT"
     for form in (split(simplified(traced)).model, half(split(simplified(traced)).model)):
         assert algorithm_search(form.SerializeToString()) == "HEURISTIC"
+
+
+def test_names_that_a_rewritten_layer_kept_make_no_graph_slow():
+    """As torch's older exporter names what a layer makes."""
+    name, more = "/main/main.2/ConvTranspose_output_0", {"name": "ConvTranspose", "strides": [2, 2]}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w"], [name], **more), helper.make_node("Tanh", [name], ["y"])]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 4, 4])
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    weight = numpy_helper.from_array(np.ones((2, 1, 2, 2), np.float32), "w")
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", [given], [made], [weight]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    assert algorithm_search(model.SerializeToString()) == "DEFAULT"
+    rewritten = split(Tuned(model)).model.SerializeToString()
+    assert b"ConvTranspose" in rewritten
+    assert algorithm_search(rewritten) == "HEURISTIC"
 
 
 def test_a_graph_for_gpus_has_none_and_draws_the_same_images(make_source):

@@ -19,6 +19,7 @@ from gan_export.calibration import METHODS
 from gan_export.capture import capture
 from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_gan_mlp import Perceptron
+from gan_export.half import half
 from gan_export.quantize import QuantizationError, Quantized, quantize
 from gan_export.tuning import feed_of, simplified
 from gan_training.nets import Generator
@@ -251,6 +252,11 @@ def test_a_net_without_large_layers_is_refused():
 
     with pytest.raises(QuantizationError, match="no convolution or matrix product that is large enough"):
         quantize(graph_of(Small().eval()), LATENT, 0)
+
+
+def test_a_graph_in_float16_is_refused():
+    with pytest.raises(QuantizationError, match="none of its layers computes in float32"):
+        quantize(half(graph_of(own(image_size=16, channels=1))), LATENT, 0)
 
 
 def test_a_layer_that_is_given_a_constant_stays_in_float32():

@@ -15,6 +15,9 @@ from gan_export.rewrite import labels, projections, reshapes
         {"strides": [2, 2], "pads": [1, 0, 1, 2]},
         {"dilations": [2, 3]},
         {"strides": [3, 2], "output_padding": [2, 1]},
+        {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_shape": [3, 3]},  # one row to cut off, whatever pads say
+        {"output_shape": [1, 2], "auto_pad": "SAME_UPPER"},
+        {"output_shape": [1, 2], "auto_pad": "SAME_LOWER"},
     ],
 )
 def test_a_transposed_convolution_of_a_point_is_a_product(make_graph, assert_same, operators, attributes, bias):

@@ -49,6 +49,27 @@ def test_the_numbers_are_the_same(make_graph, assert_same, operators, form, name
     assert_same(before, after)
 
 
+@pytest.mark.parametrize("more", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"pads": [2, 2, 2, 2]}, {}])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("kernel", "attributes", "result"),
+    [
+        ([4, 4], {"strides": [2, 2]}, (10, 14)),
+        ([5, 5], {"strides": [2, 2]}, (10, 14)),  # as TensorFlow's "same" has it: an odd number of rows to cut off
+        ([3, 4], {"strides": [2, 3], "dilations": [2, 1], "output_padding": [1, 2]}, (11, 20)),
+        ([4, 4], {"strides": [2, 2]}, (11, 13)),
+    ],
+)
+def test_a_size_of_the_result_that_is_given_counts_in_the_place_of_padding(
+    make_graph, assert_same, operators, form, kernel, attributes, result, more
+):
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], output_shape=result, **attributes, **more)
+    before = make_graph([node], (4, 5, 7), {"w": (4, 3, *kernel), "b": (3,)})
+    after = phases(before, form)
+    assert "ConvTranspose" not in operators(after)
+    assert_same(before, after)
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid"])
 def test_an_activation_is_taken_before_the_numbers_are_interleaved(
@@ -90,6 +111,7 @@ def test_only_the_layers_that_were_asked_for(make_graph, assert_same, operators,
         ({"strides": [1, 1], "pads": [1] * 4}, (4, 5, 5), (4, 4, 3, 3)),
         ({"strides": [2]}, (4, 5), (4, 4, 3)),
         ({"strides": [2, 2], "auto_pad": "SAME_UPPER"}, (4, 5, 5), (4, 4, 4, 4)),
+        ({"strides": [2, 2], "output_shape": [11, 10]}, (4, 5, 5), (4, 4, 2, 2)),  # larger than what is drawn
     ],
 )
 def test_others_stay(make_graph, attributes, shape, weight):
