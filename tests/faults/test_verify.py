@@ -17,10 +17,11 @@ from onnx import numpy_helper
 
 from gan_export.artifact import ArtifactError, load_artifact, open_session
 from gan_export.artifact.candidate import CertificationError
-from gan_export.artifact.certificate import Certificate
+from gan_export.artifact.certificate import Certificate, Options
 from gan_export.artifact.verify import check_session, verify
 from gan_export.capture import seal
 from gan_export.package import Exported
+from gan_export.verify_cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +88,22 @@ def other_eps(graph: onnx.ModelProto) -> None:
     (node,) = (node for node in graph.graph.node if node.op_type == "BatchNormalization")
     (epsilon,) = (attribute for attribute in node.attribute if attribute.name == "epsilon")
     epsilon.f = 0.1
+
+
+def look_at_the_batch(graph: onnx.ModelProto) -> None:
+    """Pixels depend on those of the whole batch, by less than the tolerance."""
+    (tanh,) = (node for node in graph.graph.node if node.op_type == "Tanh")
+    given, made = tanh.input[0], ["mean_of_batch", "part_of_it", "moved"]
+    graph.graph.initializer.append(numpy_helper.from_array(np.float32(1e-5), "little"))
+    nodes = [
+        onnx.helper.make_node("ReduceMean", [given], made[:1], axes=[0]),
+        onnx.helper.make_node("Mul", [made[0], "little"], made[1:2]),
+        onnx.helper.make_node("Add", [given, made[1]], made[2:]),
+    ]
+    tanh.input[0] = made[2]
+    place = list(graph.graph.node).index(tanh)
+    for node in reversed(nodes):
+        graph.graph.node.insert(place, node)
 
 
 def mirror_image(graph: onnx.ModelProto) -> None:
@@ -237,6 +254,22 @@ def test_a_service_would_refuse_it_for_the_same_reason(copied: Path, what: str, 
     with pytest.raises(ArtifactError) as caught:
         load_and_check(copied)
     assert caught.value.code == code, caught.value
+
+
+def test_what_the_manifest_promises_is_not_let_through(copied: Path, capsys: pytest.CaptureFixture[str]):
+    """Allowed at export, and it passed there; another host or provider breaks the promise."""
+    change(copied, look_at_the_batch)
+    seal_certificate(copied, options=Options(allowed=("batch_invariant", "deterministic")))
+    assert complaint(copied)[0] == "batch_invariant"
+    with pytest.raises(ArtifactError) as caught:
+        load_and_check(copied)
+    assert caught.value.code == "batch_invariant"
+    before = (copied / "certificate.json").read_bytes()
+    with pytest.raises(SystemExit) as ended:
+        main([str(copied), "--add"])
+    assert ended.value.code == 1
+    assert "fp32 failed the gate 'batch_invariant'" in capsys.readouterr().err
+    assert (copied / "certificate.json").read_bytes() == before
 
 
 def test_a_certificate_of_before_it_named_the_variants_is_read(copied: Path):

@@ -50,7 +50,7 @@ def verify(
         progress(f"drawing {sum(len(case.z) for case in cases.values())} images with {variant.name}")
         made, _ = run_candidate(directory, variant.name, cases, provider)
         evidence = Evidence(artifact.manifest, cases, made, Reference({"golden": pixels}), variant.name, provider)
-        results.append(summarise(evidence, options))
+        results.append(summarise(evidence, _kept_to(artifact.manifest, options)))
     found = Certificate(
         manifest_identity=artifact.manifest.identity(),
         reference=f"{len(pixels)} golden images, stored at export ({stored.reference})",
@@ -59,6 +59,12 @@ def verify(
         variants_sha256=artifact.manifest.variants_digest(),
     )
     return found, stored
+
+
+def _kept_to(manifest: Manifest, options: Options) -> Options:
+    """Options that let nothing through which the manifest promises: when it was exported, that gate passed."""
+    promised = [code for code, holds in manifest.properties.model_dump().items() if holds]
+    return options.model_copy(update={"allowed": tuple(code for code in options.allowed if code not in promised)})
 
 
 def _drawn_by(provider: Provider, artifact: Artifact) -> list[Variant]:
@@ -146,7 +152,7 @@ def check_session(artifact: Artifact, session: Session, variant: str = EXACT, pr
     Raises:
         ArtifactError: a gate failed; its code is the error's.
     """
-    options = read_certificate(artifact).options
+    options = _kept_to(artifact.manifest, read_certificate(artifact).options)
     run = partial(_run_all, session)
     for gate in gates_at_start(artifact.manifest, read_golden(artifact), run, options, variant, provider):
         if gate.failed:
