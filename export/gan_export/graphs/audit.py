@@ -22,6 +22,7 @@ from onnx import (
 )
 
 from gan_export.refusal import IntakeError
+from gan_export.rewrite.tensors import graphs_in
 
 FIRST_OPSET: Final = 7  # ONNX Runtime knows none before
 MAX_NODES: Final = 50_000  # a large generator has some thousand
@@ -107,14 +108,6 @@ def audit(model: ModelProto) -> None:
 def opset_of(model: ModelProto) -> int:
     """Version of ONNX's own operators; 0 if it has none."""
     return max((one.version for one in model.opset_import if one.domain in STANDARD), default=0)
-
-
-def graphs_in(node: NodeProto) -> Iterator[GraphProto]:
-    """The graphs that a node holds, such as the branches of an If."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _messages(message: Any) -> Iterator[Any]:

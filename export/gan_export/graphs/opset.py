@@ -9,8 +9,9 @@ from onnx import ModelProto, defs, helper, version_converter
 
 from gan_export.lowering import IR_VERSION, OPSET, SOURCE_OPSET, LoweringError, lower
 from gan_export.refusal import IntakeError
+from gan_export.rewrite.tensors import graphs_in
 
-from .audit import graphs_in, opset_of, shown
+from .audit import opset_of, shown
 
 _MISSING: Final = re.compile(r"No Adapter (?:From|To) Version \$?(\d+) for (\w+)", re.IGNORECASE)
 

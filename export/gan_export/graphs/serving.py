@@ -10,8 +10,9 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from gan_export.rewrite import same_in_any_batch
+from gan_export.rewrite.tensors import names_used
 
-from .audit import graphs_in, opset_of
+from .audit import opset_of
 from .images import BYTES, TANH, Images
 from .opset import to_opset
 from .ports import Port
@@ -136,18 +137,8 @@ def _live(graph: GraphProto, output: str) -> set[str]:
     live = {output}
     for node in reversed(graph.node):
         if live.intersection(node.output):
-            live.update(_used(node))
+            live |= names_used(node)
     return live
-
-
-def _used(node: NodeProto) -> set[str]:
-    """Names that a node refers to, also from the graphs inside it."""
-    used = set(node.input)
-    for inner in graphs_in(node):
-        used.update(value.name for value in inner.output)
-        for child in inner.node:
-            used |= _used(child)
-    return used
 
 
 def _copied(graph: GraphProto, live: set[str] | None, given: set[str]) -> GraphProto:

@@ -8,8 +8,9 @@ from typing import Final
 from onnx import GraphProto, NodeProto
 
 from gan_export.refusal import IntakeError
+from gan_export.rewrite.tensors import graphs_in
 
-from .audit import graphs_in, shown
+from .audit import shown
 
 _SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     **dict.fromkeys(("AffineGrid", "CenterCropPad", "Compress", "DFT", "Expand", "OneHot", "Reshape", "Tile"), (1,)),

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .tensors import attribute, float_shapes
+from .tensors import attribute, float_shapes, names_in, unused
 
 LOG_TERMS: Final = 8  # of the series of 2 artanh(s), s <= 1/3: the rest is below 2e-9
 SELU_ALPHA: Final = 1.67326319217681884765625
@@ -24,19 +24,20 @@ SELU_GAMMA: Final = 1.05070102214813232421875
 class _Writer:
     """Nodes in place of one node, and the constants they need."""
 
-    def __init__(self, node: onnx.NodeProto) -> None:
-        self.node = node
+    def __init__(self, node: onnx.NodeProto, names: set[str]) -> None:
+        self.node, self._names = node, names
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def __call__(self, op_type: str, *inputs: str | float, last: bool = False, **attributes: int) -> str:
         names = [one if isinstance(one, str) else self._constant(one) for one in inputs]
-        output = self.node.output[0] if last else f"{self.node.output[0]}.{len(self.nodes)}"
+        made = self.node.output[0]
+        output = made if last else unused(f"{made}.{len(self.nodes)}", self._names)
         self.nodes.append(helper.make_node(op_type, names, [output], **attributes))  # type: ignore[arg-type]
         return output
 
     def _constant(self, value: float) -> str:
-        name = f"{self.node.output[0]}.constant{len(self.constants)}"
+        name = unused(f"{self.node.output[0]}.constant{len(self.constants)}", self._names)
         self.constants.append(numpy_helper.from_array(np.array(value, np.float32), name))
         return name
 
@@ -52,14 +53,14 @@ def activations(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = rewritten.graph
     if not any(node.op_type in _WRITTEN for node in graph.node):
         return rewritten
-    floats = dict(float_shapes(model))
+    floats, names = dict(float_shapes(model)), names_in(graph)
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
         if node.op_type not in _WRITTEN or node.input[0] not in floats:
             graph.node.append(node)
             continue
-        write = _Writer(node)
+        write = _Writer(node, names)
         _WRITTEN[node.op_type](write, node)
         graph.node.extend(write.nodes)
         graph.initializer.extend(write.constants)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .tensors import attribute, float_shapes
+from .tensors import attribute, float_shapes, names_in, unused
 
 CHANNELS = 1  # the dimension of (N, C, H, W)
 RANK = 4
@@ -25,7 +25,7 @@ def channel_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     rewritten = onnx.ModelProto()
     rewritten.CopyFrom(model)
     graph = rewritten.graph
-    shapes = dict(float_shapes(model))
+    shapes, names = dict(float_shapes(model)), names_in(graph)
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for position, node in enumerate(graph.node):
         if node.op_type not in ("ReduceMean", "ReduceSum") or _axes(node, constants) not in ([CHANNELS], [-3]):
@@ -35,7 +35,7 @@ def channel_sums(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         channels = shape[CHANNELS]
         value = 1.0 / channels if node.op_type == "ReduceMean" else 1.0
-        weight = f"{node.output[0]}_of_channels"
+        weight = unused(f"{node.output[0]}_of_channels", names)
         graph.initializer.append(numpy_helper.from_array(np.full((1, channels, 1, 1), value, np.float32), weight))
         convolution = helper.make_node("Conv", [node.input[0], weight], list(node.output), name=node.name)
         graph.node[position].CopyFrom(convolution)

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .tensors import float_shapes
+from .tensors import float_shapes, graphs_in, names_in, names_used, unused
 
 ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid")
 """Functions of each number alone, which may as well be taken before the numbers change their places."""
@@ -34,13 +34,12 @@ class Editor:
             for node in graph.node
             if node.op_type == "Constant" and node.attribute[0].name == "value"
         }
-        self._names = {name for node in graph.node for name in (*node.input, *node.output)} | set(self._tensors)
-        self._names |= {value.name for value in (*graph.input, *graph.output)}
+        self._names = names_in(graph)
 
     @property
     def is_flat(self) -> bool:
         """Whether no node has a graph inside it, which may use any of the values around it."""
-        return not any(_holds_graphs(node) for node in self.nodes)
+        return not any(True for node in self.nodes for _ in graphs_in(node))
 
     def each(self, *kinds: str) -> list[onnx.NodeProto]:
         """The nodes of these operators as they are now, to be replaced one by one; none where the graph is not flat."""
@@ -72,12 +71,7 @@ class Editor:
 
     def name(self, base: str) -> str:
         """A name that nothing else has."""
-        name, count = base, 1
-        while name in self._names:
-            count += 1
-            name = f"{base}{count}"
-        self._names.add(name)
-        return name
+        return unused(base, self._names)
 
     def add_constant(self, base: str, value: NDArray[Any]) -> str:
         """A new constant; returns its name."""
@@ -98,12 +92,10 @@ class Editor:
         graph = self._model.graph
         live, kept = set(self.outputs), list[onnx.NodeProto]()
         for node in reversed(self.nodes):
-            if _holds_graphs(node) or live.intersection(node.output):
+            if live.intersection(node.output):
                 kept.append(node)
-                live.update(node.input)
-        tensors = (
-            list(graph.initializer) if not self.is_flat else [one for one in graph.initializer if one.name in live]
-        )
+                live |= names_used(node)
+        tensors = [tensor for tensor in graph.initializer if tensor.name in live]
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
         weights = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in tensors]
         for field in ("node", "initializer", "value_info"):
@@ -138,10 +130,6 @@ class Writer:
         """The same function of another value, its first input."""
         attributes = attributes_of(node)
         return self(node.op_type, value, *node.input[1:], output=output, **attributes)
-
-
-def _holds_graphs(node: onnx.NodeProto) -> bool:
-    return any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
 
 
 def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
