@@ -128,12 +128,22 @@ def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
 def _results(editor: Editor, layer: str) -> list[str]:
     """What a convolution makes, or the ReLU behind it, cut off or not, which its integer kernel does too.
 
-    The kernel of a matrix product makes floats as well, and bytes where a layer in int8 reads them.
+    The kernel of a matrix product makes floats as well, and bytes where a layer in int8 reads them. What the graph
+    gives out stays as it is: rounded behind, it would not be what others are given, and bytes may go beyond its range.
     """
-    if made_by(editor, layer).op_type == "Gemm":
+    if made_by(editor, layer).op_type == "Gemm" or layer in editor.outputs:
         return []
     user = editor.only_user(layer)
+    if user is not None and _is_given_out(editor, user.output[0]):
+        return [layer]
     return [user.output[0] if user is not None and (user.op_type == "Relu" or _holds_zero(editor, user)) else layer]
+
+
+def _is_given_out(editor: Editor, name: str) -> bool:
+    """Whether the graph gives a value out, or what is moved from it."""
+    return name in editor.outputs or any(
+        user.op_type in MOVES and _is_given_out(editor, user.output[0]) for user in editor.users(name)
+    )
 
 
 def _holds_zero(editor: Editor, node: onnx.NodeProto) -> bool:
@@ -147,7 +157,7 @@ def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) 
     write = Writer(editor, f"{layer}.int8")
     zeros = np.zeros(len(weights.scales), np.int8)
     bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
-    shifted = weights.shift if bias is None else weights.shift + bias
+    shifted = weights.shift if bias is None else weights.shift + bias.reshape(-1)  # of a Gemm it may be (1, outputs)
     whole, scales = _with_room(weights, np.abs(shifted) / (MOST_COUNTS * span.scale))
     steps = scales * span.scale
     counts = np.rint(shifted / steps.astype(np.float64)).astype(np.int32)

@@ -25,8 +25,10 @@ from .artifact import (
     TensorSpec,
     load_artifact,
 )
+from .artifact.candidate import CertificationError
 from .artifact.cases import make_cases
 from .artifact.certificate import Certificate, Gate, Options, VariantCertificate
+from .artifact.first_line import first_line
 from .artifact.gates import judge_reference
 from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
 from .artifact.manifest import EXACT
@@ -38,11 +40,11 @@ from .other_providers import make_for_others
 from .refusal import ExportError
 from .source import Source
 from .target import check_target, put, staging_folder
-from .tuning import Tuned, tune
+from .tuning import GRAPH_ERRORS, Tuned, tune
 from .variants import FP16, INT8, Certifier, Made, add_int8, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
-
+AS_TRACED = "The graph is left as it was traced: rewritten"
 
 ProgressFn = Callable[[str], None]
 
@@ -169,11 +171,14 @@ def _exact_variant(
     Raises:
         ExportError: a gate failed.
     """
+    notes, properties = list(source.notes), manifest.properties
     first = Tuned(traced)
     if not recipe.portable:
-        first = tune(traced, source.latent, source.classes, recipe.progress, for_gpu=recipe.for_gpu)
+        try:
+            first = tune(traced, source.latent, source.classes, recipe.progress, for_gpu=recipe.for_gpu)
+        except GRAPH_ERRORS as error:
+            notes.append(f"{AS_TRACED}, ONNX Runtime can't open it: {first_line(error)}.")
     directions = principal_directions(traced, source.latent.dim)
-    notes, properties = list(source.notes), manifest.properties
     while True:
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
         manifest = manifest.model_copy(update={"properties": properties, "directions": directions})
@@ -214,16 +219,21 @@ def _best_that_passes(certifier: Certifier, manifest: Manifest, graphs: Sequence
 
     Raises:
         ExportError: the last one does not pass either.
+        CertificationError: it can't be run either.
     """
     refused = ""
     for graph in graphs[:-1]:
         if not graph.rewrites:
             continue
-        made = certifier.certify(manifest, EXACT, graph)
+        try:
+            made = certifier.certify(manifest, EXACT, graph)
+        except CertificationError as error:
+            refused = f"{AS_TRACED}, it can't be certified: {error}."
+            continue
         failed = next((gate for gate in made.result.gates if not gate.passed), None)
         if failed is None:
             return made, graph, ""
-        refused = f"The graph is left as it was traced: rewritten, it {failed.complaint()}."
+        refused = f"{AS_TRACED}, it {failed.complaint()}."
     made = certifier.certify(manifest, EXACT, graphs[-1])
     _refuse_failed(made.result.gates, "the exported graph")
     return made, graphs[-1], refused

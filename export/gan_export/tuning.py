@@ -14,8 +14,10 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state
 
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewrite, draw
+from .artifact.first_line import first_line
 from .artifact.runtime import open_cpu
 from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, upsampled_layers, upsampling
 from .work import layer_names, work_by_layer
@@ -28,6 +30,13 @@ LOSS: Final = 0.97  # at no batch
 SMALL: Final = 1_000_000  # operations an image: below, requests cost much more than the graph
 SHARE: Final = 0.01  # of all operations: layers with less are left as they are
 SPLIT: Final[tuple[Form, ...]] = ("windows", "phases")  # the first is one product, the second can have groups
+
+GRAPH_ERRORS: Final = tuple(
+    error
+    for error in vars(onnxruntime_pybind11_state).values()
+    if isinstance(error, type) and issubclass(error, Exception)
+)
+"""What ONNX Runtime raises where it can't open or run a graph: a dozen unrelated types."""
 
 Feed: TypeAlias = dict[str, NDArray[Any]]
 Step: TypeAlias = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -82,6 +91,9 @@ def tune(
         classes: number of classes, 0 for an unconditional generator.
         progress: told in a few words what is being done.
         for_gpu: a GPU is to draw it too: no transposed convolution stays, whatever the processor would like best.
+
+    Raises:
+        GRAPH_ERRORS: ONNX Runtime can't open what the rewrites that simplify it have made.
     """
     tuned = split(simplified(model)) if for_gpu else simplified(model)
     best, rewrites = tuned.model, tuned.rewrites
@@ -98,9 +110,15 @@ def tune(
         tried = []
         for name, step in plans[layer]:
             candidate = step(best)
-            opened = open_graph(candidate)
-            ratios = speedups(session, opened, feeds)
+            try:
+                opened = open_graph(candidate)
+                ratios = speedups(session, opened, feeds)
+            except GRAPH_ERRORS as error:
+                progress(f"{names[layer]} can't be drawn as {name}: {first_line(error)}")
+                continue
             tried.append((mean_of(ratios), min(ratios), name, candidate, opened))
+        if not tried:
+            continue
         gain, least, name, candidate, opened = max(tried, key=lambda each: each[0])
         if gain >= GAIN and least >= LOSS:
             best, session = candidate, opened

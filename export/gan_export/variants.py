@@ -15,6 +15,7 @@ from .artifact.candidate import CertificationError, Results, run_candidate
 from .artifact.cases import Cases
 from .artifact.certificate import Gate, Options, VariantCertificate
 from .artifact.evidence import Reference
+from .artifact.first_line import first_line
 from .artifact.golden import GOLDEN_FILE, unpack_golden
 from .artifact.manifest import EXACT
 from .artifact.processor import adds_byte_products
@@ -23,7 +24,7 @@ from .artifact.verify import gates_at_start
 from .capture import seal
 from .certify import certify_variant
 from .quantize import QuantizationError, quantize
-from .tuning import BATCHES, Tuned, feed_of, mean_of, open_graph, simplified, speedups
+from .tuning import BATCHES, GRAPH_ERRORS, Tuned, feed_of, mean_of, open_graph, simplified, speedups
 
 ONNX_FILE: Final = "generator.onnx"
 """The exact variant's graph."""
@@ -85,14 +86,14 @@ class Certifier:
         """
         try:
             made = self.certify(manifest, name, graph, before, provider)
+            failed, where = first_failed(made.result.gates, before[0]), ""
+            if failed is None:
+                found = with_variants(manifest, [*(each.variant for each in before), made.variant])
+                failed = first_failed(self._gates_at_start(found, name, provider), before[0])
+                where = " That is of the golden images, which a service looks at when it starts."
         except CertificationError as error:
             (self.staging / file_of(name)).unlink()
             return f"{name} is left out: it can't be run: {error}."
-        failed, where = first_failed(made.result.gates, before[0]), ""
-        if failed is None:
-            found = with_variants(manifest, [*(each.variant for each in before), made.variant])
-            failed = first_failed(self._gates_at_start(found, name, provider), before[0])
-            where = " That is of the golden images, which a service looks at when it starts."
         if failed is None:
             return made
         self.forget(made)
@@ -158,10 +159,12 @@ def add_int8(
     latent, classes = manifest.latent, manifest.classes
     try:
         found = quantize(simplified(traced).model, latent, classes, progress)
+        progress("comparing the speed of int8")
+        ratios = _ratios(exact, found.model, latent, classes)
     except QuantizationError as error:
         return f"int8 is left out: {error}."
-    progress("comparing the speed of int8")
-    ratios = _ratios(exact, found.model, latent, classes)
+    except GRAPH_ERRORS as error:
+        return f"int8 is left out: ONNX Runtime can't draw with it: {first_line(error)}."
     if mean_of(ratios) < PAYS:
         words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
         return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."

@@ -6,8 +6,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from gan_export.artifact import Artifact, Manifest, load_artifact
+from gan_export.artifact import Artifact, Manifest, load_artifact, open_session, run_session
 from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.cases import make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
 from gan_export.package import Exported, _best_that_passes, export
@@ -196,6 +197,28 @@ def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
     told = certifier.try_to_certify(manifest, "fp16", graph, [])
     assert told == "fp16 is left out: it can't be run: the process that draws with it ended."
     assert list(tmp_path.glob("*.onnx")) == []
+
+
+def test_a_variant_that_fails_when_it_is_run_again_is_left_out(
+    faces: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It was certified, and the process that draws the golden images with it ends."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise CertificationError("the process that draws with it ended")
+
+    monkeypatch.setattr("gan_export.variants.run_candidate", fail)
+    manifest = faces.artifact.manifest
+    graph = Tuned(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
+    for name in ("golden.npz", "generator.onnx"):
+        (tmp_path / name).write_bytes((faces.artifact.directory / name).read_bytes())
+    cases = make_cases(manifest.latent, manifest.classes)
+    session = open_session(faces.artifact)
+    drawn = {name: run_session(session, case.z, case.label, pixels=True)[1] for name, case in cases.items()}
+    before = [Made(manifest.variants[0], faces.certificate.results[0])]
+    told = Certifier(tmp_path, cases, Reference(drawn), Options()).try_to_certify(manifest, "int8", graph, before)
+    assert told == "int8 is left out: it can't be run: the process that draws with it ended."
+    assert not (tmp_path / "generator.int8.onnx").exists()
 
 
 def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(

@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_export.artifact import SAMPLER, LatentSpec, load_artifact
 from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
-from gan_export.artifact.measures import VISIBLE
+from gan_export.artifact.measures import TIE, VISIBLE
 from gan_export.artifact.runtime import session_options
 from gan_export.calibration import METHODS
 from gan_export.capture import capture
@@ -252,6 +252,50 @@ def test_a_net_without_large_layers_is_refused():
 
     with pytest.raises(QuantizationError, match="no convolution or matrix product that is large enough"):
         quantize(graph_of(Small().eval()), LATENT, 0)
+
+
+class Ending(nn.Module):
+    """Convolutions of one size; the image is what the last one makes, or something simple of that."""
+
+    def __init__(self, last: nn.Module) -> None:
+        super().__init__()
+        self.first = nn.Linear(DIM, 16 * 64)
+        self.body = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())
+        self.to_image = nn.Sequential(nn.Conv2d(16, 1, 3, padding=1), last)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return self.to_image(self.body(torch.relu(self.first(z)).view(-1, 16, 8, 8)))
+
+
+@pytest.mark.parametrize("last", [nn.Hardtanh(), nn.Identity()])
+@pytest.mark.parametrize("upsamples", [True, False])
+def test_the_image_is_the_rounded_pixels_where_these_are_what_a_layer_makes(last: nn.Module, upsamples: bool):
+    net = own(image_size=16, channels=1, upsample="nearest") if upsamples else settled(Ending(last))
+    net.to_image[-1] = last
+    found = quantize(graph_of(net), LATENT, 0)
+    in_int8 = [one.layer for one in found.rewrites if one.name.startswith("int8")]
+    assert any(layer.startswith("to_image") for layer in in_int8)
+    image, pixels = run(found.model, feed_of(LATENT, 0, 32, first_seed=55))
+    exact = np.clip((pixels.astype(float) + 1) * 127.5, 0, 255)
+    assert np.abs(image - exact).max() <= 0.5 + TIE
+    if isinstance(last, nn.Hardtanh):
+        assert np.abs(pixels).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(1, -1), (1,), ()])
+def test_a_bias_of_another_shape_is_added_all_the_same(shape: tuple[int, ...]):
+    torch.manual_seed(3)
+    graph = graph_of(settled(Perceptron(DIM, 196, image_shape=(1, 14, 14))))
+    biases = {node.input[2] for node in graph.graph.node if node.op_type == "Gemm"}
+    for tensor in graph.graph.initializer:
+        if tensor.name in biases:
+            value = onnx.numpy_helper.to_array(tensor)
+            value = value.reshape(shape) if shape == (1, -1) else value[:1].reshape(shape)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    onnx.checker.check_model(graph, full_check=True)
+    found = quantize(graph, LATENT, 0)
+    assert found.psnr_db >= MIN_PSNR_DB
+    assert len([one for one in found.rewrites if one.name.startswith("int8")]) > 1
 
 
 def test_a_graph_in_float16_is_refused():

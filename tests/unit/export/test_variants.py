@@ -23,6 +23,7 @@ from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
 from gan_export.package import Exported, export
+from gan_export.rewrite import batch_norms, reshapes
 from gan_export.source import Source
 from gan_export.tuning import GAIN, Tuned
 from gan_export.verify_cli import main as verify_main
@@ -40,6 +41,7 @@ SPEC = GeneratorSpec(image_size=28, channels=1, latent_dim=16)  # gan-train's de
 SMALL = GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4)
 LAYERS = ["blocks.0", "to_image.0"]
 BOTH = ("fp32", "int8")
+SIMPLIFIED = ["reshapes", "batch_norms", "rounding"]
 
 MakeSourceFn = Callable[..., Source]
 
@@ -164,7 +166,7 @@ def test_a_variant_that_a_service_would_refuse_when_it_starts_is_left_out(
 def test_the_manifest_names_the_layers_and_what_was_made_of_them(both: Exported):
     exact, near = both.artifact.manifest.variants
     simpler = [one for one in exact.rewrites if one.layer is None]
-    assert [one.name for one in simpler] == ["reshapes", "batch_norms", "rounding"]
+    assert [one.name for one in simpler] == SIMPLIFIED
     for one in exact.rewrites[len(simpler) :]:  # which of them pay depends on the processor
         assert one.layer in LAYERS
         assert one.name in ("phases", "windows")
@@ -182,7 +184,7 @@ def test_the_graph_is_rewritten_and_says_so_and_portable_leaves_it(make_source: 
     source = make_source(SMALL)
     ours = export(source, "ours", tmp_path / "ours").artifact
     plain = export(source, "plain", tmp_path / "plain", portable=True).artifact
-    assert [one.name for one in ours.manifest.variants[0].rewrites] == ["reshapes", "batch_norms", "rounding"]
+    assert [one.name for one in ours.manifest.variants[0].rewrites] == SIMPLIFIED
     assert plain.manifest.variants[0].rewrites == []
     assert "BatchNormalization" not in operators(ours)
     assert {"BatchNormalization", "ConvTranspose", "Round"} <= operators(plain)
@@ -227,6 +229,40 @@ def test_a_rewrite_that_changes_images_is_not_kept(
     assert note.startswith("The graph is left as it was traced: rewritten, it failed the gate 'tolerance'")
     assert exported.artifact.manifest.variants[0].rewrites == []
     assert exported.certificate.failures == []
+
+
+def unheard_of(model: onnx.ModelProto, *_: object, **__: object) -> onnx.ModelProto:
+    """A planted fault: the graph with an operator that ONNX Runtime does not have."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    next(node for node in changed.graph.node if "image" in node.output).op_type = "Unheard"
+    return changed
+
+
+@pytest.mark.parametrize("spec", [SPEC, SMALL])  # of the second, no other forms are tried
+def test_rewrites_that_can_not_be_opened_leave_the_graph_as_it_was_traced(
+    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: GeneratorSpec
+):
+    monkeypatch.setattr("gan_export.tuning.SIMPLER", (reshapes, batch_norms, unheard_of))
+    exported = export(make_source(spec), "m", tmp_path / "m", variants=BOTH)
+    first, second = exported.notes
+    assert first.startswith("The graph is left as it was traced: rewritten, ")
+    assert second.startswith("int8 is left out: ONNX Runtime can't draw with it: ")
+    assert all("Unheard" in note for note in exported.notes)
+    assert all("\n" not in note for note in exported.notes)
+    assert [(each.name, each.rewrites) for each in exported.artifact.manifest.variants] == [("fp32", [])]
+    assert exported.certificate.failures == []
+
+
+def test_a_form_that_can_not_be_opened_is_not_taken_and_told(
+    make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[str] = []
+    monkeypatch.setattr("gan_export.tuning.phases", unheard_of)
+    exported = export(make_source(SPEC), "m", tmp_path / "m", progress=told.append)
+    assert exported.notes == ()
+    assert [one.name for one in exported.artifact.manifest.variants[0].rewrites] == SIMPLIFIED
+    assert len([line for line in told if line.startswith("blocks.0 can't be drawn as ") and "Unheard" in line]) == 2
 
 
 def test_manifests_of_before_there_were_rewrites_are_read(both: Exported):
