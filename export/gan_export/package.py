@@ -30,7 +30,7 @@ from .artifact.cases import make_cases
 from .artifact.certificate import Certificate, Gate, Options, VariantCertificate
 from .artifact.first_line import first_line
 from .artifact.gates import judge_reference
-from .artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
+from .artifact.golden import GOLDEN_FILE, excess_of, golden_entry, pack_golden
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider, absence_of, check_provider
 from .capture import BATCH, capture
@@ -87,7 +87,7 @@ def export(
         progress: told in a few words what is being done.
 
     Raises:
-        ExportError: `out` is taken or can't be written, or a gate of the certificate failed.
+        ExportError: `out` is taken or can't be written, images are too large, or a gate of the certificate failed.
         CaptureError, CertificationError: the graph could not be made, or not run.
         ArtifactError: a provider is not there.
     """
@@ -96,6 +96,8 @@ def export(
     no_gpu = absence_of(CUDA) if FP16 in variants else ""
     measured_on = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
     check_target(out, force=force)
+    if excess := excess_of(source.image, source.latent):
+        raise ExportError(excess, "golden")
     if no_gpu:
         source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
     recipe = _Recipe(

@@ -14,7 +14,8 @@ import numpy as np
 from .cases import Array, Cases
 from .providers import CPU, Provider
 
-PROBE_SECONDS: Final = 600
+PROBE_SECONDS: Final = 600  # at least
+IMAGE_SECONDS: Final = 2  # for each image, where there are more
 
 
 class CertificationError(RuntimeError):
@@ -67,10 +68,12 @@ def run_candidate(
             provider.word,
             *(["timed"] if timed else []),
         ]
+        images = sum(len(case.z) for case in cases.values())
+        seconds = max(PROBE_SECONDS, IMAGE_SECONDS * images)
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired as error:
-            raise CertificationError(f"the exported graph did not finish within {PROBE_SECONDS} s") from error
+            raise CertificationError(f"the exported graph did not finish {images} images within {seconds} s") from error
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             code, tab, reason = last.rpartition("\t")  # the probe's own errors have a code

@@ -10,19 +10,34 @@ from typing import Final
 import numpy as np
 
 from .cases import Array, Case, Cases
-from .manifest import Golden, Manifest
+from .manifest import Golden, ImageSpec, LatentSpec, Manifest
 
 GOLDEN_FILE: Final = "golden.npz"
 GOLDEN_CASES: Final = ("seed0_batch7", "tails", "zeros", "seed1000003_batch3")
 MAX_GOLDEN_PIXELS: Final = 2**18  # floats in the file
 MAX_GOLDEN_BYTES: Final = 64 * 2**20
+LEAST_IMAGES: Final = 2  # in the file
+HEADERS: Final = 2**12  # bytes of all arrays' own headers, at most
+
+
+def excess_of(image: ImageSpec, latent: LatentSpec) -> str:
+    """Why images are too large for the file, in one line; empty if they are not."""
+    each = 4 * (image.channels * image.height * image.width + latent.dim) + 8  # float32, and an int64 label
+    needed = LEAST_IMAGES * each + HEADERS
+    if needed <= MAX_GOLDEN_BYTES:
+        return ""
+    size = f"{image.height} x {image.width} pixels and {image.channels} channels"
+    return (
+        f"images of {size} are too large: the {LEAST_IMAGES} that an artifact stores to be verified with take "
+        f"{needed / 2**20:.1f} MiB, and {MAX_GOLDEN_BYTES // 2**20} MiB are allowed; export one of smaller images"
+    )
 
 
 def pack_golden(cases: Cases, pixels: dict[str, Array], max_pixels: int = MAX_GOLDEN_PIXELS) -> bytes:
-    """The bytes of golden.npz: some images of some cases, at least two; the same inputs give the same bytes."""
+    """The bytes of golden.npz: some images of some cases; the same inputs give the same bytes."""
     z = np.concatenate([cases[name].z for name in GOLDEN_CASES])
     stored = np.concatenate([pixels[name] for name in GOLDEN_CASES]).astype(np.float32)
-    n = max(2, min(len(z), max_pixels // stored[0].size))
+    n = max(LEAST_IMAGES, min(len(z), max_pixels // stored[0].size))
     # Evenly spread, so that the tails are among few images too.
     chosen = np.linspace(0, len(z) - 1, n).round().astype(int)
     arrays = {"z": z[chosen], "pixels": stored[chosen]}

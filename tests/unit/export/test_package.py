@@ -1,16 +1,19 @@
 """Where an artifact may be written, what is replaced, and that a stopped export leaves nothing behind."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
-from gan_export.artifact import Artifact, Manifest, load_artifact, open_session, run_session
-from gan_export.artifact.candidate import CertificationError
-from gan_export.artifact.cases import make_cases
+from gan_export.artifact import Artifact, ImageSpec, Manifest, load_artifact, open_session, run_session
+from gan_export.artifact.candidate import CertificationError, run_candidate
+from gan_export.artifact.cases import Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
+from gan_export.artifact.golden import GOLDEN_CASES, excess_of, pack_golden, unpack_golden
 from gan_export.package import Exported, _best_that_passes, export
 from gan_export.refusal import ExportError
 from gan_export.source import Source
@@ -136,6 +139,27 @@ def test_what_is_no_artifact_is_never_touched(source: Source, snapshot: Snapshot
     assert snapshot(tmp_path) == before
 
 
+def test_images_too_large_to_be_verified_are_refused_before_anything_is_computed(
+    source: Source, faces: Exported, tmp_path: Path
+):
+    def of(size: int) -> ImageSpec:
+        return ImageSpec(height=size, width=size, channels=3, mode="RGB", value_range=(-1.0, 1.0))
+
+    progress: list[str] = []
+    with pytest.raises(
+        ExportError, match=r"images of 1673 x 1673 pixels .* take 64\.1 MiB, and 64 MiB are allowed"
+    ) as no:
+        export(replace(source, image=of(1673)), "m", tmp_path / "m", progress=progress.append)
+    assert (progress, list(tmp_path.iterdir()), "\n" in str(no.value)) == ([], [], False)
+
+    manifest = faces.artifact.manifest.model_copy(update={"image": of(1671)})
+    assert excess_of(manifest.image, manifest.latent) == ""
+    cases = {name: Case(np.zeros((1, manifest.latent.dim), np.float32), np.zeros(1, np.int64)) for name in GOLDEN_CASES}
+    pixels = {name: np.zeros((1, 3, 1671, 1671), np.float32) for name in GOLDEN_CASES}
+    _, stored = unpack_golden(pack_golden(cases, pixels), manifest)
+    assert stored.shape == (2, 3, 1671, 1671)
+
+
 def test_a_parent_that_can_not_be_written(source: Source, tmp_path: Path):
     (tmp_path / "file").write_text("")
     for parent in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/proc/ganworks")):
@@ -219,6 +243,18 @@ def test_a_variant_that_fails_when_it_is_run_again_is_left_out(
     told = Certifier(tmp_path, cases, Reference(drawn), Options()).try_to_certify(manifest, "int8", graph, before)
     assert told == "int8 is left out: it can't be run: the process that draws with it ended."
     assert not (tmp_path / "generator.int8.onnx").exists()
+
+
+def test_a_slow_graph_has_time_for_each_of_its_images(faces: Exported, monkeypatch: pytest.MonkeyPatch):
+    """The least time is over at once; a thousand classes may take longer than that."""
+    manifest = faces.artifact.manifest
+    cases = make_cases(manifest.latent, manifest.classes)
+    monkeypatch.setattr("gan_export.artifact.candidate.PROBE_SECONDS", 0.001)
+    results, _ = run_candidate(faces.artifact.directory, "fp32", cases)
+    assert len(results) == len(cases)
+    monkeypatch.setattr("gan_export.artifact.candidate.IMAGE_SECONDS", 0)
+    with pytest.raises(CertificationError, match=r"did not finish \d+ images within 0\.001 s"):
+        run_candidate(faces.artifact.directory, "fp32", cases)
 
 
 def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
