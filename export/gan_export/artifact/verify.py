@@ -104,10 +104,18 @@ def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]
         Those of its results that are in the artifact's certificate now.
 
     Raises:
-        ArtifactError: the artifact's own certificate can't be read, or the new one not be written; or the tolerance
-            was larger than that certificate's.
+        ArtifactError: the artifact's own certificate can't be read, or the new one not be written; the artifact is
+            another than that which was measured; or the tolerance was larger than its certificate's.
     """
-    stored = read_certificate(load_artifact(directory))
+    artifact = load_artifact(directory)
+    stored = read_certificate(artifact)
+    here = (artifact.manifest.identity(), artifact.manifest.variants_digest())
+    if here != (found.manifest_identity, found.variants_sha256):
+        raise ArtifactError(
+            "identity",
+            f"{directory}: is another artifact than the one that was measured, which was replaced in the meantime: "
+            "nothing is added; verify again",
+        )
     allowed, used = stored.options.tolerance, found.options.tolerance
     if used > allowed:
         raise ArtifactError(

@@ -47,6 +47,24 @@ def test_a_damaged_artifact_is_not_certified(faces: Exported, copy_of: Callable[
         add_results(folder, found)
 
 
+def test_nothing_is_added_to_an_artifact_that_was_replaced_in_the_meantime(
+    faces: Exported, clouds: Exported, copy_of: Callable[[Artifact], Path], snapshot: Callable[[Path], dict[str, str]]
+):
+    """Another generator, or the same one in another file."""
+    folder = copy_of(faces.artifact)
+    found, _ = verify(folder)
+    (here,) = found.results
+    elsewhere = found.model_copy(update={"results": [here.model_copy(update={"provider": CUDA.title})]})
+    for file in clouds.artifact.directory.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    before = snapshot(folder)
+    for measured in (elsewhere, elsewhere.model_copy(update={"variants_sha256": "0" * 64})):
+        with pytest.raises(ArtifactError, match="is another artifact than the one that was measured") as caught:
+            add_results(folder, measured)
+        assert (caught.value.code, "\n" in str(caught.value)) == ("identity", False)
+    assert snapshot(folder) == before
+
+
 def test_an_export_s_own_result_is_not_replaced_by_one_of_fewer_images(
     faces: Exported, copy_of: Callable[[Artifact], Path], capsys: pytest.CaptureFixture[str]
 ):
