@@ -139,10 +139,14 @@ def values_of(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> Ite
         helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in given_out
     )
     session = open_graph(watched)
-    count = len(next(iter(feed.values())))
-    for first in range(0, count, AT_ONCE):
-        part = {name: array[first : first + AT_ONCE] for name, array in feed.items()}
+    for part in parts_of(feed):
         yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
+
+
+def parts_of(feed: Feed) -> Iterator[Feed]:
+    """Inputs of AT_ONCE images at a time; the first dimension of each is the batch."""
+    for first in range(0, len(next(iter(feed.values()))), AT_ONCE):
+        yield {name: array[first : first + AT_ONCE] for name, array in feed.items()}
 
 
 def _all_of_it(_: Histogram, low: float, high: float, behind: Function) -> Span:  # noqa: ARG001 - one signature

@@ -10,7 +10,7 @@ float32 is found by measurement, on images that are not those of the certificate
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Final, TypeAlias
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
 from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
 from .artifact.measures import VISIBLE
-from .calibration import Ranges, Span, calibrate
+from .calibration import Ranges, Span, calibrate, parts_of
 from .int8_graph import round_tensor, source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
 from .layer_choice import choose
@@ -167,7 +167,7 @@ class _Comparison:
         self, model: onnx.ModelProto, weights: Mapping[str, Rounded], feed: Feed, progress: Callable[[str], None]
     ) -> None:
         self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
-        self._image, self._pixels = self._draw(model)
+        self._drawn = list(self._draw(model))
 
     def __call__(self, spans: Ranges, layers: Collection[str]) -> _Deviation:
         self._progress(f"drawing with {len(layers)} layers in int8")
@@ -179,14 +179,19 @@ class _Comparison:
         return self._deviation_of(round_tensor(self._model, tensor, span))
 
     def _deviation_of(self, model: onnx.ModelProto) -> _Deviation:
-        image, pixels = self._draw(model)
-        error = np.square(pixels.astype(np.float64) - self._pixels).mean()
-        off = np.abs(image.astype(int) - self._image) > VISIBLE
-        return _Deviation(float(error), float(off.mean()))
+        error, visible, count = 0.0, 0, 0
+        for (image, pixels), (wanted, exact) in zip(self._draw(model), self._drawn, strict=True):
+            error += float(np.square(pixels.astype(np.float64) - exact).sum())
+            visible += int((np.abs(image.astype(np.int16) - wanted) > VISIBLE).sum())
+            count += pixels.size
+        return _Deviation(error / count, visible / count)
 
-    def _draw(self, model: onnx.ModelProto) -> tuple[Array, Array]:
-        image, pixels = open_graph(model).run([IMAGE_OUTPUT, PIXELS_OUTPUT], self._feed)
-        return image, pixels
+    def _draw(self, model: onnx.ModelProto) -> Iterator[tuple[Array, Array]]:
+        """Bytes and pixels, of AT_ONCE images at a time."""
+        session = open_graph(model)
+        for part in parts_of(self._feed):
+            image, pixels = session.run([IMAGE_OUTPUT, PIXELS_OUTPUT], part)
+            yield image, pixels
 
 
 def _layers(model: onnx.ModelProto) -> dict[str, int]:

@@ -55,7 +55,7 @@ def simplified(model: onnx.ModelProto) -> Tuned:
     rewrites: list[Rewrite] = []
     for step in SIMPLER:
         simpler = step(model)
-        if len(simpler.graph.node) != len(model.graph.node):
+        if simpler.graph.node != model.graph.node:
             rewrites.append(Rewrite(name=step.__name__))
         model = simpler
     return Tuned(model, rewrites)

@@ -67,10 +67,12 @@ class Signature:
         latent = z.astype(self.latent.dtype)
         feed = {self.latent.name: latent.reshape(*latent.shape, 1, 1) if self.latent_shape == "map" else latent}
         if self.label is not None:
-            ids = label.reshape(-1, 1) if self.label.rank == 2 else label
-            hot = np.eye(self.classes)[label] if self.label_kind != "ids" else ids
-            hot = hot.reshape(*hot.shape, 1, 1) if self.label_kind == "one_hot_map" else hot
-            feed[self.label.name] = hot.astype(self.label.dtype)
+            given = label.reshape(-1, 1) if self.label.rank == 2 else label
+            if self.label_kind != "ids":
+                given = np.zeros((len(label), self.classes), self.label.dtype)
+                given[np.arange(len(label)), label] = 1
+            given = given.reshape(*given.shape, 1, 1) if self.label_kind == "one_hot_map" else given
+            feed[self.label.name] = given.astype(self.label.dtype)
         return feed
 
 

@@ -1,6 +1,7 @@
 """ONNX files made elsewhere: found out how they are called, wrapped, certified, and the same images as their own."""
 
 import io
+import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.artifact.certificate import Options
 from gan_export.graph_source import FAMILY, NO_MODULE, GraphOptions, load_graph
+from gan_export.graphs.ports import Port
 from gan_export.graphs.probe import examine
+from gan_export.graphs.signature import Signature
 from gan_export.package import export
 from gan_export.refusal import ExportError, IntakeError
 
@@ -496,3 +499,19 @@ def refused() -> Callable[..., None]:
         assert str(caught.value).isprintable(), "one line"
 
     return check
+
+
+@pytest.mark.parametrize("kind", ["one_hot", "one_hot_map"])
+def test_one_hot_labels_of_many_classes_take_the_memory_of_those_that_are_drawn(kind: str):
+    classes, point = 10_000, (1, 1) if kind == "one_hot_map" else ()
+    latent, label = Port("z", TensorProto.FLOAT, ("n", Z)), Port("y", TensorProto.FLOAT, ("n", classes, *point))
+    signature = Signature(latent, Z, "flat", label, kind, classes, latent)
+    ids = np.array([0, 9_999, 5])
+    tracemalloc.start()
+    given = signature.feed(np.zeros((3, Z), np.float32), ids)["y"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * given.nbytes
+    assert (given.shape, given.dtype) == ((3, classes, *point), np.float32)
+    assert (given.reshape(3, -1).argmax(axis=1) == ids).all()
+    assert given.sum() == 3

@@ -15,12 +15,13 @@ from gan_export.artifact import SAMPLER, LatentSpec, load_artifact
 from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
 from gan_export.artifact.measures import TIE, VISIBLE
 from gan_export.artifact.runtime import session_options
-from gan_export.calibration import METHODS
+from gan_export.calibration import AT_ONCE, METHODS, Span
 from gan_export.capture import capture
 from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_gan_mlp import Perceptron
 from gan_export.half import half
-from gan_export.quantize import QuantizationError, Quantized, quantize
+from gan_export.int8_graph import round_tensor
+from gan_export.quantize import QuantizationError, Quantized, _Comparison, quantize
 from gan_export.tuning import feed_of, simplified
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
@@ -296,6 +297,16 @@ def test_a_bias_of_another_shape_is_added_all_the_same(shape: tuple[int, ...]):
     found = quantize(graph, LATENT, 0)
     assert found.psnr_db >= MIN_PSNR_DB
     assert len([one for one in found.rewrites if one.name.startswith("int8")]) > 1
+
+
+def test_images_are_compared_a_few_at_a_time():
+    graph, feed = graph_of(own(image_size=16, channels=1)), feed_of(LATENT, 0, 2 * AT_ONCE + 3)
+    compare = _Comparison(graph, {}, feed, lambda _: None)
+    assert [len(image) for image, _ in compare._draw(graph)] == [AT_ONCE, AT_ONCE, 3]
+    found = compare.rounded("pixels", Span.of(-1, 1))
+    (image, pixels), (image8, pixels8) = run(graph, feed), run(round_tensor(graph, "pixels", Span.of(-1, 1)), feed)
+    assert found.error == pytest.approx(np.square(pixels8.astype(float) - pixels).mean())
+    assert found.visible_share == (np.abs(image8.astype(int) - image) > VISIBLE).mean()
 
 
 def test_a_graph_in_float16_is_refused():

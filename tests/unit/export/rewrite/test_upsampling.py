@@ -5,6 +5,7 @@ import pytest
 from onnx import helper
 
 from gan_export.rewrite import FORMS, phases, pointwise, upsampled_layers, upsampling
+from gan_export.tuning import simplified
 
 REPEAT = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 HALF = {"mode": "nearest", "coordinate_transformation_mode": "half_pixel", "nearest_mode": "round_prefer_floor"}
@@ -75,6 +76,12 @@ def test_a_pointwise_convolution_is_done_before(make_graph, assert_same, operato
     after = pointwise(before)
     assert operators(after) == ["Conv", "Resize"]
     assert_same(before, after)
+
+
+def test_a_rewrite_that_leaves_as_many_nodes_is_named_too(make_graph):
+    nodes, weights = enlarged(REPEAT, (6, 8, 1, 1), (2, 2))
+    assert [each.name for each in simplified(make_graph(nodes, (8, 4, 3), weights)).rewrites] == ["pointwise"]
+    assert simplified(make_graph(nodes[1:], (8, 4, 3), weights | {"h": (1, 8, 4, 3)})).rewrites == []
 
 
 @pytest.mark.parametrize(
