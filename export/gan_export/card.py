@@ -18,7 +18,7 @@ CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
 PREVIEW_ROWS = 8  # without classes; with classes a row each
 TAILS = "These errors are of all images that were compared, those of the latents' tails included."
-WITHOUT_TAILS = "The gates `psnr` and `visible` leave the tails out."
+WITHOUT_TAILS = "The gates `psnr`, `visible` and `worst_image` leave the tails out."
 
 
 def draw_preview(artifact: Artifact) -> Image.Image:

@@ -20,8 +20,8 @@ import onnx
 from numpy.typing import NDArray
 
 from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
-from .artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
-from .artifact.measures import VISIBLE
+from .artifact.gates import MAX_VISIBLE_SHARE, MIN_IMAGE_PSNR_DB, MIN_PSNR_DB
+from .artifact.measures import VISIBLE, psnr_of
 from .calibration import Ranges, Span, calibrate, parts_of
 from .int8_graph import round_tensor, source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
@@ -84,7 +84,8 @@ def quantize(
     if not found.may_pass:
         raise QuantizationError(
             f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
-            f"{found.visible_share:.1%} of uint8 pixels by more than {VISIBLE}"
+            f"{found.visible_share:.1%} of uint8 pixels by more than {VISIBLE}, "
+            f"the worst image's PSNR {psnr_of(found.worst):.1f} dB"
         )
     names = layer_names(plain)
     rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept]
@@ -134,6 +135,7 @@ class _Deviation:
 
     error: float  # mean square over all pixels, which are on [-1, 1]
     visible_share: float
+    worst: float  # root mean square of the image that has the largest
 
     @property
     def psnr_db(self) -> float:
@@ -141,12 +143,13 @@ class _Deviation:
 
     @property
     def distance(self) -> float:
-        """Its error and its share of visible pixels in parts of what they may be: the larger one.
+        """Its error, its share of visible pixels and its worst image in parts of what they may be: the largest.
 
         At 1, there is something to spare for the certificate's images.
         """
         error = 10 ** ((MIN_PSNR_DB + SPARE_DB - self.psnr_db) / 20)
-        return max(error, self.visible_share / (MAX_VISIBLE_SHARE * SPARE_SHARE))
+        worst = 10 ** ((MIN_IMAGE_PSNR_DB + SPARE_DB - psnr_of(self.worst)) / 20)
+        return max(error, worst, self.visible_share / (MAX_VISIBLE_SHARE * SPARE_SHARE))
 
     @property
     def share(self) -> float:
@@ -157,7 +160,8 @@ class _Deviation:
     @property
     def may_pass(self) -> bool:
         """Within what is allowed, perhaps with nothing to spare: the certificate will tell."""
-        return self.psnr_db >= MIN_PSNR_DB and self.visible_share <= MAX_VISIBLE_SHARE
+        near = self.psnr_db >= MIN_PSNR_DB and self.visible_share <= MAX_VISIBLE_SHARE
+        return near and psnr_of(self.worst) >= MIN_IMAGE_PSNR_DB
 
 
 class _Comparison:
@@ -179,12 +183,13 @@ class _Comparison:
         return self._deviation_of(round_tensor(self._model, tensor, span))
 
     def _deviation_of(self, model: onnx.ModelProto) -> _Deviation:
-        error, visible, count = 0.0, 0, 0
+        errors, visible, count = list[Array](), 0, 0
         for (image, pixels), (wanted, exact) in zip(self._draw(model), self._drawn, strict=True):
-            error += float(np.square(pixels.astype(np.float64) - exact).sum())
+            errors.append(np.square(pixels.astype(np.float64) - exact).mean(axis=(1, 2, 3)))
             visible += int((np.abs(image.astype(np.int16) - wanted) > VISIBLE).sum())
-            count += pixels.size
-        return _Deviation(error / count, visible / count)
+            count += image.size
+        each = np.concatenate(errors)
+        return _Deviation(float(each.mean()), visible / count, float(np.sqrt(each.max())))
 
     def _draw(self, model: onnx.ModelProto) -> Iterator[tuple[Array, Array]]:
         """Bytes and pixels, of AT_ONCE images at a time."""

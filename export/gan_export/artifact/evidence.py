@@ -99,6 +99,14 @@ class Evidence:
         found = [self.differences[name][rows].ravel() for name, rows in self._usual().items()]
         return float(np.sqrt(np.square(np.concatenate(found)).mean())) if found else None
 
+    def worst_usual(self) -> tuple[float, str] | None:
+        """Root mean square difference of the one of these images that has the largest, and its case."""
+        found = [
+            (float(np.sqrt(np.square(self.differences[name][rows]).mean(axis=(1, 2, 3)).max())), name)
+            for name, rows in self._usual().items()
+        ]
+        return max(found, default=None)
+
     def usual_share(self, steps: int) -> float:
         """Share of these images' uint8 pixels that are off by more than so many steps."""
         return float(

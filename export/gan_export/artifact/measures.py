@@ -118,6 +118,12 @@ def visible(evidence: Evidence) -> Measured | None:
     return None if evidence.usual_error() is None else Measured(evidence.usual_share(VISIBLE))
 
 
+def worst_image(evidence: Evidence) -> Measured | None:
+    """The root mean square error of the image that has the largest, of those that are not of the tails."""
+    worst = evidence.worst_usual()
+    return None if worst is None else Measured(worst[0], f" (PSNR {psnr_of(worst[0]):.1f} dB, in {worst[1]})")
+
+
 def uint8_rounding(evidence: Evidence) -> Measured:
     """uint8 pixels that are not the float ones, scaled and rounded to the nearest."""
     wrong = 0

@@ -16,8 +16,8 @@ from gan_export.artifact import probe as probing
 from gan_export.artifact.candidate import run_candidate
 from gan_export.artifact.cases import BATCHES, Cases, make_cases
 from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
-from gan_export.artifact.evidence import Evidence, Reference, errors_between
-from gan_export.artifact.gates import CODES, judge
+from gan_export.artifact.evidence import Evidence, Reference, errors_between, to_uint8
+from gan_export.artifact.gates import CODES, judge, rules_of
 from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerDrawer
@@ -176,6 +176,26 @@ def test_the_folder_of_an_artifact(faces: Exported, clouds: Exported):
         assert f"# {manifest.name}\n" in card
         assert ("cat, Dürer, 7" in card) == (manifest.name == "faces")
         assert all(f"| {gate.code} |" in card for gate in stored.results[0].gates)
+
+
+def test_one_image_that_is_another_is_found_among_hundreds_that_are_near(faces: Exported):
+    manifest = faces.artifact.manifest
+    cases = cases_of(manifest)
+    results, _ = run_candidate(faces.artifact.directory, "fp32", cases)
+    reference = Reference({name: results[name].pixels for name, case in cases.items() if case.compared})
+    drawn = {name: result.pixels.copy() for name, result in results.items()}
+    alone = next(name for name, case in cases.items() if case.compared and len(case.z) == 64 and not case.copy_of)
+    drawn[alone][40] -= np.float32(0.25) * np.sign(drawn[alone][40])  # 18 dB; 2 % of all would be too much for `psnr`
+    moved = {name: replace(result, pixels=drawn[name], image=to_uint8(drawn[name])) for name, result in results.items()}
+    kinds = ("psnr", "visible", "worst_image")
+    rules = [rule for rule in rules_of("int8") if rule.code in kinds]
+    for found, passed in ((results, [True] * 3), (moved, [True, True, False])):
+        gates = judge(Evidence(manifest, cases, found, reference, "int8"), Options(), rules)
+        assert [gate.code for gate in gates] == list(kinds)
+        assert [gate.passed for gate in gates] == passed
+    assert gates[-1].measured == pytest.approx(0.25, abs=1e-4)
+    assert f"18.1 dB, in {alone}" in gates[-1].complaint()
+    assert "\n" not in gates[-1].complaint()
 
 
 def test_an_image_that_depends_on_the_number_of_threads_is_found(faces: Exported, monkeypatch, tmp_path: Path):

@@ -238,7 +238,9 @@ def test_a_net_that_does_not_bear_it_is_refused_with_its_figures():
         net.blocks[1].bias[0] *= OUTLIER
         net.to_image[0].weight[0] /= OUTLIER
         net.to_image[0].weight *= 8
-    with pytest.raises(QuantizationError, match=r"off by too much: PSNR \d+\.\d dB, [\d.]+% of uint8 pixels by more"):
+    with pytest.raises(
+        QuantizationError, match=r"off by too much: PSNR \d+\.\d dB, [\d.]+% of uint8 pixels by more than 4, the worst"
+    ):
         quantize(graph_of(net), LATENT, 0)
 
 
@@ -306,6 +308,7 @@ def test_images_are_compared_a_few_at_a_time():
     found = compare.rounded("pixels", Span.of(-1, 1))
     (image, pixels), (image8, pixels8) = run(graph, feed), run(round_tensor(graph, "pixels", Span.of(-1, 1)), feed)
     assert found.error == pytest.approx(np.square(pixels8.astype(float) - pixels).mean())
+    assert found.worst == pytest.approx(np.sqrt(np.square(pixels8.astype(float) - pixels).mean(axis=(1, 2, 3)).max()))
     assert found.visible_share == (np.abs(image8.astype(int) - image) > VISIBLE).mean()
 
 
