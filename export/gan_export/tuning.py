@@ -62,7 +62,7 @@ def simplified(model: onnx.ModelProto) -> Tuned:
 
 
 def split(tuned: Tuned) -> Tuned:
-    """With plain convolutions in the place of transposed ones that have a stride.
+    """With plain convolutions in the place of transposed ones.
 
     For int8, which has no kernel for transposed ones, and for GPUs, whose fast ones don't give the same sums twice
     (`algorithm_search`).
@@ -177,10 +177,10 @@ def _plans(model: onnx.ModelProto) -> dict[str, list[tuple[str, Step]]]:
     for form in FORMS:
         for layer in split_layers(model, form):
             plans.setdefault(layer, []).append((form, partial(phases, form=form, layers=(layer,))))
-    for layer in upsampled_layers(model):
-        joined = partial(upsampling, layers=(layer,))
-        for form in FORMS:
-            both = partial(_both, joined, partial(phases, form=form, layers=(layer,)))
+    upsampled, joined = upsampled_layers(model), upsampling(model)
+    for form in FORMS:
+        for layer in [one for one in split_layers(joined, form) if one in upsampled]:
+            both = partial(_both, partial(upsampling, layers=(layer,)), partial(phases, form=form, layers=(layer,)))
             plans.setdefault(layer, []).append((f"upsampling, {form}", both))
     return plans
 

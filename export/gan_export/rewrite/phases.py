@@ -1,4 +1,4 @@
-"""A transposed convolution with a stride is several convolutions, whose results are interleaved.
+"""A transposed convolution is several convolutions, whose results are interleaved.
 
 Output row o of a stride s takes input row i with kernel row k where o + p = s i + d k (padding p, dilation d). So the
 rows with the same rest of o by s, a phase, are a plain convolution of the input with every s-th kernel row; the same
@@ -8,6 +8,8 @@ phases   a convolution for each of the s x s phases, with exactly the work of th
 windows  one convolution for all phases, over windows shifted so that all phases see the same one; what stands over at
          the edges is cut off. One row and column more to compute, but one product instead of four, and for int8 the
          input is read once. (For k 4, s 2, p 1: 2x2 windows, and rows -1 to 2H of which the outer two go.)
+
+Without a stride there is one phase, and nothing to interleave: `phases` is a convolution with the kernel turned about.
 
 The results are interleaved with channels last, where that moves runs of numbers and not single ones. An activation of
 each number that follows is done before, where ONNX Runtime fuses it with the convolution.
@@ -131,7 +133,7 @@ def phases(model: onnx.ModelProto, form: Form = "phases", layers: Collection[str
 
     Args:
         model: opset 17.
-        form: see above; `windows` is for one group alone.
+        form: see above; `windows` is for one group alone, and for a stride.
         layers: what the transposed convolutions make; None: all.
     """
     editor = Editor(model)
@@ -152,7 +154,7 @@ def _layer(editor: Editor, node: onnx.NodeProto, form: Form) -> _Layer | None:
         return None
     groups = int(attributes.get("group", 1))
     strides = attributes.get("strides", [1, 1])
-    if (form == "windows" and groups > 1) or max(strides) == 1:
+    if form == "windows" and (groups > 1 or max(strides) == 1):
         return None
     pads = first_pads(node, before[2:], after[2:], weight.shape[2:])
     if not pads:
@@ -169,8 +171,13 @@ def _replace(editor: Editor, layer: _Layer, form: Form) -> None:
     node, (rows, columns) = layer.node, layer.axes
     follower = editor.only_user(node.output[0])
     activation = follower if follower is not None and follower.op_type in ACTIVATIONS else None
-    old = [node] if activation is None else [node, activation]
     write = Writer(editor, node.output[0])
+    if max(rows.stride, columns.stride) == 1:
+        only = (rows.separate()[0], columns.separate()[0])
+        _convolved(write, layer, [only], (rows.result, columns.result), node.output[0])
+        editor.replace([node], write.nodes)
+        return
+    old = [node] if activation is None else [node, activation]
     cuts, made = (_windows if form == "windows" else _phases)(write, layer, activation)
     high, wide = rows.count(cuts[0]), columns.count(cuts[1])
     across = [-1, high, wide, rows.stride, columns.stride * layer.channels]
@@ -210,11 +217,22 @@ def _convolution(
     counts: tuple[int, int],
 ) -> str:
     """Phases that share a window, channels last: (N, rows, columns, phases * Cout)."""
+    made = _convolved(write, layer, pairs, counts)
+    if activation is not None:
+        made = write.like(activation, made)
+    return write("Transpose", made, perm=_LAST)
+
+
+def _convolved(
+    write: Writer,
+    layer: _Layer,
+    pairs: list[tuple[_Phase, _Phase]],
+    counts: tuple[int, int],
+    output: str = "",
+) -> str:
+    """Phases that share a window: (N, phases * Cout, rows, columns)."""
     sides = [axis.pads(phase, count) for axis, phase, count in zip(layer.axes, pairs[0], counts, strict=True)]
     kernel = np.concatenate([layer.kernel(rows, columns) for rows, columns in pairs])
     more: dict[str, Any] = {"pads": [sides[0][0], sides[1][0], sides[0][1], sides[1][1]], "group": layer.groups}
     weight = write.constant(f"{layer.node.input[1]}.phase", kernel)
-    made = write("Conv", layer.node.input[0], weight, np.tile(layer.bias, len(pairs)), **more)
-    if activation is not None:
-        made = write.like(activation, made)
-    return write("Transpose", made, perm=_LAST)
+    return write("Conv", layer.node.input[0], weight, np.tile(layer.bias, len(pairs)), output=output, **more)

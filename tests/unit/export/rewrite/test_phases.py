@@ -49,6 +49,29 @@ def test_the_numbers_are_the_same(make_graph, assert_same, operators, form, name
     assert_same(before, after)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "pads", "dilations", "groups"),
+    [
+        ([3, 3], [1, 1, 1, 1], [1, 1], 1),
+        ([4, 4], [0, 0, 0, 0], [1, 1], 1),
+        ([3, 2], [0, 1, 2, 0], [2, 3], 1),
+        ([3, 3], [1, 1, 1, 1], [1, 1], 4),
+        ([2, 2], [2, 2, 2, 2], [1, 1], 1),  # more than the kernel: the input is cut
+    ],
+)
+@pytest.mark.parametrize("size", [(4, 4), (5, 7)])
+def test_without_a_stride_it_is_one_convolution(
+    make_graph, assert_same, operators, kernel, pads, dilations, groups, size
+):
+    more = {"strides": [1, 1], "pads": pads, "dilations": dilations, "group": groups}
+    nodes = [helper.make_node("ConvTranspose", ["x", "w", "b"], ["h"], **more), helper.make_node("Relu", ["h"], ["y"])]
+    before = make_graph(nodes, (8, *size), {"w": (8, 12 // groups, *kernel), "b": (12,)})
+    assert split_layers(before, "windows") == []
+    after = split(Tuned(before)).model
+    assert operators(after) == ["Conv", "Relu"]
+    assert_same(before, after)
+
+
 @pytest.mark.parametrize("more", [{"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"pads": [2, 2, 2, 2]}, {}])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
@@ -108,7 +131,6 @@ def test_only_the_layers_that_were_asked_for(make_graph, assert_same, operators,
 @pytest.mark.parametrize(
     ("attributes", "shape", "weight"),
     [
-        ({"strides": [1, 1], "pads": [1] * 4}, (4, 5, 5), (4, 4, 3, 3)),
         ({"strides": [2]}, (4, 5), (4, 4, 3)),
         ({"strides": [2, 2], "auto_pad": "SAME_UPPER"}, (4, 5, 5), (4, 4, 4, 4)),
         ({"strides": [2, 2], "output_shape": [11, 10]}, (4, 5, 5), (4, 4, 2, 2)),  # larger than what is drawn
