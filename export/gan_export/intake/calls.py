@@ -24,6 +24,7 @@ from .symbols import (
     shown,
 )
 
+MAX_TEXT: Final = 64  # characters that a call is given: of a layout's name, or of the bytes of a number of numpy's
 STORAGES: Final = {
     "torch.DoubleStorage": "float64",
     "torch.FloatStorage": "float32",
@@ -175,9 +176,15 @@ def _device(kind: object, index: object = None) -> str:
 
 
 def _encode(text: object, encoding: object) -> bytes:
-    if type(text) is not str or encoding != "latin1":
+    if type(text) is not str or len(text) > MAX_TEXT or encoding != "latin1":
         raise TypeError("no text")
     return text.encode("latin-1")
+
+
+def _layout(name: object) -> Constant:
+    if type(name) is not str or len(name) > MAX_TEXT:
+        raise TypeError("no name")
+    return Constant(name)
 
 
 def _numpy_type(code: object, align: object, copy: object) -> NumpyType:
@@ -204,7 +211,7 @@ CALLS: Final[dict[str, Callable[..., Any]]] = {
     "torch._utils._rebuild_qtensor": _unusable("quantized"),
     "torch._utils._rebuild_sparse_tensor": _unusable("sparse"),
     "torch._utils._rebuild_nested_tensor": _unusable("nested"),
-    "torch.serialization._get_layout": lambda name: Constant(str(name)),
+    "torch.serialization._get_layout": _layout,
     "torch.Size": _size,
     "torch.device": _device,
     "collections.OrderedDict": _ordered_dict,

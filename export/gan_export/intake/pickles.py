@@ -11,10 +11,13 @@ from gan_export.refusal import IntakeError
 
 from .calls import build, call, find, new
 from .limits import Limits
-from .symbols import MalformedError, Unknown, Unusable, shown
+from .symbols import MalformedError, Unknown, Unusable, shown, size_text
 
 _OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 PROTOCOL: Final = 2  # torch.save's own, and the only one that torch.load reads with weights_only=True
+MAX_NAME: Final = 512  # characters of a global's name
+MEMBER_BYTES: Final = 8  # that a list or tuple takes for each of its values
+ENTRY_BYTES: Final = 96  # that a dict does
 ADVICE: Final = "save the weights alone: torch.save(model.state_dict(), ...)"
 
 PersistentLoad = Callable[[tuple[Any, ...]], Any]
@@ -36,6 +39,7 @@ class Evaluation:
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}  # a dict: an index costs nothing, whatever it is
         self._protocol = 0
+        self._spent = 0  # bytes, about, of what calls were given and made
 
     def run(self, stream: BinaryIO) -> Any:
         """Work out the pickle that begins at the stream's position; the stream stands behind it afterwards.
@@ -141,11 +145,15 @@ class Evaluation:
         name, module = self._pop(), self._pop()
         if type(name) is not str or type(module) is not str:
             raise MalformedError("its pickle asks for a global whose name is no text")
+        if len(module) + len(name) > MAX_NAME:
+            raise MalformedError(f"its pickle asks for a global whose name is longer than {MAX_NAME} characters")
         self._find(f"{module}.{name}")
 
     def _reduce(self, _: Any) -> None:
         arguments, function = self._pop(), self._pop()
+        self._spend(*(arguments if type(arguments) is tuple else ()))
         value = call(function, arguments)
+        self._spend(value)
         if isinstance(value, Unusable):
             self.unusable.append(value)
         self._push(value)
@@ -156,7 +164,16 @@ class Evaluation:
 
     def _build(self, _: Any) -> None:
         state = self._pop()
+        self._spend(state)
         build(self._top(), state)
+
+    def _spend(self, *values: Any) -> None:
+        """Raises IntakeError beyond what a state dict needs: what the memo holds is given to any number of calls."""
+        self._spent += sum(map(_weight, values))
+        if self._spent > self._limits.max_pickle_bytes:
+            raise IntakeError(
+                f"its pickle makes more than {size_text(self._limits.max_pickle_bytes)} of values; {ADVICE}"
+            )
 
     def _persistent(self, _: Any) -> None:
         identity = self._pop()
@@ -173,6 +190,15 @@ class Evaluation:
     def _stop(self, _: Any) -> None:
         if len(self._stack) != 1 or self._marks:
             raise MalformedError("its pickle leaves more than one object")
+
+
+def _weight(value: Any) -> int:
+    """About how many bytes a copy of the value takes, without the values in it."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    if isinstance(value, dict):
+        return ENTRY_BYTES * len(value)
+    return MEMBER_BYTES * len(value) if isinstance(value, list | tuple) else 0
 
 
 _Handler = Callable[[Evaluation, Any], None]

@@ -77,6 +77,30 @@ OPCODES = {
 }
 
 
+# What is long is said once, and then given from the memo to a hundred calls.
+TEXT = b"X" + (10**6).to_bytes(4, "little") + b"a" * 10**6
+COUNTS = b"}(" + b"".join(b"X\x05\x00\x00\x00%05dK\x07" % i for i in range(60_000)) + b"u"
+BOTH = b"h\x00h\x01R"
+MAKES = "its pickle makes more than 16 MiB of values"
+REPEATED = {
+    "bytes": (
+        b"c_codecs\nencode\nq\x00" + TEXT + b"X\x06\x00\x00\x00latin1\x86q\x01",
+        BOTH,
+        "calls _codecs.encode with arguments that it never has",
+    ),
+    "a layout": (
+        b"ctorch.serialization\n_get_layout\nq\x00](" + b"K\x07" * 60_000 + b"e\x85q\x01",
+        BOTH,
+        "calls torch.serialization._get_layout with arguments that it never has",
+    ),
+    "a size": (b"ctorch\nSize\nq\x00(" + b"K\x07" * 60_000 + b"t\x85q\x01", BOTH, MAKES),
+    "a counter": (b"ccollections\nCounter\nq\x00" + COUNTS + b"\x85q\x01", BOTH, MAKES),
+    "pairs": (b"ccollections\nOrderedDict\nq\x00](" + b"K\x07K\x07\x86" * 60_000 + b"e\x85q\x01", BOTH, MAKES),
+    "a namespace": (b"cargparse\nNamespace\nq\x00" + COUNTS + b"q\x01", b"h\x00)\x81h\x01b", MAKES),
+    "a name": (TEXT + b"q\x00", b"h\x00h\x00\x93", "a global whose name is longer than 512 characters"),
+}
+
+
 class Reluctant(nn.Module):
     """A module of one's own with children of torch."""
 
@@ -103,6 +127,12 @@ def test_opcodes_that_no_state_dict_has_are_refused(write_zip, write_legacy, ref
     data, words = OPCODES[name]
     message = refusal(write_zip(data) if form == "zip" else write_legacy(data, (), b""))
     assert re.search(words, message), message
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_is_said_once_is_not_copied_without_end(write_zip, refusal, name):
+    said, call, words = REPEATED[name]
+    assert words in refusal(write_zip(b"\x80\x02}X\x01\x00\x00\x00w](" + said + call * 100 + b"es."))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
