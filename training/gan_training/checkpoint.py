@@ -14,6 +14,7 @@ from torch import Tensor
 from .atomic import write_atomically
 from .config import TrainConfig
 from .errors import first_line
+from .fit import check_fit
 from .nets import Critic, Generator
 from .specs import CriticSpec, GeneratorSpec
 
@@ -133,7 +134,7 @@ def parse_checkpoint(content: object) -> Checkpoint:
         raise CheckpointError(f"checkpoint version {version!r}; this ganworks reads {VERSION}")
     try:
         return _from_content(content)
-    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"the checkpoint is damaged: {first_line(error)}") from error
 
 
@@ -156,11 +157,19 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
     )
     if len(checkpoint.class_names) != checkpoint.generator_spec.classes:
         raise ValueError(f"{len(checkpoint.class_names)} class names for {checkpoint.generator_spec.classes} classes")
-    # Building both nets here finds weights that don't fit the specs while the path is still at hand.
-    checkpoint.generator("ema")
-    checkpoint.generator("raw")
-    Critic(checkpoint.critic_spec).load_state_dict(trainer["critic"])
+    # Weights that don't fit the specs are found here, while the path is still at hand.
+    _check_nets(checkpoint)
     return checkpoint
+
+
+def _check_nets(checkpoint: Checkpoint) -> None:
+    """Raises ValueError if the weights are not those of the specs' nets, or RuntimeError if no net is so large."""
+    layers, weights = checkpoint.generator_spec.mapping_layers, checkpoint.trainer
+    for name in ("ema", "generator"):
+        if layers > len(weights[name]):
+            raise ValueError(f"mapping_layers is {layers:,}, and its {name} weights have {len(weights[name])} tensors")
+        check_fit(lambda: Generator(checkpoint.generator_spec), weights[name], name)
+    check_fit(lambda: Critic(checkpoint.critic_spec), weights["critic"], "critic")
 
 
 def _damaged_member(path: Path) -> str | None:

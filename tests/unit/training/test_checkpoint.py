@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -189,21 +190,21 @@ def drop(*keys: str):
         (put("generator_spec", "image_size", value=30), "damaged: image size 30"),
         (put("generator_spec", "channels", value=2), "damaged: channels is 2"),
         (put("generator_spec", "width", value=-1), "damaged: width is -1"),
-        (put("generator_spec", "width", value=7), "damaged: Error(s) in loading state_dict for Generator"),
-        (put("generator_spec", "latent_dim", value=99), "damaged: Error(s) in loading state_dict for Generator"),
+        (put("generator_spec", "width", value=7), "damaged: project.weight of its ema weights has shape (1"),
+        (put("generator_spec", "latent_dim", value=99), "damaged: project.weight of its ema weights has shape"),
         (put("generator_spec", "classes", value="five"), "damaged"),
         (put("generator_spec", "upsample", value="nearest"), "damaged"),
         (drop("generator_spec", "slope"), "damaged: GeneratorSpec has the fields"),
         (put("critic_spec", "norm", value="layer"), "damaged: norm is 'layer'"),
-        (put("critic_spec", "width", value=9), "damaged: Error(s) in loading state_dict for Critic"),
+        (put("critic_spec", "width", value=9), "damaged: blocks.0.weight of its critic weights has shape"),
         (put("class_names", value=["a", "b"]), "damaged: 2 class names for 5 classes"),
         (put("class_names", value=3), "damaged"),
         (put("trainer", value=[]), "damaged"),
         (put("trainer", "ema", value=3), "damaged"),
-        (put("trainer", "generator", value={}), "damaged: Error(s) in loading state_dict for Generator"),
+        (put("trainer", "generator", value={}), "damaged: its generator weights have no embed.weight"),
         (put("trainer", "critic", "score.weight", value=torch.zeros(1, 1)), "damaged"),
         (put("trainer", "ema", "project.weight", value="zeros"), "damaged: a state dict holds something"),
-        (drop("trainer", "ema", "project.weight"), "damaged: Error(s) in loading state_dict for Generator"),
+        (drop("trainer", "ema", "project.weight"), "damaged: its ema weights have no project.weight"),
         (put("seconds", value="long"), "damaged"),
     ],
 )
@@ -240,6 +241,55 @@ def test_what_only_training_needs_is_checked_on_resume(ckpt, toy_data, edit):
     with pytest.raises((CheckpointError, DataError)) as caught:
         resume()
     assert "\n" not in str(caught.value)
+
+
+LOAD_BOUNDED = """
+import resource, sys
+from pathlib import Path
+from gan_training.checkpoint import CheckpointError, load_checkpoint
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+try:
+    load_checkpoint(Path(sys.argv[1]))
+except CheckpointError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "value", "reason"),
+    [
+        (
+            "generator_spec",
+            "latent_dim",
+            2_000_000,
+            r"project.weight of its ema weights has shape \(.*\), not \(.*20000..",
+        ),
+        ("generator_spec", "latent_dim", 10**25, "the checkpoint is damaged: "),
+        (
+            "generator_spec",
+            "mapping_layers",
+            10**12,
+            r"mapping_layers is 1,000,000,000,000, and its ema weights have \d+ ",
+        ),
+        ("generator_spec", "mapping_layers", 1, r"its ema weights have no mapping\.0\.weight"),
+        ("critic_spec", "hidden", 10**8, r"its critic weights have no hidden\.weight"),
+    ],
+)
+def test_a_spec_of_more_than_the_weights_is_refused_before_its_net_is_made(ckpt, spec, name, value, reason):
+    content = torch.load(ckpt, weights_only=True)
+    content[spec][name] = value
+    torch.save(content, ckpt)
+    done = subprocess.run([sys.executable, "-c", LOAD_BOUNDED, ckpt], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith(f"{ckpt}: the checkpoint is damaged: "), done.stderr
+    assert re.search(reason, done.stdout)
+
+
+def test_weights_that_no_net_of_the_spec_has_are_named(ckpt):
+    content = torch.load(ckpt, weights_only=True)
+    content["trainer"]["generator"]["more"] = torch.ones(2)
+    torch.save(content, ckpt)
+    assert refused(ckpt) == "the checkpoint is damaged: its generator weights have 'more', which the net doesn't"
 
 
 SAVE_AGAIN = """
