@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .artifact import draw
 from .refusal import IntakeError
-from .user_module import told
+from .user_errors import told
 
 LatentShape = Literal["flat", "map"]
 LabelInput = Literal["ids", "one_hot", "one_hot_map", "none", "null"]

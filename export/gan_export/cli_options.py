@@ -90,7 +90,9 @@ Module = Annotated[
 Init = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="KEY=VALUE", help="Constructor argument, or a family's answer; repeated.", rich_help_panel=FOREIGN
+        metavar="KEY=VALUE",
+        help="Constructor argument, or a family's answer; repeated. Values are Python literals, else text.",
+        rich_help_panel=FOREIGN,
     ),
 ]
 WeightsKey = Annotated[

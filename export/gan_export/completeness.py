@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .adapter import Convention
 from .convention_search import alike, image_of, run_once
+from .random_state import random_state
 from .refusal import IntakeError
 from .weight_writes import refuse_weight_writes
 
@@ -43,7 +42,7 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
     images = [image_of(run_once(one, convention, z, label), convention) for one in (module, twin)]
     if images[0].isfinite().all() and not alike(*images):  # anything else is for the certificate to tell
         if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
-            if alike(*(image_of(_seeded(module, convention, z, label), convention) for _ in range(2))):
+            if alike(*(_seeded_images(module, convention, z, label) for _ in range(2))):
                 raise IntakeError(
                     "called twice with the same latents it draws different images, as forward draws random numbers of "
                     "NumPy's or Python's: leave that noise out, or make it of the latents"
@@ -61,16 +60,10 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
         )
 
 
-def _seeded(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
-    """What forward gives, with one state for the random numbers of Python and NumPy as well."""
-    states = random.getstate(), np.random.get_state()
-    try:
-        random.seed(0)
-        np.random.seed(0)
-        return run_once(module, convention, z, label)
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
+def _seeded_images(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Tensor:
+    """What forward draws with one state for the random numbers of Python and NumPy as well."""
+    with random_state(0):
+        return image_of(run_once(module, convention, z, label), convention)
 
 
 def _differing(module: nn.Module, twin: nn.Module) -> Iterator[str]:

@@ -28,7 +28,7 @@ from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
 from .output_choice import place_of_images
 from .refusal import IntakeError
-from .user_module import told
+from .user_errors import told
 
 BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
 ABSENT: Final = ("none", "null")

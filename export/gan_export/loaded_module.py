@@ -15,19 +15,21 @@ from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .state import State, is_extra, shown, unwrap
-from .user_module import load_module, signature_of, telling
+from .user_errors import telling
+from .user_module import Constructor, signature_of
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
 
 
 def loaded_module(
-    spec: str, init: Mapping[str, str], weights_of: Callable[[frozenset[str]], tuple[str, State]]
+    constructor: Constructor, weights_of: Callable[[frozenset[str]], tuple[str, State]], seed: int
 ) -> tuple[str, nn.Module]:
-    """Construct a module as `load_module` does and load weights, of which nothing is missing or left over.
+    """Construct a module and load weights, of which nothing is missing or left over.
 
     Args:
-        spec, init: as for `load_module`.
+        constructor: makes it.
         weights_of: the weights of a class with these names, and the path where they were.
+        seed: of the random numbers with which it is made.
 
     Returns:
         That path, and the module in float32 and eval mode; nothing in it requires gradients.
@@ -35,9 +37,9 @@ def loaded_module(
     Raises:
         IntakeError: it can't be constructed, is none that weights can be loaded into, or the weights are not its.
     """
-    module = load_module(spec, init)
+    module = constructor.make(seed)
     name = type(module).__name__
-    _refuse_scripted(module, spec)
+    _refuse_scripted(module, constructor.spec)
     _check_parameters(module)
     # What these return is not used: one of the author's own may return nothing.
     with telling(f"{name} can't be set to float32"), user_code():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .refusal import IntakeError
 from .state import State, is_extra, shown
-from .user_module import telling
+from .user_errors import telling
 
 Shapes = Mapping[str, Sequence[int]]
 

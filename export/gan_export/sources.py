@@ -28,7 +28,7 @@ from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
 from .state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
-from .user_module import parse_value
+from .user_module import load_constructor, parse_value
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]
@@ -135,9 +135,11 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
     options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
     if options.latent_dim is None:
         raise IntakeError("--module needs the length of a latent vector: give --latent D")
-    # The second stays: both are made from a file of their own, and Python knows the last.
     weights_of = cache(partial(_of_class, contents, options))
-    (_, twin), (key, module) = (loaded_module(options.module, options.init, weights_of) for _ in range(2))
+    # The second stays: each is made by an import of its own where that can be, and Python knows the last.
+    constructor = load_constructor(options.module, options.init)
+    _, twin = loaded_module(constructor, weights_of, seed=1)
+    key, module = loaded_module(constructor.again(), weights_of, seed=2)
     classes = options.classes or 0
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)

@@ -1,66 +1,109 @@
-"""A generator class in a user's own file: imported, found and constructed. This runs the user's Python."""
+"""A generator class in a user's own file: found, and constructed as often as it takes. This runs the user's Python."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import contextlib
-import importlib.util
 import inspect
-import os
-import sys
-import sysconfig
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import torch
 from torch import nn
 
+from .random_state import fingerprint, random_state
 from .refusal import IntakeError
+from .user_errors import telling, told
+from .user_import import as_script, import_file
 
-PACKAGE: Final = "_ganworks_user"
 OPTIONS: Final = ("opt", "opts", "args", "config", "cfg", "options", "params", "hparams", "hps", "hp", "flags")
-MAX_SAID: Final = 300  # characters of an error of the user's code
+WORDS: Final = {"true": True, "false": False, "none": None, "null": None}  # as other languages write these values
 EXAMPLE: Final = "path/model.py:Generator"
 
 
-def load_module(spec: str, init: Mapping[str, str]) -> nn.Module:
-    """Import one file, and what it imports itself, and construct a module from it.
+@dataclass(frozen=True)
+class Constructor:
+    """A class or function of a user's file that has been imported, and what it is called with.
 
     The file is imported as if it were run from its own folder: `sys.argv` holds only its name, `import ops` and
     `from .ops import *` find its neighbours, what it prints goes to stderr. Neighbours never stand in for the standard
     library. Code that the file runs at import, training included, is run: put it under `if __name__ == "__main__":`.
+    """
+
+    spec: str  # FILE.py:NAME
+    init: Mapping[str, str]
+    module: ModuleType
+    draws: bool  # random numbers, as it is imported, or seeds them
+
+    def make(self, seed: int = 0) -> nn.Module:
+        """A module, made with one state of the random numbers.
+
+        Raises:
+            IntakeError: no such name, arguments that don't fit, or an exception of the user's code.
+        """
+        path, name = _split(self.spec)
+        with as_script(path), random_state(seed):
+            function = _find(self.module, name, path)
+            arguments = _arguments(function, self.init, name)
+            hint = _signature_hint(function, name)
+            with telling(f"{name} can't be constructed", hint), _missing_options(arguments):
+                made = function(**arguments)
+        if not isinstance(made, nn.Module):
+            raise IntakeError(
+                f"{self.spec}: gives {type(made).__name__}, not a torch.nn.Module; {_choices(self.module)}"
+            )
+        return made
+
+    def again(self) -> Constructor:
+        """The same of a second import, with other random numbers; itself where the file can be imported only once, as
+        what it registers under a name can't be registered twice.
+
+        Raises:
+            IntakeError: nor can it be told then whether its images depend on the random numbers of its import.
+        """
+        path, _ = _split(self.spec)
+        try:
+            with random_state(2):
+                return replace(self, module=import_file(path))
+        except IntakeError as error:
+            if self.draws:
+                raise IntakeError(
+                    f"{path.name} draws or seeds random numbers as it is imported, and whether its images depend on "
+                    f"them can't be told, as a second import fails: {error}; put what a script does under "
+                    '`if __name__ == "__main__":`'
+                ) from error
+            return self
+
+
+def load_constructor(spec: str, init: Mapping[str, str]) -> Constructor:
+    """Import one file, and what it imports itself.
 
     Args:
         spec: `FILE.py:NAME`; NAME is a class or a function that returns an nn.Module, dotted if it is nested.
-        init: arguments by name, as text: numbers, True, None, quoted strings, tuples and lists are read as Python,
-            anything else is text. `opt.nz` sets the attribute nz of an `argparse.Namespace` given as `opt`.
+        init: arguments by name, as text: numbers, quoted strings, tuples and lists are read as Python, true, false and
+            none in any case, anything else is text. `opt.nz` sets the attribute nz of an `argparse.Namespace` given as
+            `opt`.
 
     Raises:
-        IntakeError: no such file or name, arguments that don't fit, or an exception of the user's code.
+        IntakeError: no such file, or an exception of the user's code.
     """
-    path, name = _split(spec)
-    with _as_script(path), _same_default_device():
-        with _same_default_device():  # the module is made on the CPU, whatever the file says to torch for training
-            module = _import(path)
-        factory = _find(module, name, path)
-        arguments = _arguments(factory, init, name)
-        with telling(f"{name} can't be constructed", hint=_signature_hint(factory, name)), _missing_options(arguments):
-            made = factory(**arguments)
-    if not isinstance(made, nn.Module):
-        raise IntakeError(f"{spec}: gives {type(made).__name__}, not a torch.nn.Module; {_choices(module)}")
-    return made
+    path, _ = _split(spec)
+    with random_state(1):
+        before = fingerprint()
+        module = import_file(path)
+        return Constructor(spec, init, module, draws=fingerprint() != before)
 
 
 def parse_value(text: str) -> Any:
-    """A Python literal, or the text itself."""
+    """A Python literal, true, false, none or null in any case, or the text itself."""
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
@@ -68,138 +111,14 @@ def _split(spec: str) -> tuple[Path, str]:
     file, colon, name = spec.rpartition(":")
     if not colon or not name or not file.endswith(".py"):
         raise IntakeError(f"{spec!r}: write the file and the class, such as {EXAMPLE}")
-    path = Path(file).expanduser().resolve()
-    if not path.is_file():
+    try:
+        path = Path(file).expanduser().resolve()
+        is_file = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # of a home that nobody has, of links in a circle
+        raise IntakeError(f"{file!r}: can't be found: {error}; --module takes {EXAMPLE}") from error
+    if not is_file:
         raise IntakeError(f"{file}: no such file; --module takes {EXAMPLE}")
     return path, name
-
-
-class _Neighbours:
-    """Finds top-level modules beside the user's file, or above its package, that are not the standard library's."""
-
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = [str(folder) for folder in folders]
-
-    def find_spec(self, name: str, path: Sequence[str] | None = None, _: ModuleType | None = None) -> ModuleSpec | None:
-        if path is not None or name in sys.stdlib_module_names:
-            return None
-        found = PathFinder.find_spec(name, self._folders)
-        if found is None or (found.loader is None and PathFinder.find_spec(name) is not None):
-            return None  # any folder is a package to Python: an installed one of that name comes first
-        found.loader_state = PACKAGE
-        return found
-
-
-@contextlib.contextmanager
-def _as_script(path: Path) -> Iterator[None]:
-    """The world in which the user's code runs; afterwards all is as before, but for the modules it imported, and that
-    more of them are found beside it."""
-    for name, loaded in list(sys.modules.items()):
-        # Another model's `ops` must not be taken for this one's.
-        state = getattr(getattr(loaded, "__spec__", None), "loader_state", None)
-        if state == PACKAGE or name.split(".")[0] == PACKAGE:
-            del sys.modules[name]
-    folders = [path.parent]
-    while (folders[-1] / "__init__.py").is_file():
-        folders.append(folders[-1].parent)
-    finder = _Neighbours([folders[0], folders[-1]])
-    arguments, bytecode, search, directory = sys.argv, sys.dont_write_bytecode, list(sys.path), Path.cwd()
-    sys.argv, sys.dont_write_bytecode = [str(path)], True
-    sys.meta_path.insert(0, finder)
-    try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, to the author of the file
-            yield
-    finally:
-        # What forward imports when it is called is found beside its file too, after all else.
-        sys.meta_path[:] = [one for one in sys.meta_path if not isinstance(one, _Neighbours)]
-        sys.meta_path.append(finder)
-        sys.argv, sys.dont_write_bytecode, sys.path[:] = arguments, bytecode, search
-        os.chdir(directory)  # a file that goes to its own folder does not take ours with it
-
-
-@contextlib.contextmanager
-def _same_default_device() -> Iterator[None]:
-    """Set back afterwards what torch.set_default_device changed."""
-    before = torch.get_default_device()
-    try:
-        yield
-    finally:
-        if torch.get_default_device() != before:
-            # Not the CPU by its name: that would leave a mode that torch asks about every tensor that is made.
-            torch.set_default_device(None if before == torch.device("cpu") else before)
-
-
-def _import(path: Path) -> ModuleType:
-    """The file under a private name, in private packages that mirror its folders, so that relative imports work."""
-    package, folder = PACKAGE, path.parent
-    folders = [folder]
-    while (folder / "__init__.py").is_file():
-        folder = folder.parent
-        folders.insert(0, folder)
-    for place in folders:
-        package = package if place is folders[0] else f"{package}.{place.name}"
-        holder = ModuleType(package)
-        holder.__path__ = [str(place)]
-        sys.modules[package] = holder
-    full = f"{package}.{path.stem}"
-    spec = importlib.util.spec_from_file_location(full, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[full] = module
-    with telling(f"{path.name} can't be imported"):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextlib.contextmanager
-def telling(what: str, hint: str = "") -> Iterator[None]:
-    """Turn whatever the user's code raises into an IntakeError of one line, but for Ctrl-C.
-
-    Args:
-        what: could not be done.
-        hint: stands behind the reason.
-    """
-    after = f"; {hint}" if hint else ""
-    try:
-        yield
-    except SystemExit as error:
-        raise IntakeError(
-            f"{what}: it ends the program (exit code {error.code}) as it is imported or constructed; "
-            'put what a script does under `if __name__ == "__main__":`'
-        ) from error
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except IntakeError as error:
-        raise IntakeError(f"{what}: {error}{after}") from error
-    except BaseException as error:
-        raise IntakeError(f"{what}: {told(error)}{after}") from error
-
-
-def place_of(error: BaseException) -> str:
-    """`file.py:line` of the user's own code, as near to the error as it goes; nothing if none was running."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}:{error.lineno}"
-    paths = sysconfig.get_paths()
-    libraries = (str(Path(__file__).parent), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
-    found, step = "", error.__traceback__
-    while step is not None:
-        file = step.tb_frame.f_code.co_filename
-        if not file.startswith(libraries):
-            found = f"{Path(file).name}:{step.tb_lineno}"
-        step = step.tb_next
-    return found
-
-
-def told(error: BaseException) -> str:
-    """Type, first line of the message, two if it ends with a colon, and place of an error of the user's code."""
-    message = error.msg if isinstance(error, SyntaxError) else str(error)
-    lines = message.strip().splitlines() or ["no message"]
-    said = " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
-    said = said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]}..."
-    place = place_of(error)
-    return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")
 
 
 def _find(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:

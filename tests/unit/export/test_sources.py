@@ -1,6 +1,7 @@
 """Modules of people's own files, read with their weights: what is asked of them before anything is exported."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,51 @@ def test_numbers_that_the_constructor_draws_and_nobody_saved(make: MakeFn, init:
     options = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
     with pytest.raises(IntakeError, match=f"the weights are not all of it: .* as {named} drawn at random"):
         load_source(Path("G.pth"), options)
+
+
+@pytest.mark.parametrize(
+    ("seeding", "drawing"),
+    [
+        ("torch.manual_seed(0)", "torch.randn(192)"),
+        ("numpy.random.seed(0)", "torch.from_numpy(numpy.random.rand(192)).float()"),
+        ("random.seed(0)", "torch.full((192,), random.random())"),
+        ("", "NOISE"),
+    ],
+)
+def test_a_seed_that_is_set_at_import_hides_nothing(make: MakeFn, seeding: str, drawing: str):
+    options = make(
+        init=f"        self.places = {drawing}", result="torch.tanh(self.body(z) + self.places).view(-1, 3, 8, 8)"
+    )
+    path = Path("model.py")
+    path.write_text(
+        f"import random\nimport numpy\nimport torch\nNOISE = torch.randn(192)\n{seeding}\n{path.read_text()}"
+    )
+    with pytest.raises(IntakeError, match=r"the weights are not all of it: .* as places is drawn at random"):
+        load_source(Path("G.pth"), options)
+
+
+REGISTERS = """
+import logging
+if hasattr(logging, {name!r}):
+    raise KeyError("already registered")
+logging.{name} = True
+"""
+
+
+def test_a_file_that_can_be_imported_only_once(make: MakeFn, monkeypatch: pytest.MonkeyPatch):
+    options, path = make(), Path("model.py")
+    plain = path.read_text()
+    for name, seeding in (("first_of_a_kind", ""), ("second_of_a_kind", "torch.manual_seed(0)")):
+        monkeypatch.setattr(logging, name, None, raising=False)
+        monkeypatch.delattr(logging, name)
+        path.write_text(f"{plain}\n{REGISTERS.format(name=name)}\n{seeding}\n")
+        if not seeding:
+            assert load_source(Path("G.pth"), options).image.height == 8
+            continue
+        with pytest.raises(
+            IntakeError, match=r"model\.py draws or seeds random numbers .*KeyError: 'already registered'"
+        ):
+            load_source(Path("G.pth"), options)
 
 
 def test_what_is_drawn_and_not_used_or_seeded_is_no_matter(make: MakeFn):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gan_export.refusal import IntakeError
-from gan_export.user_module import load_module, parse_value
+from gan_export.user_module import load_constructor, parse_value
 
 WriteFn = Callable[..., str]
 
@@ -47,6 +47,10 @@ def fails(nz):
 def leaves():
     raise SystemExit(3)
 """
+
+
+def load_module(spec: str, init: dict[str, str]) -> nn.Module:
+    return load_constructor(spec, init).make()
 
 
 @pytest.fixture
@@ -137,6 +141,13 @@ def test_ctrl_c_goes_through(write: WriteFn):
         load_module(write(model="raise KeyboardInterrupt") + ":Generator", {})
 
 
+def test_a_default_dtype_is_the_file_s_own(write: WriteFn):
+    text = "import torch\ntorch.set_default_dtype(torch.float64)\nclass Generator(torch.nn.Linear):\n"
+    text += "    def __init__(self):\n        super().__init__(2, 2)\n        torch.set_default_dtype(torch.float16)\n"
+    assert load_module(write(model=text) + ":Generator", {}).weight.dtype == torch.float32
+    assert torch.get_default_dtype() == torch.float32
+
+
 def test_a_default_device_is_the_file_s_own(write: WriteFn):
     text = "import torch\ntorch.set_default_device('meta')\nclass Generator(torch.nn.Linear):\n"
     text += "    def __init__(self):\n        super().__init__(2, 2)\n        torch.set_default_device('meta')\n"
@@ -148,6 +159,14 @@ def test_a_default_device_is_the_file_s_own(write: WriteFn):
 def test_a_wrong_spec(spec: str):
     with pytest.raises(IntakeError, match=r"write the file and the class, such as path/model\.py:Generator"):
         load_module(spec, {})
+
+
+@pytest.mark.parametrize("file", ["~nobody-of-that-name/gen.py", "circle.py", "nul\0.py"])
+def test_a_path_that_leads_nowhere(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("circle.py").symlink_to("circle.py")
+    with pytest.raises(IntakeError, match=r"can't be found: .*; --module takes|no such file; --module takes"):
+        load_module(f"{file}:G", {})
 
 
 def test_a_missing_file(tmp_path: Path):
@@ -216,6 +235,39 @@ def test_relative_imports(write: WriteFn, tmp_path: Path):
     assert load_module(path + ":Generator", {}).width == (3, 4, 5)
 
 
+BESIDE = "from torch import nn\nfrom models.layers import WIDTH\nclass G(nn.Module):\n    width = WIDTH\n"
+
+
+def test_folders_below_the_one_where_the_command_is_given(
+    write: WriteFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for width in (1, 2):
+        write(**{f"repo{width}__models__generator": BESIDE, f"repo{width}__models__layers": f"WIDTH = {width}"})
+        monkeypatch.chdir(tmp_path / f"repo{width}")
+        assert load_module("models/generator.py:G", {}).width == width
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(IntakeError, match="No module named 'models'"):
+        load_module("repo1/models/generator.py:G", {})
+
+
+OF_PACKAGE = "from torch import nn\nfrom . import WIDTH, ops\nclass G(nn.Module):\n    width = WIDTH + ops.X\n"
+
+
+def test_what_a_package_s_own_file_defines(write: WriteFn, tmp_path: Path):
+    path = write(p__model=OF_PACKAGE, p__ops="X = 1") + ":G"
+    (tmp_path / "p" / "__init__.py").write_text("from .ops import X\nWIDTH = X + 2\nfrom .model import G\n")
+    assert load_module(path, {}).width == 4
+    (tmp_path / "p" / "__init__.py").write_text("DEPTH = 2\n")
+    with pytest.raises(IntakeError, match="ImportError: cannot import name 'WIDTH' from 'p'") as caught:
+        load_module(path, {})
+    assert "ganworks" not in str(caught.value)
+
+
+def test_a_neighbour_that_is_not_there_is_named_as_the_file_does(write: WriteFn):
+    with pytest.raises(IntakeError, match=r"No module named 'layers' \(model\.py:1\)"):
+        load_module(write(model="from .layers import X") + ":G", {})
+
+
 def test_neighbours_never_stand_in_for_the_standard_library(write: WriteFn):
     text = "import colorsys, csv\nfrom torch import nn\nclass Generator(nn.Module):\n    reader = csv.reader\n"
     sys.modules.pop("colorsys", None)
@@ -266,6 +318,8 @@ def test_only_what_the_file_imports_is_imported(write: WriteFn):
     ("text", "value"),
     [
         *[("1", 1), ("-1.5", -1.5), ("True", True), ("None", None), ("'1'", "1"), ("[1, 2]", [1, 2]), ("(3,)", (3,))],
+        *[("false", False), ("TRUE", True), ("none", None), ("Null", None), ("'none'", "none")],
+        *[("{{}}", "{{}}"), ("(" * 10_000, "(" * 10_000)],
         *[("relu", "relu"), ("a b", "a b"), ("", ""), ("__import__('os')", "__import__('os')")],
     ],
 )

@@ -1,0 +1,65 @@
+"""What the code of a user's own file raises, told in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from .refusal import IntakeError
+
+PACKAGE: Final = "_ganworks_user"  # what the file's folder is to Python
+MAX_SAID: Final = 300  # characters of an error of the user's code
+
+
+@contextlib.contextmanager
+def telling(what: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever the user's code raises into an IntakeError of one line, but for Ctrl-C.
+
+    Args:
+        what: could not be done.
+        hint: stands behind the reason.
+    """
+    after = f"; {hint}" if hint else ""
+    try:
+        yield
+    except SystemExit as error:
+        raise IntakeError(
+            f"{what}: it ends the program (exit code {error.code}) as it is imported or constructed; "
+            'put what a script does under `if __name__ == "__main__":`'
+        ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except IntakeError as error:
+        raise IntakeError(f"{what}: {error}{after}") from error
+    except BaseException as error:
+        raise IntakeError(f"{what}: {told(error)}{after}") from error
+
+
+def place_of(error: BaseException) -> str:
+    """`file.py:line` of the user's own code, as near to the error as it goes; nothing if none was running."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    paths = sysconfig.get_paths()
+    libraries = (str(Path(__file__).parent), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
+    found, step = "", error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if not file.startswith(libraries):
+            found = f"{Path(file).name}:{step.tb_lineno}"
+        step = step.tb_next
+    return found
+
+
+def told(error: BaseException) -> str:
+    """Type, first line of the message, two if it ends with a colon, and place of an error of the user's code."""
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    lines = message.strip().splitlines() or ["no message"]
+    said = " ".join(line.strip() for line in lines[: 1 + lines[0].endswith(":")])
+    # The name of a package of the user's own is known to nobody else.
+    said = said.replace(f"{PACKAGE}.", "").replace(PACKAGE, "its folder")
+    said = said if len(said) <= MAX_SAID else f"{said[:MAX_SAID]}..."
+    place = place_of(error)
+    return f"{type(error).__name__}: {said}" + (f" ({place})" if place else "")
