@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import onnx
 from .graphs.audit import shown
 from .graphs.signature import GraphOptions
 from .refusal import IntakeError
+from .temporary import no_room
 
 MIB: Final = 1024 * 1024
 MAX_LINE: Final = 1000  # characters of what the process says
@@ -61,21 +63,26 @@ def read_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = N
         IntakeError: missing, of another kind, damaged, too large, not safe, or ambiguous; one line with the path.
     """
     limits = limits or GraphLimits()
-    with tempfile.TemporaryDirectory(prefix="gan-export-") as folder:
-        target = Path(folder, "graph")
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="gan-export-") as folder:
+            target = Path(folder, "graph")
             told = _probe(path, target, options, limits)
             if "refused" in told:
                 raise IntakeError(told["refused"])
             return GraphContents(onnx.load_model_from_string(target.read_bytes()), told)
-        except IntakeError as error:
-            raise IntakeError(f"{path}: {error}") from error
+    except OSError as error:
+        reason = no_room(error) or f"can't be read: {error.strerror or error}"
+        raise IntakeError(f"{path}: {reason}") from error
+    except IntakeError as error:
+        raise IntakeError(f"{path}: {error}") from error
 
 
 def _probe(path: Path, target: Path, options: GraphOptions, limits: GraphLimits) -> dict[str, Any]:
     """What graphs/probe.py finds."""
     bounds = (limits.memory_bytes, limits.max_file_bytes, limits.seconds)
-    said = json.dumps(dataclasses.asdict(options), default=list)
+    # Of class names, only how many there are: a command line is no place for thousands.
+    wishes = dataclasses.replace(options, classes=options.known_classes, class_names=None)
+    said = json.dumps(dataclasses.asdict(wishes), default=list)
     command = [sys.executable, "-P", "-m", "gan_export.graphs.probe", str(path), str(target), *map(str, bounds), said]
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     # ONNX Runtime leaves a file of its own among the temporary ones.
@@ -112,6 +119,13 @@ def _reason(done: subprocess.CompletedProcess[str], stages: list[str], limits: G
         )
     if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
         return f"takes more than {limits.memory_bytes // MIB:,} MiB of memory beyond its weights to be {stages[-1]}"
+    if full := no_room(done.stderr):
+        return full
+    if done.returncode == -signal.SIGKILL:
+        return (
+            f"can't be {stages[-1]}: the process was killed (signal 9), probably as the machine ran out of memory; end "
+            "other programs"
+        )
     if done.returncode < 0:
         return f"is damaged: the process in which it was to be {stages[-1]} was ended by signal {-done.returncode}"
     last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

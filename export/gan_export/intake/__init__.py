@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from gan_export.refusal import IntakeError
+from gan_export.temporary import no_room
 
 from .audit import audit
 from .kinds import Format
@@ -72,16 +74,19 @@ def read_contents(path: Path, limits: Limits | None = None) -> Contents:
                 tensors = _unpickle(copy, limits, mapped=form == "zip")
             return Contents(_filled(tree, tensors), sha256, form)
     except OSError as error:
-        raise IntakeError(f"{path}: can't be read: {error.strerror or error}") from error
+        reason = no_room(error) or f"can't be read: {error.strerror or error}"
+        raise IntakeError(f"{path}: {reason}") from error
     except SafetensorError as error:
         raise IntakeError(f"{path}: is damaged: {shown(error)}") from error
     except IntakeError as error:
         raise IntakeError(f"{path}: {error}") from error
 
 
-def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Raises IntakeError that names the first tensor with NaN or infinite values."""
+def check_finite(tensors: Mapping[str, Tensor], may_be_infinite: Collection[str] = ()) -> None:
+    """Raises IntakeError that names the first tensor with NaN or infinite values; of some, with NaN."""
     for name, tensor in tensors.items():
+        if name in may_be_infinite and not tensor.isnan().any():
+            continue
         if not tensor.isfinite().all():
             raise IntakeError(f"{shown(name)} holds NaN or infinite values; export an earlier checkpoint")
 
@@ -141,6 +146,13 @@ def _reason(done: subprocess.CompletedProcess[str], limits: Limits) -> str:
         return f"can't be read: the reading process did not start: {shown(last)}"
     if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
         return f"takes more than {size_text(limits.memory_bytes)} of memory to read; save the generator's weights alone"
+    if full := no_room(done.stderr):
+        return full
+    if done.returncode == -signal.SIGKILL:
+        return (
+            "can't be read: the process that read it was killed (signal 9), probably as the machine ran out of memory; "
+            "end other programs, or save the generator's weights alone"
+        )
     if done.returncode < 0:
         return f"is damaged: the process that read it was ended by signal {-done.returncode}"
     return "is damaged: torch.load refuses it with weights_only=True"

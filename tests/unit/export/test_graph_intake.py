@@ -287,6 +287,22 @@ def test_a_graph_that_wants_100_gb_is_ended(tmp_path, scratch, case):
     assert [*tmp_path.iterdir()] == [path]
 
 
+def test_any_number_of_class_names_is_told_to_the_process_that_reads(tmp_path):
+    path = tmp_path / "g.onnx"
+    onnx.save(graph(), path)
+    names = [f"class {i:06}" for i in range(20_000)]
+    with pytest.raises(IntakeError, match=r"takes no labels, but --classes 20000 was given"):
+        read_graph(path, GraphOptions(class_names=names))
+
+
+def test_a_folder_of_temporary_files_that_can_not_be_written_is_named_in_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "g.onnx"
+    onnx.save(graph(), path)
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    with pytest.raises(IntakeError, match=r"g\.onnx: can't be read: Not a directory"):
+        read_graph(path, GraphOptions())
+
+
 def test_a_graph_that_grows_with_the_fourth_power_of_the_batch_is_ended(tmp_path, scratch):
     """Some kilobytes for the few images that show what it is, 13 GB for a batch of 64."""
     body = "size = Shape(z) \n n = Gather(size, first) \n nn = Mul(n, n) \n nnnn = Mul(nn, nn) \n "

@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from gan_export.intake import Limits
+from gan_export.intake import Limits, _reason
+from gan_export.temporary import no_room
 
 
 def test_the_process_runs_no_code_even_of_a_file_that_nobody_audited(write_zip, pickled, call, tmp_path):
@@ -33,6 +35,42 @@ def test_a_process_that_takes_too_long_or_too_much_is_ended(tmp_path, refusal):
     torch.save({"w": torch.ones(4096, 4096).t()}, path)
     assert "within 1 s" in refusal(path, Limits(seconds=1))
     assert "takes more than 16 MiB of memory" in refusal(path, Limits(memory_bytes=16 * 2**20))
+
+
+def test_a_full_folder_of_temporary_files_and_a_kill_are_told_from_damage(tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save({"w": torch.ones(2**20)}, path)
+    command = [sys.executable, "-P", "-m", "gan_export.intake.reader", path, "/dev/full", str(2**30), str(2**30), "60"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wanted = f"can't be copied: there is no room for it in {tempfile.gettempdir()}; name another folder in TMPDIR"
+    assert _reason(done, Limits()) == wanted
+    code = "import os, signal; print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
+        full.write(b"1")
+    assert no_room(caught.value) == wanted
+    assert "was killed (signal 9), probably as the machine ran out of memory" in _reason(done, Limits())
+
+
+READ_BOUNDED = """
+import resource, sys
+from pathlib import Path
+from gan_export.refusal import IntakeError
+from gan_export.intake import read_contents
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    read_contents(Path(sys.argv[1]))
+except IntakeError as error:
+    print(error)
+"""
+
+
+def test_a_copy_that_finds_no_room_says_so(tmp_path, scratch):
+    path = tmp_path / "weights.pt"
+    torch.save({"w": torch.ones(2**20)}, path)
+    done = subprocess.run([sys.executable, "-c", READ_BOUNDED, path], capture_output=True, text=True, check=False)
+    wanted = f"can't be copied to {scratch}: larger than this shell lets a file be; raise ulimit -f"
+    assert done.stdout == f"{path}: {wanted}\n"
 
 
 def test_ctrl_c_leaves_no_files_and_no_process(tmp_path, scratch):
