@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .adapter import user_code
+from .intake import check_finite
 from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
-from .state import State, is_extra, shown, unwrap
+from .state import State, is_extra, shown, tensors_of, unwrap
 from .user_errors import telling
 from .user_module import Constructor, signature_of
 
@@ -47,6 +48,9 @@ def loaded_module(
     path, state = weights_of(frozenset(module.state_dict()))
     with user_code():
         _load(module, state)
+        loaded = tensors_of(module.state_dict())
+    # A mask of attention is often -inf where nothing is to be seen.
+    check_finite(loaded, may_be_infinite={name for name, _ in module.named_buffers()})
     with telling(f"{name} can't be set to eval mode"), user_code():
         module.eval()
         module.requires_grad_(False)

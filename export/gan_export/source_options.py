@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Final, Literal
 
 from gan_training.specs import Latent
 
@@ -13,6 +13,7 @@ from .artifact.manifest import check_class_names
 from .refusal import IntakeError
 
 Weights = Literal["ema", "raw"]
+_OPTIONS: Final = {"latent_dim": "latent", "order": "argument_order"}  # what they are called on the command line
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class SourceOptions:
         """Raises IntakeError that names an option which has no meaning for this kind of file."""
         for one in fields(self):
             if one.name not in known | {"weights", "class_names"} and getattr(self, one.name) not in (None, {}):
-                raise IntakeError(f"--{one.name.replace('_', '-')} has no meaning for {kind}: leave it out")
+                option = _OPTIONS.get(one.name, one.name).replace("_", "-")
+                raise IntakeError(f"--{option} has no meaning for {kind}: leave it out")
 
 
 def names_of(classes: int, asked: tuple[str, ...] | None, found: tuple[str, ...] = ()) -> list[str] | None:

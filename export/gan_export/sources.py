@@ -56,10 +56,10 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
             return _from_checkpoint(contents, options)
         if options.module is not None:
             progress("calling the generator")
-            return _from_module(contents, options)
+            return _from_module(contents, options, path)
         key, state = _chosen(contents, options)
         check_finite(tensors_of(state))
-        return _from_family(fold_norms(tensors_of(state)), _kind_of(contents, key), contents, options)
+        return _from_family(fold_norms(tensors_of(state)), _kind_of(contents, key, path), contents, options)
     except IntakeError as error:
         raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
 
@@ -129,7 +129,7 @@ def _on_tanh_range(built: Built) -> nn.Module:
     return Adapted(built.module, dataclasses.replace(plain, value_range=built.value_range)).eval()
 
 
-def _from_module(contents: Contents, options: SourceOptions) -> Source:
+def _from_module(contents: Contents, options: SourceOptions, path: Path) -> Source:
     assert options.module is not None
     not_known = {"family", "latent_input", "label_input"}
     options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
@@ -157,7 +157,7 @@ def _from_module(contents: Contents, options: SourceOptions) -> Source:
         image=image_spec(*convention.image_shape),
         class_names=names_of(classes, options.class_names),
         sha256=contents.sha256,
-        weights=_kind_of(contents, key),
+        weights=_kind_of(contents, key, path),
         training={},
         notes=(
             f"Exported from a module of its author's own code, called with {convention.describe()}.",
@@ -172,23 +172,23 @@ def _chosen(contents: Contents, options: SourceOptions, expected: frozenset[str]
     return key, clean_state(state)
 
 
-def _kind_of(contents: Contents, key: str) -> Weights:
-    """Whether the weights at a path are averaged: by its names, or as they are what PyTorch's AveragedModel saved."""
+def _kind_of(contents: Contents, key: str, path: Path) -> Weights:
+    """Whether the weights at a key are averaged: by its names, or those of a file that has no such key (`G_ema.pth`),
+    or as they are what PyTorch's AveragedModel saved."""
+    is_of_file = is_averaged(path.stem) and not any(is_averaged(node) for node, _ in nodes_of(contents.tree))
     counted = any(
         "n_averaged" in node
         and any(str(name).startswith("module.") for name in node)
-        and f"{key}.".startswith(f"{path}." if path else "")
-        for path, node in nodes_of(contents.tree)
+        and f"{key}.".startswith(f"{place}." if place else "")
+        for place, node in nodes_of(contents.tree)
     )
-    return "ema" if counted or is_averaged(key) else "raw"
+    return "ema" if counted or is_of_file or is_averaged(key) else "raw"
 
 
 def _of_class(contents: Contents, options: SourceOptions, expected: frozenset[str]) -> tuple[str, State]:
     """A class's weights: by its own names for them, or else by those in the file; and their path there."""
     found = None if options.weights_key is not None else find_copy(contents.tree, expected, options.weights)
-    key, state = found or _chosen(contents, options, expected)
-    check_finite(tensors_of(state))
-    return key, state
+    return found or _chosen(contents, options, expected)
 
 
 def _range(

@@ -344,3 +344,40 @@ def test_what_the_class_saves_beside_tensors_is_loaded(make: MakeFn, extra: obje
     assert load_source(Path("G.pth"), make(init=methods)).generator.generator.extra == extra
     if extra is None:
         load_source(Path("G.pth"), make())
+
+
+def test_a_mask_of_infinities_is_no_fault_and_weights_of_them_are(make: MakeFn):
+    options = make(
+        init="        self.register_buffer('mask', torch.zeros(192))",
+        result="torch.tanh((self.body(z) + self.mask)).view(-1, 3, 8, 8)",
+    )
+    state = torch.load("G.pth", weights_only=True)
+    mask = torch.zeros(192).index_fill(0, torch.arange(96), -torch.inf)
+    torch.save(state | {"mask": mask}, "G.pth")
+    assert load_source(Path("G.pth"), options).generator(torch.zeros(1, 6)).min() == -1
+    torch.save(state | {"mask": mask * 0}, "G.pth")
+    with pytest.raises(IntakeError, match="mask holds NaN"):
+        load_source(Path("G.pth"), options)
+    torch.save(state | {"mask": mask, "body.bias": mask}, "G.pth")
+    with pytest.raises(IntakeError, match=r"body\.bias holds NaN or infinite values; export an earlier"):
+        load_source(Path("G.pth"), options)
+
+
+@pytest.mark.parametrize("name", ["G_ema.pth", "model=G_ema-best-weights-step=99000.pth", "G.pth"])
+def test_averaged_weights_in_a_file_of_their_own_are_known_by_its_name(make: MakeFn, name: str):
+    options, state = make(), torch.load("G.pth", weights_only=True)
+    kind = "ema" if "ema" in name else "raw"
+    torch.save(state, name)
+    assert load_source(Path(name), options).weights == kind
+    torch.save({"generator": state, "generator_ema": state}, name)
+    assert load_source(Path(name), options).weights == "ema"
+    assert load_source(Path(name), dataclasses.replace(options, weights="raw")).weights == "raw"
+
+
+@pytest.mark.parametrize(
+    ("said", "option"),
+    [({"latent_dim": 6}, "--latent"), ({"order": "latent_first"}, "--argument-order"), ({"family": "x"}, "--family")],
+)
+def test_what_has_no_meaning_is_named_as_on_the_command_line(said: dict[str, object], option: str):
+    with pytest.raises(IntakeError, match=f"^{option} has no meaning for an apple: leave it out"):
+        SourceOptions(**said).refuse_all_but(set(), "an apple")
