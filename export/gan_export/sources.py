@@ -52,7 +52,7 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
     progress("reading the weights")
     contents = read_contents(path)
     try:
-        if contents.tree.get("format") == FORMAT:
+        if isinstance(contents.tree, dict) and contents.tree.get("format") == FORMAT:
             return _from_checkpoint(contents, options)
         if options.module is not None:
             progress("calling the generator")

@@ -52,10 +52,11 @@ _NAMELESS: Final = (
 def find_states(tree: Any) -> dict[str, State]:
     """Every nested dict that looks like a state dict, by its dotted path; "" is the tree itself.
 
-    A state dict maps strings to tensors alone, and one of them at least is of floats with two dimensions or more.
-    Only what a class saves beside tensors (`is_extra`) may be anything. What an optimizer keeps is left out.
+    A state dict maps strings to tensors, and one of them at least is of floats with two dimensions or more. Only what
+    a class saves beside tensors (`is_extra`) may be anything. Numbers and text that were put between the tensors of a
+    module, such as an epoch, are left out; so is what an optimizer keeps.
     """
-    return {path: dict(node) for path, node in nodes_of(tree) if _is_state(node)}
+    return {path: _without_notes(node) for path, node in nodes_of(tree) if _is_state(node)}
 
 
 def choose_state(
@@ -171,9 +172,16 @@ def nodes_of(tree: Any) -> Iterator[tuple[str, Mapping[Any, Any]]]:
 
 
 def _is_state(node: Mapping[Any, Any]) -> bool:
-    if not all(isinstance(key, str) and (isinstance(value, Tensor) or is_extra(key)) for key, value in node.items()):
+    state = _without_notes(node)
+    if not all(isinstance(key, str) and (isinstance(value, Tensor) or is_extra(key)) for key, value in state.items()):
         return False
-    return any(value.is_floating_point() and value.ndim >= 2 for value in tensors_of(node).values())
+    weights = [key for key, value in tensors_of(state).items() if value.is_floating_point() and value.ndim >= 2]
+    # Beside notes, one array alone may be anything: a module's weight has the name of its layer before its own.
+    return any("." in key for key in weights) if len(state) < len(node) else bool(weights)
+
+
+def _without_notes(node: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in node.items() if is_extra(str(key)) or not isinstance(value, int | float | str)}
 
 
 def words_of(path: str) -> frozenset[str]:

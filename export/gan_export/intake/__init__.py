@@ -44,7 +44,7 @@ _OUT_OF_MEMORY: Final = ("MemoryError", "annot allocate memory", "an't allocate 
 class Contents:
     """What a file holds."""
 
-    tree: dict[str, Any]  # dicts with text keys, lists, CPU tensors, int, float, str, bool and None
+    tree: dict[str, Any] | list[Any]  # dicts with text keys, lists, CPU tensors, int, float, str, bool and None
     sha256: str  # of the file
     format: Format
 
@@ -158,7 +158,7 @@ def _reason(done: subprocess.CompletedProcess[str], limits: Limits) -> str:
     return "is damaged: torch.load refuses it with weights_only=True"
 
 
-def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any]:
+def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any] | list[Any]:
     """The audited tree with its tensors; raises IntakeError if they are not the ones that were audited."""
     declared = [(getattr(torch, ref.dtype), ref.size) for ref in tree.tensors]
     if declared != [tensor is not None and (tensor.dtype, tuple(tensor.shape)) for tensor in tensors]:
@@ -172,5 +172,5 @@ def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any]:
             return {key: fill(item) for key, item in value.items()}
         return [fill(item) for item in value] if isinstance(value, list) else value
 
-    filled: dict[str, Any] = fill(tree.content)
+    filled: dict[str, Any] | list[Any] = fill(tree.content)
     return filled

@@ -15,18 +15,19 @@ class Tree:
     """The plain tree of an evaluated pickle, and its tensors in the order in which they first appear.
 
     Raises:
-        IntakeError: a value that is neither plain nor a tensor, too much of it, or no dict at all; named by its key.
+        IntakeError: a value that is neither plain nor a tensor, too much of it, or no dict or list at all; named by its
+            key.
     """
 
     def __init__(self, value: object, limits: Limits) -> None:
         self._limits = limits
         self._values = 0
         self._seen: dict[int, TensorRef] = {}
-        if not isinstance(value, dict):
+        if not isinstance(value, dict | list | tuple):
             raise IntakeError(
                 f"holds {_kind(value)} and no state dict; save the weights alone: torch.save(model.state_dict(), ...)"
             )
-        self.content: dict[str, Any] = self._dict(value, ())
+        self.content: dict[str, Any] | list[Any] = self._visit(value, ())
 
     @property
     def tensors(self) -> list[TensorRef]:

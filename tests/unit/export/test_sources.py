@@ -363,6 +363,19 @@ def test_a_mask_of_infinities_is_no_fault_and_weights_of_them_are(make: MakeFn):
         load_source(Path("G.pth"), options)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_list_at_the_top_of_a_file_and_notes_between_tensors(make: MakeFn, legacy: bool):
+    options, state = make(), torch.load("G.pth", weights_only=True)
+    other = {"conv.weight": torch.ones(2, 2)}
+    for tree in ([other, state], (state, 7), {**state, "epoch": 3}):
+        torch.save(tree, "G.pth", _use_new_zipfile_serialization=not legacy)
+        generator = load_source(Path("G.pth"), options).generator
+        assert torch.equal(generator.state_dict()["generator.body.weight"], state["body.weight"])
+    torch.save([1, 2], "G.pth")
+    with pytest.raises(IntakeError, match="the file holds a list, not a state dict"):
+        load_source(Path("G.pth"), options)
+
+
 @pytest.mark.parametrize("name", ["G_ema.pth", "model=G_ema-best-weights-step=99000.pth", "G.pth"])
 def test_averaged_weights_in_a_file_of_their_own_are_known_by_its_name(make: MakeFn, name: str):
     options, state = make(), torch.load("G.pth", weights_only=True)

@@ -74,6 +74,12 @@ class TestFinding:
         assert {path: value_of(state) for path, state in states.items()} == {"nets.G": 1, "nets.D": 2, "rest.0": 3}
         assert list(find_states(weights())) == [""]
 
+    @pytest.mark.parametrize("note", [3, 0.5, True, "dcgan"])
+    def test_notes_between_the_tensors_of_a_module_are_left_out(self, note: object):
+        states = find_states({"epoch": note, **weights(1), "note": note})
+        assert list(states[""]) == list(weights())
+        assert find_states({"fixed_noise": torch.zeros(2, 2), "epoch": note}) == {}
+
     def test_what_is_no_state_dict(self):
         assert find_states({"vector": torch.zeros(3), "steps": torch.tensor(3)}) == {}
         assert find_states({"ids": torch.zeros(2, 2, dtype=torch.int64)}) == {}

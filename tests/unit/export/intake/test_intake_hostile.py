@@ -56,7 +56,8 @@ OPCODES = {
     "two objects": (b"\x80\x02}}.", "leaves more than one object"),
     "protocol 4": (b"\x80\x04}.", "is pickled with protocol 4"),
     "an unknown protocol": (b"\x80\xff}.", "is pickled with protocol 255"),
-    "no dict": (b"\x80\x02].", "holds a value of type list and no state dict"),
+    "no dict": (b"\x80\x02K\x01.", "holds a value of type int and no state dict"),
+    "a list that holds itself": (b"\x80\x02]q\x00h\x00a.", "nested more than 40 deep, or holds itself"),
     "a dict that holds itself": (
         b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
         "nested more than 40 deep, or holds itself",
