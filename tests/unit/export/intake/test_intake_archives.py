@@ -89,7 +89,7 @@ ZIPS = {
         "was not written on a little-endian machine",
     ),
     "no pickle": (archive(local(b"a/x", b""), [entry(b"a/x", b"", 0)]), "is a zip archive without data.pkl"),
-    "a changed byte": (archive(PICKLE.replace(b"}", b")"), [FIRST]), "holds a value of type tuple"),
+    "a changed byte": (archive(PICKLE.replace(b"}", b")"), [FIRST]), "does not have its checksum"),
     "a checksum": (
         archive(
             PICKLE + local(b"a/data/0", b"1234").replace(b"1234", b"1235"),
