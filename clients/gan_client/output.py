@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mimetypes
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -206,40 +207,52 @@ def picture(data: bytes) -> PILImage | None:
     None if it has more pixels than Pillow takes for harmless, which no terminal shows anyhow. Raises GanError if it is
     damaged.
     """
-    from PIL import Image as PILImageModule
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PILImageModule.DecompressionBombWarning)
-            with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "JPEG", "GIF"]) as image:
-                return image.convert("L" if image.mode in ("1", "L") else "RGB")
-    except (PILImageModule.DecompressionBombWarning, PILImageModule.DecompressionBombError):
-        return None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise GanError(f"the service's picture is damaged ({error}): ask again") from error
+    with _opened(data) as image:
+        return None if image is None else _plain(image)
 
 
 def film(data: bytes) -> PILImage | None:
     """Up to 24 frames of an animation, evenly spaced, as a sheet; a picture that stands still as `picture` gives it.
 
-    Raises GanError if it is damaged.
+    None and GanError as of `picture`.
     """
+    with _opened(data) as image:
+        if image is None:
+            return None
+        count = getattr(image, "n_frames", 1)
+        if count == 1:
+            return _plain(image)
+        tiles = []
+        for i in range(shown := min(count, _SHOWN_FRAMES)):
+            image.seek(i * (count - 1) // (shown - 1))
+            frame = io.BytesIO()
+            image.convert("RGB").save(frame, "PNG")
+            tiles.append(Image(frame.getvalue(), None, None))
+    return Generation(tiles, model="", request_id="").grid()
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[PILImage | None]:
+    """An image file; None if it has more pixels than Pillow takes for harmless. Raises GanError if it is damaged."""
     from PIL import Image as PILImageModule
 
     try:
-        with PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "GIF"]) as image:
-            count = getattr(image, "n_frames", 1)
-            if count == 1:
-                return picture(data)
-            tiles = []
-            for i in range(shown := min(count, _SHOWN_FRAMES)):
-                image.seek(i * (count - 1) // (shown - 1))
-                frame = io.BytesIO()
-                image.convert("RGB").save(frame, "PNG")
-                tiles.append(Image(frame.getvalue(), None, None))
-    except (OSError, EOFError, SyntaxError, ValueError, PILImageModule.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", PILImageModule.DecompressionBombWarning)
+            try:
+                image = PILImageModule.open(io.BytesIO(data), formats=["PNG", "WEBP", "JPEG", "GIF"])
+            except (PILImageModule.DecompressionBombWarning, PILImageModule.DecompressionBombError):
+                yield None
+                return
+        with image:
+            yield image
+    except (OSError, EOFError, SyntaxError, ValueError) as error:
         raise GanError(f"the service's picture is damaged ({error}): ask again") from error
-    return Generation(tiles, model="", request_id="").grid()
+
+
+def _plain(image: PILImage) -> PILImage:
+    """In mode `L` or `RGB`."""
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
 def npy_file(frames: Frames) -> Animation:

@@ -33,11 +33,19 @@ class Timeouts(dict[str, float]):
     then. A phase of several waits (addresses of a host that don't answer, headers that trickle) has it for each."""
 
     def __init__(self, deadline: Deadline) -> None:
-        super().__init__()
         self._deadline = deadline
+        # As they are now for who copies them.
+        super().__init__({phase: self._left(phase) for phase in ("connect", "read", "write", "pool")})
+
+    def __getitem__(self, phase: str) -> float:
+        """Seconds for `connect`, `read`, `write` or `pool`."""
+        return self._left(phase)
 
     def get(self, phase: str, default: object = None) -> float:  # noqa: ARG002  # all phases are there
-        """Seconds for `connect`, `read`, `write` or `pool`."""
+        """The same."""
+        return self._left(phase)
+
+    def _left(self, phase: str) -> float:
         left = max(self._deadline.remaining, 1e-3)
         return min(left, CONNECT_TIMEOUT) if phase == "connect" else left
 

@@ -91,7 +91,7 @@ Init = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="Constructor argument, or a family's answer; repeated. Values are Python literals, else text.",
+        help="Constructor argument, or a family's answer; repeated. A Python literal, true, false or none, else text.",
         rich_help_panel=FOREIGN,
     ),
 ]

@@ -50,7 +50,7 @@ def loaded_module(
         _load(module, state)
         loaded = tensors_of(module.state_dict())
     # A mask of attention is often -inf where nothing is to be seen.
-    check_finite(loaded, may_be_infinite={name for name, _ in module.named_buffers()})
+    check_finite(loaded, may_be_infinite={name for name, _ in module.named_buffers(remove_duplicate=False)})
     with telling(f"{name} can't be set to eval mode"), user_code():
         module.eval()
         module.requires_grad_(False)

@@ -21,15 +21,18 @@ _INIT: Final = "__init__.py"
 
 
 class _Neighbours:
-    """Finds top-level modules in the user's folders that are not the standard library's."""
+    """Finds top-level modules in the user's folders that are not the standard library's; in those of `last`, what is
+    nowhere else."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = [str(folder) for folder in folders]
+    def __init__(self, folders: Sequence[Path], last: Sequence[Path]) -> None:
+        self._folders, self._last = [str(folder) for folder in folders], [str(folder) for folder in last]
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, _: ModuleType | None = None) -> ModuleSpec | None:
         if path is not None or name in sys.stdlib_module_names:
             return None
         found = PathFinder.find_spec(name, self._folders)
+        if found is None and self._last and PathFinder.find_spec(name) is None:
+            found = PathFinder.find_spec(name, self._last)
         if found is None or (found.loader is None and PathFinder.find_spec(name) is not None):
             return None  # any folder is a package to Python: an installed one of that name comes first
         found.loader_state = PACKAGE
@@ -69,11 +72,9 @@ class _Holder(ModuleType):
 def as_script(path: Path) -> Iterator[None]:
     """The world in which the user's code runs; afterwards all is as before, but for the modules it imported, and that
     more of them are found beside it."""
-    folders = [path.parent, _packages(path)[0]]
     arguments, bytecode, search, directory = sys.argv, sys.dont_write_bytecode, list(sys.path), Path.cwd()
-    if path.is_relative_to(directory):
-        folders.append(directory)  # `from models.layers import X`, as a script there would find it
-    finder = _Neighbours(folders)
+    # The last: for `from models.layers import X`, as a script in the working folder would find it.
+    finder = _Neighbours([path.parent, _packages(path)[0]], [directory] if path.is_relative_to(directory) else [])
     sys.argv, sys.dont_write_bytecode = [str(path)], True
     sys.meta_path[:] = [finder, *(one for one in sys.meta_path if not isinstance(one, _Neighbours))]
     try:

@@ -97,9 +97,12 @@ def load_constructor(spec: str, init: Mapping[str, str]) -> Constructor:
         return Constructor(spec, init, module, draws=fingerprint() != before)
 
 
-def parse_value(text: str) -> Any:
-    """A Python literal, true, false, none or null in any case, or the text itself."""
-    if text.lower() in WORDS:
+def parse_value(text: str, *, is_text: bool = False) -> Any:
+    """A Python literal, true, false, none or null in any case, or the text itself.
+
+    With `is_text` (a parameter that is text by default, or says so), `none` and the like are text: they name something.
+    """
+    if text.lower() in WORDS and not is_text:
         return WORDS[text.lower()]
     try:
         return ast.literal_eval(text)
@@ -150,19 +153,16 @@ def _is_module_class(value: Any) -> bool:
 def _arguments(factory: Callable[..., Any], init: Mapping[str, str], name: str) -> dict[str, Any]:
     """Values for the factory's parameters; checked by name before anything is called."""
     values: dict[str, Any] = {}
+    parameters = _parameters(factory)
     for key, text in init.items():
         parameter, dot, attribute = key.partition(".")
         if not dot:
-            values[key] = parse_value(text)
+            values[key] = parse_value(text, is_text=key in parameters and _is_text(parameters[key]))
             continue
         namespace = values.setdefault(parameter, argparse.Namespace())
         if not isinstance(namespace, argparse.Namespace):
             raise IntakeError(f"--init {key}={text}: {parameter} was given a value of its own already")
         setattr(namespace, attribute, parse_value(text))
-    try:
-        parameters = inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        return values
     signature = _signature_hint(factory, name)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = sorted(set(values) - set(parameters)) if not open_ended else []
@@ -180,6 +180,18 @@ def _arguments(factory: Callable[..., Any], init: Mapping[str, str], name: str) 
         way = f"{missing[0]}.NAME=VALUE for each option in it" if missing[0] in OPTIONS else f"{missing[0]}=VALUE"
         raise IntakeError(f"{name} needs {', '.join(missing)}: give --init {way}; {signature}")
     return values
+
+
+def _parameters(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Those of its signature; where it has none that Python could tell, it takes whatever it is given."""
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return inspect.signature(lambda **_: None).parameters
+
+
+def _is_text(parameter: inspect.Parameter) -> bool:
+    return isinstance(parameter.default, str) or parameter.annotation in (str, "str")
 
 
 @contextlib.contextmanager

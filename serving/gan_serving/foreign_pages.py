@@ -43,17 +43,19 @@ class ForeignPages:
         if headers.get(b"sec-fetch-site") in (b"same-origin", b"none"):
             return
         if not _is_own(origin, headers):
+            advice = "GAN_CORS_ORIGINS lists those that may"
+            if not origin.partition(b"://")[2]:
+                advice = "it has no origin that GAN_CORS_ORIGINS could list: have a server give out the page"
             raise ForeignPageError(
                 f"the request was sent by a page of the origin {show(origin.decode('latin-1'))}, which may not call; "
-                "GAN_CORS_ORIGINS lists those that may"
+                + advice
             )
 
 
 def _is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:
     """Whether a page of this origin came from where its request went; the origin `null` never did."""
     scheme, _, host = origin.lower().partition(b"://")
-    return any(
-        headers.get(name, b"").partition(b",")[0].strip().lower().removesuffix(_PORTS.get(scheme, b"")) == host
-        for name in _HOSTS
-        if host
-    )
+    named = [headers.get(name, b"").partition(b",")[0].strip().lower() for name in _HOSTS]
+    if port := headers.get(b"x-forwarded-port", b"").partition(b",")[0].strip():
+        named += [name + b":" + port for name in named if b":" not in name]  # as proxies have it that name no port
+    return bool(host) and any(name.removesuffix(_PORTS.get(scheme, b"")) == host for name in named)

@@ -18,7 +18,7 @@ from .worker import Worker, worker_of
 
 _T = TypeVar("_T")
 
-_NAMES: Final = 64  # values of one image that there is room for at least: a class name may have many commas
+_NAMES: Final = 64  # values of one image that there is room for at least: a class name may have many commas, and colons
 
 AnswerFn: TypeAlias = Callable[[Worker, bytes, Headers, Receive, str], Awaitable[Response]]
 """Takes the worker, the body, the headers, what tells that the caller hangs up, and whose rate limit counts."""
@@ -48,7 +48,8 @@ async def parsed_aside(worker: Worker, body: bytes, parse: Callable[[bytes, int]
     """
     most = worker.settings.max_n
     rows = most + SPARE
-    limits = {b"{": rows, b"[": rows, b":": rows, b",": most * max(worker.catalog.widest, _NAMES) + SPARE}
+    values = most * max(worker.catalog.widest, _NAMES) + SPARE
+    limits = {b"{": rows, b"[": rows, b":": most * _NAMES + SPARE, b",": values}
 
     def work() -> _T:
         check_marks(body, limits, "send fewer images")

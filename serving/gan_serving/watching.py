@@ -91,9 +91,11 @@ class Watcher:
             pause = min(FLAG_SECONDS, left)
             await asyncio.sleep(pause)
             left -= pause
+            is_due = left <= 0
+            left = self._period if is_due else left  # before what may fail: there is a pause after a fault too
             try:
                 told = self._flags.state()
-                if left <= 0 or told != self._told or self._has_news():
+                if is_due or told != self._told or self._has_news():
                     left = self._period
                     await self._look()
                 self._told = told

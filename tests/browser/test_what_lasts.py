@@ -1,6 +1,7 @@
 """The playground goes on: after answers that break off, after quick changes, with more latents than it remembers."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -98,11 +99,13 @@ def test_of_models_chosen_in_quick_succession_the_last_one_is_shown(visit, servi
     held: list[Route] = []
     page.route("**/models/colours", lambda route: held.append(route))  # playwright marks what it is given
     page.select_option("#model", "colours")
-    page.wait_for_timeout(100)
-    assert held
+    deadline = time.monotonic() + 10
+    while not held and time.monotonic() < deadline:
+        page.wait_for_timeout(20)
     page.select_option("#model", "shapes")
     seen.drawn()
-    for route in held:
+    (route,) = held
+    with page.expect_response("**/models/colours"):
         route.continue_()
     page.wait_for_timeout(500)
     assert "model=shapes" in seen.fragment

@@ -34,7 +34,7 @@ SMALL = {
     "steps": 1, "batch_size": 4, "latent_dim": 4, "generator_width": 4, "critic_width": 4, "max_width": 8,
     "evaluate_every": 0, "report": False, "device": "cpu",
 }  # fmt: skip
-WAIT_SECONDS = 60
+WAIT_SECONDS = 180
 
 
 @pytest.fixture

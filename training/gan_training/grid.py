@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from PIL import Image
@@ -14,7 +16,7 @@ MARGIN = 2  # pixels between images
 PER_CLASS = 8
 MOST_CLASSES = 100  # in a grid, evenly spread
 UNCONDITIONAL = (8, 8)  # rows, columns
-_CHUNK = 256  # images generated at once
+CHUNK = 256  # images generated at once
 
 
 class FixedSamples:
@@ -33,19 +35,29 @@ class FixedSamples:
         self.z = z.repeat(rows, 1) if spec.classes else z  # (rows * columns, latent_dim)
         self.labels = shown.repeat_interleave(self.columns) if spec.classes else None
 
-    @torch.no_grad()
-    def draw(self, generator: nn.Module, device: torch.device) -> tuple[Tensor, Image.Image]:
+    def draw(self, generator: nn.Module) -> tuple[Tensor, Image.Image]:
         """What `generator` makes of the fixed latents: uint8 (N, C, H, W) and as a grid; its mode is put back."""
-        was_training = generator.training
-        generator.eval()
-        parts = []
-        for start in range(0, len(self.z), _CHUNK):
-            rows = slice(start, start + _CHUNK)
-            labels = None if self.labels is None else self.labels[rows].to(device)
-            parts.append(to_uint8(generator(self.z[rows].to(device), labels)))
-        images = torch.cat(parts)
-        generator.train(was_training)
+        images = images_of(generator, self._parts())
         return images, grid(images, self.columns)
+
+    def _parts(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for start in range(0, len(self.z), CHUNK):
+            rows = slice(start, start + CHUNK)
+            yield self.z[rows], None if self.labels is None else self.labels[rows]
+
+
+@torch.no_grad()
+def images_of(generator: nn.Module, parts: Iterable[tuple[Tensor, Tensor | None]]) -> Tensor:
+    """uint8 (N, C, H, W) of latents and labels, a part at a time, in eval mode; its own mode is put back."""
+    device = next(generator.parameters()).device
+    was_training = generator.training
+    generator.eval()
+    try:
+        return torch.cat(
+            [to_uint8(generator(z.to(device), None if labels is None else labels.to(device))) for z, labels in parts]
+        )
+    finally:
+        generator.train(was_training)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -10,7 +10,15 @@ import torch
 from .config import TrainConfig
 from .outcome import OutOfMemoryError
 
-_WORDS = ("can't allocate memory", "out of memory")  # of torch's own RuntimeErrors, for the CPU and for a GPU
+_WORDS = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a ")
+"""Of torch's own RuntimeErrors: for the CPU, for a GPU, of C++, of oneDNN."""
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether it says that there was too little."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 @contextmanager
@@ -19,10 +27,7 @@ def enough_memory(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        is_short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-            words in str(error) for words in _WORDS
-        )
-        if not is_short:
+        if not is_short_of_memory(error):
             raise
         raise OutOfMemoryError(
             f"not enough memory: batch_size is {config.batch_size}, generator_width {config.generator_width}, "

@@ -135,7 +135,7 @@ class Observer:
     def draw_samples(self, trainer: Trainer) -> dict[str, float]:
         """Write the sample grid of this step, and compare its images with the training set."""
         step = trainer.steps_done
-        images, picture = self.samples.draw(trainer.ema, self.device)
+        images, picture = self.samples.draw(trainer.ema)
         with writing(self.out):
             write_atomically(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
         if self.events is not None:
@@ -156,7 +156,7 @@ class Observer:
         from .report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
 
         if self.pairs is None and not failed and any((self.out / SAMPLES).glob("step_*.png")):
-            self._compare(self.samples.draw(trainer.ema, self.device)[0])  # of grids from before a resume
+            self._compare(self.samples.draw(trainer.ema)[0])  # of grids from before a resume
         last = self.history[-1] if self.history else {"step": 0, "seconds": 0.0}
         record = RunRecord(
             config=self.config,

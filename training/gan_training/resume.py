@@ -28,7 +28,8 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
     if different:
         raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
     config = checkpoint.config.with_changes({name: value for name, value in changes.items() if name in may_change})
-    config.refuse_blind_stop()
+    if changes.keys() & {"stop_on_collapse", "watch_every"}:
+        config.refuse_blind_stop()
     if "steps" in changes and config.steps < checkpoint.step:
         raise ConfigError(
             f"steps is {config.steps}, and the run is at step {checkpoint.step} already; it counts all steps of the "

@@ -23,7 +23,7 @@ from .divergence import check_losses, check_weights
 from .interrupt import CtrlC
 from .lock import alone_in, stamp
 from .loop import Trainer
-from .memory import enough_memory
+from .memory import enough_memory, is_short_of_memory
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
 from .observer import Observer, TellFn, is_due
@@ -256,6 +256,8 @@ class Run:
         try:
             self.trainer.load_state_dict(checkpoint.trainer)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if is_short_of_memory(error):
+                raise
             raise CheckpointError(f"{self.out / CHECKPOINT}: the checkpoint is damaged: {error!r}") from error
         self.observer.restore(checkpoint.history)
         self.seconds = checkpoint.seconds

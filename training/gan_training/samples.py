@@ -14,13 +14,12 @@ from .checkpoint import load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
 from .files import looking
-from .grid import to_uint8
+from .grid import CHUNK, images_of
 from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices
 from .nets import draw_latents
 from .specs import GeneratorSpec
 
-_CHUNK = 256  # images generated at once
 ReportFn = Callable[[int, int], None]
 """Told (done, total) now and then."""
 
@@ -119,26 +118,20 @@ def _shape(size: int, channels: int) -> str:
     return f"{size}x{size} {'grey' if channels == 1 else 'RGB'}"
 
 
-@torch.no_grad()
 def generate(
     generator: nn.Module, spec: GeneratorSpec, n: int, *, seed: int = 0, progress: ReportFn = lambda *_: None
 ) -> Samples:
     """n images of a generator in eval mode; its own mode is put back afterwards."""
-    device = next(generator.parameters()).device
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % spec.classes if spec.classes else None
-    was_training = generator.training
-    generator.eval()
-    parts = []
-    try:
-        for start in range(0, n, _CHUNK):
-            z = draw_latents(min(_CHUNK, n - start), spec.latent_dim, spec.latent, rng).to(device)
-            asked = None if labels is None else labels[start : start + _CHUNK].to(device)
-            parts.append(to_uint8(generator(z, asked)))
-            progress(min(start + _CHUNK, n), n)
-    finally:
-        generator.train(was_training)
-    return Samples(torch.cat(parts), labels)
+
+    def parts() -> Iterator[tuple[Tensor, Tensor | None]]:
+        for start in range(0, n, CHUNK):
+            z = draw_latents(min(CHUNK, n - start), spec.latent_dim, spec.latent, rng)
+            yield z, None if labels is None else labels[start : start + CHUNK]
+            progress(min(start + CHUNK, n), n)
+
+    return Samples(images_of(generator, parts()), labels)
 
 
 def labels_as_in(found: ImageData, real: ImageData) -> Tensor | None:

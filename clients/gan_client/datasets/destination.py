@@ -68,9 +68,9 @@ class Destination:
         Raises GanError: a folder of something else is never written into.
         """
         state = self.root / STATE
-        if self.layout is Layout.NPZ and self.out.is_dir():
-            raise GanError(f"{self.out} is a folder: give another --out for an npz file")
         try:
+            if self.layout is Layout.NPZ and self.out.is_dir():
+                raise GanError(f"{self.out} is a folder: give another --out for an npz file")
             if state.exists():
                 return Plan.loads(state.read_text("utf-8"), str(state))
             if self.layout is Layout.NPZ:
@@ -133,9 +133,10 @@ class Destination:
         if not self.table.exists():
             Table(self.table, writer.places).restart((writer.place(entry), entry) for entry in plan.entries())
         if self.root.is_dir():
-            writer.remove()
-            self._forget()
-            self.root.rmdir()
+            with _locked(self.root):
+                writer.remove()
+                self._forget()
+                self.root.rmdir()
 
     def discard(self, saved: Plan) -> None:
         """Delete the files of the data set `saved` that is here, and no others. Raises OSError."""

@@ -175,9 +175,11 @@ def _device(kind: object, index: object = None) -> str:
     return kind if index is None else f"{kind}:{index}"
 
 
-def _encode(text: object, encoding: object) -> bytes:
-    if type(text) is not str or len(text) > MAX_TEXT or encoding != "latin1":
+def _encode(text: object, encoding: object) -> bytes | Unusable:
+    if type(text) is not str or encoding != "latin1":
         raise TypeError("no text")
+    if len(text) > MAX_TEXT:
+        return Unusable("is a value of type bytes, and only tensors and plain values can be read; leave it out")
     return text.encode("latin-1")
 
 

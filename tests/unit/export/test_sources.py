@@ -361,6 +361,12 @@ def test_a_mask_of_infinities_is_no_fault_and_weights_of_them_are(make: MakeFn):
     torch.save(state | {"mask": mask, "body.bias": mask}, "G.pth")
     with pytest.raises(IntakeError, match=r"body\.bias holds NaN or infinite values; export an earlier"):
         load_source(Path("G.pth"), options)
+    shared = make(
+        init="        self.register_buffer('mask', torch.zeros(192))\n        self.register_buffer('again', self.mask)",
+        result="torch.tanh((self.body(z) + self.again)).view(-1, 3, 8, 8)",
+    )
+    torch.save(state | {"mask": mask, "again": mask}, "G.pth")
+    assert load_source(Path("G.pth"), shared).generator(torch.zeros(1, 6)).min() == -1
 
 
 @pytest.mark.parametrize("legacy", [False, True])

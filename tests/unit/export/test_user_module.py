@@ -250,6 +250,23 @@ def test_folders_below_the_one_where_the_command_is_given(
         load_module("repo1/models/generator.py:G", {})
 
 
+def test_an_installed_package_comes_before_what_lies_where_the_command_is_given(
+    write: WriteFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write(below__model="import shellingham\nfrom torch.nn import Identity as G", shellingham="raise RuntimeError")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "shellingham", raising=False)
+    load_module("below/model.py:G", {})
+    assert not sys.modules["shellingham"].__file__.startswith(str(tmp_path))
+
+
+def test_names_of_what_is_text_by_default_stay_text(write: WriteFn):
+    text = "from torch import nn\nclass G(nn.Module):\n    def __init__(self, a='x', b: str = None, c=True, **more):\n"
+    text += "        super().__init__()\n        self.given = a, b, c, more\n"
+    words = {"a": "none", "b": "True", "c": "false", "d": "none"}
+    assert load_module(write(model=text) + ":G", words).given == ("none", True, False, {"d": None})
+
+
 OF_PACKAGE = "from torch import nn\nfrom . import WIDTH, ops\nclass G(nn.Module):\n    width = WIDTH + ops.X\n"
 
 

@@ -26,7 +26,7 @@ from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelErro
 from gan_serving.pages import ROUTES
 from gan_serving.settings import Settings
 from gan_serving.shared_flags import SharedFlags
-from gan_serving.watching import FLAG_SECONDS
+from gan_serving.watching import FLAG_SECONDS, Watcher
 from gan_serving.worker import SCOPE_KEY
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
@@ -693,6 +693,32 @@ def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(house: Hou
         await catalog.close()
 
     asyncio.run(asyncio.wait_for(main(), 10 * FLAG_SECONDS))
+
+
+def test_the_watcher_takes_its_time_where_the_flags_can_not_be_read(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SharedFlags):
+        reads = 0
+
+        def state(self) -> Any:
+            self.reads += 1
+            if self.reads > 1:
+                raise OSError("too many open files")
+            return super().state()
+
+    async def main() -> int:
+        flags = Broken(None)
+
+        async def look() -> None:
+            raise AssertionError
+
+        watcher = Watcher(look, flags, lambda: False, period=0.05)
+        watcher.start()
+        await asyncio.sleep(0.5)
+        await watcher.close()
+        return flags.reads
+
+    assert 2 <= asyncio.run(main()) <= 12
+    assert "too many open files" in caplog.text
 
 
 def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

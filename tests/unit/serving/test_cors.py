@@ -181,6 +181,8 @@ def test_what_a_foreign_page_sends_is_refused_whatever_comes_first(origin: str):
         ("https://service", {"Host": "service:443"}),
         ("http://[::1]:3000", {"Host": "[::1]:3000"}),
         ("https://front.example", {"X_Forwarded_Host": "front.example, inner"}),
+        ("http://service:8080", {"X_Forwarded_Port": "8080"}),
+        ("http://front:8080", {"X_Forwarded_Host": "front", "X_Forwarded_Port": "8080"}),
         ("https://front.example", {"Sec_Fetch_Site": "same-origin"}),
         ("null", {"Sec_Fetch_Site": "same-origin"}),
         ("null", {"Sec_Fetch_Site": "none"}),
@@ -191,7 +193,8 @@ def test_the_services_own_pages_may_call_behind_a_proxy_too(origin: str | None, 
 
 
 @pytest.mark.parametrize(
-    "headers", [{"Sec_Fetch_Site": "same-site"}, {"Host": "service:443"}, {"X_Forwarded_Host": ""}]
+    "headers",
+    [{"Sec_Fetch_Site": "same-site"}, {"Host": "service:443"}, {"X_Forwarded_Host": ""}, {"X_Forwarded_Port": "8080"}],
 )
 def test_what_is_near_is_foreign(headers: dict[str, str]):
     assert call("POST", origin="http://service.example", origins=None, **headers).status_code == 403

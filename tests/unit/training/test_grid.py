@@ -27,7 +27,7 @@ def test_a_grid_has_a_row_for_each_class_or_for_100_of_them(classes: int, rows: 
     generator = generator_of(classes)
     samples, sizes = FixedSamples(generator.spec, 0), []
     generator.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
-    images, picture = samples.draw(generator, torch.device("cpu"))
+    images, picture = samples.draw(generator)
     assert len(images) == rows * 8
     assert max(sizes) <= 256
     assert picture.size == (8 * (16 + MARGIN) + MARGIN, rows * (16 + MARGIN) + MARGIN)
@@ -46,14 +46,14 @@ def test_a_small_grid_is_one_batch_of_the_generator_to_the_bit(classes: int):
     samples = FixedSamples(generator.spec, 0)
     with torch.no_grad():
         wanted = ((generator.eval()(samples.z, samples.labels) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    assert torch.equal(samples.draw(generator, torch.device("cpu"))[0], wanted)
+    assert torch.equal(samples.draw(generator)[0], wanted)
 
 
 def test_the_samples_of_many_classes_are_compared_in_part(make_run, toy_data, tmp_path):
     data = toy_data(120, classes=60)
     run = make_run("cgan", tmp_path, data, steps=1, sample_every=1)
     run.train(lambda _: None)
-    images, _ = run.observer.samples.draw(run.trainer.ema, run.device)
+    images, _ = run.observer.samples.draw(run.trainer.ema)
     assert len(images) == 480
     ratio, _ = MemorisationCheck(data, run.config.seed).check(subsample(images, COMPARED))
     assert run.observer.history[-1]["memorisation_ratio"] == pytest.approx(ratio, rel=1e-5)

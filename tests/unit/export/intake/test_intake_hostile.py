@@ -87,7 +87,7 @@ REPEATED = {
     "bytes": (
         b"c_codecs\nencode\nq\x00" + TEXT + b"X\x06\x00\x00\x00latin1\x86q\x01",
         BOTH,
-        "calls _codecs.encode with arguments that it never has",
+        MAKES,
     ),
     "a layout": (
         b"ctorch.serialization\n_get_layout\nq\x00](" + b"K\x07" * 60_000 + b"e\x85q\x01",
@@ -226,3 +226,9 @@ def test_a_tensor_that_no_key_leads_to_is_checked_too(write_zip, pickled, declar
     hidden = pickled({"w": declare((HUGE,), (1,))})
     data = hidden.removesuffix(b"s.") + b"sX\x01\x00\x00\x00wNs."  # and then w is something else
     assert "a tensor that no key leads to reaches to element" in refusal(write_zip(data))
+
+
+def test_bytes_are_named_by_their_key_however_many_they_are(write_zip, refusal, pickled):
+    for blob in (b"x" * 10, b"x" * 100):
+        said = refusal(write_zip(pickled({"blob": blob})))
+        assert "blob: is a value of type bytes, and only tensors and plain values can be read" in said
