@@ -31,12 +31,24 @@ class _Neighbours:
         if path is not None or name in sys.stdlib_module_names:
             return None
         found = PathFinder.find_spec(name, self._folders)
-        if found is None and self._last and PathFinder.find_spec(name) is None:
-            found = PathFinder.find_spec(name, self._last)
-        if found is None or (found.loader is None and PathFinder.find_spec(name) is not None):
-            return None  # any folder is a package to Python: an installed one of that name comes first
+        # Any folder is a package to Python: an installed one of that name comes first.
+        if found is None or found.loader is None:
+            if _is_installed(name):
+                return None
+            found = found or PathFinder.find_spec(name, self._last)
+        if found is None:
+            return None
+        if found.submodule_search_locations is not None:
+            # A folder's are looked for anew whenever Python's own path changes, and only there.
+            found.submodule_search_locations = list(found.submodule_search_locations)
         found.loader_state = PACKAGE
         return found
+
+
+def _is_installed(name: str) -> bool:
+    """Whether Python has a module or package of that name, and not just a folder."""
+    found = PathFinder.find_spec(name)
+    return found is not None and found.loader is not None
 
 
 class _Holder(ModuleType):

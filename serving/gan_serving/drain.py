@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -16,6 +18,8 @@ LEAST_SECONDS: Final = 0.01
 """With 0, uvicorn would not even look whether a request is open, and complain of those that it cuts off."""
 
 
+PARENT_VARIABLE: Final = "GANWORKS_PARENT"
+"""Where `bentoml serve` tells its workers which process it is."""
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
@@ -32,6 +36,21 @@ def stop_with_parent() -> None:
     """
     if sys.platform == "linux" and _server_told_by(signal.SIGTERM) is not None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if _is_orphan(os.environ.get(PARENT_VARIABLE)):  # since before the line above: nothing will tell
+            signal.raise_signal(signal.SIGTERM)
+
+
+def _is_orphan(parent: str | None) -> bool:
+    """Whether the process of that number, which started this one, has ended, be it only for its own parent to see."""
+    if parent is None or os.getppid() == int(parent):
+        return False
+    try:
+        state = Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return Path("/proc/self/stat").exists()
+    except OSError:
+        return False
+    return state in ("Z", "X")
 
 
 def install(worker: Worker) -> uvicorn.Server | None:

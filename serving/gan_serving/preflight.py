@@ -20,6 +20,7 @@ from gan_export.artifact.providers import PROVIDERS, check_provider
 
 from . import tracing
 from .cors import allowed_origins
+from .drain import PARENT_VARIABLE
 from .keys import Keys
 from .loading import Problem, read_artifact
 from .settings import Settings, SettingsError, settings
@@ -53,6 +54,7 @@ def check_before_serving() -> Settings:
             # Not resolved: Kubernetes replaces a link on the way to the file.
             os.environ["GAN_API_KEYS_FILE"] = str(Path(found.api_keys_file).expanduser().absolute())
         _check_home(found.workers)
+        os.environ[PARENT_VARIABLE] = str(os.getpid())
         mind_every_signal()
         if found.workers > 1:
             _share_flags()

@@ -1,11 +1,13 @@
 """Real artifacts for the end-to-end tests."""
 
+import importlib.util
 import json
 import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,6 +21,19 @@ MakeOnceFn = Callable[[str, Callable[[Path], None]], Path]
 @pytest.fixture(scope="session", autouse=True)
 def _quick(quick_exports: None) -> None:
     """What tests of this folder export in their own process."""
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """zoo/build.py under another name: `build` is a package on PyPI."""
+    zoo = Path(__file__).resolve().parents[2] / "zoo"
+    monkeypatch.syspath_prepend(zoo)
+    spec = importlib.util.spec_from_file_location("zoo_build", zoo / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """zoo/build.py from a recipe to an artifact with its card; in small, on the embedded digits."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import subprocess
@@ -37,18 +36,6 @@ PLACES = ("--recipes", "recipes.toml", "--out", "made", "--work", "work")
 
 def build(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_forked(str(ROOT / "zoo" / "build.py"), [*PLACES, *arguments], work, os.environ, 500)
-
-
-@pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """zoo/build.py under another name: `build` is a package on PyPI."""
-    monkeypatch.syspath_prepend(ROOT / "zoo")
-    spec = importlib.util.spec_from_file_location("zoo_build", ROOT / "zoo" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_a_recipe_becomes_an_artifact_once(

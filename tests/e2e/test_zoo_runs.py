@@ -1,6 +1,5 @@
 """The runs that zoo/build.py goes on with: one that Ctrl-C stopped, and those whose data are the recipe's or not."""
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -35,18 +34,6 @@ SMALL = {
     "evaluate_every": 0, "report": False, "device": "cpu",
 }  # fmt: skip
 WAIT_SECONDS = 180
-
-
-@pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """zoo/build.py under another name: `build` is a package on PyPI."""
-    monkeypatch.syspath_prepend(ROOT / "zoo")
-    spec = importlib.util.spec_from_file_location("zoo_build_runs", ROOT / "zoo" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_ctrl_c_while_it_trains_is_one_line(tmp_path: Path) -> None:

@@ -113,6 +113,15 @@ def test_workers_end_after_the_process_that_started_them_was_killed(
         expected = direct.by_latent(latents(LONG), [0] * LONG)
         assert np.array_equal(read_images("ndjson", content).images, expected)
         until(lambda: not service.pids(), "no process is left")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_that_have_only_begun_to_start_end_then_too(serve, trap_models, workers: int) -> None:
+    with serve(models=trap_models, workers=workers, wait=False) as service:
+        until(lambda: len(service.workers()) == workers, "they have begun to start")
+        service.process.kill()
+        service.process.wait()
+        until(lambda: not service.pids(), "no process is left")
         assert is_refused(service)
 
 

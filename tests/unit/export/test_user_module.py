@@ -244,9 +244,11 @@ def test_folders_below_the_one_where_the_command_is_given(
     for width in (1, 2):
         write(**{f"repo{width}__models__generator": BESIDE, f"repo{width}__models__layers": f"WIDTH = {width}"})
         monkeypatch.chdir(tmp_path / f"repo{width}")
+        (tmp_path / "path" / "models").mkdir(parents=True, exist_ok=True)
+        monkeypatch.syspath_prepend(tmp_path / "path")  # a folder of that name is no package of that name
         assert load_module("models/generator.py:G", {}).width == width
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(IntakeError, match="No module named 'models'"):
+    with pytest.raises(IntakeError, match=r"No module named 'models"):
         load_module("repo1/models/generator.py:G", {})
 
 
