@@ -138,7 +138,7 @@ def test_two_thousand_malformed_requests(trapped, trap_models) -> None:
     after = look(trapped)
     assert after.images("failed") == before.images("failed")
     assert after.waiting == 0
-    endpoints = after.values("endpoint")
+    endpoints = after.values("endpoint") - before.values("endpoint")  # other tests ask for other paths of the service
     assert endpoints <= {"all", "other", "/"} | known(trapped), "a path that somebody asked for became a series"
     assert "Traceback" not in trapped.log.read_text()[told_before:]
 
