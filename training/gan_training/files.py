@@ -12,16 +12,20 @@ from .checkpoint import CheckpointError
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Turns whatever keeps the block from writing below `folder` into a CheckpointError."""
-    try:
+    with _told(folder, "can't write there"):
         yield
-    except OSError as error:
-        raise CheckpointError(f"{folder}: can't write there: {error.strerror or error}") from error
 
 
 @contextmanager
 def looking(path: Path) -> Iterator[None]:
     """Turns whatever keeps the block from learning what `path` is into a CheckpointError."""
+    with _told(path, "can't be looked at"):
+        yield
+
+
+@contextmanager
+def _told(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CheckpointError(f"{path}: can't be looked at: {error.strerror or error}") from error
+        raise CheckpointError(f"{path}: {what}: {error.strerror or error}") from error

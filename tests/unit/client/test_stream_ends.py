@@ -9,7 +9,7 @@ from gan_client import AsyncGanClient, GanClient, errors
 from gan_client.retry import Stop
 
 
-@pytest.mark.parametrize("turns", range(24))
+@pytest.mark.parametrize("turns", range(6))
 def test_closing_at_any_moment_ends_the_reader_quietly(service, turns):
     async def story():
         async with AsyncGanClient(service.url) as client:
@@ -22,7 +22,7 @@ def test_closing_at_any_moment_ends_the_reader_quietly(service, turns):
             # Until a chunk is there and the reader is not yet told: a few turns of the loop after it came.
             while not (stream._flying and stream._flying[0].done()):
                 await asyncio.sleep(0)
-            for _ in range(turns % 6):
+            for _ in range(turns):
                 await asyncio.sleep(0)
             await stream.aclose()
             return await asyncio.wait_for(taking, 5)
