@@ -87,16 +87,16 @@ def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path)
 def test_a_run_whose_minutes_are_used_up_says_so(run: Path, tmp_path: Path):
     config = load_checkpoint(run / "ckpt.pt").config
     out = tmp_path / "timed"
-    Run.fresh(config.with_changes({"minutes": 0.001, "steps": 10**6}), out).train(quiet)
-    step, words = load_checkpoint(out / "ckpt.pt").step, "the run's 0.001 minutes are used up; they count all of the"
-    for changes in ({}, {"steps": 10**6}, {"minutes": 0.001}):  # a script that repeats its command
+    Run.fresh(config.with_changes({"minutes": 0.002, "steps": 10**6}), out).train(quiet)
+    step, words = load_checkpoint(out / "ckpt.pt").step, "the run's 0.002 minutes are used up; they count all of the"
+    for changes in ({}, {"steps": 10**6}, {"minutes": 0.002}):  # a script that repeats its command
         again = Run.resumed(out, changes)
         assert [line.startswith(words) for line in again.advice] == [True]
         assert re.search(r"give --minutes above [\d.]+, to go on$", again.advice[0])
     with pytest.raises(ConfigError, match=rf"{words} run: give --minutes above [\d.]+, or --set minutes=none"):
         Run.resumed(out, {"steps": step + 1})
-    with pytest.raises(ConfigError, match=r"the run's 0\.0011 minutes are used up"):
-        Run.resumed(out, {"minutes": 0.0011})
+    with pytest.raises(ConfigError, match=r"the run's 0\.001 minutes are used up"):
+        Run.resumed(out, {"minutes": 0.001})
     Run.resumed(out, {"steps": step + 1, "minutes": None}).train(quiet)
     assert load_checkpoint(out / "ckpt.pt").step == step + 1
 
