@@ -14,30 +14,26 @@ time than a thread's waking is computed in the loop (brief_runs.py).
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
-
-import numpy as np
+from functools import partial
+from typing import Final, TypeAlias
 
 from .admission import Admission
 from .brief_runs import BriefRuns
-from .errors import GenerationError, NotReadyError, QueueFullError
+from .errors import QueueFullError
 from .failures import FailureLog
 from .image_queue import ImageQueue
-from .jobs import Images, Job, Labels, Latents, Slice, deliver, split
+from .jobs import Images, Job, Labels, Latents, Slice, deliver, fail, give_up, inputs_of, split
 from .lane import SOON, Lane, seconds_left
 from .recorder import NullRecorder, Recorder
 
 RunFn: TypeAlias = Callable[[Latents, "Labels | None"], Images]
 Result: TypeAlias = "Images | Exception"
 
-_AHEAD: Final = 1  # parts of one long request that are in the queue, beside one in each lane
 _SHARE: Final = 16  # images that are worth a lane of their own: fewer take longer to hand over than to compute
 
 
@@ -53,6 +49,8 @@ class Batcher:
         recorder: is told what happens.
         lanes: batches that are computed side by side.
         name: of the generator, for the log.
+        in_loop: whether the event loop may compute, where one image takes it hardly any time; a GPU's others may delay.
+        patience: seconds that a part of a long request is waited for.
     """
 
     run: RunFn
@@ -62,10 +60,11 @@ class Batcher:
     recorder: Recorder = field(default_factory=NullRecorder)
     lanes: int = 1
     name: str = ""
+    in_loop: bool = True
+    patience: float = 60.0
     _queue: ImageQueue = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)  # of the queue: lanes take from it too
-    _working: dict[asyncio.Task[None], Lane] = field(default_factory=dict, init=False)  # the lanes that are awake
-    _computing: int = field(default=0, init=False)  # lanes that have a batch
+    _awake: set[Lane] = field(default_factory=set, init=False)  # changed in the loop only, and under the lock
     _admission: Admission = field(init=False)
     _brief: BriefRuns = field(default_factory=BriefRuns, init=False)
     _failures: FailureLog = field(init=False)
@@ -97,7 +96,7 @@ class Batcher:
             NotReadyError: the worker was cancelled, which happens when the service goes down.
         """
         self.admit(len(latents))
-        return await self._done(self._ask(latents, labels))
+        return await self.done(self.ask(latents, labels))
 
     def admit(self, n: int) -> None:
         """Whether there is room for n more images: to be asked before anything is made for them.
@@ -111,7 +110,14 @@ class Batcher:
         """What to answer to a request that nobody has looked at yet; None: it may come in."""
         return self._admission.refusal(self.waiting)
 
-    def _ask(self, latents: Latents, labels: Labels | None, before: Job | None = None) -> Job:
+    def ask(self, latents: Latents, labels: Labels | None, before: Job | None = None) -> Job:
+        """Queue images, whether or not there is room; whoever asks must await `done`, or `drop` them.
+
+        Args:
+            latents: (n, latent_dim), already checked.
+            labels: (n,), None for an unconditional generator.
+            before: the part of the same request before these.
+        """
         offset = before.offset + len(before.latents) if before else 0
         job = Job(latents, labels, asyncio.get_running_loop().create_future(), time.perf_counter(), offset)
         with self._lock:
@@ -119,96 +125,69 @@ class Batcher:
         self._wake()
         return job
 
+    async def done(self, job: Job) -> Images:
+        """The images that were asked for; raises as `submit`."""
+        try:
+            return await job.future
+        except BaseException:
+            self.drop(job)
+            raise
+
+    def drop(self, job: Job) -> None:
+        """Take what is not yet computed out of the queue, also of the parts behind it in the same request."""
+        with self._lock:
+            self._queue.drop(job)
+
     def _wake(self) -> None:
         """Wake as many lanes as the waiting images are worth."""
-        while len(self._working) < self.lanes:
+        while len(self._awake) < self.lanes:
             with self._lock:
-                coming, waiting = len(self._working) - self._computing, self.waiting
-            if waiting <= coming * _SHARE:  # nothing, or lanes that are about to take their batch have enough
-                return
-            if seconds_left(self._working.values(), waiting, self._admission.seconds_for) < SOON:
-                self._look = self._look or asyncio.get_running_loop().call_later(2 * SOON, self._look_again)
-                return
-            lane = Lane()
-            task = asyncio.create_task(self._work(lane))
-            self._working[task] = lane
-            task.add_done_callback(self._asleep)
+                if self.waiting <= self._idle() * _SHARE:  # nothing, or those about to take a batch have enough
+                    return
+                if seconds_left(self._awake, self.waiting, self._admission.seconds_for) < SOON:
+                    self._look = self._look or asyncio.get_running_loop().call_later(2 * SOON, self._look_again)
+                    return
+                lane = Lane()
+                lane.task = asyncio.create_task(self._work(lane))
+                lane.task.add_done_callback(partial(self._end, lane))
+                self._awake.add(lane)
+
+    def _idle(self) -> int:
+        """Lanes that are awake and have no batch. Whoever calls holds the lock."""
+        return sum(not lane.batch for lane in self._awake)
 
     def _look_again(self) -> None:
         self._look = None
         self._wake()
 
-    def _asleep(self, task: asyncio.Task[None]) -> None:
-        self._working.pop(task, None)
-
-    async def _done(self, job: Job) -> Images:
-        try:
-            return await job.future
-        finally:
-            self._drop(job)
-
-    def _drop(self, job: Job) -> None:
-        with self._lock:
-            self._queue.drop(job)
-
-    async def stream(self, parts: Iterable[tuple[Latents, Labels | None]]) -> AsyncGenerator[Images, None]:
-        """Generate a long request part by part: while one part is used, the next ones are computed.
-
-        Memory is bounded by the parts, whatever their number, and a slow reader holds nobody up. Ending the iteration
-        early takes what is not yet computed out of the queue.
-
-        Args:
-            parts: latents and labels as in `submit`; drawn from the iterable when their turn comes.
-
-        Raises:
-            As `submit`; QueueFullError with the first part only.
-        """
-        coming = iter(parts)
-        running: deque[Job] = deque()
-        try:
-            while True:
-                while len(running) < _AHEAD + self.lanes and (part := next(coming, None)) is not None:
-                    if not running:
-                        self.admit(len(part[0]))
-                    running.append(self._ask(*part, before=running[-1] if running else None))
-                if not running:
-                    return
-                yield await self._done(running[0])
-                running.popleft()
-        finally:
-            for job in running:
-                if not job.future.cancel() and not job.future.cancelled():
-                    job.future.exception()  # heard: the part before it failed already
-                self._drop(job)
-
     async def _work(self, lane: Lane) -> None:
         """Run batches until nothing waits; the first one starts without delay."""
         loop = asyncio.get_running_loop()
-        try:
-            while self._begin(lane):
-                try:
-                    if self._brief.expected(lane.images):
-                        result = self._run(lane.batch)
-                    else:
-                        result = await loop.run_in_executor(self.executor, self._compute, loop, lane)
-                    if isinstance(result, Exception):
-                        lane.began = 0.0
-                    await self._finish(lane.batch, result)
-                finally:
-                    with self._lock:
-                        self._computing -= 1
-        except Exception as error:  # noqa: BLE001 - no thread to be had, or a fault of this module: `_end` says no to all
-            self._failures.tell(error)
-        finally:
-            self._asleep(cast("asyncio.Task[None]", asyncio.current_task()))  # now: who asks next wakes a lane
-            self._end(lane)
+        while self._begin(lane):
+            is_brief = self.in_loop and self._brief.expected(lane.images)
+            if is_brief:
+                result = self._run(lane.batch)
+            else:
+                result = await loop.run_in_executor(self.executor, self._compute, loop, lane)
+            if isinstance(result, Exception):
+                lane.began = 0.0
+            await self._finish(lane.batch, result)
+            if is_brief and self.waiting:
+                await asyncio.sleep(0)  # where batches are of one image, the loop has other work beside them
 
-    def _end(self, lane: Lane) -> None:
-        """Let nobody wait for ever. Something is left only after a cancellation or a fault of this module."""
+    def _end(self, lane: Lane, task: asyncio.Task[None]) -> None:
+        """A lane goes to sleep; if it was cancelled, or has failed, nobody is left to wait for it for ever."""
+        error = None if task.cancelled() else task.exception()
         with self._lock:
+            self._awake.discard(lane)
             lane.ended = True
-            left = [*(part.job for part in lane.batch), *self._queue.clear()]
-        _give_up([*left, *(job.after for job in left if job.after is not None)])
+            left = [part.job for part in lane.batch]
+            if task.cancelled() or error is not None:
+                left += self._queue.clear()
+        if error is not None:  # no thread to be had, or a fault of this module
+            self._failures.tell(error, "generation was stopped by a fault of the service")
+        give_up(left)
+        self._wake()  # for whoever asked since the lane has found nothing
 
     def _compute(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> Result:
         """Compute the lane's batch, and the next ones as long as whole ones wait; in a thread of the executor.
@@ -227,11 +206,10 @@ class Batcher:
             loop.call_soon_threadsafe(self._deliver, batch, result)
 
     def _begin(self, lane: Lane) -> bool:
-        """Whether there is a batch for a lane that has none; it has it then."""
+        """Whether there is a batch for a lane whose last one is done; it has it then, and none otherwise."""
         with self._lock:
-            lane.begin(self._take())
-            self._computing += bool(lane.batch)
-            return bool(lane.batch)
+            lane.batch = []
+            return self._take(lane)
 
     def _go_on(self, lane: Lane) -> bool:
         """Whether there is a whole batch for a lane that has just computed one; it has it then.
@@ -241,24 +219,30 @@ class Batcher:
         with self._lock:
             if lane.ended or self.waiting < self.max_batch:
                 return False
-            self._computing -= 1
-            batch = self._take()
-            self._computing += 1
-            if batch:
-                lane.begin(batch)
-            return bool(batch)
+            computed, lane.batch = lane.batch, []
+            has_more = False
+            try:
+                has_more = self._take(lane)
+            finally:
+                if not has_more:
+                    lane.batch += computed  # still the lane's to deliver, or to give up
+            return has_more
 
-    def _take(self) -> list[Slice]:
-        """The part of what waits of one among the lanes that are awake and have no batch."""
-        fair = -(-self.waiting // max(1, len(self._working) - self._computing))
-        return self._queue.take(min(self.max_batch, max(fair, _SHARE)))
+    def _take(self, lane: Lane) -> bool:
+        """Give a lane that is awake and has no batch its part of what waits; whether there was any.
+
+        Whoever calls holds the lock.
+        """
+        fair = -(-self.waiting // self._idle())
+        self._queue.take(min(self.max_batch, max(fair, _SHARE)), lane.batch)
+        lane.begin()
+        return bool(lane.batch)
 
     def _run(self, batch: list[Slice]) -> Result:
         began = time.perf_counter()
         try:
-            labels = [part.job.labels[part.start : part.stop] for part in batch if part.job.labels is not None]
-            latents = np.concatenate([part.job.latents[part.start : part.stop] for part in batch])
-            images = self.run(latents, np.concatenate(labels) if labels else None)
+            latents, labels = inputs_of(batch)
+            images = self.run(latents, labels)
             if len(images) != len(latents):
                 raise ValueError(f"the generator gave {len(images)} images for {len(latents)} latents")
         except Exception as error:  # noqa: BLE001 - whatever the session raises is this image's fault or is bisected
@@ -270,39 +254,32 @@ class Batcher:
         return images
 
     def _deliver(self, batch: list[Slice], images: Images) -> None:
-        edges = itertools.accumulate(map(len, batch), initial=0)
         try:
-            for part, start in zip(batch, edges, strict=False):
-                deliver(part, images[start : start + len(part)])
+            deliver(batch, images)
         except Exception as error:  # noqa: BLE001 - such as no memory for a job's images; nobody else may hear of it
-            self._failures.tell(error)
-            _give_up(part.job for part in batch)
+            self._failures.tell(error, "images could not be handed over")
+            give_up((part.job for part in batch), error)
 
     async def _finish(self, batch: list[Slice], result: Result) -> None:
-        if isinstance(result, Exception):
-            await self._bisect(batch, result)
-        else:
+        """Hand over the images of a batch; one that failed is bisected."""
+        if not isinstance(result, Exception):
             self._deliver(batch, result)
+        elif (total := sum(map(len, batch))) == 1:
+            self._fail(batch[0], result)
+        else:
+            await self._bisect(batch, total // 2)
 
-    async def _bisect(self, batch: list[Slice], error: Exception) -> None:
-        total = sum(map(len, batch))
-        if total == 1:
-            (guilty,) = batch
-            self.recorder.failed(1)
-            self._failures.tell(error)
-            if not guilty.job.abandoned:
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-                guilty.job.future.set_exception(
-                    GenerationError(f"image {guilty.job.offset + guilty.start} could not be generated: {reason}")
-                )
-            return
-        for half in split(batch, total // 2):
-            if wanted := [part for part in half if not part.job.abandoned]:
+    def _fail(self, part: Slice, error: Exception) -> None:
+        self.recorder.failed(1)
+        self._failures.tell(error)
+        fail(part, error)
+        self.drop(part.job)
+
+    async def _bisect(self, batch: list[Slice], middle: int) -> None:
+        for half in split(batch, middle):
+            wanted = [part for part in half if not part.job.abandoned]
+            if lost := sum(map(len, half)) - sum(map(len, wanted)):
+                self.recorder.dropped(lost)
+            if wanted:
                 result = await asyncio.get_running_loop().run_in_executor(self.executor, self._run, wanted)
                 await self._finish(wanted, result)
-
-
-def _give_up(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        if not job.abandoned:
-            job.future.set_exception(NotReadyError("generation was stopped; try again later"))

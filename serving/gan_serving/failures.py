@@ -27,8 +27,8 @@ class FailureLog:
         self._quiet_until = -float("inf")
         self._untold = 0
 
-    def tell(self, error: Exception) -> None:
-        """An image failed with `error` when it was alone."""
+    def tell(self, error: BaseException, what: str = "an image could not be generated") -> None:
+        """Something failed with `error`: as a rule an image, when it was alone."""
         now = self._clock()
         if now < self._quiet_until:
             self._untold += 1
@@ -36,4 +36,4 @@ class FailureLog:
         self._quiet_until = now + QUIET_SECONDS
         others = f" (nor {self._untold} others since the last such line)" if self._untold else ""
         self._untold = 0
-        logger.error("generator %s: an image could not be generated%s", self._name, others, exc_info=error)
+        logger.error("generator %s: %s%s", self._name, what, others, exc_info=error)

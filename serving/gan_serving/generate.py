@@ -26,9 +26,10 @@ from .error_response import tell_cut_off
 from .errors import InvalidRequestError, ServiceError
 from .etag import etag_of, names
 from .handling import answered, parsed_aside
-from .jobs import Images, Labels, Latents
+from .jobs import Images, Inputs
 from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
+from .long_requests import stream
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
 from .stream_formats import STREAM_FORMATS, NdjsonStream
@@ -113,12 +114,12 @@ class _Task:
         """All images, part after part; what is known of the parts under way is kept beside them."""
         known: deque[Part] = deque()
 
-        def drawn() -> Iterator[tuple[Latents, Labels | None]]:
+        def drawn() -> Iterator[Inputs]:
             for part in self.plan.chunks(self.step):
                 known.append(part)
-                yield part.latents, part.labels
+                yield Inputs(part.latents, part.labels)
 
-        async with aclosing(self.generator.batcher.stream(drawn())) as images:
+        async with aclosing(stream(self.generator.batcher, drawn())) as images:
             async for some in images:
                 yield self.batch(known.popleft(), some)
 

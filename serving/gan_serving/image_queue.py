@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import OrderedDict
 from typing import Final
 
 from .jobs import Job, Slice
@@ -24,57 +24,62 @@ class ImageQueue:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.waiting = 0  # images that are not yet in a batch
-        self._jobs: deque[Job] = deque()
+        self._jobs: OrderedDict[Job, None] = OrderedDict()
 
     def add(self, job: Job, before: Job | None = None) -> None:
         """A job joins, behind the one `before` it of the same request if that still waits."""
-        if before is not None and before.waiting:
+        if before is not None:
             before.after = job
-        else:
-            self._jobs.append(job)
+        if before is None or not before.waiting:
+            self._jobs[job] = None
         self._count(len(job.latents))
 
     def drop(self, job: Job) -> None:
-        """What still waits of a job leaves the queue uncomputed."""
-        if left := job.waiting:
+        """What still waits of a job, and of those behind it in the same request, leaves the queue uncomputed."""
+        left = 0
+        each: Job | None = job
+        while each is not None:
+            left += each.waiting
+            each.dropped = True
+            self._jobs.pop(each, None)
+            each = each.after
+        if left:
             self._count(-left)
             self.recorder.dropped(left)
-            job.taken = len(job.latents)
 
-    def take(self, room: int) -> list[Slice]:
-        """At most `room` images, as many of each waiting job as there is room for, in turn."""
-        batch: list[Slice] = []
+    def take(self, room: int, batch: list[Slice]) -> None:
+        """At most `room` images join a batch, as many of each waiting job as there is room for, in turn."""
         now = time.perf_counter()
         while room and self._jobs:
             share = max(_PIECE, room // len(self._jobs))
             for _ in range(len(self._jobs)):
-                job = self._jobs.popleft()
-                if job.abandoned or not job.waiting:
+                job, _ = self._jobs.popitem(last=False)
+                if job.abandoned:  # its caller has just left
                     continue
-                count = min(share, job.waiting, room)
-                if not job.taken:
-                    self.recorder.started(now - job.queued_at)
+                is_first, count = not job.taken, min(share, job.waiting, room)
                 batch.append(Slice(job, job.taken, job.taken + count))
                 job.taken += count
                 self.waiting -= count
                 room -= count
                 if job.waiting:
-                    self._jobs.append(job)
+                    self._jobs[job] = None
                 elif job.after is not None:
-                    self._jobs.append(job.after)
+                    self._jobs[job.after] = None
+                if is_first:
+                    self.recorder.started(now - job.queued_at)
                 if not room:
                     break
         self.recorder.queued(self.waiting)
-        return batch
 
     def clear(self) -> list[Job]:
-        """Forget all jobs.
+        """Drop all jobs.
 
         Returns:
             Those that stood in the queue.
         """
         left = list(self._jobs)
-        self._jobs.clear()
+        for job in left:
+            self.drop(job)
         return left
 
     def _count(self, images: int) -> None:

@@ -24,6 +24,7 @@ from .generator import Generator
 from .handling import answered, parsed_aside
 from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
+from .long_requests import stream
 from .negotiate import animation_format_of
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
@@ -77,7 +78,7 @@ async def _animate(
     worker: Worker, generator: Generator, path: LatentPath, asked: InterpolateRequest, wanted: AnimationFormat
 ) -> Encoded:
     batcher = generator.batcher
-    images = np.concatenate([part async for part in batcher.stream(path.chunks(batcher.max_batch))])
+    images = np.concatenate([part async for part in stream(batcher, path.chunks(batcher.max_batch))])
     frames = Batch(generator.manifest.name, images, None, None, None, asked.columns, asked.quality)
     began = time.perf_counter()
     encoded = await worker.in_encoders(lambda: encode_animation(frames, wanted, asked.fps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Collection
@@ -16,7 +17,7 @@ ask for single images 3,080 requests/s became 3,360; with 8, 16 and 64 they stay
 of 18)."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Lane:
     """One that is awake. Its thread takes batches too, so that its task has to look here which one it has."""
 
@@ -24,10 +25,11 @@ class Lane:
     images: int = 0  # of the batch
     began: float = 0.0  # seconds of the performance counter; 0: what it does may take long
     ended: bool = False  # its task is over, and nobody would hear of another batch
+    task: asyncio.Task[None] | None = None  # kept here, as the event loop doesn't
 
-    def begin(self, batch: list[Slice]) -> None:
-        """It has this batch now."""
-        self.batch, self.images, self.began = batch, sum(map(len, batch)), time.perf_counter()
+    def begin(self) -> None:
+        """It computes its batch from now on."""
+        self.images, self.began = sum(map(len, self.batch)), time.perf_counter()
 
 
 def seconds_left(lanes: Collection[Lane], waiting: int, seconds_for: Callable[[int], float]) -> float:

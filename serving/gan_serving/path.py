@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,16 +14,10 @@ from gan_export.artifact import Manifest, draw
 
 from .errors import InvalidRequestError
 from .fields import check_truncation, class_ids, given_latents, require_label
+from .jobs import Inputs
 
 _PARALLEL: Final = 1e-6  # sine of an angle below which two latents have no plane to turn in
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
-
-
-class Frames(NamedTuple):
-    """Some frames of a path."""
-
-    latents: NDArray[np.float32]  # (n, latent_dim)
-    labels: NDArray[np.int64] | None  # (n,); None for an unconditional generator
 
 
 @dataclass(frozen=True)
@@ -40,12 +34,12 @@ class LatentPath:
         k = len(self.latents)
         return k * self.steps if self.loop else (k - 1) * self.steps + 1
 
-    def chunks(self, size: int) -> Iterator[Frames]:
+    def chunks(self, size: int) -> Iterator[Inputs]:
         """All frames in order, `size` of them at a time; the last part may be smaller."""
         for start in range(0, len(self), size):
             yield self.part(start, min(start + size, len(self)))
 
-    def part(self, start: int, stop: int) -> Frames:
+    def part(self, start: int, stop: int) -> Inputs:
         """Frames `start` to `stop`, 0 <= start < stop <= len."""
         here, step = np.divmod(np.arange(start, stop), self.steps)
         there = (here + 1) % len(self.latents)
@@ -58,7 +52,7 @@ class LatentPath:
         latents[is_key] = self.latents[here[is_key]]
         # Half a class means nothing to a generator: a label changes midway.
         labels = None if self.labels is None else self.labels[np.where(2 * step < self.steps, here, there)]
-        return Frames(latents, labels)
+        return Inputs(latents, labels)
 
 
 def make_path(request: InterpolateRequest, manifest: Manifest, max_n: int) -> LatentPath:

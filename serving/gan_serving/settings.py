@@ -67,7 +67,12 @@ class Settings(BaseSettings):
         default=0, ge=0, le=1024, description="Cores that a worker computes on; 0: its share of those that it sees."
     )
     encode_threads: int = Field(default=2, ge=1, le=256, description="Threads that encode images.")
-    timeout: float = Field(default=60.0, gt=0, le=86400, description="Seconds a request may take.")
+    timeout: float = Field(
+        default=60.0,
+        gt=0,
+        le=86400,
+        description="Seconds until a response must begin, and then until each next part of a long one.",
+    )
     max_body: int = Field(default=16 * 2**20, ge=1024, le=2**31, description="Largest request body in bytes.")
 
     api_keys: str | None = Field(

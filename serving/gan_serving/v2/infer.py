@@ -18,6 +18,7 @@ from gan_serving.catalog import VERSION, Generator
 from gan_serving.errors import DeadlineError, InvalidRequestError
 from gan_serving.json_marks import AT_ONCE
 from gan_serving.leaving import unless_caller_leaves
+from gan_serving.long_requests import stream
 from gan_serving.rate_limit import caller_of
 from gan_serving.worker import Worker, worker_of
 
@@ -110,8 +111,8 @@ async def _whole(asked: Inference, generator: Generator) -> NDArray[np.uint8]:
 async def _images(asked: Inference, generator: Generator) -> AsyncGenerator[NDArray[np.uint8], None]:
     """The images in order, at most a batch at a time."""
     batcher = generator.batcher
-    async with contextlib.aclosing(batcher.stream(asked.parts(generator.manifest, batcher.max_batch))) as stream:
-        async for images in stream:
+    async with contextlib.aclosing(stream(batcher, asked.parts(generator.manifest, batcher.max_batch))) as parts:
+        async for images in parts:
             yield images
 
 

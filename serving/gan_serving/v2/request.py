@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, SEED_LIMIT, Manifest, draw
 from gan_serving.catalog import VERSION
 from gan_serving.errors import InvalidRequestError
+from gan_serving.jobs import Inputs
 
 from .tensors import Rule, read_tensors
 from .wire import an_object, parse_object, show, split_body
@@ -41,13 +42,13 @@ class Inference:
         assert tensor is not None
         return len(tensor)
 
-    def parts(self, manifest: Manifest, size: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64] | None]]:
+    def parts(self, manifest: Manifest, size: int) -> Iterator[Inputs]:
         """Latents and labels of at most `size` images at a time; seeds are drawn when their part's turn comes."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             labels = None if self.labels is None else self.labels[part]
             if self.latents is not None:
-                yield self.latents[part], labels
+                yield Inputs(self.latents[part], labels)
                 continue
             assert self.seeds is not None
             drawn = draw(
@@ -56,7 +57,7 @@ class Inference:
                 manifest.latent.distribution,
                 classes=manifest.classes,
             )
-            yield drawn.latents, drawn.labels if labels is None else labels
+            yield Inputs(drawn.latents, drawn.labels if labels is None else labels)
 
 
 def input_rules(manifest: Manifest) -> list[Rule]:

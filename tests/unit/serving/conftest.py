@@ -126,11 +126,10 @@ class Session:
             ours = asyncio.all_tasks()
             batcher = Batcher(self.run, max_batch, capacity, executor, lanes=lanes)
             await scenario(batcher)
-            while asyncio.all_tasks() - ours:
+            while asyncio.all_tasks() - ours or batcher._awake:
                 await asyncio.sleep(0)
             assert batcher.waiting == 0
             assert not batcher._queue.clear()
-            assert not batcher._working
             gc.collect()
 
         with ThreadPoolExecutor(lanes) as executor:

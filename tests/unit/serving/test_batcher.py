@@ -9,6 +9,8 @@ import pytest
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError
 from gan_serving.failures import QUIET_SECONDS, FailureLog
+from gan_serving.jobs import Inputs
+from gan_serving.long_requests import stream
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])
@@ -225,9 +227,9 @@ def test_a_long_request_gives_its_first_part_after_one_run_and_lets_others_in_be
 
     async def scenario(batcher: Batcher) -> None:
         rows = np.stack([np.arange(512), np.full(512, 0.5)], 1).astype(np.float32)
-        stream = batcher.stream((rows[i : i + 64], None) for i in range(0, 512, 64))
+        parts = stream(batcher, (Inputs(rows[i : i + 64], None) for i in range(0, 512, 64)))
         session.let_go(1)
-        first = await anext(stream)
+        first = await anext(parts)
         assert np.array_equal(first, session.draw(rows[:64], None))
         # The second run may have begun while the first part was handed over; it has one part only.
         assert len(session.computed) <= 128
@@ -237,7 +239,7 @@ def test_a_long_request_gives_its_first_part_after_one_run_and_lets_others_in_be
         await single
         assert 5000 in session.computed[: 3 * 64 + 1]
         session.let_go()
-        rest = [part async for part in stream]
+        rest = [part async for part in parts]
         assert np.array_equal(np.concatenate([first, *rest]), session.draw(rows, None))
 
     session.drive(scenario)
@@ -248,9 +250,9 @@ def test_the_image_at_fault_is_told_by_its_place_in_a_long_request(make_session)
 
     async def scenario(batcher: Batcher) -> None:
         rows = np.stack([np.arange(192), np.full(192, 0.5)], 1).astype(np.float32)
-        stream = batcher.stream((rows[i : i + 64], None) for i in range(0, 192, 64))
-        assert len(await anext(stream)) == 64
+        parts = stream(batcher, (Inputs(rows[i : i + 64], None) for i in range(0, 192, 64)))
+        assert len(await anext(parts)) == 64
         with pytest.raises(GenerationError, match="image 100 could not be generated"):
-            await anext(stream)
+            await anext(parts)
 
     session.drive(scenario)

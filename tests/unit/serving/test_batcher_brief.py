@@ -34,10 +34,10 @@ async def ask(batcher: Batcher, seconds: float = 0.0, n: int = 1) -> int:
     return len(await batcher.submit(np.full((n, 2), seconds, np.float32), None))
 
 
-def drive(story) -> list[bool]:
+def drive(story, max_batch: int = 64, **more) -> list[bool]:
     session = Recorded()
     with ThreadPoolExecutor(2) as executor:
-        asyncio.run(story(session, Batcher(session.run, 64, 1000, executor, lanes=2)))
+        asyncio.run(story(session, Batcher(session.run, max_batch, 1000, executor, lanes=2, **more)))
     return session.in_loop
 
 
@@ -58,6 +58,28 @@ def test_one_image_is_computed_in_the_loop_once_enough_runs_were_brief() -> None
         assert not session.in_loop[-1], "two take longer"
 
     drive(story)
+
+
+def test_nothing_is_computed_in_the_loop_where_others_may_keep_the_device_busy() -> None:
+    async def story(_: Recorded, batcher: Batcher) -> None:
+        for _ in range(3 * RUNS):
+            await ask(batcher)
+
+    assert not any(drive(story, in_loop=False))
+
+
+def test_others_have_their_turns_between_batches_of_one_image_that_the_loop_computes() -> None:
+    async def story(session: Recorded, batcher: Batcher) -> None:
+        await until_brief(session, batcher)
+        turns, before = 0, len(session.in_loop)
+        asking = asyncio.create_task(ask(batcher, n=200))
+        while not asking.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert len(session.in_loop) - before == 200
+        assert turns > 100
+
+    drive(story, max_batch=1)
 
 
 def test_after_a_run_that_took_longer_all_are_computed_in_threads() -> None:

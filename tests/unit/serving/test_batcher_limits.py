@@ -209,8 +209,8 @@ def test_nobody_waits_for_ever_when_the_worker_is_cancelled(make_session):
         await session.is_running()
         tasks += [asyncio.create_task(session.ask(batcher, 1000 * i, 100)) for i in (1, 2)]
         await asyncio.sleep(0)
-        (lane,) = batcher._working
-        lane.cancel()
+        (lane,) = batcher._awake
+        lane.task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [NotReadyError] * 3
         session.let_go()
@@ -235,8 +235,8 @@ def test_nobody_waits_for_ever_when_the_worker_is_cancelled_in_a_batch_its_threa
 
     async def scenario(batcher: Batcher) -> None:
         tasks = await two_batches(session, batcher)
-        (lane,) = batcher._working
-        lane.cancel()
+        (lane,) = batcher._awake
+        lane.task.cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [type(None), NotReadyError, NotReadyError]
         session.let_go()
@@ -267,17 +267,18 @@ def test_nobody_waits_for_ever_when_what_was_done_can_not_be_recorded(make_sessi
 def test_nobody_waits_for_ever_when_images_can_not_be_handed_over(make_session, monkeypatch: pytest.MonkeyPatch):
     session = make_session(held=True)
 
-    def fails(part: Slice, images: np.ndarray) -> None:
-        if part.job.latents[0, 0] == 1000:
+    def fails(batch: list[Slice], images: np.ndarray) -> None:
+        if batch[0].job.latents[0, 0] == 1000:
             raise MemoryError("no room")
-        deliver(part, images)
+        deliver(batch, images)
 
     async def scenario(batcher: Batcher) -> None:
         tasks = await two_batches(session, batcher)
         monkeypatch.setattr("gan_serving.batcher.deliver", fails)
         session.let_go()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(result) for result in results] == [type(None), NotReadyError, NotReadyError]  # both in one batch
+        told = "the images could not be handed over: no room"  # to both, which are in one batch
+        assert [str(result) for result in results] == ["None", told, told]
         await session.ask(batcher, 5000, 3)
 
     session.drive(scenario)
