@@ -7,7 +7,7 @@ from typing import Final
 
 from .errors import QueueFullError
 
-_RATE_MEMORY: Final = 0.8  # share of the old estimate that a new measurement leaves
+_RATE_MEMORY: Final = 0.8  # share of what was measured before that a new run leaves
 _ROOM: Final = 16  # this part of the queue must be free again before requests are looked at
 
 
@@ -22,12 +22,17 @@ class Admission:
     def __init__(self, capacity: int, lanes: int) -> None:
         self.capacity, self.lanes = capacity, lanes
         self._refusing = False  # images were refused, and there is hardly more room since
-        self._seconds_per_image = 0.0  # 0: nothing was measured yet
+        self._images, self._seconds = 0.0, 0.0  # of the latest runs
 
     def worked(self, images: int, seconds: float) -> None:
-        """So many images were computed in one run."""
-        old = self._seconds_per_image or seconds / images
-        self._seconds_per_image = _RATE_MEMORY * old + (1 - _RATE_MEMORY) * seconds / images
+        """So many images were computed in one run. Full batches, of which a long queue is made, count for more."""
+        self._images = _RATE_MEMORY * self._images + images
+        self._seconds = _RATE_MEMORY * self._seconds + seconds
+
+    @property
+    def _seconds_per_image(self) -> float:
+        """0: nothing was measured yet."""
+        return self._seconds / self._images if self._images else 0.0
 
     def seconds_for(self, images: int) -> float:
         """How long one lane takes for so many; infinity where nothing was measured yet."""
