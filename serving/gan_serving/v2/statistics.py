@@ -35,8 +35,8 @@ async def all_stats(request: Request) -> Response:
 
 
 async def _answer(request: Request, names: Sequence[str]) -> Response:
-    text, _ = await asyncio.to_thread(worker_of(request).metrics.page)  # it reads a file of every worker
-    sums = samples_of(text.decode())
+    metrics = worker_of(request).metrics
+    sums = await asyncio.to_thread(lambda: samples_of(metrics.page()[0].decode()))  # it reads a file of every worker
     return json_response({"model_stats": [_stats(name, sums[name]) for name in names]})
 
 
