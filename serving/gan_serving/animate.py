@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +22,30 @@ _GIF_SHORTEST: Final = 20  # milliseconds; browsers take less for a mistake and 
 _PALETTE_FRAMES: Final = 32  # frames, spread over the whole, that the colours of a gif are chosen from
 
 
-def encode_animation(frames: Batch, wanted: AnimationFormat, fps: int) -> Encoded:
+class AbandonedError(Exception):
+    """Nobody waits for the animation any more."""
+
+
+def is_animated(wanted: AnimationFormat) -> bool:
+    """Whether frames become a film, which may take seconds, and no sheet or array."""
+    return wanted in ("gif", "webp")
+
+
+def encode_animation(
+    frames: Batch, wanted: AnimationFormat, fps: int, is_abandoned: Callable[[], bool] = lambda: False
+) -> Encoded:
     """Frames in one of the formats of /interpolate; animations repeat for ever.
 
     All are exact but for a webp with a quality, and a gif of RGB frames, which has 256 colours.
+
+    Args:
+        frames: (N, C, H, W) of them.
+        wanted: the format.
+        fps: frames per second.
+        is_abandoned: asked before each frame of an animation.
+
+    Raises:
+        AbandonedError: it was.
     """
     if wanted == "gif":
         pictures, options = _gif_pictures(frames.images)
@@ -34,10 +55,25 @@ def encode_animation(frames: Batch, wanted: AnimationFormat, fps: int) -> Encode
         shown = _durations(len(frames), fps)
     else:
         return encode(frames, wanted)
+    seek = _stopping(is_abandoned)
+    for picture in pictures:
+        picture.seek = seek  # type: ignore[assignment,method-assign]  # Pillow calls it before it encodes each of them
     buffer = io.BytesIO()
     first, *others = pictures
     first.save(buffer, format=wanted.upper(), save_all=True, append_images=others, duration=shown, loop=0, **options)
     return Encoded(buffer.getvalue(), f"image/{wanted}")
+
+
+def _stopping(is_abandoned: Callable[[], bool]) -> Callable[[int], None]:
+    """What `Image.seek` does in a picture of one frame, as long as somebody waits for it."""
+
+    def seek(frame: int) -> None:
+        if is_abandoned():
+            raise AbandonedError
+        if frame != 0:
+            raise EOFError
+
+    return seek
 
 
 def _gif_pictures(images: NDArray[np.uint8]) -> tuple[list[Image.Image], dict[str, Any]]:

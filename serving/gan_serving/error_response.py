@@ -23,7 +23,7 @@ _CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full",
 def error_response(error: ServiceError) -> Response:
     """The error in its one shape, with the current request's id."""
     current_call().code = error.code
-    return error_of(error.status, ErrorDetail(code=error.code, message=error.message, param=error.param), error.headers)
+    return error_of(error.status, _detail_of(error), error.headers)
 
 
 def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
@@ -40,12 +40,33 @@ def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
     return ErrorDetail(code=_CODES.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase))
 
 
+def internal_error() -> ErrorDetail:
+    """What a caller is told of a fault of the service, which stands in its log."""
+    return ErrorDetail(code="internal", message="the service failed; its log has this request's id")
+
+
 def tell_cut_off(error: ServiceError) -> None:
     """Log the error that ends the current request's response, which has begun."""
     logger.error(
         "request %s was cut off after its response had begun: [%s] %s",
         current_call().request_id, error.code, error.message,
     )  # fmt: skip
+
+
+def cut_off(error: Exception) -> ErrorDetail:
+    """What to say of the error that ends the current request's response, where that can still be said; it is logged."""
+    call = current_call()
+    if isinstance(error, ServiceError):
+        call.code = error.code
+        tell_cut_off(error)
+        return _detail_of(error)
+    call.code = "internal"
+    logger.error("request %s failed after its response had begun", call.request_id, exc_info=error)
+    return internal_error()
+
+
+def _detail_of(error: ServiceError) -> ErrorDetail:
+    return ErrorDetail(code=error.code, message=error.message, param=error.param)
 
 
 def error_of(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:

@@ -6,28 +6,27 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 import numpy as np
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive
 
-from gan_client.types import ErrorDetail, Format
+from gan_client.types import Format, GenerateRequest
 
 from .batch import Batch
 from .call import current_call
 from .catalog import Generator
-from .encode import Encoded, encode
-from .error_response import tell_cut_off
-from .errors import InvalidRequestError, ServiceError
+from .encode import SLOW_BYTES, Encoded, encode
+from .error_response import cut_off
+from .errors import InvalidRequestError
 from .etag import etag_of, names
-from .handling import answered, parsed_aside
+from .handling import RequestContext, answered, parsed
 from .jobs import Images, Inputs
-from .json_marks import AT_ONCE
 from .leaving import unless_caller_leaves
 from .long_requests import stream
 from .negotiate import format_of
@@ -38,11 +37,11 @@ from .worker import Worker
 _T = TypeVar("_T")
 
 INLINE_BYTES: Final = 4096
-"""Pixels that are encoded at once: handing over to another thread and back would take longer."""
+"""Of images that are encoded at once: handing over to another thread and back would take longer."""
 INLINE_NPY_BYTES: Final = 2**20
-"""The same for npy, which only copies them."""
+"""The same for npy, which only copies."""
 SHEET_BYTES: Final = 2**28
-"""Pixels of one contact sheet, which can't be sent in parts."""
+"""Of the images of one contact sheet, which can't be sent in parts."""
 
 
 async def post_generate(request: Request) -> Response:
@@ -50,65 +49,68 @@ async def post_generate(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
+async def answer(context: RequestContext) -> Response:
     """The images that a request body asks for, in its format.
 
     Args:
-        worker: that got the request.
-        body: JSON of a GenerateRequest.
-        headers: Accept and If-None-Match are looked at.
-        receive: tells when the caller hangs up.
-        caller: whose rate limit counts the images.
+        context: with the JSON of a GenerateRequest; of the headers, Accept and If-None-Match are looked at.
 
     Raises:
         ServiceError: of any kind.
     """
-    if len(body) <= AT_ONCE:
-        asked = parse_request(body, worker.settings.max_n)
-    else:
-        asked = await parsed_aside(worker, body, parse_request)
-    generator = worker.catalog.get(asked.model)
-    plan = make_plan(asked, generator.manifest, worker.settings.max_n)
-    wanted = format_of(asked, headers.get("accept", ""), len(plan), generator.manifest.image)
+    task = await parsed(context, partial(_read, context))
+    worker, generator, plan, etag = context.worker, task.generator, task.plan, task.etag
     call = current_call()
     call.model, call.images = generator.manifest.name, len(plan)
     made = {"X-Gan-Model": generator.manifest.name, "X-Gan-Artifact": generator.identity}
     if plan.first_seed is not None:
         made["X-Gan-Seed"] = str(plan.first_seed)
-    etag = etag_of(generator.digest, plan, asked, wanted)
     if etag is not None:
         made["ETag"] = etag
-        if names(etag, headers.get("if-none-match")):
+        if names(etag, context.headers.get("if-none-match")):
             return Response(status_code=304, headers=made)
         if kept := worker.cache.get(etag):
             return Response(kept.body, headers=made, media_type=kept.media_type)
-    task = _Task(worker, generator, plan, wanted, asked.columns, asked.quality)
     task.check_sheet()
-    generator.batcher.admit(min(len(plan), worker.settings.max_batch))  # before latents are drawn or paid for nothing
-    worker.limiter.charge(caller, len(plan))
-    if wanted in STREAM_FORMATS and len(plan) > worker.settings.max_batch:
-        return await task.streamed(receive, made)
-    encoded = await unless_caller_leaves(receive, task.whole())
+    worker.admit(generator, context.caller, len(plan))
+    if task.wanted in STREAM_FORMATS and len(plan) > task.step:
+        return await task.streamed(context.receive, made)
+    encoded = await unless_caller_leaves(context.receive, task.whole())
     if etag is not None:
         worker.cache.put(etag, encoded)
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
+def _read(context: RequestContext, body: bytes) -> _Task:
+    most = context.worker.settings.max_n
+    asked = parse_request(body, most)
+    generator = context.worker.catalog.get(asked.model)
+    plan = make_plan(asked, generator.manifest, most)
+    wanted = format_of(asked, context.headers.get("accept", ""), len(plan), generator.manifest.image)
+    return _Task(context.worker, generator, plan, wanted, asked, etag_of(generator.digest, plan, asked, wanted))
+
+
+@dataclass(slots=True)
 class _Task:
     """One request that is being answered."""
 
-    def __init__(
-        self, worker: Worker, generator: Generator, plan: Plan, wanted: Format, columns: int | None, quality: int | None
-    ) -> None:
-        self.worker, self.generator, self.plan, self.wanted = worker, generator, plan, wanted
-        self.columns, self.quality = columns, quality
-        self.step = worker.settings.max_batch
+    worker: Worker
+    generator: Generator
+    plan: Plan
+    wanted: Format
+    asked: GenerateRequest
+    etag: str | None
+
+    @property
+    def step(self) -> int:
+        """Images of one part."""
+        return self.generator.batcher.max_batch
 
     def batch(self, part: Part, images: Images) -> Batch:
         """Images with what is known of them."""
-        manifest = self.generator.manifest
+        manifest, asked = self.generator.manifest, self.asked
         labels = None if part.labels is None else part.labels.tolist()
-        return Batch(manifest.name, images, part.seeds, labels, manifest.class_names, self.columns, self.quality)
+        return Batch(manifest.name, images, part.seeds, labels, manifest.class_names, asked.columns, asked.quality)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """All images, part after part; what is known of the parts under way is kept beside them."""
@@ -128,15 +130,20 @@ class _Task:
         if len(self.plan) <= self.step:
             part = self.plan.part(0, len(self.plan))
             batch = self.batch(part, await self.generator.batcher.submit(part.latents, part.labels))
-        else:
-            batch = _joined([some async for some in self.batches()])
-        return await self._encoded(batch, lambda: encode(batch, self.wanted))
+            return await self._encoded(batch.images.nbytes, lambda: encode(batch, self.wanted))
+        batches = [some async for some in self.batches()]
+        size = sum(some.images.nbytes for some in batches)
+        return await self._encoded(size, lambda: encode(_joined(batches), self.wanted))
 
-    async def _encoded(self, batch: Batch, work: Callable[[], _T]) -> _T:
-        """The result of encoding a batch, here or in another thread."""
+    async def _encoded(self, size: int, work: Callable[[], _T]) -> _T:
+        """The result of encoding images of so many bytes, here or in another thread."""
         began = time.perf_counter()
         most = INLINE_NPY_BYTES if self.wanted == "npy" else INLINE_BYTES
-        result = work() if batch.images.nbytes <= most else await self.worker.in_encoders(work)
+        if size <= most:
+            result = work()
+        else:
+            slow = size > SLOW_BYTES and self.wanted not in STREAM_FORMATS
+            result = await self.worker.in_encoders(work, slow=slow)
         self.worker.metrics.encoded(self.wanted, time.perf_counter() - began)
         return result
 
@@ -148,26 +155,22 @@ class _Task:
         return StreamingResponse(self._pieces(first, batches), headers=headers, media_type=media_type)
 
     async def _pieces(self, first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncIterator[bytes]:
-        stream = STREAM_FORMATS[self.wanted](self.generator.manifest.name)
-        call = current_call()
+        body = STREAM_FORMATS[self.wanted](self.generator.manifest.name)
         try:
-            opening = stream.begin(len(self.plan))
-            yield opening + await self._fed(stream.feed, first)
+            opening = body.begin(len(self.plan))
+            yield opening + await self._fed(body.feed, first)
             async for batch in batches:
-                yield await self._fed(stream.feed, batch)
-            yield stream.end()
-        except ServiceError as error:
-            if not isinstance(stream, NdjsonStream):
+                yield await self._fed(body.feed, batch)
+            yield body.end()
+        except Exception as error:
+            if not isinstance(body, NdjsonStream):
                 raise  # the connection closes before the end, so that nobody takes a part for the whole
-            detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
-            call.code = error.code
-            tell_cut_off(error)
-            yield stream.fail(detail, call.request_id)
+            yield body.fail(cut_off(error), current_call().request_id)
         finally:
             await batches.aclose()
 
     async def _fed(self, feed: Callable[[Batch], bytes], part: Batch) -> bytes:
-        return await self._encoded(part, lambda: feed(part))
+        return await self._encoded(part.images.nbytes, lambda: feed(part))
 
     def check_sheet(self) -> None:
         """Whether the images fit into one contact sheet, where that is what was asked for.

@@ -17,12 +17,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gan_client.types import ErrorDetail
-
 from .body import timed_receive
 from .call import Call, begin_call
 from .deadline import Deadline
-from .error_response import detail_of_status, error_of, error_response, tell_cut_off
+from .error_response import detail_of_status, error_of, error_response, internal_error, tell_cut_off
 from .errors import (
     BodyTooLargeError,
     CallerLeftError,
@@ -143,8 +141,7 @@ class Guard:
             call.code = "internal"
             if answer.began:
                 raise
-            detail = ErrorDetail(code="internal", message="the service failed; its log has this request's id")
-            await answer.fail(receive, error_of(500, detail))
+            await answer.fail(receive, error_of(500, internal_error()))
 
     async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
         """Answer with an error; where a response has begun, its connection closes before the end."""

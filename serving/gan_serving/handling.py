@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
 from starlette.datastructures import Headers
@@ -12,7 +13,7 @@ from starlette.types import Receive
 
 from .error_response import error_response
 from .errors import CallerLeftError, ServiceError
-from .json_marks import SPARE, check_marks
+from .json_marks import AT_ONCE, SPARE, check_marks
 from .rate_limit import caller_of
 from .worker import Worker, worker_of
 
@@ -20,32 +21,46 @@ _T = TypeVar("_T")
 
 _NAMES: Final = 64  # values of one image that there is room for at least: a class name may have many commas, and colons
 
-AnswerFn: TypeAlias = Callable[[Worker, bytes, Headers, Receive, str], Awaitable[Response]]
-"""Takes the worker, the body, the headers, what tells that the caller hangs up, and whose rate limit counts."""
+
+@dataclass(slots=True)
+class RequestContext:
+    """A request whose body is there, and what it is answered with."""
+
+    worker: Worker
+    body: bytes
+    headers: Headers
+    receive: Receive  # tells when the caller hangs up
+    caller: str  # whose rate limit counts
+
+
+AnswerFn: TypeAlias = Callable[[RequestContext], Awaitable[Response]]
 
 
 async def answered(request: Request, answer: AnswerFn) -> Response:
     """The answer to a request, or its refusal."""
     try:
         body = await request.body()
-        return await answer(worker_of(request), body, request.headers, request.receive, caller_of(request.scope))
+        worker, caller = worker_of(request), caller_of(request.scope)
+        return await answer(RequestContext(worker, body, request.headers, request.receive, caller))
     except CallerLeftError:
         raise  # the guard's: nobody reads an answer
     except ServiceError as error:
         return error_response(error)
 
 
-async def parsed_aside(worker: Worker, body: bytes, parse: Callable[[bytes, int], _T]) -> _T:
-    """A request whose body is longer than AT_ONCE, parsed in another thread, if it can be one at all.
+async def parsed(context: RequestContext, parse: Callable[[bytes], _T]) -> _T:
+    """What a body asks for; one longer than AT_ONCE is parsed in another thread, if it can be a request at all.
 
     Args:
-        worker: that got the request.
-        body: JSON.
-        parse: takes the body and the largest number of images.
+        context: with the body, which is JSON.
+        parse: takes the body.
 
     Raises:
         InvalidRequestError: as `parse`, or the body has more values than a request here can have.
     """
+    worker, body = context.worker, context.body
+    if len(body) <= AT_ONCE:
+        return parse(body)
     most = worker.settings.max_n
     rows = most + SPARE
     values = most * max(worker.catalog.widest, _NAMES) + SPARE
@@ -53,6 +68,6 @@ async def parsed_aside(worker: Worker, body: bytes, parse: Callable[[bytes, int]
 
     def work() -> _T:
         check_marks(body, limits, "send fewer images")
-        return parse(body, most)
+        return parse(body)
 
-    return await worker.in_encoders(work)
+    return await worker.in_parsers(work)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from typing import Final
+from functools import partial
+from typing import Final, NamedTuple
 
 import numpy as np
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive
 
 from gan_client.types import AnimationFormat, InterpolateRequest
 from gan_export.artifact import Manifest
 
-from .animate import encode_animation
+from .animate import encode_animation, is_animated
 from .batch import Batch
 from .call import current_call
-from .encode import Encoded
+from .encode import SLOW_BYTES, Encoded
 from .errors import InvalidRequestError
 from .generator import Generator
-from .handling import answered, parsed_aside
-from .json_marks import AT_ONCE
+from .handling import RequestContext, answered, parsed
 from .leaving import unless_caller_leaves
 from .long_requests import stream
 from .negotiate import animation_format_of
@@ -31,7 +30,16 @@ from .plan import parse_interpolation
 from .worker import Worker
 
 FRAME_BYTES: Final = 2**28
-"""Pixels of one response: an animation can't be sent in parts, so all its frames are held."""
+"""Of one response's images: an animation can't be sent in parts, so all its frames are held."""
+
+
+class _Asked(NamedTuple):
+    """What a body asks for."""
+
+    request: InterpolateRequest
+    generator: Generator
+    path: LatentPath
+    wanted: AnimationFormat
 
 
 async def post_interpolate(request: Request) -> Response:
@@ -39,49 +47,55 @@ async def post_interpolate(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:
+async def answer(context: RequestContext) -> Response:
     """The frames that a request body asks for, in its format.
 
     Args:
-        worker: that got the request.
-        body: JSON of an InterpolateRequest.
-        headers: Accept is looked at.
-        receive: tells when the caller hangs up.
-        caller: whose rate limit counts the frames.
+        context: with the JSON of an InterpolateRequest; of the headers, Accept is looked at.
 
     Raises:
         ServiceError: of any kind.
     """
-    if len(body) <= AT_ONCE:
-        asked = parse_interpolation(body, worker.settings.max_n)
-    else:
-        asked = await parsed_aside(worker, body, parse_interpolation)
-    generator = worker.catalog.get(asked.model)
-    manifest = generator.manifest
-    path = make_path(asked, manifest, worker.settings.max_n)
-    wanted = animation_format_of(asked, headers.get("accept", ""))
-    _check_size(path, manifest)
+    asked = await parsed(context, partial(_read, context))
+    manifest, frames = asked.generator.manifest, len(asked.path)
     call = current_call()
-    call.model, call.images = manifest.name, len(path)
-    generator.batcher.admit(min(len(path), generator.batcher.max_batch))  # before frames are paid for in vain
-    worker.limiter.charge(caller, len(path))
-    encoded = await unless_caller_leaves(receive, _animate(worker, generator, path, asked, wanted))
+    call.model, call.images = manifest.name, frames
+    context.worker.admit(asked.generator, context.caller, frames)
+    encoded = await unless_caller_leaves(context.receive, _animate(context.worker, asked))
     made = {
         "X-Gan-Model": manifest.name,
-        "X-Gan-Artifact": generator.identity,
-        "X-Gan-Frames": str(len(path)),
+        "X-Gan-Artifact": asked.generator.identity,
+        "X-Gan-Frames": str(frames),
     }
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
-async def _animate(
-    worker: Worker, generator: Generator, path: LatentPath, asked: InterpolateRequest, wanted: AnimationFormat
-) -> Encoded:
-    batcher = generator.batcher
-    images = np.concatenate([part async for part in stream(batcher, path.chunks(batcher.max_batch))])
-    frames = Batch(generator.manifest.name, images, None, None, None, asked.columns, asked.quality)
+def _read(context: RequestContext, body: bytes) -> _Asked:
+    most = context.worker.settings.max_n
+    request = parse_interpolation(body, most)
+    generator = context.worker.catalog.get(request.model)
+    path = make_path(request, generator.manifest, most)
+    wanted = animation_format_of(request, context.headers.get("accept", ""))
+    _check_size(path, generator.manifest)
+    return _Asked(request, generator, path, wanted)
+
+
+async def _animate(worker: Worker, asked: _Asked) -> Encoded:
+    batcher, request, wanted = asked.generator.batcher, asked.request, asked.wanted
+    parts = [part async for part in stream(batcher, asked.path.chunks(batcher.max_batch))]
+    left = threading.Event()
+
+    def work() -> Encoded:
+        images = np.concatenate(parts)
+        frames = Batch(asked.generator.manifest.name, images, None, None, None, request.columns, request.quality)
+        return encode_animation(frames, wanted, request.fps, left.is_set)
+
+    slow = is_animated(wanted) or sum(part.nbytes for part in parts) > SLOW_BYTES
     began = time.perf_counter()
-    encoded = await worker.in_encoders(lambda: encode_animation(frames, wanted, asked.fps))
+    try:
+        encoded = await worker.in_encoders(work, slow=slow)
+    finally:
+        left.set()
     worker.metrics.encoded(wanted, time.perf_counter() - began)
     return encoded
 

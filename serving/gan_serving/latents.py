@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive
 
 from gan_client.types import LatentsRequest, LatentsResponse
 from gan_export.artifact import Manifest, draw
 
 from .call import current_call
 from .fields import check_truncation
-from .handling import answered, parsed_aside
-from .json_marks import AT_ONCE
+from .handling import RequestContext, answered, parsed
 from .leaving import unless_caller_leaves
 from .plan import parse_latents
-from .worker import Worker
 
 
 async def post_latents(request: Request) -> Response:
@@ -27,29 +24,23 @@ async def post_latents(request: Request) -> Response:
     return await answered(request, answer)
 
 
-async def answer(worker: Worker, body: bytes, headers: Headers, receive: Receive, caller: str) -> Response:  # noqa: ARG001
-    """The latents and labels of a request's seeds.
+async def answer(context: RequestContext) -> Response:
+    """The latents and labels of a request's seeds; each counts as an image of the caller's rate limit.
 
     Args:
-        worker: that got the request.
-        body: JSON of a LatentsRequest.
-        headers: not looked at: there is one format.
-        receive: tells when the caller hangs up.
-        caller: whose rate limit counts each latent as an image.
+        context: with the JSON of a LatentsRequest.
 
     Raises:
         ServiceError: of any kind.
     """
-    if len(body) <= AT_ONCE:
-        asked = parse_latents(body, worker.settings.max_n)
-    else:
-        asked = await parsed_aside(worker, body, parse_latents)
+    worker = context.worker
+    asked = await parsed(context, partial(parse_latents, max_n=worker.settings.max_n))
     generator = worker.catalog.get(asked.model)
     manifest = generator.manifest
     check_truncation(asked.truncation, manifest)
     current_call().model = manifest.name
-    worker.limiter.charge(caller, len(asked.seeds))
-    text = await unless_caller_leaves(receive, worker.in_encoders(lambda: _drawn(asked, manifest)))
+    worker.limiter.charge(context.caller, len(asked.seeds))
+    text = await unless_caller_leaves(context.receive, worker.in_encoders(lambda: _drawn(asked, manifest)))
     made = {"X-Gan-Model": manifest.name, "X-Gan-Artifact": generator.identity}
     return Response(text, headers=made, media_type="application/json")
 

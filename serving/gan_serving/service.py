@@ -22,6 +22,7 @@ from .connection_counts import counts_of_environment
 from .error_response import error_response
 from .errors import ServiceError
 from .gateway import Gateway
+from .handling import RequestContext
 from .interpreter import settle
 from .metrics import metrics
 from .preflight import check_before_serving, check_configuration
@@ -118,12 +119,12 @@ class GanService:
     async def close(self) -> None:
         """Let go of what runs beside the requests."""
         await self.worker.catalog.close()
-        self.worker.encoders.shutdown(wait=False)
+        self.worker.close()
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]
     async def generate(self, body: bytes) -> Response:
         """Generate images from seeds or latents; the response's form follows `format` or the Accept header."""
         try:
-            return await generate.answer(self.worker, body, Headers(), _nobody_leaves, "")
+            return await generate.answer(RequestContext(self.worker, body, Headers(), _nobody_leaves, caller=""))
         except ServiceError as error:
             return error_response(error)

@@ -66,7 +66,12 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, le=1024, description="Cores that a worker computes on; 0: its share of those that it sees."
     )
-    encode_threads: int = Field(default=2, ge=1, le=256, description="Threads that encode images.")
+    encode_threads: int = Field(
+        default=2,
+        ge=1,
+        le=256,
+        description="Threads that encode images; animations and large sheets have one of their own.",
+    )
     timeout: float = Field(
         default=60.0,
         gt=0,

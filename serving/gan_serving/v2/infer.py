@@ -42,8 +42,7 @@ async def post_infer(request: Request) -> Response:
     asked = await _parse(request, worker, generator)
     call.images = len(asked)
     _check_answer(asked, generator)
-    generator.batcher.admit(min(len(asked), generator.batcher.max_batch))  # before images are paid for in vain
-    worker.limiter.charge(caller_of(request.scope), len(asked))
+    worker.admit(generator, caller_of(request.scope), len(asked))
     try:
         async with asyncio.timeout(asked.timeout) as limit:
             return await unless_caller_leaves(request.receive, _answer(asked, worker, generator))
@@ -65,7 +64,7 @@ async def _parse(request: Request, worker: Worker, generator: Generator) -> Infe
 
     if len(body) <= AT_ONCE and "content-encoding" not in headers:
         return work()
-    return await worker.in_encoders(work)
+    return await worker.in_parsers(work)
 
 
 def _check_answer(asked: Inference, generator: Generator) -> None:

@@ -1,35 +1,24 @@
 """Frames -> animations, and POST /interpolate as a real ASGI application: key frames are /generate's images."""
 
-import asyncio
 import io
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from over_http import MAX_N, Toy, over_http
 from PIL import Image, ImageSequence
-from starlette.routing import Router
 
 from gan_client.types import ErrorBody, InterpolateRequest
 from gan_export.artifact import Manifest
-from gan_serving import generate, interpolate
-from gan_serving.animate import encode_animation
+from gan_serving.animate import AbandonedError, encode_animation
 from gan_serving.batch import Batch
-from gan_serving.batcher import Batcher
 from gan_serving.encode import encode
-from gan_serving.guard import Guard
-from gan_serving.metrics import metrics
 from gan_serving.path import make_path
-from gan_serving.rate_limit import RateLimiter
-from gan_serving.settings import Settings
-from gan_serving.worker import SCOPE_KEY, Worker
 
-MAX_N = 100
 PALETTE_ERROR = 16.0  # mean absolute error that 256 colours leave of smooth frames
-PATIENCE = 30.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +73,14 @@ def test_the_same_frames_give_the_same_bytes(wanted, channels: int):
     assert encode_animation(Batch("toy", other, None, None, None, 5), wanted, 12).body != first
 
 
+@pytest.mark.parametrize("wanted", ["gif", "webp"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_ends_between_frames_once_nobody_waits_for_it(wanted, channels: int):
+    looks = itertools.chain([False] * 7, itertools.repeat(True))
+    with pytest.raises(AbandonedError):
+        encode_animation(Batch("toy", moving(20, channels), None, None, None, 5), wanted, 12, lambda: next(looks))
+
+
 @pytest.mark.parametrize(("fps", "gif"), [(1, 1000), (12, 5000 / 60), (30, 2000 / 60), (50, 20), (60, 20)])
 def test_frames_per_second(fps: int, gif: float):
     """Rounding doesn't add up, and no frame of a gif is shorter than browsers take seriously."""
@@ -104,64 +101,6 @@ def test_a_webp_with_a_quality_is_smaller_and_near():
     assert len(lossy) < len(exact)
     frames = shown(lossy, 3)[0]
     assert 0 < np.abs(frames.astype(float) - images).mean() < PALETTE_ERROR
-
-
-class OneModel:
-    """A catalog of one generator around a given queue."""
-
-    def __init__(self, manifest: Manifest, batcher: Batcher) -> None:
-        self.generator = SimpleNamespace(manifest=manifest, batcher=batcher, digest="0" * 64, identity="1" * 64)
-
-    def get(self, _name: str | None) -> SimpleNamespace:
-        return self.generator
-
-
-class Toy:
-    """A session whose images tell every latent and the label."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def run(self, latents: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
-        self.batches.append(len(latents))
-        assert labels is not None
-        images = latents.view(np.uint8).reshape(len(latents), 1, 8, 8).copy()  # 16 floats are 64 bytes
-        images[:, 0, 0, 0] ^= labels.astype(np.uint8)
-        return images
-
-
-def over_http(
-    manifest: Manifest,
-    scenario: Callable[[httpx.AsyncClient], Awaitable[None]],
-    max_batch: int = 8,
-    *,
-    waiting: int = 0,
-    **settings: Any,
-) -> list[int]:
-    """Run a scenario against both routes, behind so many images; the sizes of all batches."""
-    toy = Toy()
-
-    async def main(executor: ThreadPoolExecutor) -> None:
-        found = Settings(max_n=MAX_N, max_batch=max_batch, **settings)
-        batcher = Batcher(toy.run, max_batch, 1000, executor)
-        batcher._queue.waiting = waiting
-        limiter = RateLimiter.from_settings(found, lambda: 0.0)
-        worker = Worker(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
-        router = Router([*generate.ROUTES, *interpolate.ROUTES])
-
-        async def front(scope: Any, receive: Any, send: Any) -> None:
-            await router(scope | {SCOPE_KEY: worker}, receive, send)
-
-        transport = httpx.ASGITransport(Guard(front, max_body=100_000, timeout=PATIENCE))
-        try:
-            async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-                await asyncio.wait_for(scenario(client), PATIENCE)
-        finally:
-            worker.encoders.shutdown()
-
-    with ThreadPoolExecutor(1) as executor:
-        asyncio.run(main(executor))
-    return toy.batches
 
 
 def arrays(response: httpx.Response) -> np.ndarray:

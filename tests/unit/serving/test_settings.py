@@ -142,5 +142,5 @@ def test_requests_have_the_seconds_of_the_drain(read, seconds: float):
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        worker.encoders.shutdown()
+        worker.close()
     assert server.config.timeout_graceful_shutdown == pytest.approx(seconds, abs=0.01)

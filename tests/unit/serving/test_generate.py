@@ -1,0 +1,163 @@
+"""What POST /generate and /interpolate do in which thread, and how a stream ends that can't go on."""
+
+import asyncio
+import json
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from over_http import PATIENCE, over_http
+
+from gan_client.types import StreamError
+from gan_export.artifact import Manifest
+from gan_serving import generate, interpolate
+from gan_serving.json_marks import AT_ONCE
+from gan_serving.stream_formats import NdjsonStream
+
+SHEET = {"n": 80, "format": "png"}  # 80 images of 8x8: too many bytes to be encoded in the event loop
+FILM = {"seeds": [1, 2], "steps": 40, "format": "webp"}
+
+
+@pytest.fixture(scope="module")
+def digits(make_manifest: Callable[..., Manifest]) -> Manifest:
+    return make_manifest([str(i) for i in range(10)], dim=16)
+
+
+class Held:
+    """Stands for an encoder that takes long, and waits inside until it is let go."""
+
+    def __init__(self, encode: Callable[..., Any]) -> None:
+        self.encode = encode
+        self.inside = threading.Semaphore(0)
+        self.let_go = threading.Event()
+
+    def __call__(self, *given: Any) -> Any:
+        self.inside.release()
+        assert self.let_go.wait(PATIENCE)
+        return self.encode(*given)
+
+    async def is_entered(self) -> None:
+        assert await asyncio.to_thread(self.inside.acquire, timeout=PATIENCE)
+
+
+def test_a_sheet_does_not_wait_for_animations(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
+    held = Held(interpolate.encode_animation)
+    monkeypatch.setattr(interpolate, "encode_animation", held)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        films = [asyncio.create_task(client.post("/interpolate", json=FILM)) for _ in range(3)]
+        await held.is_entered()
+        sheet = await asyncio.wait_for(client.post("/generate", json=SHEET), PATIENCE / 4)
+        assert sheet.status_code == 200
+        assert not any(film.done() for film in films)
+        held.let_go.set()
+        assert [film.status_code for film in await asyncio.gather(*films)] == [200] * 3
+
+    try:
+        over_http(digits, scenario, encode_threads=1)
+    finally:
+        held.let_go.set()
+
+
+def test_a_large_sheet_does_not_hold_up_others(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(generate, "SLOW_BYTES", 80 * 64 - 1)
+    held = Held(generate.encode)
+    monkeypatch.setattr(
+        generate, "encode", lambda batch, *more: (held if len(batch) == 80 else held.encode)(batch, *more)
+    )
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        large = asyncio.create_task(client.post("/generate", json=SHEET))
+        await held.is_entered()
+        other = await asyncio.wait_for(client.post("/generate", json=SHEET | {"n": 70}), PATIENCE / 4)
+        assert other.status_code == 200
+        held.let_go.set()
+        assert (await large).status_code == 200
+
+    try:
+        over_http(digits, scenario, encode_threads=1)
+    finally:
+        held.let_go.set()
+
+
+def test_a_long_body_is_read_and_resolved_in_a_thread_that_encodes_nothing(
+    digits: Manifest, monkeypatch: pytest.MonkeyPatch
+):
+    held = Held(generate.encode)
+    monkeypatch.setattr(
+        generate, "encode", lambda batch, wanted: (held if wanted == "png" else held.encode)(batch, wanted)
+    )
+    resolved_in, make_plan = [], generate.make_plan
+
+    def told(*given: Any) -> Any:
+        resolved_in.append(threading.current_thread().name)
+        return make_plan(*given)
+
+    monkeypatch.setattr(generate, "make_plan", told)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        sheet = asyncio.create_task(client.post("/generate", json=SHEET))
+        await held.is_entered()
+        long_body = json.dumps({"latents": [[0.5] * 16], "label": 1, "format": "npy"}) + " " * AT_ONCE
+        response = await asyncio.wait_for(client.post("/generate", content=long_body), PATIENCE / 4)
+        assert response.status_code == 200
+        held.let_go.set()
+        await sheet
+
+    try:
+        over_http(digits, scenario, encode_threads=1)
+    finally:
+        held.let_go.set()
+    assert resolved_in[0] == threading.main_thread().name
+    assert resolved_in[1].startswith("parse")
+
+
+def test_an_animation_whose_caller_leaves_is_told_to_end(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
+    begun, ended = threading.Event(), threading.Event()
+
+    def encode(_frames: Any, _wanted: Any, _fps: int, is_abandoned: Callable[[], bool]) -> None:
+        begun.set()
+        while not is_abandoned():
+            ended.wait(0.001)
+        ended.set()
+
+    monkeypatch.setattr(interpolate, "encode_animation", encode)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        film = asyncio.create_task(client.post("/interpolate", json=FILM))
+        assert await asyncio.to_thread(begun.wait, PATIENCE)
+        film.cancel()
+        assert await asyncio.to_thread(ended.wait, PATIENCE)
+
+    over_http(digits, scenario)
+
+
+def test_ndjson_says_so_when_its_encoder_fails_half_way(
+    digits: Manifest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    encode = NdjsonStream._encode
+
+    def fails(self: NdjsonStream, part: Any) -> bytes:
+        if self.fed == 16:
+            raise MemoryError("no room")
+        return encode(self, part)
+
+    monkeypatch.setattr(NdjsonStream, "_encode", fails)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        ask = {"n": 40, "format": "ndjson"}
+        response = await client.post("/generate", json=ask, headers={"x-request-id": "id-7"})
+        *images, last = response.text.splitlines()
+        assert [json.loads(line)["type"] for line in images] == ["image"] * 16
+        told = StreamError.model_validate_json(last)
+        assert (told.error.code, told.request_id) == ("internal", "id-7")
+        assert "no room" not in last
+
+    with caplog.at_level(logging.ERROR, "bentoml.ganworks"):
+        over_http(digits, scenario)
+    (record,) = (each for each in caplog.records if each.name == "bentoml.ganworks")
+    assert record.getMessage() == "request id-7 failed after its response had begun"
+    assert record.exc_info is not None
