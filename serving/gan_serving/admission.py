@@ -22,17 +22,18 @@ class Admission:
     def __init__(self, capacity: int, lanes: int) -> None:
         self.capacity, self.lanes = capacity, lanes
         self._refusing = False  # images were refused, and there is hardly more room since
-        self._images, self._seconds = 0.0, 0.0  # of the latest runs
+        self._recent = (0.0, 0.0)  # images of the latest runs, and their seconds
 
     def worked(self, images: int, seconds: float) -> None:
         """So many images were computed in one run. Full batches, of which a long queue is made, count for more."""
-        self._images = _RATE_MEMORY * self._images + images
-        self._seconds = _RATE_MEMORY * self._seconds + seconds
+        old = self._recent
+        self._recent = (_RATE_MEMORY * old[0] + images, _RATE_MEMORY * old[1] + seconds)
 
     @property
     def _seconds_per_image(self) -> float:
         """0: nothing was measured yet."""
-        return self._seconds / self._images if self._images else 0.0
+        images, seconds = self._recent
+        return seconds / images if images else 0.0
 
     def seconds_for(self, images: int) -> float:
         """How long one lane takes for so many; infinity where nothing was measured yet."""

@@ -258,7 +258,10 @@ class Batcher:
             deliver(batch, images)
         except Exception as error:  # noqa: BLE001 - such as no memory for a job's images; nobody else may hear of it
             self._failures.tell(error, "images could not be handed over")
-            give_up((part.job for part in batch), error)
+            lost = [part.job for part in batch if not part.job.abandoned]
+            give_up(lost, error)
+            for job in lost:
+                self.drop(job)
 
     async def _finish(self, batch: list[Slice], result: Result) -> None:
         """Hand over the images of a batch; one that failed is bisected."""

@@ -129,7 +129,7 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         recorder=NullRecorder() if recorder is None else recorder(name),
         lanes=engine.lanes,
         name=name,
-        in_loop=engine.provider is CPU,
+        in_loop=not engine.provider.is_cuda,
         patience=settings.timeout,
     )
     # A request may hold nothing but the batcher, so the batcher's end is the end.

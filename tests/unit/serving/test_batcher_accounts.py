@@ -10,7 +10,7 @@ import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError, NotReadyError
-from gan_serving.jobs import Inputs
+from gan_serving.jobs import Inputs, Slice, deliver
 from gan_serving.long_requests import stream
 from gan_serving.recorder import NullRecorder
 
@@ -107,6 +107,32 @@ def test_parts_behind_one_that_failed_wait_no_longer_however_slow_the_reader(mak
 
     session.drive(scenario, lanes=1)
     assert not {*range(192, 320)} & set(session.computed)
+
+
+def test_a_part_that_could_not_be_handed_over_waits_no_longer(make_session, monkeypatch: pytest.MonkeyPatch):
+    """Nor does the rest of its images, while its reader has yet to hear of it."""
+    session = make_session(held=True)
+
+    def fails(batch: list[Slice], images: np.ndarray) -> None:
+        if batch[0].job.offset == 64:
+            raise MemoryError("no room")
+        deliver(batch, images)
+
+    monkeypatch.setattr("gan_serving.batcher.deliver", fails)
+
+    async def scenario(batcher: Batcher) -> None:
+        parts = stream(batcher, [part(0), part(64, 500)])
+        reading = asyncio.create_task(anext(parts))
+        await session.is_running()
+        session.let_go()
+        assert len(await reading) == 64
+        while batcher._awake:
+            await asyncio.sleep(0)
+        assert batcher.waiting == 0
+        with pytest.raises(GenerationError, match="the images could not be handed over: no room"):
+            await anext(parts)
+
+    session.drive(scenario)
 
 
 def test_after_a_fault_in_a_lanes_thread_all_are_answered_and_nothing_is_counted_wrong(make_session):

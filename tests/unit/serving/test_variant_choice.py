@@ -10,6 +10,7 @@ from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.providers import CPU, CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16, Provider, is_usable
 from gan_export.artifact.reading import read_certificate
 from gan_serving import variants
+from gan_serving.engine import Engine
 from gan_serving.generator import make_generator
 from gan_serving.settings import Settings
 from gan_serving.variants import GraphChoice, choices_to_try
@@ -159,3 +160,18 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(
     with pytest.raises(ArtifactError) as caught:
         make_generator(artifact, Settings(provider="cuda"))
     assert caught.value.code == "provider"
+
+
+@pytest.mark.parametrize(("provider", "in_loop"), [(CPU, True), (OPENVINO, True), (CUDA, False)])
+def test_the_event_loop_never_waits_for_a_gpu(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, provider: Provider, in_loop: bool
+):
+    """A run on a GPU waits for whatever else it computes, and all requests would with it."""
+    engine = Engine(artifact)
+    engine.provider = provider
+    monkeypatch.setattr("gan_serving.generator.open_engine", lambda *_given, **_more: engine)
+    assert make_generator(artifact, Settings(provider="cpu")).batcher.in_loop is in_loop
+
+
+def test_a_part_of_a_long_request_is_waited_for_as_long_as_a_response(artifact: Artifact):
+    assert make_generator(artifact, Settings(timeout=7.5)).batcher.patience == 7.5
