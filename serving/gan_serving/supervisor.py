@@ -11,10 +11,12 @@ RETRY_SECONDS: Final = 0.1
 
 
 def mind_every_signal() -> None:
-    """Have BentoML's process manager, circus, follow a signal to stop whenever it comes.
+    """Have BentoML's process manager, circus, follow a signal to stop whenever it comes, and refuse connections then.
 
     It does one thing at a time and drops what it is asked for meanwhile: a signal that came while it started workers,
-    or looked whether they live, was lost, and the service ran on until it was killed.
+    or looked whether they live, was lost, and the service ran on until it was killed. And it keeps the listening
+    sockets until its workers are gone: the system accepted connections for them all through the drain, which nobody
+    answered.
     """
     SysHandler.quit = _quit
 
@@ -27,5 +29,7 @@ def _quit(self: Any) -> None:  # in place of SysHandler.quit, which asks once
             arbiter.stop()
         except ConflictError:
             loop.call_later(RETRY_SECONDS, ask)
+            return
+        arbiter.sockets.close_all()  # no worker is started any more that would need them
 
     loop.add_callback_from_signal(ask)

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import select
 import signal
 import socket
 import time
@@ -78,9 +79,10 @@ def test_what_was_taken_is_finished_and_nothing_else_is_taken(serve, trap_models
         idle_connection = opened.enter_context(connect(service))
         began = time.monotonic()
         service.process.send_signal(signal.SIGTERM)
+        until(lambda: is_refused(service), "new connections are refused")
+        assert not select.select(clients[:1], [], [], 0)[0], "they were accepted until the last answer was there"
         with concurrent.futures.ThreadPoolExecutor(SHORT + 1) as pool:
             answers = list(pool.map(read_all, clients))
-        until(lambda: is_refused(service), "new connections are refused")
         with contextlib.suppress(ConnectionResetError):  # no worker had taken it up
             assert idle_connection.recv(1) == b""
         assert seconds_to_exit(service, began) < EXIT_SECONDS
