@@ -25,6 +25,7 @@ from .gateway import Gateway
 from .handling import RequestContext
 from .interpreter import settle
 from .metrics import metrics
+from .output import OUTPUT, write_logs_aside
 from .preflight import check_before_serving, check_configuration
 from .worker import Worker
 
@@ -112,6 +113,7 @@ class GanService:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def watch(self) -> None:
         """Begin to look for new artifacts, and to serve without pauses."""
+        write_logs_aside()
         await self.worker.catalog.start()
         settle()
 
@@ -120,6 +122,7 @@ class GanService:
         """Let go of what runs beside the requests."""
         await self.worker.catalog.close()
         self.worker.close()
+        await asyncio.to_thread(OUTPUT.close)
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]
     async def generate(self, body: bytes) -> Response:
