@@ -94,6 +94,7 @@ class Watcher:
             is_due = left <= 0
             left = self._period if is_due else left  # before what may fail: there is a pause after a fault too
             try:
+                self._flags.keep()
                 told = self._flags.state()
                 if is_due or told != self._told or self._has_news():
                     left = self._period
