@@ -13,7 +13,7 @@ from typing import Any, Final
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.context import server_context
 
-from .metric_files import forget_the_dead, reserve
+from .metric_files import reserve, settled
 
 _RUN_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)  # seconds
 _WAIT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
@@ -154,8 +154,8 @@ class Metrics:
 
     def page(self) -> tuple[bytes, str]:
         """The text of /metrics over all workers, and its media type."""
-        forget_the_dead()
-        text: bytes = self._client.generate_latest()
+        with settled():
+            text: bytes = self._client.generate_latest()
         return text, self._client.CONTENT_TYPE_LATEST
 
     def _add_requests(self) -> None:
