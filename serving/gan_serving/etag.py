@@ -16,15 +16,16 @@ from .plan import Plan
 
 ENCODERS: Final = 1
 """Version of encode.py's bytes: a new one makes new tags."""
-_VERSIONS: Final = repr((ENCODERS, version("onnxruntime"), np.__version__, PIL.__version__, zlib.ZLIB_RUNTIME_VERSION))
-"""What makes other bytes of the same request, and is the same as long as the process runs."""
+_VERSIONS: Final = repr((ENCODERS, np.__version__, version("scipy"), PIL.__version__, zlib.ZLIB_RUNTIME_VERSION))
+"""What makes other bytes of the same request, and is the same as long as the process runs: latents come from NumPy and
+SciPy. The library that draws the images has its version in the digest."""
 
 
 def etag_of(digest: str, plan: Plan, asked: GenerateRequest, wanted: str) -> str | None:
     """The entity tag of a request's response (RFC 9110, section 8.8.3); None if its images were left to chance.
 
     Args:
-        digest: of the artifact.
+        digest: of the generator: of its graph, and of what draws it.
         plan: what is to be generated.
         asked: the request.
         wanted: the format of the response.

@@ -18,7 +18,7 @@ from typing import Any, Final
 from gan_client.types import CertificateSummary, ModelInfo
 from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, ArtifactError, Manifest
 from gan_export.artifact.certificate import Certificate
-from gan_export.artifact.providers import CPU
+from gan_export.artifact.providers import runtime_version
 from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
@@ -51,14 +51,12 @@ class Generator:
     preview: bytes | None  # PNG
     card: str | None  # Markdown
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Of the graph that draws, in whose metadata the manifest's identity stands, and of what it is drawn with:
         with it, a seed and a label, an image is determined to the byte."""
         sha256, provider = self.engine.variant.sha256, self.engine.provider
-        if provider is CPU:
-            return sha256
-        return hashlib.sha256(f"{sha256} {provider.title}".encode()).hexdigest()
+        return hashlib.sha256(f"{sha256} {provider.title} {runtime_version(provider)}".encode()).hexdigest()
 
     @cached_property
     def identity(self) -> str:
@@ -178,10 +176,10 @@ def summary_of(certificate: Certificate, engine: Engine) -> CertificateSummary:
     result = result_of(certificate, engine.variant.name, engine.provider)
     return CertificateSummary(
         reference=certificate.reference,
-        images=result.compared,
-        max_abs_error=result.against_float32.max_abs if result.against_float32 else None,
-        gates=[gate.code for gate in result.gates if gate.passed],
-        allowed=[gate.code for gate in result.gates if gate.allowed],
+        images=result.compared if result else 0,
+        max_abs_error=result.against_float32.max_abs if result and result.against_float32 else None,
+        gates=[gate.code for gate in result.gates if gate.passed] if result else [],
+        allowed=[gate.code for gate in result.gates if gate.allowed] if result else [],
     )
 
 

@@ -96,13 +96,10 @@ def _uncertified(artifact: Artifact, variant: str, provider: Provider) -> Artifa
     )
 
 
-def result_of(certificate: Certificate, variant: str, provider: Provider = CPU) -> VariantCertificate:
-    """What was measured of a variant on a provider; the first result if nothing was of these."""
+def result_of(certificate: Certificate, variant: str, provider: Provider = CPU) -> VariantCertificate | None:
+    """What was measured of a variant on a provider; None: nothing was, and GAN_VARIANT asks for it all the same."""
     wanted = (variant, provider.title)
-    return next(
-        (result for result in certificate.results if (result.variant, result.provider) == wanted),
-        certificate.results[0],
-    )
+    return next((result for result in certificate.results if (result.variant, result.provider) == wanted), None)
 
 
 def _is_near(result: VariantCertificate, provider: Provider, min_psnr: float) -> bool:

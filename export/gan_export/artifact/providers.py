@@ -135,6 +135,28 @@ def _openvino_capabilities() -> tuple[str, ...]:
     return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
+def runtime_version(provider: Provider) -> str:
+    """Names and versions of the libraries that draw with it, which is here: others may draw other bytes."""
+    if provider.is_openvino:
+        import openvino
+
+        return f"{OPENVINO_ENGINE} {openvino.__version__}"
+    import onnxruntime as ort
+
+    return f"ONNX Runtime {ort.__version__}" + (f", cuDNN {_cudnn_version()}" if provider.is_cuda else "")
+
+
+def _cudnn_version() -> int:
+    """As cuDNN counts, e.g. 91002 for 9.10.2; 0 if it is not found under its name."""
+    load_libraries()
+    try:
+        version = ctypes.CDLL("libcudnn.so.9").cudnnGetVersion
+    except OSError:
+        return 0
+    version.restype = ctypes.c_size_t
+    return int(version())
+
+
 def check_provider(provider: Provider) -> None:
     """Whether it can be used here.
 

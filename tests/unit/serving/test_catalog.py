@@ -799,7 +799,7 @@ def test_pages_of_the_models(house: House) -> None:
             model = (await http.get("/models/a")).json()
             assert model["certificate"]["manifest_identity"] == model["artifact"] == catalog.list()[0].artifact
             assert (model["state"], model["reason"]) == ("ready", None)
-            assert model["engine"]["sha256"] == catalog.get("a").digest
+            assert model["engine"]["sha256"] == catalog.get("a").engine.variant.sha256
 
             preview = await http.get("/models/a/preview.png")
             assert preview.content == (folder / "preview.png").read_bytes()

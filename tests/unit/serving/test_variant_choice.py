@@ -1,7 +1,10 @@
 """Which graph a service draws with, and on what: GAN_PROVIDER, GAN_VARIANT and what the artifact is certified for."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -148,7 +151,34 @@ def test_a_gpu_that_fails_leaves_auto_with_the_processor(
         generator = make_generator(artifact, Settings(provider="auto"))
     assert "fp32 with cuda is not served here: [provider] cuda was asked for, and" in caplog.text
     assert generator.describe()["engine"]["provider"] == CPU.title
-    assert generator.digest == artifact.manifest.variants[0].sha256
+
+
+@pytest.mark.parametrize("package", ["onnxruntime", "openvino"])
+def test_another_version_of_what_draws_makes_another_digest(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, package: str
+):
+    module = pytest.importorskip(package)
+    generator = make_generator(artifact, Settings())
+    provider = OPENVINO if package == "openvino" else CPU
+    engine = SimpleNamespace(variant=generator.engine.variant, provider=provider)
+
+    def digest() -> str:
+        return replace(generator, engine=cast(Engine, engine)).digest
+
+    before = digest()
+    assert digest() == before
+    monkeypatch.setattr(module, "__version__", "0.0.0")
+    assert digest() != before
+
+
+def test_a_variant_that_was_asked_for_and_not_measured_has_no_other_ones_numbers(
+    artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+):
+    exact_alone = certificate.model_copy(update={"results": certificate.results[:1]})
+    monkeypatch.setattr("gan_serving.generator.read_certificate", lambda _artifact: exact_alone)
+    summary = make_generator(artifact, Settings(variant="int8")).info(default=True).certificate
+    assert summary is not None
+    assert (summary.images, summary.max_abs_error, summary.gates, summary.allowed) == (0, None, [], [])
 
 
 @NO_GPU
