@@ -50,7 +50,9 @@ class ModelState:
 
 
 class Catalog:
-    """The generators of this worker, by name. All methods are for the event loop's thread."""
+    """The generators of this worker, by name. Made in the main thread before the event loop runs; all methods are for
+    the loop's thread, but for `_examine`, which threads run to load: it only reads `serving`, which is replaced as a
+    whole, and asks the registry who holds a name."""
 
     def __init__(
         self,
@@ -80,7 +82,10 @@ class Catalog:
         self._looks = Looks(self._compare)
         # Before loading: what others say meanwhile is not missed.
         self._watcher = Watcher(
-            lambda: self._look(asked=False), self._flags, lambda: self._loads.news, settings.reload_seconds
+            lambda: self._look(asked=False),
+            self._flags,
+            lambda: self._loads.news or self._surveys.news,
+            settings.reload_seconds,
         )
         self._load_at_start(is_stopping)
 
@@ -163,8 +168,13 @@ class Catalog:
 
     async def start(self) -> None:
         """Begin to watch the folders, and what the other workers are told."""
-        if self._settings.reload_seconds or self._flags.shared or self._loads.stalled:
+        if self._settings.reload_seconds or self._flags.shared or self._is_stalled:
             self._watcher.start()
+
+    @property
+    def _is_stalled(self) -> bool:
+        """Whether something hangs that may come later: a source's list of artifacts, or an artifact."""
+        return self._surveys.stalled or self._loads.stalled
 
     async def close(self) -> None:
         """Stop watching. Requests that are under way go on."""
@@ -246,7 +256,7 @@ class Catalog:
             if folder not in news and self._registry.is_news(folder, now, unloaded, again=False)
         ]
         examined = [*examined, *await self._load(now, unloaded, heirs)]
-        if self._loads.stalled:
+        if self._is_stalled:
             await self.start()  # somebody has to see when they come
         report = self._registry.take(now, examined, unloaded, asked=asked)
         if asked:

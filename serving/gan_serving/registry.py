@@ -215,10 +215,15 @@ class Registry:
             self._on_event("failed", name)
 
     def _complain(self, now: Survey) -> None:
-        complaints = {str(error) for _, error in now.lost}
-        for complaint in complaints - self._complaints:
-            logger.error("%s; what was loaded from there goes on being served", complaint)
-        self._complaints = complaints
+        for source, error in now.lost:
+            if str(error) not in self._complaints:
+                stays = "; what was loaded from there goes on being served" if self._serves_from(source) else ""
+                logger.error("%s%s", error, stays)
+        self._complaints = {str(error) for _, error in now.lost}
+
+    def _serves_from(self, source: Source) -> bool:
+        homes = (self.seen.get(home) for home in self._homes.values())
+        return any(seen is not None and seen.source is source for seen in homes)
 
     def _homeless(self, now: Survey) -> dict[str, str]:
         """Generators whose folder is gone or serves another one now, and the reason."""

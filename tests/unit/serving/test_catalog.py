@@ -5,6 +5,7 @@ import gc
 import os
 import re
 import shutil
+import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
@@ -26,6 +27,7 @@ from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelErro
 from gan_serving.pages import ROUTES
 from gan_serving.settings import Settings
 from gan_serving.shared_flags import SharedFlags
+from gan_serving.sources import Folder
 from gan_serving.watching import FLAG_SECONDS, Watcher
 from gan_serving.worker import SCOPE_KEY
 
@@ -744,6 +746,42 @@ def test_the_watcher_looks_by_itself_and_outlives_a_fault(house: House, monkeypa
         await loaded.wait()
         await catalog.close()
         assert asyncio.all_tasks() == ours
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_a_folder_that_hangs_at_the_start_is_served_when_it_comes_where_nothing_is_watched(
+    house: House, errors: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.put("a")
+    write_artifact(house.folder.parent / "far" / "b", 1, name="b")
+    comes, whole = threading.Event(), Folder.artifacts
+
+    def artifacts(folder: Folder) -> list[Path]:
+        if folder.path.name == "far":
+            assert comes.wait(PATIENCE)
+        return whole(folder)
+
+    monkeypatch.setattr(Folder, "artifacts", artifacts)
+    monkeypatch.setattr("gan_serving.threaded_tasks.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
+
+    async def main() -> None:
+        models = f"{house.folder}:{house.folder.parent / 'far'}"
+        catalog = Catalog(Settings(models=models, threads=1, reload_seconds=0))
+        await catalog.start()
+        assert names(catalog) == ["a"]
+        (line,) = errors()
+        assert line.endswith("far: is not read after 30 s"), "nothing from there goes on being served"
+        comes.set()
+        while names(catalog) != ["a", "b"]:
+            await asyncio.sleep(0.01)
+        comes.clear()
+        await catalog.reload()
+        (line,) = errors()
+        assert line.endswith("; what was loaded from there goes on being served")
+        comes.set()
+        await catalog.close()
 
     asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
