@@ -22,7 +22,7 @@ SLOW_BYTES: Final = 2**24
 0.15 s as png."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A response body and its media type."""
 

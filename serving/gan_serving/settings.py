@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     )
 
     cache_mib: float = Field(
-        default=0.0, ge=0, le=65536, description="MiB of seeded responses that a worker keeps; 0 keeps none."
+        default=0.0, ge=0, le=65536, description="MiB of memory in which a worker keeps seeded responses; 0 keeps none."
     )
     drain: float = Field(
         default=8.0, ge=0, le=29, description="Seconds that requests have to finish when the service is told to stop."
