@@ -114,7 +114,7 @@ class Guard:
         try:
             if b"origin" in headers and self.pages is not None and scope["method"] not in READING:
                 self.pages.check(headers)
-            self._check_caller(scope, call)
+            await self._check_caller(scope, call)
             self._check_length(headers)
             if (refused := self.refusal(scope)) is not None:
                 raise refused
@@ -165,10 +165,10 @@ class Guard:
             )
         return min(seconds, self.timeout)
 
-    def _check_caller(self, scope: Scope, call: Call) -> None:
+    async def _check_caller(self, scope: Scope, call: Call) -> None:
         """Who may not call has no place in a queue, and nobody reads the body."""
         if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
-            call.key = scope[KEY_SCOPE] = self.keys.check(Headers(scope=scope))
+            call.key = scope[KEY_SCOPE] = await self.keys.check(Headers(scope=scope))
         if self.limiter is not None and self.limiter.enabled:
             path = scope["path"]
             if path not in _UNCOUNTED and not path.startswith(_PAGE):

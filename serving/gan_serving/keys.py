@@ -7,6 +7,7 @@ prints a new key, and the line for the file that GAN_API_KEYS_FILE names.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -16,12 +17,14 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from .errors import UnauthorizedError
 from .probes import PROBES
 from .settings import Settings, SettingsError
+from .threaded_tasks import ThreadedTask, ThreadedTasks
 
 logger = logging.getLogger("bentoml.ganworks")
 
@@ -43,6 +46,13 @@ _FOLDERS: Final = ("/ui/", "/static_content/")
 
 Entries = tuple[tuple[str, bytes], ...]
 """Name and SHA-256 digest of each key."""
+_State: TypeAlias = tuple[int, int, int]
+"""Modification time, size and inode of the file."""
+
+
+class _Found(NamedTuple):
+    state: _State | None  # None: read it again
+    entries: Entries | None  # None: as before
 
 
 class Keys:
@@ -66,11 +76,14 @@ class Keys:
         self._open = PROBES | _PAGES | ({"/metrics"} if metrics_open else frozenset())
         self._clock = clock
         self._next_look = clock() + LOOK_SECONDS
-        self._seen: tuple[int, int, int] | None = None  # of the file; None: read it again
+        self._seen: _State | None = None  # of the file; None: read it again
+        self._reading: ThreadedTasks[Path, _Found] = ThreadedTasks(lambda _: None)
+        self._looking: asyncio.Task[None] | None = None
         self._problem = ""  # that was logged last
         self._entries = fixed
         if file is not None:
-            self._entries = fixed + self._read(file)
+            found = _read_if_changed(file, None)
+            self._seen, self._entries = found.state, fixed + (found.entries or ())
             if self._entries == fixed:
                 raise SettingsError(f"GAN_API_KEYS_FILE: {file} has no key; make one with python -m gan_serving.keys")
 
@@ -96,7 +109,7 @@ class Keys:
         """Whether a request needs no key: probes, the pages that ask for one, and /metrics if so configured."""
         return method in ("GET", "HEAD") and (path in self._open or path.startswith(_FOLDERS))
 
-    def check(self, headers: Mapping[str, str]) -> str:
+    async def check(self, headers: Mapping[str, str]) -> str:
         """The name of the key in a request's headers, which are looked up in lower case; "" when the service is open.
 
         Raises:
@@ -104,7 +117,8 @@ class Keys:
         """
         if not self.enabled:
             return ""
-        self._look()
+        if self._file is not None and (self._looking or self._clock() >= self._next_look):
+            await self._look(self._file)
         key = _key_in(headers)
         if not key:
             raise UnauthorizedError("an API key is needed; send it as Authorization: Bearer KEY or X-API-Key: KEY")
@@ -117,44 +131,66 @@ class Keys:
             raise UnauthorizedError("the API key is none of this service's; ask its operator for another")
         return found
 
-    def _look(self) -> None:
-        """Read the file again if it has changed; if it is broken, what was read before stays."""
-        now = self._clock()
-        if self._file is None or now < self._next_look:
-            return
-        self._next_look = now + LOOK_SECONDS
+    async def _look(self, file: Path) -> None:
+        """Read the file again if it has changed; if it is broken, or hangs, what was read before stays.
+
+        Whoever asks meanwhile waits too: after a quiet hour, a key that was revoked long ago would work once more.
+        """
+        if self._looking is None:
+            self._next_look = self._clock() + LOOK_SECONDS
+            self._looking = asyncio.create_task(self._compare(file))
+        looking = self._looking
         try:
-            if self._seen is not None and _state(self._file) == self._seen:
-                return
-            entries = self._fixed + self._read(self._file)
+            await asyncio.shield(looking)
+        finally:
+            if looking.done():
+                self._looking = None
+
+    async def _compare(self, file: Path) -> None:
+        task = ThreadedTask(object(), partial(_read_if_changed, file, self._seen))
+        try:
+            found = await self._reading.run_one(file, task, LOOK_SECONDS)
         except SettingsError as error:
             self._report(f"the API keys that were read before stay valid: {error}")
             return
+        if found is None:
+            self._report(
+                f"the API keys that were read before stay valid: {file} is not read after {LOOK_SECONDS:g} s; its file "
+                "system may hang"
+            )
+            return
+        self._seen = found.state
+        if found.entries is None:
+            return
+        entries = self._fixed + found.entries
         if entries != self._entries:
-            logger.info("%s was read again: %d API keys", self._file, len(entries))
+            logger.info("%s was read again: %d API keys", file, len(entries))
             self._entries = entries
-        self._report("" if entries else f"{self._file} has no key any more: nobody can call")
+        self._report("" if entries else f"{file} has no key any more: nobody can call")
 
     def _report(self, problem: str) -> None:
         if problem and problem != self._problem:
             logger.error("%s", problem)
         self._problem = problem
 
-    def _read(self, file: Path) -> Entries:
-        state = _state(file)
-        try:
-            with file.open("rb") as stream:
-                content = stream.read(_MAX_FILE + 1)
-            # A file that was only just written may be written again within one tick of its clock.
-            self._seen = state if time.time() - state[0] / 1e9 > _SETTLED else None
-        except OSError as error:
-            raise _unreadable(file, error) from error
-        if len(content) > _MAX_FILE:
-            raise SettingsError(f"GAN_API_KEYS_FILE: {file} has more than {_MAX_FILE} bytes; a key takes one line")
-        return tuple(_from_lines(file, content))
+
+def _read_if_changed(file: Path, seen: _State | None) -> _Found:
+    """What the file holds; raises SettingsError if it can't be read."""
+    state = _state(file)
+    if state == seen:
+        return _Found(seen, None)
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    if len(content) > _MAX_FILE:
+        raise SettingsError(f"GAN_API_KEYS_FILE: {file} has more than {_MAX_FILE} bytes; a key takes one line")
+    # A file that was only just written may be written again within one tick of its clock.
+    return _Found(state if time.time() - state[0] / 1e9 > _SETTLED else None, tuple(_from_lines(file, content)))
 
 
-def _state(file: Path) -> tuple[int, int, int]:
+def _state(file: Path) -> _State:
     """What changes when the file does; raises SettingsError if nobody can say."""
     try:
         found = file.stat()

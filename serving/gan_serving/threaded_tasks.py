@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Final, Generic, NamedTuple, TypeVar
 
 STALL_SECONDS: Final = 30.0
-"""How long a task is waited for. What comes later is taken at a later look."""
+"""How long a task is waited for, unless its caller has less time. What comes later is taken at a later look."""
 _LOOK_SECONDS: Final = 0.1  # between looks whether the process is to end
 
 _Key = TypeVar("_Key", bound=Hashable)
@@ -79,8 +79,14 @@ class ThreadedTasks(Generic[_Key, _Result]):
                     self._on_stall(key)
         return results
 
-    async def run_one(self, key: _Key, task: ThreadedTask[_Result]) -> _Result | None:
-        """The result of one task; None: it is not done in time, or an earlier one of this key still isn't."""
+    async def run_one(self, key: _Key, task: ThreadedTask[_Result], seconds: float | None = None) -> _Result | None:
+        """The result of one task; None: it is not done in time, or an earlier one of this key still isn't.
+
+        Args:
+            key: of the task.
+            task: to be done.
+            seconds: how long it is waited for; default: STALL_SECONDS.
+        """
         earlier = self._under_way.get(key)
         if earlier is not None:
             if not earlier.future.done():
@@ -88,7 +94,9 @@ class ThreadedTasks(Generic[_Key, _Result]):
             if earlier.subject == task.subject:
                 return self._take(key)
         future = self._begin(key, task)
-        done, _ = await asyncio.wait([asyncio.wrap_future(future)], timeout=STALL_SECONDS)
+        aside = asyncio.wrap_future(future)
+        aside.add_done_callback(lambda done: done.cancelled() or done.exception())  # or asyncio would complain of it
+        done, _ = await asyncio.wait([aside], timeout=STALL_SECONDS if seconds is None else seconds)
         if done:
             return self._take(key)
         self._on_stall(key)

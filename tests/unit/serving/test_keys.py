@@ -1,16 +1,21 @@
 """API keys: who is let in, what the file may say, and that a key is never told."""
 
+import asyncio
 import hashlib
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.datastructures import Headers
 
+from gan_serving import keys as keys_module
 from gan_serving.errors import UnauthorizedError
 from gan_serving.keys import LOOK_SECONDS, Keys, new_key
 from gan_serving.settings import Settings, SettingsError
@@ -21,6 +26,10 @@ LONG_AGO = 1_000_000_000  # seconds: a modification time that no later write can
 
 def line(name: str, key: str) -> str:
     return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}\n"
+
+
+def check(keys: Keys, headers: Mapping[str, str]) -> str:
+    return asyncio.run(keys.check(headers))
 
 
 class Clock:
@@ -42,6 +51,7 @@ def clock() -> Clock:
 def no_key_is_told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Not in any line of the log, whatever a test does."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO, "asyncio")  # which selector each loop uses
     yield
     for key in (ALICE, BOB, CAROL):
         assert key not in caplog.text
@@ -70,7 +80,7 @@ def bearer(key: str) -> Headers:
 
 def admits(keys: Keys, key: str) -> bool:
     try:
-        keys.check(bearer(key))
+        check(keys, bearer(key))
     except UnauthorizedError:
         return False
     return True
@@ -79,8 +89,8 @@ def admits(keys: Keys, key: str) -> bool:
 def test_without_keys_the_service_is_open():
     keys = keys_of()
     assert not keys.enabled
-    assert keys.check(Headers()) == ""
-    assert keys.check(bearer("anything")) == ""
+    assert check(keys, Headers()) == ""
+    assert check(keys, bearer("anything")) == ""
 
 
 @pytest.mark.parametrize(
@@ -97,7 +107,7 @@ def test_without_keys_the_service_is_open():
 def test_a_key_in_either_header_gives_its_name(file: Path, headers: dict[str, str], name: str):
     keys = keys_of(api_keys=f"{'x' * 16}, {CAROL} ,", api_keys_file=str(file))
     assert keys.enabled
-    assert keys.check(Headers(headers)) == name
+    assert check(keys, Headers(headers)) == name
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,7 @@ def test_a_key_in_either_header_gives_its_name(file: Path, headers: dict[str, st
 )
 def test_everything_else_is_a_401(file: Path, headers: dict[str, str]):
     with pytest.raises(UnauthorizedError) as caught:
-        keys_of(api_keys_file=str(file)).check(Headers(headers))
+        check(keys_of(api_keys_file=str(file)), Headers(headers))
     error = caught.value
     assert (error.status, error.code, error.headers) == (401, "unauthorized", {"WWW-Authenticate": "Bearer"})
     assert "\n" not in error.message
@@ -162,7 +172,7 @@ def test_a_replaced_file_of_the_same_size_and_time_is_noticed(file: Path, clock:
     write(other, file.read_text().replace("alice", "carol"))
     other.rename(file)
     clock.pass_by()
-    assert keys.check(bearer(ALICE)) == "carol"
+    assert check(keys, bearer(ALICE)) == "carol"
 
 
 def test_a_file_that_is_written_twice_within_one_tick_of_its_clock(file: Path, clock: Clock):
@@ -194,6 +204,59 @@ def test_a_file_that_breaks_later_changes_nothing(file: Path, clock: Clock, capl
     write(file, line("carol", CAROL), age=9)
     clock.pass_by()
     assert [admits(keys, key) for key in (ALICE, BOB, CAROL)] == [False, False, True]
+
+
+def test_a_file_whose_file_system_hangs_holds_nobody_up(
+    file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    keys, comes, reads = keys_of(clock, api_keys_file=str(file)), threading.Event(), []
+    whole = keys_module._read_if_changed
+
+    def hangs(*arguments: Any) -> Any:
+        reads.append(arguments)
+        assert comes.wait(30)
+        return whole(*arguments)
+
+    monkeypatch.setattr(keys_module, "_read_if_changed", hangs)
+
+    async def main() -> None:
+        clock.pass_by()
+        turns = 0
+        asked = [asyncio.create_task(keys.check(bearer(ALICE))) for _ in range(3)]
+        while not all(task.done() for task in asked):
+            turns += 1
+            await asyncio.sleep(0.01)
+        assert [task.result() for task in asked] == ["alice"] * 3
+        assert turns > 10, "the loop went on meanwhile"
+        clock.pass_by()
+        began = time.monotonic()
+        assert await keys.check(bearer(ALICE)) == "alice"
+        assert time.monotonic() - began < LOOK_SECONDS / 2, "waited for once"
+        (record,) = [record for record in caplog.records if "hang" in record.getMessage()]
+        assert record.levelno == logging.ERROR
+        assert len(reads) == 1
+        write(file, line("bob", BOB))
+        comes.set()
+        while True:
+            clock.pass_by()
+            try:
+                await keys.check(bearer(ALICE))
+            except UnauthorizedError:
+                return
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_after_a_quiet_time_nobody_gets_in_with_a_key_that_was_revoked(file: Path, clock: Clock):
+    keys = keys_of(clock, api_keys_file=str(file))
+    write(file, line("bob", BOB), age=1)
+    clock.pass_by()
+
+    async def main() -> list[object]:
+        return await asyncio.gather(*(keys.check(bearer(ALICE)) for _ in range(5)), return_exceptions=True)
+
+    assert {type(each) for each in asyncio.run(main())} == {UnauthorizedError}
 
 
 def test_an_emptied_file_lets_nobody_in(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture):
@@ -274,7 +337,7 @@ def test_nameless_keys_and_a_file_with_a_byte_order_mark(tmp_path: Path):
     key, text = new_key()
     path = tmp_path / "keys"
     write(path, ("\ufeff" + text.replace(text[7:], text[7:].upper()) + "\r\n").encode())
-    assert keys_of(api_keys_file=str(path)).check(bearer(key)) == f"key-{text[7:15]}"
+    assert check(keys_of(api_keys_file=str(path)), bearer(key)) == f"key-{text[7:15]}"
 
 
 def test_the_command_makes_a_key_that_works(tmp_path: Path):
@@ -288,8 +351,8 @@ def test_the_command_makes_a_key_that_works(tmp_path: Path):
     path = tmp_path / "keys"
     write(path, outputs[0]["line"] + "\n" + outputs[1]["line"] + "\n")
     keys = keys_of(api_keys_file=str(path))
-    assert [keys.check(bearer(output["key"])) for output in outputs] == ["alice", "alice"]
-    assert keys_of(api_keys=outputs[0]["key"]).check(bearer(outputs[0]["key"])) == "environment-1"
+    assert [check(keys, bearer(output["key"])) for output in outputs] == ["alice", "alice"]
+    assert check(keys_of(api_keys=outputs[0]["key"]), bearer(outputs[0]["key"])) == "environment-1"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["a", "b"], ["two words"], ["a:b"]])
