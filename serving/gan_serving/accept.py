@@ -18,7 +18,7 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import uvicorn
 
@@ -35,12 +35,6 @@ LEAD: Final = 8
 """A worker is ahead with more connections than another one and an eighth."""
 _BACKLOG: Final = struct.Struct("24xI")
 """Where Linux's tcp_info has the number of connections that wait for a listening socket (`tcpi_unacked`)."""
-
-
-class Listener(Protocol):
-    """What is needed of a socket that the loop listens on."""
-
-    def fileno(self) -> int: ...
 
 
 class Backlog:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -19,7 +20,13 @@ class Call:
     sent: int = 0  # bytes of the response's body
 
 
+_ids = random.Random()  # seeded by the system; an id is no secret
 _call: ContextVar[Call] = ContextVar("call")
+
+
+def new_request_id() -> str:
+    """32 hexadecimal digits."""
+    return f"{_ids.getrandbits(128):032x}"
 
 
 def begin_call(call: Call) -> None:

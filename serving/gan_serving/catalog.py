@@ -200,7 +200,7 @@ class Catalog:
             raise NotLoadableError(f"model {name!r} can't be loaded: {problem.reason}", "model")
         if name not in self._registry.serving:
             known = ", ".join(state.name for state in self.states()) or "none"
-            raise UnknownModelError(f"model {name!r} is in no folder of this service; there is {known}", "model")
+            raise UnknownModelError(f"model {name!r} is not in this service's folders; they have {known}", "model")
 
     async def unload(self, name: str) -> None:
         """Serve it no longer, in any worker, until `load`; requests that are under way are finished.

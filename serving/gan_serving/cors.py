@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import uuid
 from http import HTTPStatus
 from typing import Final
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp
 
 from gan_client.types import ErrorBody, ErrorDetail
 
+from .call import new_request_id
 from .fields import show
 from .settings import Settings, SettingsError
 
@@ -44,7 +44,7 @@ class _CORS(CORSMiddleware):
             if len(known) < len(request_headers.raw):
                 response.headers["Access-Control-Allow-Private-Network"] = "true"
             return response
-        request_id = uuid.uuid4().hex
+        request_id = new_request_id()
         detail = ErrorDetail(code="cors", message=self._complaint(request_headers))
         headers = {k: v for k, v in response.headers.items() if k not in ("content-length", "content-type")}
         body = ErrorBody(error=detail, request_id=request_id).model_dump_json()

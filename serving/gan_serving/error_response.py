@@ -12,18 +12,19 @@ from starlette.responses import Response
 from gan_client.types import ErrorBody, ErrorDetail
 
 from .call import current_call
-from .errors import ServiceError
+from .errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
 
 logger = logging.getLogger("bentoml.ganworks")
 
 _SHOWN_PATH: Final = 200  # characters
-_CODES: Final = {404: "not_found", 405: "method_not_allowed", 429: "queue_full", 503: "not_ready", 504: "deadline"}
+_OWN: Final = {error.status: error.code for error in (QueueFullError, NotReadyError, DeadlineError)}
+"""Codes of statuses that others answer with too; the rest have their phrase."""
 
 
 def error_response(error: ServiceError) -> Response:
     """The error in its one shape, with the current request's id."""
     current_call().code = error.code
-    return error_of(error.status, _detail_of(error), error.headers)
+    return error_of(error.status, error.detail(), error.headers)
 
 
 def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
@@ -37,7 +38,7 @@ def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
     shown = quote(path)[:_SHOWN_PATH]
     messages = {404: f"there is no {shown}", 405: f"{shown} can't be called with {method}"}
     phrase = responses.get(status, "error").lower()
-    return ErrorDetail(code=_CODES.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase))
+    return ErrorDetail(code=_OWN.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase))
 
 
 def internal_error() -> ErrorDetail:

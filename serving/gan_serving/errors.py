@@ -24,6 +24,8 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
+from gan_client.types import ErrorDetail
+
 
 class ServiceError(Exception):
     """Becomes `{"error": {"code", "message", "param"}, "request_id"}` with the class's status."""
@@ -41,6 +43,10 @@ class ServiceError(Exception):
         """Further response headers."""
         return {}
 
+    def detail(self) -> ErrorDetail:
+        """What the body says of it."""
+        return ErrorDetail(code=self.code, message=self.message, param=self.param)
+
 
 class InvalidRequestError(ServiceError):
     """The request can't be what the caller wants; the message says which value, and what is allowed."""
@@ -49,7 +55,7 @@ class InvalidRequestError(ServiceError):
 
 
 class UnauthorizedError(ServiceError):
-    """No API key came, or one that is none of this service's."""
+    """No API key came, or one that is not this service's."""
 
     status, code = 401, "unauthorized"
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ Label: TypeAlias = int | str
 
 SHOWN: Final = 60  # characters of an offending value
 _SHOWN_NAMES: Final = 12  # class names in a message
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = SHOWN
+_short.maxlist = _short.maxdict = 3
+_short.maxlevel = 2
 
 
 def given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.float32]:
@@ -27,7 +32,7 @@ def given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.flo
     values = np.array(rows, np.float64)
     largest = float(np.abs(values).max())
     if largest > float(np.finfo(np.float32).max):
-        raise InvalidRequestError(f"latents hold {largest:g}, which is no finite float32 number", "latents")
+        raise InvalidRequestError(f"latents hold {largest:g}, which is not a finite float32 number", "latents")
     return values.astype(np.float32)
 
 
@@ -74,7 +79,6 @@ def _label_rule(manifest: Manifest) -> str:
     return f"class ids from 0 to {len(names) - 1} and class names {shown}"
 
 
-def show(value: Any) -> str:
-    """A value for a message: one line, not too long."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+def show(value: object) -> str:
+    """A value for a message: one line, and short, whatever it is."""
+    return _short.repr(value)

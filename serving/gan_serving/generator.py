@@ -23,6 +23,7 @@ from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
 from .engine import Engine, open_engine
+from .png import PNG_SIGNATURE
 from .recorder import NullRecorder, Recorder
 from .settings import Settings
 from .variants import choices_to_try, result_of
@@ -32,7 +33,6 @@ logger = logging.getLogger("bentoml.ganworks")
 CARD_FILE: Final = "README.md"
 PAGES: Final = frozenset({PREVIEW_FILE, CARD_FILE})
 MAX_PAGE_BYTES: Final = 16 * 2**20  # of a preview or a card; larger ones are not shown
-_PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 RecorderFn = Callable[[str], Recorder]
 
@@ -197,7 +197,7 @@ def _written_at(artifact: Artifact) -> float:
 
 def _preview_of(artifact: Artifact) -> bytes | None:
     content = _page(artifact.directory / PREVIEW_FILE)
-    return content if content is not None and content.startswith(_PNG) else None
+    return content if content is not None and content.startswith(PNG_SIGNATURE) else None
 
 
 def _card_of(artifact: Artifact) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 import re
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .body import timed_receive
-from .call import Call, begin_call
+from .call import Call, begin_call, new_request_id
 from .deadline import Deadline
 from .error_response import detail_of_status, error_of, error_response, internal_error, tell_cut_off
 from .errors import (
@@ -31,8 +30,7 @@ from .errors import (
     ServiceError,
 )
 from .foreign_pages import READING, ForeignPages
-from .keys import SCOPE_KEY as KEY_SCOPE
-from .keys import Keys
+from .keys import CALLER_SCOPE_KEY, Keys
 from .probes import PROBES
 from .rate_limit import RateLimiter, caller_of
 
@@ -44,7 +42,6 @@ TIMEOUT_HEADER: Final = "x-request-timeout"
 _RAW_ID_HEADER: Final = REQUEST_ID_HEADER.encode()
 _RAW_TIMEOUT_HEADER: Final = TIMEOUT_HEADER.encode()
 _Sent: TypeAlias = dict[bytes, bytes]  # a request's headers, as ASGI has them
-_ids = random.Random()  # seeded by the system; an id is no secret
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _UNCOUNTED: Final = PROBES | {"/metrics"}
 _PAGE: Final = "/ui/"  # whose two dozen small files are more than a burst, and cost nothing
@@ -96,7 +93,7 @@ class Guard:
         # Starlette's Headers look through all of them for each name. The first of a name counts, as there.
         headers = dict(reversed(scope["headers"]))
         given = headers.get(_RAW_ID_HEADER, b"").decode("latin-1")
-        call = Call(given if given and _VALID_ID.fullmatch(given) else f"{_ids.getrandbits(128):032x}")
+        call = Call(given if given and _VALID_ID.fullmatch(given) else new_request_id())
         begin_call(call)
         if self.observer is None:
             await self._answer(scope, receive, send, headers, call)
@@ -168,7 +165,7 @@ class Guard:
     async def _check_caller(self, scope: Scope, call: Call) -> None:
         """Who may not call has no place in a queue, and nobody reads the body."""
         if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
-            call.key = scope[KEY_SCOPE] = await self.keys.check(Headers(scope=scope))
+            call.key = scope[CALLER_SCOPE_KEY] = await self.keys.check(Headers(scope=scope))
         if self.limiter is not None and self.limiter.enabled:
             path = scope["path"]
             if path not in _UNCOUNTED and not path.startswith(_PAGE):

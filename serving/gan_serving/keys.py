@@ -28,7 +28,7 @@ from .threaded_tasks import ThreadedTask, ThreadedTasks
 
 logger = logging.getLogger("bentoml.ganworks")
 
-SCOPE_KEY: Final = "gan_serving.key"
+CALLER_SCOPE_KEY: Final = "gan_serving.key"
 """Where the guard puts the name of the caller's key into a request's ASGI scope."""
 
 MIN_LENGTH: Final = 16
@@ -128,7 +128,7 @@ class Keys:
             if hmac.compare_digest(known, digest):
                 found = name
         if found is None:
-            raise UnauthorizedError("the API key is none of this service's; ask its operator for another")
+            raise UnauthorizedError("the API key is not one of this service's; ask its operator for a valid one")
         return found
 
     async def _look(self, file: Path) -> None:

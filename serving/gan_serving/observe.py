@@ -10,11 +10,10 @@ from starlette.types import Scope
 
 from .access_log import AccessLog, AccessRecord
 from .call import Call
+from .errors import CallerLeftError
 from .metrics import Metrics
 from .probes import PROBES
 
-LEFT_STATUS: Final = 499
-"""Stands for the status where the caller left before there was one, as in nginx's log."""
 BENTOML_PATHS: Final = PROBES | {"/", "/schema.json", "/docs.json"}
 """Paths without a route of ours; the probes among them that have one too make no difference."""
 OTHER: Final = "other"
@@ -37,7 +36,7 @@ class Requests:
 
     def end(self, scope: Scope, call: Call, seconds: float) -> None:
         """It was answered, or its caller left."""
-        status, route, path = call.status or LEFT_STATUS, self.route(scope), scope["path"]
+        status, route, path = call.status or CallerLeftError.status, self.route(scope), scope["path"]
         self._metrics.end(route, status, seconds)
         if call.code is not None:
             self._metrics.rejected(call.code)

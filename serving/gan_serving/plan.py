@@ -197,9 +197,7 @@ def _explain(error: ValidationError, rules: dict[str, str], max_n: int) -> Inval
         return InvalidRequestError(f"the body is {show(first['input'])}; it must be a JSON object")
     param = str(where[0])
     if kind == "extra_forbidden":
-        return InvalidRequestError(
-            f"{show(param)} is no field of this request; known are {', '.join(rules)}", param[:SHOWN]
-        )
+        return InvalidRequestError(f"unknown field {show(param)}; expected one of {', '.join(rules)}", param[:SHOWN])
     place = param + "".join(f"[{part}]" for part in where[1:] if isinstance(part, int))
     rule = rules[param].format(max_n=max_n)
     if kind == "missing":

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES: Final = {1: 0, 3: 2}  # channels -> greyscale, truecolour
 _UP: Final = 2  # the filter that keeps each byte's difference from the one above
 _LEVEL: Final = 6
@@ -54,7 +54,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 @lru_cache(maxsize=64)
 def _head(channels: int, height: int, width: int) -> bytes:
     """The signature, and IHDR of 8 bits a channel without interlacing."""
-    return _SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
+    return PNG_SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
 
 
 _END: Final = _chunk(b"IEND", b"")

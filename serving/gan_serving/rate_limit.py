@@ -13,7 +13,7 @@ from typing import Final
 from starlette.types import Scope
 
 from .errors import RateLimitedError
-from .keys import SCOPE_KEY
+from .keys import CALLER_SCOPE_KEY
 from .settings import Settings
 
 MAX_BUCKETS: Final = 10_000
@@ -128,7 +128,7 @@ class RateLimiter:
 
 def caller_of(scope: Scope) -> str:
     """Whose bucket a request is charged to: its API key's name, else its client's address (for IPv6, the /64)."""
-    name = scope.get(SCOPE_KEY)
+    name = scope.get(CALLER_SCOPE_KEY)
     if name:
         return f"key {name}"
     client = scope.get("client")

@@ -6,14 +6,14 @@ too many is refused before anything is read, and what is no HTTP has no address.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable
 from http import HTTPStatus
 
 from starlette.responses import Response
 
-from gan_client.types import ErrorBody, ErrorDetail
+from gan_client.types import ErrorBody
 
+from .call import new_request_id
 from .errors import ServiceError
 from .v2.shape import flat, is_protocols
 
@@ -25,9 +25,8 @@ def refusal(error: ServiceError, url: bytes) -> Response:
         error: what is wrong.
         url: of the request, as far as it has come.
     """
-    request_id = uuid.uuid4().hex
-    detail = ErrorDetail(code=error.code, message=error.message, param=error.param)
-    body = ErrorBody(error=detail, request_id=request_id).model_dump_json().encode()
+    request_id = new_request_id()
+    body = ErrorBody(error=error.detail(), request_id=request_id).model_dump_json().encode()
     if is_protocols(url.partition(b"?")[0].decode("latin-1")):
         body = flat(body)
     headers = {**error.headers, "X-Request-ID": request_id, "Connection": "close"}

@@ -11,17 +11,24 @@ from starlette.routing import Route
 
 from .error_response import error_response
 from .errors import NotReadyError
-from .worker import worker_of
+from .worker import Worker, worker_of
 
 
 async def ready(request: Request) -> Response:
     """GET /readyz: whether this worker takes requests for images."""
-    worker = worker_of(request)
-    if worker.draining:
-        return error_response(NotReadyError("the service is stopping; ask another one"))
-    if not len(worker.catalog):
-        return error_response(NotReadyError("no generator is loaded; see the service's log"))
+    try:
+        check_ready(worker_of(request))
+    except NotReadyError as error:
+        return error_response(error)
     return PlainTextResponse("\n")
+
+
+def check_ready(worker: Worker) -> None:
+    """Raises NotReadyError where there is no generator to ask, or the service is on its way out."""
+    if worker.draining:
+        raise NotReadyError("the service is shutting down; try another instance")
+    if not len(worker.catalog):
+        raise NotReadyError("no generator is loaded; see the service's log")
 
 
 async def show_metrics(request: Request) -> Response:

@@ -193,18 +193,18 @@ def test_with_api_keys_the_page_asks_for_one_and_keeps_it_to_itself(visit, close
         expect(dialog).to_be_visible()
     page.fill("#key", "a-wrong-key-of-somebody")
     page.keyboard.press("Enter")
-    expect(dialog).to_contain_text("none of this service's")
+    expect(dialog).to_contain_text("not one of this service's")
     for wrong in ("wröng", "wrong€", "“a-key-in-curly-quotes”"):
         page.fill("#key", wrong)
         page.click("#key-use")
         expect(page.locator("#key")).to_have_value("")
-        expect(dialog).to_contain_text("none of this service's")
+        expect(dialog).to_contain_text("not one of this service's")
         if wrong != "wröng":
             assert page.evaluate("sessionStorage.length") == 0, "it is dropped"
     seen.picture("key-wrong")
     page.evaluate("sessionStorage.setItem('gan-api-key', 'wrong€')")
     page.reload()
-    expect(dialog).to_contain_text("none of this service's")
+    expect(dialog).to_contain_text("not one of this service's")
     page.fill("#key", KEY)
     page.click("#key-use")
     expect(dialog).to_be_hidden()

@@ -11,12 +11,13 @@ from starlette.responses import Response
 
 from gan_export.artifact import IMAGE_OUTPUT, Manifest
 from gan_serving.catalog import VERSION, Generator
-from gan_serving.errors import NotReadyError, UnknownModelError
+from gan_serving.errors import UnknownModelError
+from gan_serving.fields import show
+from gan_serving.system import check_ready
 from gan_serving.worker import worker_of
 
 from .answer import json_response
 from .request import SEED_INPUT, input_rules
-from .wire import show
 
 EXTENSIONS: Final = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 PLATFORM: Final = "onnxruntime_onnx"
@@ -34,11 +35,7 @@ async def live(request: Request) -> Response:  # noqa: ARG001
 
 async def ready(request: Request) -> Response:
     """GET /v2/health/ready: whether there is a generator to ask, and the service is not on its way out."""
-    worker = worker_of(request)
-    if worker.draining:
-        raise NotReadyError("the service is stopping; ask another one")
-    if not len(worker.catalog):
-        raise NotReadyError("no generator is loaded; see the service's log")
+    check_ready(worker_of(request))
     return json_response({"ready": True})
 
 

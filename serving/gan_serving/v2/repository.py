@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gan_serving.errors import InvalidRequestError
+from gan_serving.fields import show
 from gan_serving.worker import worker_of
 
 from .answer import json_response
-from .wire import an_object, parse_object, show
-
-
-class ModelState(Protocol):
-    """One generator of the repository."""
-
-    @property
-    def name(self) -> str:
-        """Of the generator."""
-
-    @property
-    def version(self) -> str:
-        """Of its artifact."""
-
-    @property
-    def state(self) -> str:
-        """READY or UNAVAILABLE."""
-
-    @property
-    def reason(self) -> str:
-        """Why it is unavailable; empty when ready."""
-
-
-class Repository(Protocol):
-    """What is needed of the catalog."""
-
-    async def load(self, name: str) -> None:
-        """Load it, or load it again. Raises ServiceError."""
-
-    async def unload(self, name: str) -> None:
-        """Answer no more requests for it. Raises ServiceError."""
-
-    def states(self) -> Sequence[ModelState]:
-        """Everything that is in the folders."""
+from .wire import an_object, parse_object
 
 
 async def index(request: Request) -> Response:
@@ -54,7 +21,7 @@ async def index(request: Request) -> Response:
     only_ready = content.get("ready", False)
     if not isinstance(only_ready, bool):
         raise InvalidRequestError(f"ready is {show(only_ready)}; it must be true or false", "ready")
-    states = _repository(request).states()
+    states = worker_of(request).catalog.states()
     return json_response(
         [
             {"name": each.name, "version": each.version, "state": each.state, "reason": each.reason}
@@ -69,9 +36,9 @@ async def load(request: Request) -> Response:
     parameters = _parameters(await _content(request, "parameters"))
     for key in parameters:
         raise InvalidRequestError(
-            f"{show(key)} is no parameter of load here: an artifact is loaded as it is in its folder", "parameters"
+            f"load takes no parameter {show(key)} here: an artifact is loaded as it is in its folder", "parameters"
         )
-    await _repository(request).load(request.path_params["name"])
+    await worker_of(request).catalog.load(request.path_params["name"])
     return Response()
 
 
@@ -81,14 +48,10 @@ async def unload(request: Request) -> Response:
     for key in parameters:
         if key != "unload_dependents":  # of which a generator has none, so that either value does
             raise InvalidRequestError(
-                f"{show(key)} is no parameter of unload; known is unload_dependents", "parameters"
+                f"unknown parameter {show(key)} of unload; expected unload_dependents", "parameters"
             )
-    await _repository(request).unload(request.path_params["name"])
+    await worker_of(request).catalog.unload(request.path_params["name"])
     return Response()
-
-
-def _repository(request: Request) -> Repository:
-    return worker_of(request).catalog
 
 
 def _parameters(content: dict[str, Any]) -> dict[str, Any]:
@@ -100,5 +63,5 @@ async def _content(request: Request, field: str) -> dict[str, Any]:
     content = parse_object(await request.body() or b"{}")
     for key in content:
         if key != field:
-            raise InvalidRequestError(f"{show(key)} is no field of this request; known is {field}")
+            raise InvalidRequestError(f"unknown field {show(key)}; expected {field}")
     return content

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, SEED_LIMIT, Manifest, draw
 from gan_serving.catalog import VERSION
 from gan_serving.errors import InvalidRequestError
+from gan_serving.fields import show
 from gan_serving.jobs import Inputs
 
 from .tensors import Rule, read_tensors
-from .wire import an_object, parse_object, show, split_body
+from .wire import an_object, parse_object, split_body
 
 SEED_INPUT: Final = "seed"
 LONGEST_ID: Final = 1024
@@ -111,7 +112,7 @@ def parse_inference(body: bytes, header_length: str | None, manifest: Manifest, 
 def _check_fields(content: Mapping[str, Any], manifest: Manifest) -> None:
     for field in content:
         if field not in _FIELDS:
-            raise InvalidRequestError(f"{show(field)} is no field of a request; known are {', '.join(_FIELDS)}")
+            raise InvalidRequestError(f"unknown field {show(field)}; expected one of {', '.join(_FIELDS)}")
     name = content.get("model_name", manifest.name)
     if name != manifest.name:
         raise InvalidRequestError(
@@ -137,7 +138,7 @@ def _parameters(content: Mapping[str, Any]) -> dict[str, Any]:
     for key in parameters:
         if key not in _PARAMETERS:
             raise InvalidRequestError(
-                f"{show(key)} is no parameter of a request here; known are {', '.join(_PARAMETERS)}", "parameters"
+                f"unknown parameter {show(key)}; expected one of {', '.join(_PARAMETERS)}", "parameters"
             )
     _check_flag(parameters.get("binary_data_output", False), "binary_data_output")
     timeout = parameters.get("timeout", 1)
@@ -160,11 +161,11 @@ def _output_is_binary(outputs: object, default: bool) -> bool:
             f"the output {PIXELS_OUTPUT} (float) is not served; ask for {IMAGE_OUTPUT}, which is uint8", "outputs"
         )
     if name != IMAGE_OUTPUT:
-        raise InvalidRequestError(f"{show(name)} is no output here; there is {IMAGE_OUTPUT}", "outputs")
+        raise InvalidRequestError(f"{show(name)} is not an output of this model; it has {IMAGE_OUTPUT}", "outputs")
     for key in parameters:
         if key != "binary_data":
             raise InvalidRequestError(
-                f"{show(key)} is no parameter of {IMAGE_OUTPUT}; known is binary_data "
+                f"unknown parameter {show(key)} of {IMAGE_OUTPUT}; expected binary_data "
                 "(neither classification nor shared memory is offered)",
                 "outputs",
             )

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_serving.errors import InvalidRequestError
+from gan_serving.fields import show
 
 from .values import from_binary, from_json
-from .wire import LENGTH_HEADER, an_object, show
+from .wire import LENGTH_HEADER, an_object
 
 _WIRE_TYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP32": np.dtype("<f4"),
@@ -93,13 +94,13 @@ def _rule_of(entry: dict[str, Any], rules: Sequence[Rule]) -> Rule:
     for field in entry:
         if field not in _FIELDS:
             raise InvalidRequestError(
-                f"{show(field)} is no field of an input; known are {', '.join(_FIELDS)}", "inputs"
+                f"unknown field {show(field)} of an input; expected one of {', '.join(_FIELDS)}", "inputs"
             )
     name = entry.get("name")
     for rule in rules:
         if rule.name == name:
             return rule
-    raise InvalidRequestError(f"{show(name)} is no input of this model; it has {_known(rules)}", "inputs")
+    raise InvalidRequestError(f"{show(name)} is not an input of this model; it has {_known(rules)}", "inputs")
 
 
 def _type_of(entry: dict[str, Any], rule: Rule) -> np.dtype[Any]:
@@ -136,7 +137,7 @@ def _binary_size(entry: dict[str, Any], rule: Rule) -> int | None:
             )
         if key != "binary_data_size":
             raise InvalidRequestError(
-                f"{show(key)} is no parameter of {rule.name}; known is binary_data_size", rule.name
+                f"unknown parameter {show(key)} of {rule.name}; expected binary_data_size", rule.name
             )
     size = parameters.get("binary_data_size")
     if (size is None) == ("data" not in entry):

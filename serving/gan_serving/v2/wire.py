@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-import reprlib
 import zlib
 from typing import Any, Final, NoReturn
 
 from gan_serving.errors import BodyTooLargeError, InvalidRequestError
+from gan_serving.fields import show
 from gan_serving.json_marks import SPARE, check_marks
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
@@ -23,16 +23,6 @@ LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _OBJECTS: Final = 64  # `{` in a request: a few tensors and their parameters
 _ENCODINGS: Final = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = 60
-_short.maxlist = _short.maxdict = 4
-_short.maxlevel = 2
-
-
-def show(value: object) -> str:
-    """A value for a message: short, whatever it is."""
-    return _short.repr(value)
 
 
 def inflate(body: bytes, encoding: str, limit: int) -> bytes:
@@ -53,7 +43,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
         return body
     if encoding not in _ENCODINGS:
         raise InvalidRequestError(
-            f"Content-Encoding is {show(encoding)}; known are gzip, deflate and identity", "Content-Encoding"
+            f"Content-Encoding is {show(encoding)}; expected gzip, deflate or identity", "Content-Encoding"
         )
     machine = zlib.decompressobj(_ENCODINGS[encoding])
     try:

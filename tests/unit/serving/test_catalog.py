@@ -600,7 +600,8 @@ def test_load_and_unload_by_request(house: House) -> None:
         await catalog.load("a")
         assert names(catalog) == ["a"]
         await catalog.load("a")
-        with pytest.raises(UnknownModelError, match=r"'\.\./models/a' is in no folder of this service; there is a, b"):
+        refusal = r"'\.\./models/a' is not in this service's folders; they have a, b"
+        with pytest.raises(UnknownModelError, match=refusal):
             await catalog.load("../models/a")
         house.put("a", 2, forged=True)
         with pytest.raises(NotLoadableError, match=r"'a' can't be loaded: \[tolerance\] a: "):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gan_serving import generate, interpolate, latents, pages, playground, system, v2
-from gan_serving.error_response import _CODES
+from gan_serving.error_response import detail_of_status
 from gan_serving.errors import ServiceError
 from gan_serving.settings import Settings, markdown_table
 
@@ -35,7 +35,8 @@ def test_the_settings_are_those_of_the_code() -> None:
 def test_the_errors_are_those_of_the_code() -> None:
     written = {(int(status), code) for status, code in re.findall(r"^\| (\d{3}) \| `(\w+)` \|", PAGE, re.MULTILINE)}
     raised = {(kind.status, kind.code) for kind in kinds(ServiceError)}
-    assert written == raised | set(_CODES.items()) | {(400, "cors")}
+    routers = {(status, detail_of_status(status, "GET", "/").code) for status in (404, 405)}
+    assert written == raised | routers | {(400, "cors")}
 
 
 def expanded(path: str) -> Iterator[str]:

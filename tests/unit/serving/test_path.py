@@ -133,7 +133,7 @@ INVALID = [
     ({"seeds": [1, 2], "latents": [[0] * 16] * 2, "label": 1}, "seeds", "seeds and latents exclude each other"),
     ({"latents": [[0] * 16], "label": 1}, "latents", "latents must be a list of 2 to 64 rows"),
     ({"latents": [[0] * 16, [0] * 15], "label": 1}, "latents", "latents[1] has 15 numbers; toy needs 16"),
-    ({"latents": [[0] * 16, [1e39] * 16], "label": 1}, "latents", "no finite float32"),
+    ({"latents": [[0] * 16, [1e39] * 16], "label": 1}, "latents", "not a finite float32"),
     ({"latents": [[0] * 16] * 2}, "label", "label is missing; with latents, give class ids from 0 to 9"),
     ({"latents": [[0] * 16] * 2, "label": 1, "truncation": 1}, "truncation", "truncation and latents exclude"),
     ({"seeds": [1, 2], "steps": 1}, "steps", "steps is 1; steps must be a whole number from 2 to 240"),
@@ -152,7 +152,7 @@ INVALID = [
     ({"seeds": [1, 2], "fps": 61}, "fps", "fps is 61"),
     ({"seeds": [1, 2], "columns": 0}, "columns", "columns is 0"),
     ({"seeds": [1, 2], "quality": 101}, "quality", "quality is 101"),
-    ({"seeds": [1, 2], "n": 3}, "n", "'n' is no field of this request; known are model, seeds, latents, steps"),
+    ({"seeds": [1, 2], "n": 3}, "n", "unknown field 'n'; expected one of model, seeds, latents, steps"),
     (b"[]", None, "the body is []; it must be a JSON object"),
 ]
 

@@ -233,8 +233,8 @@ INVALID = [
     ({"latents": [[0, float("nan"), 0]], "label": 1}, "latents", "latents[0][1] is nan"),
     ({"latents": [[0, 0, -float("inf")]], "label": 1}, "latents", "latents[0][2] is -inf"),
     (b'{"latents": [[0, 0, 1e999]], "label": 1}', "latents", "latents[0][2] is inf"),
-    ({"latents": [[0, 3.5e38, 0]], "label": 1}, "latents", "latents hold 3.5e+38, which is no finite float32"),
-    ({"latents": [[0, -1e300, 0]], "label": 1}, "latents", "no finite float32"),
+    ({"latents": [[0, 3.5e38, 0]], "label": 1}, "latents", "latents hold 3.5e+38, which is not a finite float32"),
+    ({"latents": [[0, -1e300, 0]], "label": 1}, "latents", "not a finite float32"),
     ({"latents": []}, "latents", "latents is []"),
     ({"latents": [[]]}, "latents", "latents[0] is []"),
     # the others
@@ -253,7 +253,7 @@ INVALID = [
     ({"quality": "best"}, "quality", "quality is 'best'"),
     ({"model": 3}, "model", "model is 3"),
     ({"model": "m" * 5000}, "model", "model is 'mmm"),
-    ({"lable": 7}, "lable", "'lable' is no field of this request; known are model, n, seed"),
+    ({"lable": 7}, "lable", "unknown field 'lable'; expected one of model, n, seed"),
     ({"x" * 5000: 1}, "x" * 60, "'xxx"),
     # the body
     (b"{", None, "the body is not valid JSON: EOF"),

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from gan_serving.errors import RateLimitedError
 from gan_serving.guard import Guard
-from gan_serving.keys import SCOPE_KEY
+from gan_serving.keys import CALLER_SCOPE_KEY
 from gan_serving.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
 from gan_serving.settings import Settings
 
@@ -146,8 +146,8 @@ def test_full_buckets_are_dropped_before_those_that_hold_somebody_back(clock: Cl
         ({"client": ("x" * 1000, 5)}, "x" * 64),
         ({"client": None}, ""),
         ({}, ""),
-        ({"client": ("10.1.2.3", 5), SCOPE_KEY: "alice"}, "key alice"),
-        ({"client": ("10.1.2.3", 5), SCOPE_KEY: ""}, "10.1.2.3"),
+        ({"client": ("10.1.2.3", 5), CALLER_SCOPE_KEY: "alice"}, "key alice"),
+        ({"client": ("10.1.2.3", 5), CALLER_SCOPE_KEY: ""}, "10.1.2.3"),
     ],
 )
 def test_callers(scope: dict[str, object], caller: str):

@@ -157,7 +157,7 @@ BAD_CONTENTS = [
     ({"inputs": []}, ["inputs is []"]),
     ({"inputs": {}}, ["inputs is {}"]),
     ({"inputs": [7]}, ["7", "JSON object"]),
-    ({"inputs": [{}]}, ["None is no input"]),
+    ({"inputs": [{}]}, ["None is not an input"]),
     ({"inputs": [z_input(name="noise"), label_input()]}, ["'noise'", "z FP32 [N, 3]"]),
     ({"inputs": [z_input(name=["z"]), label_input()]}, ["['z']"]),
     ({"inputs": [z_input(), z_input(), label_input()]}, ["z is given twice"]),
@@ -254,7 +254,7 @@ def test_bad_requests_say_what_is_wrong(conditional: Manifest, content: Any, wor
 
 
 def test_a_label_for_an_unconditional_generator_is_refused(unconditional: Manifest) -> None:
-    assert "'label' is no input" in refusal(unconditional, {"inputs": [z_input(), label_input()]})
+    assert "'label' is not an input" in refusal(unconditional, {"inputs": [z_input(), label_input()]})
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
