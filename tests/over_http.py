@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import numpy as np
+from guarding import guard_of
 from starlette.routing import Router
 
 from gan_export.artifact import Manifest
 from gan_serving import generate, interpolate
 from gan_serving.batcher import Batcher
-from gan_serving.guard import Guard
 from gan_serving.metrics import metrics
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings
@@ -73,7 +73,7 @@ def over_http(
         async def front(scope: Any, receive: Any, send: Any) -> None:
             await router(scope | {SCOPE_KEY: worker}, receive, send)
 
-        transport = httpx.ASGITransport(Guard(front, max_body=100_000, timeout=PATIENCE))
+        transport = httpx.ASGITransport(guard_of(front, max_body=100_000, timeout=PATIENCE))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
                 await asyncio.wait_for(scenario(client), PATIENCE)

@@ -53,20 +53,20 @@ _REQUEST_FRAME: Final = len("  HTTP/1.1\r\n\r\n")
 class Limits:
     """What a connection may take."""
 
-    header_timeout: float = 10.0  # seconds
-    send_timeout: float = 60.0  # seconds
-    max_header: int = 16384  # bytes
-    max_stream: int = 2**25  # bytes after the headers of one request, framing and trailers included
-    max_connections: int = 0  # of one worker; 0: any number
-    refused: Callable[[str], None] = lambda _: None
+    header_timeout: float  # seconds
+    send_timeout: float  # seconds
+    max_header: int  # bytes
+    max_stream: int  # bytes after the headers of one request, framing and trailers included
+    max_connections: int  # of one worker; 0: any number
+    refused: Callable[[str], None]
     """Is told the code of every refusal, for the metrics."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP/1.1 protocol with limits."""
 
-    limits: ClassVar[Limits] = Limits()
-    backlog: ClassVar[Backlog] = Backlog()
+    limits: ClassVar[Limits]
+    backlog: ClassVar[Backlog]
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until there is a request
 
     def __init__(
@@ -273,9 +273,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
 
-def guarded_protocol(limits: Limits, backlog: Backlog | None = None) -> type[GuardedProtocol]:
+def guarded_protocol(limits: Limits, backlog: Backlog) -> type[GuardedProtocol]:
     """A protocol class for `uvicorn.Config(http=...)`."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "backlog": backlog or Backlog()})
+    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "backlog": backlog})
 
 
 def install(settings: Settings, backlog: Backlog, refused: Callable[[str], None] = lambda _: None) -> None:

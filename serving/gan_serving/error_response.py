@@ -60,14 +60,10 @@ def cut_off(error: Exception) -> ErrorDetail:
     if isinstance(error, ServiceError):
         call.code = error.code
         tell_cut_off(error)
-        return _detail_of(error)
+        return error.detail()
     call.code = "internal"
     logger.error("request %s failed after its response had begun", call.request_id, exc_info=error)
     return internal_error()
-
-
-def _detail_of(error: ServiceError) -> ErrorDetail:
-    return ErrorDetail(code=error.code, message=error.message, param=error.param)
 
 
 def error_of(status: int, detail: ErrorDetail, headers: dict[str, str] | None = None) -> Response:

@@ -67,12 +67,12 @@ class Guard:
         max_body: int,
         timeout: float,
         *,
-        body_timeout: float = math.inf,
-        keys: Keys | None = None,
-        limiter: RateLimiter | None = None,
-        observer: Observer | None = None,
+        body_timeout: float,
+        keys: Keys,
+        limiter: RateLimiter,
+        observer: Observer,
+        pages: ForeignPages,
         refusal: Callable[[Scope], ServiceError | None] = lambda _scope: None,
-        pages: ForeignPages | None = None,
         is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.app = app
@@ -83,7 +83,7 @@ class Guard:
         self.limiter = limiter
         self.observer = observer
         self.refusal = refusal  # of a request that isn't worth reading now
-        self.pages = pages  # None: those of every origin may call
+        self.pages = pages
         self.is_draining = is_draining  # whether the process was told to stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,9 +95,6 @@ class Guard:
         given = headers.get(_RAW_ID_HEADER, b"").decode("latin-1")
         call = Call(given if given and _VALID_ID.fullmatch(given) else new_request_id())
         begin_call(call)
-        if self.observer is None:
-            await self._answer(scope, receive, send, headers, call)
-            return
         began = time.perf_counter()
         self.observer.begin()
         try:
@@ -109,7 +106,7 @@ class Guard:
         answer = _Answer(scope, send, call)
         timeout = self.timeout
         try:
-            if b"origin" in headers and self.pages is not None and scope["method"] not in READING:
+            if b"origin" in headers and scope["method"] not in READING:
                 self.pages.check(headers)
             await self._check_caller(scope, call)
             self._check_length(headers)
@@ -164,9 +161,9 @@ class Guard:
 
     async def _check_caller(self, scope: Scope, call: Call) -> None:
         """Who may not call has no place in a queue, and nobody reads the body."""
-        if self.keys is not None and self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
+        if self.keys.enabled and not self.keys.is_open(scope["method"], scope["path"]):
             call.key = scope[CALLER_SCOPE_KEY] = await self.keys.check(Headers(scope=scope))
-        if self.limiter is not None and self.limiter.enabled:
+        if self.limiter.enabled:
             path = scope["path"]
             if path not in _UNCOUNTED and not path.startswith(_PAGE):
                 self.limiter.admit(caller_of(scope))

@@ -96,7 +96,8 @@ async def application(server: Server, scope: Any, receive: Any, send: Any) -> No
 def running(backlog: Backlog | None = None, **changes: Any) -> Iterator[Server]:
     server = Server(free_port())
     settings = {"header_timeout": HEADER_TIMEOUT, "send_timeout": SEND_TIMEOUT, "max_header": MAX_HEADER}
-    limits = Limits(**settings | {"max_stream": MAX_STREAM} | changes, refused=server.refused.append)
+    settings |= {"max_stream": MAX_STREAM, "max_connections": 0}
+    limits = Limits(**settings | changes, refused=server.refused.append)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await application(server, scope, receive, send)
@@ -104,7 +105,7 @@ def running(backlog: Backlog | None = None, **changes: Any) -> Iterator[Server]:
     config = uvicorn.Config(
         app,
         port=server.port,
-        http=guarded_protocol(limits, backlog),
+        http=guarded_protocol(limits, backlog or Backlog()),
         lifespan="off",
         log_config=None,
         timeout_keep_alive=5,

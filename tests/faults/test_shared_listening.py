@@ -44,7 +44,11 @@ class Pair:
     def __init__(self, folder: Path, port: int, most: int) -> None:
         self.backlog, self.path, self.refused = Backlog(), folder / "connections", list[str]()
         self.backlog.counts = self.counts = ConnectionCounts(self.path, 2)
-        protocol = guarded_protocol(Limits(max_connections=most, refused=self.refused.append), self.backlog)
+        limits = Limits(
+            header_timeout=10, send_timeout=60, max_header=2**14, max_stream=2**25, max_connections=most,
+            refused=self.refused.append,
+        )  # fmt: skip
+        protocol = guarded_protocol(limits, self.backlog)
         config = uvicorn.Config(self._application, port=port, http=protocol, lifespan="off", log_config=None)
         self.backlog.server = self.server = uvicorn.Server(config)
         self._opened: list[socket.socket] = []

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from guarding import guard_of
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
@@ -13,7 +14,6 @@ from gan_client.types import ErrorBody
 from gan_serving.cors import allowed_origins, with_cors
 from gan_serving.errors import RateLimitedError, UnauthorizedError
 from gan_serving.foreign_pages import ForeignPages
-from gan_serving.guard import Guard
 from gan_serving.settings import Settings, SettingsError
 
 OURS, THEIRS = "https://gallery.example", "https://other.example:8443"
@@ -47,7 +47,7 @@ def call(
     routes = [Route(f"/{end.__name__}", end, methods=["GET", "POST"]) for end in (generate, unauthorized, limited)]
     settings = Settings(cors_origins=origins)
     pages = ForeignPages(allowed_origins(settings))
-    app = with_cors(Guard(Router(routes), max_body=1000, timeout=30, pages=pages), settings)
+    app = with_cors(guard_of(Router(routes), max_body=1000, timeout=30, pages=pages), settings)
     sent = {name.replace("_", "-"): value for name, value in headers.items()} | ({"Origin": origin} if origin else {})
 
     async def request() -> httpx.Response:

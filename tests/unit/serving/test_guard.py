@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from guarding import guard_of
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,7 +20,6 @@ from starlette.routing import Route
 from gan_client.types import ErrorBody
 from gan_serving.error_response import error_response
 from gan_serving.errors import InvalidRequestError, QueueFullError, ServiceError
-from gan_serving.guard import Guard
 
 MAX_BODY = 1000  # bytes
 TIMEOUT = 0.2  # seconds, for what is meant to be late
@@ -90,7 +90,7 @@ def make_app(timeout: float) -> Starlette:
     """As BentoML installs it: inside Starlette's outermost error handler, around everything else."""
     routes = [Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"]) for endpoint in ENDPOINTS]
     routes.append(Route("/status/{status}", answers_with))
-    return Starlette(routes=routes, middleware=[Middleware(Guard, max_body=MAX_BODY, timeout=timeout)])
+    return Starlette(routes=routes, middleware=[Middleware(guard_of, max_body=MAX_BODY, timeout=timeout)])
 
 
 def call(path: str, method: str = "GET", *, timeout: float = PATIENCE, **options: Any) -> httpx.Response:
@@ -249,7 +249,7 @@ class Conversation:
     def __init__(self, app: Callable[..., Coroutine[Any, Any, None]], timeout: float) -> None:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-        guard = Guard(app, max_body=MAX_BODY, timeout=timeout)
+        guard = guard_of(app, max_body=MAX_BODY, timeout=timeout)
         self.task = asyncio.create_task(guard(scope, self.receive, self.messages.put))
 
     async def receive(self) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def test_other_protocols_pass_untouched():
         seen.append(scope["type"])
 
     async def talk() -> None:
-        guard = Guard(app, max_body=MAX_BODY, timeout=TIMEOUT)
+        guard = guard_of(app, max_body=MAX_BODY, timeout=TIMEOUT)
         for kind in ("lifespan", "websocket"):
             await guard({"type": kind}, asyncio.Queue().get, asyncio.Queue().put)
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from guarding import guard_of
 from starlette.responses import PlainTextResponse
 
 from gan_serving.errors import RateLimitedError
-from gan_serving.guard import Guard
 from gan_serving.keys import CALLER_SCOPE_KEY
 from gan_serving.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
 from gan_serving.settings import Settings
@@ -165,7 +165,7 @@ def test_the_files_of_the_playground_and_probes_are_not_counted(clock: Clock):
         await PlainTextResponse("hello")(scope, receive, send)
 
     limiter = RateLimiter.from_settings(Settings(rate_limit=1, rate_burst=2), clock)
-    guarded = Guard(hello, max_body=100, timeout=10, limiter=limiter)
+    guarded = guard_of(hello, max_body=100, timeout=10, limiter=limiter)
 
     async def statuses(path: str) -> list[int]:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://test") as client:

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from guarding import guard_of
 from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
 from gan_serving.batcher import Batcher
 from gan_serving.errors import UnknownModelError
-from gan_serving.guard import Guard
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 from gan_serving.v2 import ROUTES, ProtocolErrors
@@ -63,7 +63,7 @@ def application(make_manifest: Callable[..., Manifest]) -> Callable[[Batcher], A
         async def front(scope: Any, receive: Any, send: Any) -> None:
             await router(scope | {SCOPE_KEY: worker}, receive, send)
 
-        return ProtocolErrors(Guard(front, max_body=MAX_BODY, timeout=PATIENCE))
+        return ProtocolErrors(guard_of(front, max_body=MAX_BODY, timeout=PATIENCE))
 
     return build
 
