@@ -41,7 +41,7 @@ LINKED = (
     *("bench", "clients", "examples", "export", "serving/gan_serving", "training", "zoo"),
 )
 COPIED = ("bentofile.yaml", "serving/bento.py")  # which look for models/ beside where they really are
-LANGUAGES = {"sh", "python", "text"}
+LANGUAGES = {"sh", "python", "text", "html"}  # html: tests/browser opens it
 NOT_RUN = {
     "docs/graphs.md: needs a GPU": 1,
     "docs/serving.md: needs a container engine": 1,
