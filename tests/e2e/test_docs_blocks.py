@@ -9,6 +9,7 @@ comment `<!-- not run: REASON -->` before it, and these are listed in NOT_RUN. C
 import contextlib
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -198,6 +199,8 @@ def given(tmp_path_factory: pytest.TempPathFactory, run_command, cache: Path) ->
     torch.manual_seed(0)
     torch.save(Dcgan(100, 8, 3).state_dict(), folder / "netG.pth")
     torch.save(Perceptron(100, 784).state_dict(), folder / "generator.pth")
+    noisy = shutil.copy(ROOT / "tests" / "e2e" / "strangers" / "noise_inside.py", folder / "stylegan.py")
+    torch.save(runpy.run_path(noisy)["Generator"](100).state_dict(), folder / "stylegan.pth")
     for block in TO_RUN:
         if block.page == "docs/bring-your-own.md" and block.language == "python":
             Desk(folder, "", cache).python(block)  # model.py, G.pth, generator.onnx
