@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 DPI = 100
-COLOURS = ("#3b6ea5", "#e08e45", "#5a9367", "#b0524e", "#8468a3", "#7f7f7f", "#c7a23a")
+COLOURS = ("#3b6ea5", "#e08e45", "#5a9367", "#b0524e", "#8468a3", "#7f7f7f", "#c7a23a", "#4fb0ae", "#333333")
 Series = Mapping[str, Sequence[float]]
 
 
@@ -28,7 +28,8 @@ def grouped_bars(path: Path, groups: Sequence[str], panels: Mapping[str, Series]
             axis.axhline(line, color="black", linewidth=0.8)
         axis.set_ylabel(name)
         axis.set_xticks(range(len(groups)), groups)
-    axes[0].legend(ncols=len(series), fontsize="small")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize="small")
     _save(figure, path)
 
 
