@@ -93,7 +93,7 @@ def means(results: list[Result]) -> Iterator[str]:
         found = [(r.ratio(peer, b), b) for r in results for b in BATCHES if r.has(peer, "plain")]
         if found:
             at = ", ".join(f"{_mean([x for x, b in found if b == batch]):.2f}x at {batch}" for batch in BATCHES)
-            yield f"{peer} / plain: {mean_ratio(peer, results):.2f}x in the mean ({at}), {min(found)[0]:.2f}x least."
+            yield f"{peer} / plain: {mean_ratio(peer, results):.2f}x on average ({at}), {min(found)[0]:.2f}x at worst."
 
 
 def rules(results: list[Result]) -> str:
@@ -110,10 +110,10 @@ def rules(results: list[Result]) -> str:
         ]
         wanted = ", ".join(f"{ratio}x at {batch}" for batch, ratio in least.items())
         if peer in LEAST_MEAN:
-            wanted += f", {LEAST_MEAN[peer]}x in the mean"
+            wanted += f", {LEAST_MEAN[peer]}x on average"
             mean = mean_ratio(peer, results)
-            missed += [f"in the mean ({mean:.2f}x)"] if mean < LEAST_MEAN[peer] else []
-        said.append(verdict(f"Wanted of {peer}: at least {wanted}", missed))
+            missed += [f"on average ({mean:.2f}x)"] if mean < LEAST_MEAN[peer] else []
+        said.append(verdict(f"Target for {peer}: at least {wanted}", missed))
     return " ".join(said)
 
 

@@ -16,8 +16,8 @@ def number(value: float, digits: int = 0) -> str:
 
 
 def verdict(rule: str, missed: Sequence[str]) -> str:
-    """A rule, and which cases it does not hold for."""
-    return f"{rule}: {'not ' + ', '.join(missed) if missed else 'all'}."
+    """A target, and which cases miss it."""
+    return f"{rule}. {'Not met: ' + ', '.join(missed) if missed else 'Met'}."
 
 
 def times(ratios: Sequence[float]) -> str:

@@ -28,52 +28,54 @@ SECTIONS = {
     "graphs": Section(
         "Graphs",
         """\
-Images/s of exported graphs. `plain` is `torch.onnx.export` and a session without options, `onnxslim` and the
-`openvino`s are given the same file, `eager` and `compile` are PyTorch; these give float pixels. `ours` and
-`int8` are `gan-export`'s files, opened as the service opens them, and give bytes. Each has a process of its
-own, all take turns, a cell is the median. `peak` is the share of the machine's matrix-product rate that the
-plain graph's operations amount to. The nets are untrained, with the activations and the contrast of trained
-ones. [graphs.md](graphs.md) tells what is done to a graph.""",
+Images/s of exported graphs. Cells are medians; each peer has its own process, and the peers take turns.
+
+- `plain`: `torch.onnx.export`, in a session without options; `onnxslim` and the `openvino` columns use the same file.
+- `eager` and `compile`: PyTorch. These and the peers above return float pixels.
+- `ours` and `int8`: `gan-export`'s files, opened as the service opens them. They return bytes.
+- `peak`: images/s times the plain graph's operations per image, as a share of the machine's matrix-product rate.
+
+The nets are untrained, with the activations and contrast of trained ones. [graphs.md](graphs.md) describes the
+rewrites.""",
         graphs.tables,
         graphs.plot,
-        "Images/s as multiples of the plain export's, by net",
+        "Images/s relative to the plain export, by net",
     ),
     "serving": Section(
         "Serving",
         """\
-The same 28x28 artifact, one worker each where nothing else is said, load and servers on the same cores. `stock
-BentoML` is a `batchable=True` API; `bare Starlette` has our batcher and encoder and none of our checks, metrics or
-log; the limit is a loop without a server on all cores. Servers take turns; a ratio is the median over rounds, with
-the smallest and largest. The open loop counts latency from when a request was due.""",
+All servers serve the same 28x28 artifact with one worker unless stated otherwise. Load generator and servers share
+the cores. `stock BentoML` is a `batchable=True` API. `bare Starlette` has our batcher and encoder, but no checks,
+metrics or log. The limit is a loop without a server on all cores. Servers take turns; a ratio is the median over
+rounds, with the smallest and largest. The open loop measures latency from the moment a request was due.""",
         serving.tables,
         serving.plot,
-        "Single images a second of each server",
+        "Single images per second, by server",
     ),
     "training": Section(
         "Training",
         """\
-`gan-train`'s trainer, and [a plain PyTorch script](../bench/plain_script.py) with the same nets in float32
-and NCHW, with default Adam and a DataLoader, in turns. An image counts each time the critic sees it as real.""",
+`gan-train`'s trainer and [a plain PyTorch script](../bench/plain_script.py) run in turns. The script has the same
+nets in float32 and NCHW, default Adam and a DataLoader. An image counts each time the critic sees it as real.""",
         training.tables,
         training.plot,
-        "Images/s and memory as multiples of the plain script's",
+        "Images/s and memory relative to the plain script",
     ),
     "client": Section(
         "Client",
         """\
-The client's calls, and the bare HTTP calls (httpx, a kept connection) of the same bytes, in pairs. The
-service answers the calls from its cache, so that its own work doesn't blur the difference; streams are drawn
-anew.""",
+The client's calls are paired with bare HTTP calls (httpx, keep-alive) for the same bytes. The service answers the
+calls from its cache, so that its own work does not blur the difference. Streams are generated anew.""",
         client.tables,
         client.plot,
-        "Milliseconds that a call adds, and images/s of streams",
+        "Milliseconds added by each call, and images/s of streams",
     ),
     "faults": Section(
         "Faults caught",
         """\
-Who notices a broken export: each row is a generator with one planted fault, `Good` has none, `-` is a fault
-let through. [bench/README.md](../bench/README.md) says how to read it, [export.md](export.md) what the codes
-mean.""",
+Which check catches a broken export? Each row is a generator with one planted fault; `Good` has none. `-` marks a
+fault that went unnoticed. [bench/README.md](../bench/README.md) explains the tables; [export.md](export.md) explains
+the codes.""",
         faults.tables,
     ),
 }
@@ -97,9 +99,9 @@ def rehearse(result: Result) -> None:
 
 
 INTRODUCTION = """\
-`make bench` measures all of this and writes this page from the results that it keeps as JSON in `bench/results/`;
-`make bench ONLY=serving` measures one part anew. Ours and the others' figures of a table come from one run on one
-machine; other machines give others. What each benchmark does, and how to read it:
+`make bench` runs all benchmarks, stores the results as JSON in `bench/results/`, and writes this page from them.
+`make bench ONLY=serving` repeats one part. All figures of a table come from one run on one machine; expect others on
+other machines. What each benchmark does, and how to read its tables:
 [bench/README.md](../bench/README.md)."""
 
 
@@ -125,7 +127,7 @@ def _runs(results: list[Result]) -> str:
     where = [
         f"Machine {names[machine]}: {_described(machine)}".replace("Machine :", "Machine:") for machine in machines
     ]
-    note = "`load before` is the machine's load average when the run began: above 0, other programs took their part."
+    note = "`load before` is the machine's load average when the run began; above 0, other programs were running too."
     return "\n\n".join([*where, table(heads, rows), note])
 
 
@@ -140,7 +142,7 @@ def _described(machine: Machine) -> str:
 def _body(name: str, section: Section, good: Result | None, bad: Failure | None, page: Path) -> list[str]:
     parts = []
     if bad:
-        rest = " What follows is from the run before." if good else ""
+        rest = " What follows is from the previous run." if good else ""
         parts.append(f"**The run of {bad.run.date} failed: {bad.reason}**{rest}")
     if not good:
         return [*parts, f"There is no result; `make bench ONLY={name}` gets one."]

@@ -27,10 +27,10 @@ def tables(found: Found) -> str:
 
 
 _PEERS = """\
-Stock BentoML (`max_batch_size=64`, `max_latency_ms=1000`) waits for more requests before it runs a batch, also where
-there is one connection."""
+Stock BentoML (`max_batch_size=64`, `max_latency_ms=1000`) waits for more requests before it runs a batch, even with
+one connection."""
 _LIMIT = """\
-Where the limit's rounds are far apart, a ratio above 1 says that the server's round fell on a better moment."""
+If the limit's rounds are far apart, a ratio above 1 means that the server's round ran at a quieter moment."""
 
 
 def _rules(found: Found) -> str:
@@ -49,17 +49,17 @@ def _rules(found: Found) -> str:
     short = [f"{form} ({ratio:.2f}x)" for form, ratio in forms.items() if ratio < MANY_RULE]
     tails = [one["p99"] / one["p50"] for one in found["open_loop"].get(OURS, [])]
     floor = [one["p99"] / one["p50"] for one in found["open_loop"].get(FLOOR, [])]
-    beside = f", and {median(floor):.1f}x where nothing is done" if floor else ""
-    long = [f"here ({median(tails):.1f}x{beside})"] if tails and median(tails) > TAIL_RULE else []
+    beside = f", and {median(floor):.1f}x for the server that only keeps a core busy" if floor else ""
+    long = [f"{median(tails):.1f}x{beside}"] if tails and median(tails) > TAIL_RULE else []
     said = [
-        verdict(f"Wanted of single images at 64 connections: at least {least}", slow),
-        verdict(f"Of 64 images a request, with a worker for each core: at least {MANY_RULE}x of the limit", short),
-        verdict(f"Of p99 in the open loop: at most {TAIL_RULE:g}x p50", long),
+        verdict(f"Target for single images at 64 connections: at least {least}", slow),
+        verdict(f"For 64 images per request, with one worker per core: at least {MANY_RULE}x of the limit", short),
+        verdict(f"For p99 in the open loop: at most {TAIL_RULE:g}x p50", long),
     ]
     if found["overload"]:
         shares = {over["n"]: over["good"] / over["saturated"] for over in found["overload"]}
-        bad = [f"in requests of {n} images ({share:.2f}x)" for n, share in shares.items() if share < GOOD_RULE]
-        said.append(verdict(f"Of what is given under overload: at least {GOOD_RULE}x of saturation", bad))
+        bad = [f"{n} images per request ({share:.2f}x)" for n, share in shares.items() if share < GOOD_RULE]
+        said.append(verdict(f"For throughput under overload: at least {GOOD_RULE}x of saturation", bad))
     return " ".join(said)
 
 
@@ -69,7 +69,7 @@ def _singles(singles: Found, burst: Found) -> str:
         ratios = [a / b for a, b in zip(singles[OURS]["64"], rates["64"], strict=True)]
         cells = [number(median(rates["64"])), number(median(rates["1"])), number(median(rates["latency"]), 2)]
         rows.append([name, *cells, times(ratios), number(median(burst[name]) * 1e3)])
-    titles = ["64 connections, /s", "1 connection, /s", "latency, ms", "ours is", "burst of 200, ms"]
+    titles = ["64 connections, /s", "1 connection, /s", "latency, ms", "ours / this", "burst of 200, ms"]
     return table(["single images", *titles], rows)
 
 
@@ -84,7 +84,7 @@ def _loops(found: Found) -> str:
         taken = "-" if None in stolen else f"{median(stolen):.1%}"  # earlier results don't tell
         rows.append([name, rate, *cells, times(ratios), number(lost + bad), taken])
     asked = f"open loop at {SHARE:.0%} of saturation"
-    titles = ["asked, /s", "p50, ms", "p99, ms", "p99 is", "lost or refused", "cores' time taken by the host"]
+    titles = ["asked, /s", "p50, ms", "p99, ms", "p99 / p50", "lost or refused", "CPU time taken by the host"]
     return table([asked, *titles], rows)
 
 
@@ -95,21 +95,21 @@ def _many(many: Found) -> str:
             ratios = [a / b for a, b in zip(rates[name], rates["limit"], strict=True)]
             limit = f"{number(median(rates['limit']))} ({number(min(rates['limit']))} to {number(max(rates['limit']))})"
             rows.append([form, name, number(median(rates[name])), limit, times(ratios)])
-    return table(["64 images a request", "", "images/s", "limit without a server", "ratio"], rows)
+    return table(["64 images per request", "", "images/s", "limit without a server", "ratio"], rows)
 
 
 def _others(found: Found) -> list[str]:
     alone = found["alone"]
     lines = [
-        f"start to first answer: {median(alone['ready']):.1f} s",
+        f"start to first response: {median(alone['ready']):.1f} s",
         f"idle: {median(alone['idle_cpu']):.1%} of a core",
     ]
     if found["soak"]:
         lines.append(f"resident memory by minute at saturation, MiB: {', '.join(map(str, found['soak']['mib']))}")
     lines += [
-        f"overload, {over['n']} images a request: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} given, "
+        f"overload, {over['n']} images per request: {over['offered']:,.0f} images/s asked, {over['good']:,.0f} served, "
         f"{over['good'] / over['saturated']:.2f}x of {over['saturated']:,.0f} at saturation; {_answers(over)}; "
-        f"well again after {over['recovery']:.2f} s"
+        f"recovered after {over['recovery']:.2f} s"
         for over in found["overload"]
     ]
     return lines

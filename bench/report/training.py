@@ -27,10 +27,10 @@ def tables(found: Found) -> str:
     largest = max(each["ours"] / each["loading"] for each in found["results"])
     return "\n\n".join(
         [
-            f"Images/s and ratio are medians of {found['rounds']} rounds; torch threads: {found['threads']}, device "
-            f"`{found['device']}`; memory is the largest.",
+            f"Images/s and ratio are medians of {found['rounds']} rounds, memory is the largest. Torch threads: "
+            f"{found['threads']}; device: `{found['device']}`.",
             table(HEADS, rows),
-            f"{verdict(f'At least {RULE}x', slow)} Loading alone takes at most {largest:.1%} of a step's time.",
+            f"{verdict(f'Target: at least {RULE}x', slow)} Loading alone takes at most {largest:.1%} of a step's time.",
         ]
     )
 

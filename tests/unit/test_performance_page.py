@@ -80,7 +80,7 @@ def test_a_failure_keeps_the_result_of_the_run_before(performance: ModuleType, m
     call(performance, monkeypatch, "--only", "training")
     program(performance, "training", "sys.exit('no memory')")
     page = call(performance, monkeypatch, "--only", "training", failing="training")
-    assert "failed: no memory** What follows is from the run before." in page
+    assert "failed: no memory** What follows is from the previous run." in page
     assert "1.50x (1.25 to 1.75)" in page
     program(performance, "training", f"print(json.dumps({FOUND!r}))")
     assert "failed" not in call(performance, monkeypatch, "--only", "training")
