@@ -13,7 +13,7 @@ import torch
 
 @contextlib.contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """All three begin with a seed; afterwards they are as before."""
+    """All three begin with a seed, PyTorch's on GPUs too; afterwards they are as before, but for those of GPUs."""
     states = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:

@@ -78,3 +78,19 @@ def test_one_class_is_as_no_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert torch.equal(one.extract(images)[0], none.extract(images)[0])
     # A cache of before this was found holds weights by the name of one class.
     assert [path.name for path in (tmp_path / "toy").iterdir()] == [path.name for path in (tmp_path / "none").iterdir()]
+
+
+def test_training_a_classifier_leaves_every_random_state_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of GPUs too, which nothing would restore: a run's weights must not depend on what the cache holds."""
+    train, test = of_shades(monkeypatch)
+    reseeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", reseeded.append)
+    before = torch.get_rng_state()
+    with torch.random.fork_rng(devices=[]):
+        one = features.extractor_for(train, test, tmp_path / "one").extract(test.images)[0]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert torch.equal(features.extractor_for(train, test, tmp_path / "two").extract(test.images)[0], one)
+    assert reseeded == []

@@ -187,7 +187,7 @@ def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callabl
 
 def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None]) -> None:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would change GPUs' too, for good
         net.apply(_reset)
         batches = EpochBatches(data, max(2, min(BATCH, len(data))), seed=0)  # BatchNorm needs two
         optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
