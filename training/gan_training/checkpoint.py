@@ -14,7 +14,7 @@ from torch import Tensor
 from .atomic import write_atomically
 from .config import TrainConfig
 from .errors import first_line
-from .fit import check_weights
+from .fit import check_state_fits
 from .nets import Critic, Generator
 from .specs import CriticSpec, GeneratorSpec
 
@@ -168,8 +168,8 @@ def _check_nets(checkpoint: Checkpoint) -> None:
     for name in ("ema", "generator"):
         if layers > len(weights[name]):
             raise ValueError(f"mapping_layers is {layers:,}, and its {name} weights have {len(weights[name])} tensors")
-        check_weights(lambda: Generator(checkpoint.generator_spec), weights[name], name)
-    check_weights(lambda: Critic(checkpoint.critic_spec), weights["critic"], "critic")
+        check_state_fits(lambda: Generator(checkpoint.generator_spec), weights[name], name)
+    check_state_fits(lambda: Critic(checkpoint.critic_spec), weights["critic"], "critic")
 
 
 def _damaged_member(path: Path) -> str | None:

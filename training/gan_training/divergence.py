@@ -1,13 +1,15 @@
-"""Training that has diverged: found by losses and weights that are no longer finite."""
+"""Training that has diverged: found by losses, weights and images that are no longer finite."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
+from .grid import NonFiniteImagesError
 from .outcome import TrainingDivergedError
 
 
@@ -24,12 +26,26 @@ def check_losses(means: Mapping[str, float], step: int, checkpoint: Path) -> Non
             raise _diverged(f"{name} is {value}", step, checkpoint)
 
 
-def check_weights(nets: Mapping[str, nn.Module], step: int, checkpoint: Path) -> None:
+def check_weights_finite(nets: Mapping[str, nn.Module], step: int, checkpoint: Path) -> None:
     """The same for the weights of nets, by name: what the last step did to them shows only in the next losses."""
     for which, net in nets.items():
         bad = next((name for name, value in net.state_dict().items() if not value.isfinite().all()), None)
         if bad:
             raise _diverged(f"the {which}'s {bad} is not finite", step, checkpoint)
+
+
+@contextmanager
+def finite_images(step: Callable[[], int], checkpoint: Path) -> Iterator[None]:
+    """The same for images that are drawn inside: finite weights may be so large that images aren't finite.
+
+    Args:
+        step: gives the generator updates done when it is called.
+        checkpoint: as above.
+    """
+    try:
+        yield
+    except NonFiniteImagesError as error:
+        raise _diverged(str(error), step(), checkpoint) from error
 
 
 def _diverged(what: str, step: int, checkpoint: Path) -> TrainingDivergedError:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-def check_weights(build: Callable[[], nn.Module], state: Mapping[str, Tensor], name: str) -> None:
+def check_state_fits(build: Callable[[], nn.Module], state: Mapping[str, Tensor], name: str) -> None:
     """Compare names and shapes with those of a net without numbers: what a spec says may be far more than a file holds.
 
     Args:

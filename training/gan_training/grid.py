@@ -19,6 +19,10 @@ UNCONDITIONAL = (8, 8)  # rows, columns
 CHUNK = 256  # images generated at once
 
 
+class NonFiniteImagesError(ValueError):
+    """A generator gave NaN or infinity, which as a pixel would look like any other number."""
+
+
 class FixedSamples:
     """The same latents (and one row of labels for each class) again and again, so that grids can be compared.
 
@@ -61,7 +65,13 @@ def images_of(generator: nn.Module, parts: Iterable[tuple[Tensor, Tensor | None]
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """[-1, 1] float -> 0..255 uint8, rounded half to even as in the exported graph."""
+    """[-1, 1] float -> 0..255 uint8, rounded half to even as in the exported graph.
+
+    Raises:
+        NonFiniteImagesError: a number is NaN or infinite.
+    """
+    if not images.isfinite().all():
+        raise NonFiniteImagesError("the generator's images are not finite")
     return ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 

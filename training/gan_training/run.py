@@ -19,7 +19,7 @@ from .data import DataError, ImageData
 from .data.batches import EpochBatches
 from .data_of_run import check_fit, load_for
 from .device import add_in_fixed_order, choose_bf16, choose_device
-from .divergence import check_losses, check_weights
+from .divergence import check_losses, check_weights_finite, finite_images
 from .interrupt import CtrlC
 from .lock import alone_in, stamp
 from .loop import Trainer
@@ -122,8 +122,8 @@ class Run:
         `tensorboard`: write events into the folder `tensorboard`.
 
         Raises:
-            TrainingDivergedError: a loss or weight is no longer finite, and the last good checkpoint stays; or samples
-                have collapsed and `stop_on_collapse` is set.
+            TrainingDivergedError: a loss, weight or image is no longer finite, and the last good checkpoint stays; or
+                samples have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
             OutOfMemoryError: the run is too large for the machine.
             CheckpointError: the disk is full, the folder can't be written, or another process trains there, or has
@@ -134,7 +134,7 @@ class Run:
                 check_untouched(self.out, self.found)
                 self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
             try:
-                with enough_memory(self.config):
+                with enough_memory(self.config), finite_images(lambda: self.step, self.out / CHECKPOINT):
                     self._train(report)
             except (TrainingStoppedError, TrainingDivergedError) as error:
                 self._report(str(error), failed=isinstance(error, TrainingDivergedError))
@@ -153,6 +153,8 @@ class Run:
                 self.seconds = before + time.monotonic() - began
                 rate = done * config.batch_size * self.trainer.objective.critic_steps / max(seconds, 1e-9)
                 line = {"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses}
+                if is_due(self.step, config.evaluate_every):
+                    self._check_weights()
                 alarms = self._observe(line)
                 progress = Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses)
                 report(replace(progress, verdict=self.observer.monitor.verdict, alarms=tuple(alarms)))
@@ -262,9 +264,14 @@ class Run:
         self.observer.restore(checkpoint.history)
         self.seconds = checkpoint.seconds
 
+    def _check_weights(self) -> None:
+        """Before a state is judged or kept; raises TrainingDivergedError."""
+        trainer = self.trainer
+        nets = {"generator": trainer.generator, "critic": trainer.critic, "average": trainer.ema}
+        check_weights_finite(nets, self.step, self.out / CHECKPOINT)
+
     def _save(self) -> None:
-        nets = {"generator": self.trainer.generator, "critic": self.trainer.critic}
-        check_weights(nets, self.step, self.out / CHECKPOINT)
+        self._check_weights()
         if self.parallel.is_main:
             self.observer.flush()
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)

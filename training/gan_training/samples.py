@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint
+from .checkpoint import CheckpointError, load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
 from .files import looking
-from .grid import CHUNK, images_of
+from .grid import CHUNK, NonFiniteImagesError, images_of
 from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices
 from .nets import draw_latents
@@ -79,7 +79,14 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
             f"{path}: its images are {_shape(spec.image_size, spec.channels)}, but {real.source} has "
             f"{_shape(real.image_size, real.channels)}; give --image-size and --channels, or other --data"
         )
-    return Prepared(lambda progress: generate(generator, spec, n, seed=seed, progress=progress))
+
+    def draw(progress: ReportFn) -> Samples:
+        try:
+            return generate(generator, spec, n, seed=seed, progress=progress)
+        except NonFiniteImagesError as error:
+            raise CheckpointError(f"{path}: {error}: its training has diverged") from error
+
+    return Prepared(draw)
 
 
 def resized(found: ImageData, real: ImageData) -> Iterator[str]:

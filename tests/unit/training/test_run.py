@@ -11,13 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_training.checkpoint import CheckpointError, load_checkpoint
+from gan_training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError, ImageData
 from gan_training.metrics import features
 from gan_training.objectives import Batch
 from gan_training.outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from gan_training.run import Run
+from gan_training.samples import prepare_samples
 
 CASES = {
     "dcgan": ("dcgan", {"critic_norm": "batch"}),
@@ -188,6 +189,45 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_run, tmp_pa
     with pytest.raises(TrainingDivergedError, match=rf"the {net}'s .*weight is not finite.*holds the last good state"):
         run.train(break_weights)
     assert load_checkpoint(tmp_path / "ckpt.pt").step == 2
+
+
+@pytest.mark.parametrize("net", ["generator", "ema"])
+def test_weights_that_are_not_finite_are_never_the_best(make_run, tmp_path, monkeypatch, net):
+    """NaN becomes a pixel like any other, so that an evaluation would not notice."""
+    monkeypatch.setattr(features, "STEPS", 2)
+    run = make_run("dcgan", tmp_path, log_every=3, evaluate_every=3)
+    step = run.trainer.step
+
+    def broken():
+        losses = step()
+        if run.step == 3:
+            with torch.no_grad():
+                next(getattr(run.trainer, net).parameters()).view(-1)[0] = float("nan")
+        return losses
+
+    monkeypatch.setattr(run.trainer, "step", broken)
+    which = {"generator": "generator", "ema": "average"}[net]
+    with pytest.raises(TrainingDivergedError, match=rf"the {which}'s .* is not finite before step 3"):
+        run.train(quiet)
+    assert not (tmp_path / "best.pt").exists()
+
+
+def test_images_that_are_not_finite_end_the_run_and_are_not_evaluated(make_run, tmp_path):
+    """Finite weights, so large that what they make isn't."""
+    run = make_run("dcgan", tmp_path, steps=2)
+    path = run.train(quiet)
+    for name, value in run.trainer.ema.state_dict().items():
+        if name.endswith("running_var"):
+            value.fill_(0.0)
+        elif value.is_floating_point():
+            value.fill_(3e38)
+    with pytest.raises(TrainingDivergedError, match="the generator's images are not finite before step 2"):
+        run.train(quiet)
+    checkpoint = load_checkpoint(path)
+    checkpoint.trainer["ema"] = run.trainer.ema.state_dict()
+    save_checkpoint(checkpoint, path)
+    with pytest.raises(CheckpointError, match=r"ckpt.pt: the generator's images are not finite: its training has div"):
+        prepare_samples(path, run.data, 8).draw(lambda *_: None)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_checkpoint_of_it(make_run, tmp_path):
