@@ -49,7 +49,8 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
 
     Args:
         path: `ckpt.pt`, an npz with `images` and perhaps `labels`, or a folder, perhaps with a subfolder per class.
-        real: the data to compare with; images are brought to its size and channels.
+        real: the data to compare with; images are brought to its size and channels, and a checkpoint is asked for
+            classes as often as the data have them.
         n: number of images.
         weights: a checkpoint's `ema` or `raw` generator.
         seed: of a checkpoint's latents.
@@ -82,7 +83,7 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
 
     def draw(progress: ReportFn) -> Samples:
         try:
-            return generate(generator, spec, n, seed=seed, progress=progress)
+            return generate(generator, spec, n, like=real.labels, seed=seed, progress=progress)
         except NonFiniteImagesError as error:
             raise CheckpointError(f"{path}: {error}: its training has diverged") from error
 
@@ -126,11 +127,25 @@ def _shape(size: int, channels: int) -> str:
 
 
 def generate(
-    generator: nn.Module, spec: GeneratorSpec, n: int, *, seed: int = 0, progress: ReportFn = lambda *_: None
+    generator: nn.Module,
+    spec: GeneratorSpec,
+    n: int,
+    *,
+    like: Tensor | None = None,
+    seed: int = 0,
+    progress: ReportFn = lambda *_: None,
 ) -> Samples:
-    """n images of a generator in eval mode; its own mode is put back afterwards."""
+    """n images of a generator in eval mode; its own mode is put back afterwards.
+
+    Args:
+        like: (M,) labels of the data that the images are compared with, which say how often each class is asked for.
+            Without them, and of a conditional generator, all are asked for equally often.
+        seed: of the latents.
+    """
     rng = torch.Generator().manual_seed(seed)
-    labels = torch.arange(n) % spec.classes if spec.classes else None
+    labels = None
+    if spec.classes:
+        labels = labels_like(torch.arange(spec.classes) if like is None else like, n, spec.classes, seed)
 
     def parts() -> Iterator[tuple[Tensor, Tensor | None]]:
         for start in range(0, n, CHUNK):
@@ -139,6 +154,25 @@ def generate(
             progress(min(start + CHUNK, n), n)
 
     return Samples(images_of(generator, parts()), labels)
+
+
+def labels_like(labels: Tensor, n: int, classes: int, seed: int) -> Tensor:
+    """(n,) labels, each class as often as in (M,) `labels`, as nearly as whole numbers can be.
+
+    Class after class in turns, the rare ones in the first turns. What of n doesn't go into whole numbers is a seeded
+    choice, by the shares that are left; of classes that are equally frequent, and no more than n, the first.
+    """
+    counts = torch.bincount(labels, minlength=classes)
+    if n >= classes and bool((counts == counts[0]).all()):
+        return torch.arange(n) % classes
+    wanted, left = counts * n // len(labels), counts * n % len(labels)
+    more = n - int(wanted.sum())
+    if more:
+        rng = torch.Generator().manual_seed(seed)
+        wanted[torch.multinomial(left.double(), more, generator=rng)] += 1
+    ids = torch.arange(classes).repeat_interleave(wanted)
+    turns = torch.cat([torch.arange(int(count)) for count in wanted])
+    return ids[turns.argsort(stable=True)]
 
 
 def labels_as_in(found: ImageData, real: ImageData) -> Tensor | None:

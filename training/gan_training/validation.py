@@ -36,7 +36,7 @@ class Validation:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         train, held_out = split(data)
-        self.spec, self.seed = spec, seed
+        self.spec, self.seed, self.labels = spec, seed, data.labels
         self.extractor = extractor_for(train, held_out, progress=progress)
         self.train, _ = self.extractor.extract(subsample(train.images, REAL))
         self.held_out, _ = self.extractor.extract(subsample(held_out.images, SAMPLES))
@@ -46,7 +46,7 @@ class Validation:
 
         Recall is `eval_recall` there: `recall` is that of DiversityProbe, in principal components of pixels.
         """
-        samples = generate(generator, self.spec, SAMPLES, seed=self.seed)
+        samples = generate(generator, self.spec, SAMPLES, like=self.labels, seed=self.seed)
         features, predicted = self.extractor.extract(samples.images)
         measures = {"frechet_distance": frechet_distance(self.train, features)}
         if len(self.held_out) > NEIGHBOURS:

@@ -19,7 +19,8 @@ from gan_training.metrics.features import ClassifierExtractor
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
 from gan_training.metrics.prdc import prdc
-from gan_training.samples import Samples, prepare_samples
+from gan_training.samples import Samples, generate, labels_like, prepare_samples
+from gan_training.specs import GeneratorSpec
 
 CLOSE = 1e-6
 
@@ -122,6 +123,46 @@ def test_nearest_neighbours_and_memorisation(at_once: int, monkeypatch: pytest.M
     assert found.indices[i] == min(by_hand)[1]
     assert memorisation_ratio(training[100:200], queries, training) == 0
     assert memorisation_ratio(pictures(300, 2), queries, training) == pytest.approx(1, abs=0.05)
+
+
+def test_classes_are_asked_for_as_often_as_the_data_have_them() -> None:
+    labels = torch.tensor([0] * 700 + [1] * 250 + [2] * 49 + [4])
+    asked = labels_like(labels, 400, 5, 0)
+    assert asked.bincount(minlength=5).tolist() in ([280, 100, 20, 0, 0], [280, 100, 19, 0, 1])
+    assert asked[:3].tolist() == [0, 1, 2]
+    assert torch.equal(labels_like(labels, 400, 5, 0), asked)
+    balanced = torch.arange(300) % 3
+    for n in (300, 100, 3):
+        assert torch.equal(labels_like(balanced, n, 3, 7), torch.arange(n) % 3)
+    # A share of a class that is too small for an image is not lost for all the classes like it.
+    rare = torch.cat([torch.zeros(9000, dtype=torch.int64), torch.arange(1, 1001)])
+    assert int((labels_like(rare, 5000, 1001, 0) > 0).sum()) == 500
+
+
+def test_fewer_samples_than_classes_are_of_any_of_them() -> None:
+    asked = torch.stack([labels_like(torch.arange(1000) % 100, 30, 100, seed) for seed in range(40)])
+    assert all(len(row.unique()) == 30 for row in asked)
+    assert len(asked.unique()) == 100
+
+
+class Painted(torch.nn.Module):
+    """A generator whose pixels tell the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, _: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return (self.scale * (labels * 20) / 127.5 - 1)[:, None, None, None].expand(-1, 1, 16, 16)
+
+
+def test_a_generator_draws_what_it_was_asked_for() -> None:
+    spec = GeneratorSpec(image_size=16, channels=1, classes=4, latent_dim=2)
+    samples = generate(Painted(), spec, 40, like=torch.tensor([1, 1, 1, 3]))
+    assert samples.labels is not None
+    assert samples.labels.bincount().tolist() == [0, 30, 0, 10]
+    assert torch.equal(samples.images[:, 0, 0, 0].long(), samples.labels * 20)
+    assert generate(Painted(), spec, 40).labels.tolist() == [0, 1, 2, 3] * 10  # type: ignore[union-attr]
 
 
 def test_split_holds_out_the_same_tenth_of_each_class() -> None:

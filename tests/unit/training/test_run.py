@@ -18,7 +18,7 @@ from gan_training.metrics import features
 from gan_training.objectives import Batch
 from gan_training.outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from gan_training.run import Run
-from gan_training.samples import prepare_samples
+from gan_training.samples import generate, prepare_samples
 
 CASES = {
     "dcgan": ("dcgan", {"critic_norm": "batch"}),
@@ -194,8 +194,9 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_run, tmp_pa
 @pytest.mark.parametrize("net", ["generator", "ema"])
 def test_weights_that_are_not_finite_are_never_the_best(make_run, tmp_path, monkeypatch, net):
     """NaN becomes a pixel like any other, so that an evaluation would not notice."""
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "STEPS", 2)
-    run = make_run("dcgan", tmp_path, log_every=3, evaluate_every=3)
+    run = make_run("dcgan", tmp_path / "run", log_every=3, evaluate_every=3)
     step = run.trainer.step
 
     def broken():
@@ -209,7 +210,7 @@ def test_weights_that_are_not_finite_are_never_the_best(make_run, tmp_path, monk
     which = {"generator": "generator", "ema": "average"}[net]
     with pytest.raises(TrainingDivergedError, match=rf"the {which}'s .* is not finite before step 3"):
         run.train(quiet)
-    assert not (tmp_path / "best.pt").exists()
+    assert not (tmp_path / "run" / "best.pt").exists()
 
 
 def test_images_that_are_not_finite_end_the_run_and_are_not_evaluated(make_run, tmp_path):
@@ -339,6 +340,24 @@ def test_classes_of_one_image_each_are_evaluated(make_run, toy_data, tmp_path, m
     run = make_run("cgan", tmp_path / "run", toy_data(30, classes=30), steps=1, evaluate_every=1)
     run.train(quiet)
     assert "frechet_distance" in run.observer.history[-1]
+
+
+def test_a_run_and_gan_eval_ask_for_classes_as_the_data_have_them(make_run, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(features, "STEPS", 2)
+    asked = []
+
+    def listen(*arguments, **options):
+        asked.append(generate(*arguments, **options))
+        return asked[-1]
+
+    monkeypatch.setattr("gan_training.validation.generate", listen)
+    whole = toy_data(60, classes=5)
+    rows = torch.cat([torch.arange(0, 60, 5), torch.tensor([1, 2, 3, 4])])  # 12 of the first class, one of each other
+    data = ImageData(whole.images[rows], whole.labels[rows], whole.class_names, "toy")
+    path = make_run("cgan", tmp_path / "run", data, evaluate_every=6).train(quiet)
+    asked.append(prepare_samples(path, data, 2000).draw(lambda *_: None))
+    assert [samples.labels.bincount().tolist() for samples in asked] == [[1500, 125, 125, 125, 125]] * 2
 
 
 @pytest.mark.parametrize("images", [2, 3])
