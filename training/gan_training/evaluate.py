@@ -35,7 +35,7 @@ class Evaluation:
 
     images: int
     features: str  # whose, in all that compares features: "classifier" or "inception"
-    frechet_distance: float
+    frechet_distance: float  # both of as many images: those of the smaller of the two sets
     real_frechet_distance: float
     precision: float
     recall: float
@@ -94,14 +94,15 @@ class Evaluator:
             raise DataError(f"{least} images are too few; {k + 1} is the least")
         fake, predicted = self.extractor.extract(images, self.progress)
         train, test = self._real
+        alike = min(len(fake), len(test))  # a distance depends on how many images it is of
         few, many = subsample(test, REAL_IMAGES), subsample(fake, GENERATED_IMAGES)
         generated, real = prdc(few, many, k), prdc(few, subsample(train, len(many)), k)
         asked = samples.labels if self.extractor.has_classes else None
         return Evaluation(
             images=len(images),
             features=self.extractor.name,
-            frechet_distance=frechet_distance(train, fake),
-            real_frechet_distance=self._real_frechet_distance,
+            frechet_distance=frechet_distance(train, subsample(fake, alike)),
+            real_frechet_distance=self._real_frechet_distance(alike),
             precision=generated.precision,
             recall=generated.recall,
             density=generated.density,
@@ -143,9 +144,16 @@ class Evaluator:
         test, _ = self.extractor.extract(self.test.images, self.progress)
         return train, test
 
+    def _real_frechet_distance(self, images: int) -> float:
+        """Of so many test images to the training images."""
+        if images not in self._real_distances:
+            train, test = self._real
+            self._real_distances[images] = frechet_distance(train, subsample(test, images))
+        return self._real_distances[images]
+
     @cached_property
-    def _real_frechet_distance(self) -> float:
-        return frechet_distance(*self._real)
+    def _real_distances(self) -> dict[int, float]:
+        return {}
 
     def closest(self, samples: Samples, count: int = NEIGHBOURS_SHOWN) -> tuple[Tensor, Nearest]:
         """The `count` samples that sit closest to training images, with those; for a person to look at."""

@@ -19,6 +19,7 @@ from gan_training.metrics.features import ClassifierExtractor
 from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
 from gan_training.metrics.prdc import prdc
+from gan_training.metrics.subsample import subsample
 from gan_training.samples import Samples, generate, labels_like, prepare_samples
 from gan_training.specs import GeneratorSpec
 
@@ -226,6 +227,23 @@ def test_the_real_values_do_not_depend_on_the_order_of_the_training_images() -> 
         assert result.real_recall > 0.6
 
 
+def test_both_frechet_distances_are_of_as_many_images() -> None:
+    """Of 40 images a distance is larger than of 400, whoever made them."""
+    extractor = ClassifierExtractor(MeanAndSpread(), 1.0, True)  # type: ignore[arg-type]
+    train, test = sets(torch.arange(400)), sets(torch.arange(40))
+    features = {name: extractor.extract(data.images)[0] for name, data in (("train", train), ("test", test))}
+    many = extractor.extract(train.images.flip(3))[0]
+    found = Evaluator(train, test, extractor).evaluate(Samples(train.images.flip(3), None))
+    assert found.images == 400
+    assert found.real_frechet_distance == frechet_distance(features["train"], features["test"])
+    assert found.frechet_distance == frechet_distance(features["train"], subsample(many, 40))
+    assert found.frechet_distance > frechet_distance(features["train"], many)
+    evaluator = Evaluator(train, train, extractor)
+    results = [evaluator.evaluate(Samples(test.images[:n], None)) for n in (40, 10, 40)]
+    wanted = [frechet_distance(features["train"], subsample(features["train"], n)) for n in (40, 10, 40)]
+    assert [result.real_frechet_distance for result in results] == wanted
+
+
 def test_fewer_images_of_a_file_are_of_all_its_classes(tmp_path: Path) -> None:
     ordered = sets((torch.arange(400) % 2).argsort(stable=True))
     assert ordered.labels is not None
@@ -279,7 +297,8 @@ def test_the_judge_puts_the_real_values_beside_the_samples() -> None:
     copies = evaluator.evaluate(Samples(train.images, train.labels))
     assert copies.class_agreement == 1
     assert copies.class_shares == [0.5, 0.5]
-    assert copies.frechet_distance == pytest.approx(0, abs=1e-3)
+    themselves = Evaluator(train, train, evaluator.extractor).evaluate(Samples(train.images, train.labels))
+    assert themselves.frechet_distance == pytest.approx(0, abs=1e-3)
     assert copies.memorisation_ratio == 0
     swapped = evaluator.evaluate(Samples(train.images, None if train.labels is None else 1 - train.labels))
     assert swapped.class_agreement == 0
