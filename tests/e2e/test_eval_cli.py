@@ -87,7 +87,7 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     env = {"GAN_CACHE": str(work / "cache")}
     done = run_command("gan-eval", *ask, "--test-data", "npz:real.npz", cwd=work, env=env)
     (found,) = json.loads(done.stdout, parse_constant=pytest.fail)
-    assert found["memorisation_ratio"] is None, "no image is new"
+    assert found["memorisation_ratio"] > 0.5, "of the samples, which are new"
     (line,) = done.stderr.splitlines()
     assert line == f"gan-eval: {found['notes'][0]}"
     assert line.startswith("gan-eval: 400 of the 400 test images (npz:real.npz) are training images (npz:real.npz) too")

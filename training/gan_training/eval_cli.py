@@ -52,7 +52,7 @@ MEANINGS = {
     "class_agreement": "share of samples of the class that was asked for",
     "diversity": "mean distance between samples over that of real images",
     "checkerboard_energy": "share of finest detail in the checkerboard pattern",
-    "memorisation_ratio": "distance to the nearest training image over that of new real images",
+    "memorisation_ratio": "distance to the nearest training image over that image's to the next; 0 is copying",
 }
 """What each measure means, in the order to show."""
 REAL_COUNTERPARTS = {

@@ -49,7 +49,7 @@ class Evaluation:
     diversity: float  # mean pairwise feature distance over that of real images
     checkerboard_energy: float
     real_checkerboard_energy: float
-    memorisation_ratio: float | None  # nearest training image: median distance over that of real test images
+    memorisation_ratio: float | None  # distance to the nearest training image over that one's to the next; 0: copies
 
     def to_dict(self) -> dict[str, Any]:
         """By the names above; `gan-eval --json` adds `source` and `notes`."""
@@ -115,9 +115,7 @@ class Evaluator:
             diversity=relative_diversity(few, many),
             checkerboard_energy=checkerboard_energy(images),
             real_checkerboard_energy=checkerboard_energy(self.test.images),
-            memorisation_ratio=memorisation_ratio(
-                subsample(images, COMPARED), subsample(self.test.images, COMPARED), self.train.images
-            ),
+            memorisation_ratio=memorisation_ratio(subsample(images, COMPARED), self.train.images),
         )
 
     def rank_warning(self, counts: Mapping[str, int]) -> str:

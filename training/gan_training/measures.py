@@ -70,7 +70,7 @@ GROUPS: Final[tuple[Group, ...]] = (
         "Memorisation ratio",
         "evaluation",
         ("memorisation_ratio",),
-        "distance to the nearest training image over that of new real images; well below 1 is copying",
+        "distance to the nearest training image over that image's own to the next; well below 1 is copying",
     ),
     Group("Speed", "speed", ("images_per_second",), "real images per second seen by the critic"),
 )

@@ -200,7 +200,7 @@ class Observer:
     def _compare(self, images: Tensor) -> float:
         """Look for the training images nearest to samples; returns the memorisation ratio, and keeps the pairs."""
         if self._memorisation is None:
-            self._memorisation = MemorisationCheck(self.data, self.config.seed)
+            self._memorisation = MemorisationCheck(self.data)
         images = subsample(images, COMPARED)
         ratio, nearest = self._memorisation.check(images)
         order = nearest.distances.argsort()[:PAIRS]  # the samples closest to training images

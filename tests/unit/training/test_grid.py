@@ -55,5 +55,5 @@ def test_the_samples_of_many_classes_are_compared_in_part(make_run, toy_data, tm
     run.train(lambda _: None)
     images, _ = run.observer.samples.draw(run.trainer.ema)
     assert len(images) == 480
-    ratio, _ = MemorisationCheck(data, run.config.seed).check(subsample(images, COMPARED))
+    ratio, _ = MemorisationCheck(data).check(subsample(images, COMPARED))
     assert run.observer.history[-1]["memorisation_ratio"] == pytest.approx(ratio, rel=1e-5)

@@ -28,7 +28,7 @@ sys.exit(main(sys.argv[1:]))
 """
 COMPARE = """
 data = ImageData(torch.zeros(6000, 3, 128, 128, dtype=torch.uint8), None, (), "toy")
-ratio, _ = MemorisationCheck(data, 0).check(data.images[:8])
+ratio, _ = MemorisationCheck(data).check(data.images[:8])
 assert ratio == 1
 """
 COMPARED = """

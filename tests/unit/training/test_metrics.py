@@ -122,8 +122,14 @@ def test_nearest_neighbours_and_memorisation(at_once: int, monkeypatch: pytest.M
     by_hand = [(int((queries[i].int() - image.int()).abs().sum()) / 256, j) for j, image in enumerate(training)]
     assert found.distances[i] == pytest.approx(min(by_hand)[0], rel=1e-5)
     assert found.indices[i] == min(by_hand)[1]
-    assert memorisation_ratio(training[100:200], queries, training) == 0
-    assert memorisation_ratio(pictures(300, 2), queries, training) == pytest.approx(1, abs=0.05)
+    others = nearest_neighbours(training[50:60], torch.cat([training, training]), others=True)
+    without = nearest_neighbours(training[50:60], torch.cat([training[:50], training[60:]]))
+    assert bool((others.distances > 0).all())
+    assert bool((others.distances <= without.distances).all())
+    assert bool((others.indices != torch.arange(50, 60)).all())
+    assert nearest_neighbours(training[:1], training[:1], others=True).distances.tolist() == [float("inf")]
+    assert memorisation_ratio(training[100:200], training) == 0
+    assert memorisation_ratio(pictures(300, 2), training) == pytest.approx(1, abs=0.05)
 
 
 def test_classes_are_asked_for_as_often_as_the_data_have_them() -> None:

@@ -6,6 +6,7 @@ import torch
 from gan_training.build import build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
+from gan_training.metrics.neighbours import memorisation_ratio
 from gan_training.outcome import Progress
 from gan_training.watch.memorisation import MemorisationCheck
 from gan_training.watch.probe import DiversityMetrics, DiversityProbe
@@ -94,17 +95,34 @@ class TestCopies:
     def test_copies_are_found_with_their_originals(self, digits, at_once, monkeypatch):
         of_one = 32 * digits.images[0].numel()
         monkeypatch.setattr("gan_training.watch.memorisation._NUMBERS", at_once * of_one)
-        ratio, nearest = MemorisationCheck(digits, 0).check(digits.images[100:164])
+        ratio, nearest = MemorisationCheck(digits).check(digits.images[100:164])
         assert ratio == 0
         assert nearest.indices.tolist() == list(range(100, 164))
 
     def test_new_images_of_the_same_kind_are_as_far_as_real_ones(self, digits):
         old, new = digits.images[::2].contiguous(), digits.images[1::2].contiguous()
         data = ImageData(old, digits.labels[::2].contiguous(), digits.class_names, "half")
-        ratio, _ = MemorisationCheck(data, 0).check(new[:64])
+        ratio, _ = MemorisationCheck(data).check(new[:64])
         assert 0.7 < ratio < 1.4
+
+    @pytest.mark.parametrize("digit", [0, 1, 2, 7])
+    def test_new_images_of_one_class_are_as_new_as_all(self, digits, digit):
+        """Though two thin ones are closer to each other than two others: ink is no memory."""
+        data = ImageData(digits.images[::2].contiguous(), digits.labels[::2].contiguous(), digits.class_names, "half")
+        new = digits.images[1::2][digits.labels[1::2] == digit][:200]
+        ratio, _ = MemorisationCheck(data).check(new)
+        assert 0.9 < ratio < 1.2
+        assert ratio == pytest.approx(memorisation_ratio(new, data.images), abs=0.05), "as gan-eval has it"
+
+    def test_a_training_image_that_is_there_twice_is_no_measure_of_newness(self, digits):
+        half = digits.images[::2].contiguous()
+        once, twice = (ImageData(images, None, (), "d") for images in (half, torch.cat([half, half])))
+        for images, ratio in ((digits.images[1:201:2], 1.05), (half[:100], 0)):
+            assert MemorisationCheck(twice).check(images)[0] == pytest.approx(ratio, abs=0.1)
+            assert memorisation_ratio(images, twice.images) == memorisation_ratio(images, once.images)
 
     def test_images_that_are_all_the_same_say_nothing(self):
         same = torch.full((40, 1, 16, 16), 7, dtype=torch.uint8)
-        ratio, _ = MemorisationCheck(ImageData(same, None, (), "same"), 0).check(same[:8])
+        ratio, _ = MemorisationCheck(ImageData(same, None, (), "same")).check(same[:8])
         assert ratio == 1
+        assert memorisation_ratio(same[:8], same) is None

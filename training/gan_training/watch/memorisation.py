@@ -1,4 +1,4 @@
-"""Memorisation: are samples closer to training images than real images are to each other?"""
+"""Memorisation: are samples closer to training images than those are to each other?"""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_training.data import ImageData
-from gan_training.metrics.neighbours import Nearest
+from gan_training.metrics.neighbours import Nearest, relative_distance
 
-QUERIES: Final = 64  # samples, and real images left out
 CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
 EDGE: Final = 8  # pixels of a thumbnail
 _NUMBERS: Final = 2**25  # of images that are held as floats at once: 128 MiB
 
 
 class MemorisationCheck:
-    """Compares samples with the training set by L1 distance in pixels.
+    """Compares samples with the training set by L1 distance in pixels, as gan-eval does, but looks at fewer images.
 
-    What a copy is closer than: the distance of a real image to the others, itself left out, which is what a new
-    image of the same kind would have; so no image has to be kept from training.
+    What a copy is closer than: the distance of the training image that it copies to the next other one, which is what
+    a new image of that kind would have; so no image has to be kept from training.
     """
 
-    def __init__(self, data: ImageData, seed: int) -> None:
+    def __init__(self, data: ImageData) -> None:
         self.images = data.images
         at_once = max(1, _NUMBERS // data.images[0].numel())
         self.thumbnails = torch.cat([_thumbnails(part) for part in torch.split(data.images, at_once)])
-        chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))[:QUERIES]
-        self.typical = float(self._nearest(data.images[chosen], leave_out=chosen).distances.median())
 
     def check(self, samples: Tensor) -> tuple[float, Nearest]:
-        """uint8 (N, C, H, W) samples -> ratio of median distances (1: as new as real images), and the neighbours."""
+        """uint8 (N, C, H, W) samples -> `relative_distance` (1: as new as real images), and the neighbours."""
         nearest = self._nearest(samples)
+        own = self._nearest(self.images[nearest.indices], others=True)
+        ratio = relative_distance(nearest.distances, own.distances)
         # Where real images are themselves copies of each other, nothing can be said of samples.
-        return float(nearest.distances.median()) / self.typical if self.typical else 1.0, nearest
+        return 1.0 if ratio is None else ratio, nearest
 
-    def _nearest(self, queries: Tensor, leave_out: Tensor | None = None) -> Nearest:
+    def _nearest(self, queries: Tensor, *, others: bool = False) -> Nearest:
+        """`others`: training images that are equal to the query don't count."""
         distances = torch.cdist(_thumbnails(queries), self.thumbnails)  # (N, M)
-        if leave_out is not None:
-            distances[torch.arange(len(queries)), leave_out] = torch.inf
-        count = min(CANDIDATES, len(self.images) - (leave_out is not None))
+        count = min(CANDIDATES, len(self.images))
         candidates = distances.topk(count, largest=False).indices  # (N, count)
         at_once = max(1, _NUMBERS // (count * queries[0].numel()))
         difference = torch.cat(
@@ -50,7 +48,7 @@ class MemorisationCheck:
                 for rows, part in zip(torch.split(candidates, at_once), torch.split(queries, at_once), strict=True)
             ]
         )
-        best = difference.min(1)
+        best = (difference.masked_fill(difference == 0, torch.inf) if others else difference).min(1)
         return Nearest(best.values, candidates.gather(1, best.indices[:, None]).squeeze(1))
 
 

@@ -55,7 +55,7 @@ COLLAPSE_CRITERIA: Final = (
     CollapseCriterion("classes_covered", 0.75, 500, "samples cover {:.0%} of the classes", least_diversity=STARTED),
 )
 
-COPIED: Final = 0.5  # distance to the nearest training image over that of a real image left out
+COPIED: Final = 0.5  # distance to the nearest training image over that image's to the next; new real images: 1.0 to 1.1
 
 
 @dataclass(frozen=True)
@@ -162,13 +162,13 @@ def collapse(history: History) -> str | None:
 
 
 def memorisation(history: History) -> str | None:
-    """Samples far closer to training images than a real image is to the others: copies."""
+    """Samples far closer to training images than those are to each other: copies."""
     line = next((line for line in reversed(history) if "memorisation_ratio" in line), None)
     if line is None or not line["memorisation_ratio"] < COPIED:
         return None
     return (
-        f"samples are {line['memorisation_ratio']:.2f} times as far from the nearest training image as real images are "
-        f"from each other (healthy: above {COPIED}): they are copies; use more data, stop earlier, or "
+        f"samples are {line['memorisation_ratio']:.2f} times as far from the nearest training image as that image is "
+        f"from the next (healthy: above {COPIED}): they are copies; use more data, stop earlier, or "
         "start again with --set translate=2 or more"
     )
 
