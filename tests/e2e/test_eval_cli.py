@@ -51,9 +51,16 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
         "npz:large.npz: 32x32 images were made 16x16 grey (cropped, Lanczos), as those of npz:real.npz are; the "
         "figures are of what that left"
     )
-    assert done.stderr.splitlines() == [f"gan-eval: {note}", "page.html"]
-    assert others["notes"] == large["notes"] == [note]
-    assert f"<strong>Note:</strong> {note}." in (work / "page.html").read_text()
+    seen = (
+        "run/ckpt.pt: was trained on npz:real.npz whole, the tenth too that real images are taken from, so its figures "
+        "may be better than on new images; give --test-data that it has not seen"
+    )
+    assert done.stderr.splitlines() == [f"gan-eval: {seen}", f"gan-eval: {note}", "page.html"]
+    assert others["notes"] == large["notes"] == [seen, note]
+    page = (work / "page.html").read_text()
+    assert f"<strong>Note:</strong> {note}." in page
+    assert f"<code>{others['classifier']}</code>" in page
+    assert len({one["classifier"] for one in (others, noise, untrained, large)}) == 1
     assert 0.5 < large["recall"] < others["recall"], "resizing takes the noise away"
     assert others["features"] == "classifier"
     assert others["class_agreement"] > 0.98
@@ -78,7 +85,7 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
         assert picture.size == (8 * 18 + 2, 2 * 18 + 2), "four pairs of each class"
     assert again.returncode == 0, again.stderr
     assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
-    for word in ("frechet_distance", "others[/b]:one:.npz", "real images"):
+    for word in ("frechet_distance", "others[/b]:one:.npz", "real images", others["classifier"]):
         assert word in again.stdout
 
 
@@ -93,6 +100,8 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     assert line.startswith("gan-eval: 400 of the 400 test images (npz:real.npz) are training images (npz:real.npz) too")
     held_out = run_command("gan-eval", *ask, "--test-data", "npz:others.npz", cwd=work, env=env)
     assert held_out.stderr == ""
+    asked = ("run/ckpt.pt", *ask[1:], "--test-data", "npz:others.npz")
+    assert run_command("gan-eval", *asked, cwd=work, env=env).stderr == "", "images that it has not seen"
 
 
 def test_what_test_images_without_labels_and_pictures_of_other_kinds_leave_out_is_said(

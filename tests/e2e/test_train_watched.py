@@ -65,6 +65,7 @@ def test_the_report_is_one_file_with_curves_grids_and_settings(run):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", page)
     for words in ("generator_width", "60", "best.pt", "torch"):
         assert words in page
+    assert re.search(r"classifier</th>\s*<td>[0-9a-f]{8}<", page)
 
 
 def test_tensorboard_reads_each_step_once(run):

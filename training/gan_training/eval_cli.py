@@ -24,7 +24,7 @@ from .data import DataError, ImageData, UnknownSourceError, load_data
 from .duplicates import count_shared
 from .eval_options import FeaturesOption
 from .eval_page import neighbour_pairs, number, real_value, write_page
-from .evaluate import EvaluatedSamples, Evaluator, split
+from .evaluate import MEANINGS, REAL_COUNTERPARTS, EvaluatedSamples, Evaluator, split
 from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
@@ -42,27 +42,6 @@ Examples:
 
   gan-eval samples/ --data folder:photos --features inception
 """
-
-MEANINGS = {
-    "frechet_distance": "Frechet distance to real training images; lower is better",
-    "precision": "share of samples that look real",
-    "recall": "share of real images that samples cover",
-    "density": "samples per real neighbourhood; 1 is as dense as real",
-    "coverage": "share of real neighbourhoods with a sample",
-    "class_agreement": "share of samples of the class that was asked for",
-    "diversity": "mean distance between samples over that of real images",
-    "checkerboard_energy": "share of finest detail in the checkerboard pattern",
-    "memorisation_ratio": "distance to the nearest training image over that image's to the next; 0 is copying",
-}
-"""What each measure means, in the order to show."""
-REAL_COUNTERPARTS = {
-    "frechet_distance": "real_frechet_distance",
-    "precision": "real_precision",
-    "recall": "real_recall",
-    "class_agreement": "real_class_agreement",
-    "checkerboard_energy": "real_checkerboard_energy",
-}
-"""Which measure of the real images stands beside which."""
 
 SHARED = 0.01  # share of the test images up to which nobody is told that they are training images too
 LOG_WIDTH = 160  # characters, where there is no terminal to ask
@@ -93,10 +72,12 @@ def evaluate(
     for target in filter(None, (page, neighbours)):
         check_target(target)
     inception, why_not = _inception(features)
-    train, test = _real(data, test_data, image_size, channels)
+    train, test, held_out_of = _real(data, test_data, image_size, channels)
     for real in (train, test):
         refuse_few(real.images, real.source)
-    prepared = [(path, prepare_samples(path, train, n, weights=weights, seed=seed)) for path in images]
+    prepared = [
+        (path, prepare_samples(path, train, n, weights=weights, seed=seed, held_out_of=held_out_of)) for path in images
+    ]
     told = [why_not, *found_in(train), *found_in(test), *resized(test, train), _shared(test, train)]
     notes = list(
         dict.fromkeys(note for note in (*told, *(note for _, ready in prepared for note in ready.notes)) if note)
@@ -172,14 +153,15 @@ def _into(bar: Progress, task: TaskID) -> ReportFn:
 
 def _real(
     data: str, test_data: str | None, image_size: int | None, channels: int | None
-) -> tuple[ImageData, ImageData]:
+) -> tuple[ImageData, ImageData, str]:
+    """Training and test images, and the digest of the data that both are of, if they are of one."""
     train = load_data(data, image_size, channels)
     if test_data is None:
-        return split(train)
+        return *split(train), train.digest()
     test = load_data(test_data, train.image_size, train.channels, all_classes=False)
     labels = labels_as_in(test, train)
     names = () if labels is None else train.class_names
-    return train, replace(test, labels=labels, class_names=names)
+    return train, replace(test, labels=labels, class_names=names), ""
 
 
 def _shared(test: ImageData, train: ImageData) -> str:
@@ -208,6 +190,9 @@ def _table(evaluated: Sequence[EvaluatedSamples]) -> Table:
         if any(value is not None for value in values):
             table.add_row(name, *map(number, values), real_value(name, results, REAL_COUNTERPARTS), what)
     table.add_row("features", *(result.features for _, _, result in evaluated), "", "whose, in the distances above")
+    table.add_row(
+        "classifier", *(result.classifier for _, _, result in evaluated), "", "figures compare under one only"
+    )
     table.add_row("images", *(f"{result.images:,}" for _, _, result in evaluated), "", "")
     return table
 

@@ -24,7 +24,11 @@ Data = Annotated[
     str, typer.Option(help="Real training images: digits, mnist, idx:DIR, folder:DIR, npz:FILE, hf:OWNER/NAME, ...")
 ]
 TestData = Annotated[
-    str | None, typer.Option(help="Real images to compare with. Default: a tenth of --data, held out.")
+    str | None,
+    typer.Option(
+        help="Real images to compare with. Default: a tenth of --data, held out from the classifier that measures, "
+        "not from a GAN that was trained on --data."
+    ),
 ]
 Count = Annotated[int, typer.Option("--n", min=8, max=1_000_000, help="Images to judge.")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")]

@@ -27,6 +27,26 @@ GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for p
 COMPARED = 500  # samples whose nearest training image is looked for
 NEIGHBOURS_SHOWN = 16
 SPLIT_BYTES = 2 * 2**30  # of images that `split` takes into memory
+MEANINGS = {
+    "frechet_distance": "Frechet distance to real training images; lower is better",
+    "precision": "share of samples that look real",
+    "recall": "share of real images that samples cover",
+    "density": "samples per real neighbourhood; 1 is as dense as real",
+    "coverage": "share of real neighbourhoods with a sample",
+    "class_agreement": "share of samples of the class that was asked for",
+    "diversity": "mean distance between samples over that of real images",
+    "checkerboard_energy": "share of finest detail in the checkerboard pattern",
+    "memorisation_ratio": "distance to the nearest training image over that image's to the next; 0 is copying",
+}
+"""What each measure means, in the order to show."""
+REAL_COUNTERPARTS = {
+    "frechet_distance": "real_frechet_distance",
+    "precision": "real_precision",
+    "recall": "real_recall",
+    "class_agreement": "real_class_agreement",
+    "checkerboard_energy": "real_checkerboard_energy",
+}
+"""Which measure of the real images stands beside which."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,7 @@ class Evaluation:
 
     images: int
     features: str  # whose, in all that compares features: "classifier" or "inception"
+    classifier: str  # fingerprint of the classifier's weights; figures that it measured compare under one alone
     frechet_distance: float  # both of as many images: those of the smaller of the two sets
     real_frechet_distance: float
     precision: float
@@ -101,6 +122,7 @@ class Evaluator:
         return Evaluation(
             images=len(images),
             features=self.extractor.name,
+            classifier=self.extractor.fingerprint,
             frechet_distance=frechet_distance(train, subsample(fake, alike)),
             real_frechet_distance=self._real_frechet_distance(alike),
             precision=generated.precision,

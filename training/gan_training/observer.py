@@ -172,10 +172,14 @@ class Observer:
             samples=self.out / SAMPLES,
             best=best_line(self.history),
             pairs=self.pairs,
-            versions=versions(self.device),
+            versions=versions(self.device) | self._judge(),
         )
         write_report(self.out / REPORT, record)
         self.flush()
+
+    def _judge(self) -> dict[str, str]:
+        """The weights of the classifier that has evaluated, if one has: figures compare under one alone."""
+        return {} if self._validation is None else {"classifier": self._validation.extractor.fingerprint}
 
     def close(self) -> None:
         if self.events is not None:
@@ -189,7 +193,7 @@ class Observer:
     def _validate(self, trainer: Trainer) -> dict[str, float]:
         with torch.random.fork_rng(devices=[]):  # a new classifier's weights are drawn from the global generator
             if self._validation is None:
-                from .validation import Validation  # scipy: half a second
+                from .validation import Validation  # not every run needs it
 
                 what = "training the classifier that evaluates (once for these data)"
                 self._validation = Validation(

@@ -43,7 +43,9 @@ class Prepared(NamedTuple):
     notes: tuple[str, ...] = ()  # what was found in them, or done to them, before they are judged; a line each
 
 
-def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0) -> Prepared:
+def prepare_samples(
+    path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0, held_out_of: str = ""
+) -> Prepared:
     """What gives up to n images of `path` when it is called: a checkpoint generates n, an npz or a folder gives n of
     those it holds, the same ones each time. All that can be wrong with `path` is found here, before long work.
 
@@ -54,6 +56,7 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
         n: number of images.
         weights: a checkpoint's `ema` or `raw` generator.
         seed: of a checkpoint's latents.
+        held_out_of: digest of the data that the real test images were taken from; empty if they are others.
 
     Raises:
         CheckpointError, DataError: unreadable, or classes that the real data don't have.
@@ -87,7 +90,12 @@ def prepare_samples(path: Path, real: ImageData, n: int, *, weights: str = "ema"
         except NonFiniteImagesError as error:
             raise CheckpointError(f"{path}: {error}: its training has diverged") from error
 
-    return Prepared(draw)
+    has_seen = bool(held_out_of) and checkpoint.data_sha256 == held_out_of
+    note = (
+        f"{path}: was trained on {real.source} whole, the tenth too that real images are taken from, so its figures "
+        "may be better than on new images; give --test-data that it has not seen"
+    )
+    return Prepared(draw, (note,) if has_seen else ())
 
 
 def resized(found: ImageData, real: ImageData) -> Iterator[str]:

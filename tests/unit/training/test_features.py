@@ -94,3 +94,13 @@ def test_training_a_classifier_leaves_every_random_state_as_it_was(
     torch.rand(7)
     assert torch.equal(features.extractor_for(train, test, tmp_path / "two").extract(test.images)[0], one)
     assert reseeded == []
+
+
+def test_a_fingerprint_is_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, test = of_shades(monkeypatch)
+    first, cached = (features.extractor_for(train, test, tmp_path) for _ in range(2))
+    assert first.fingerprint == cached.fingerprint
+    assert len(first.fingerprint) == 8
+    with torch.no_grad():
+        next(cached.net.parameters()).view(-1)[0] += 1e-6
+    assert features.ClassifierExtractor(cached.net, None, True).fingerprint != first.fingerprint

@@ -15,6 +15,7 @@ import pickle
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -79,6 +80,10 @@ class FeatureExtractor(Protocol):
         """Whose features: `classifier` or `inception`."""
 
     @property
+    def fingerprint(self) -> str:
+        """8 hex digits of the classifier's weights. Another classifier, also of the same data, is another measure."""
+
+    @property
     def accuracy(self) -> float | None:
         """Share of images it has not seen that its classifier gets right; of turns, where there are no labels.
 
@@ -104,6 +109,13 @@ class ClassifierExtractor:
     @property
     def name(self) -> str:
         return "classifier"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for value in self.net.state_dict().values():
+            digest.update(value.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:8]
 
     @torch.no_grad()
     def extract(self, images: Tensor, progress: Callable[[int, int], None] | None = None) -> tuple[Tensor, Tensor]:
@@ -154,7 +166,7 @@ def _cached_at(data: ImageData, cache: Path | None) -> Path | None:
         folder = cache or cache_folder()
     except OSError:
         return None
-    return folder / f"ruler-{_fingerprint(data)}.pt"  # by this name caches of earlier versions hold it
+    return folder / f"ruler-{_key(data)}.pt"  # by this name caches of earlier versions hold it
 
 
 def _is_read(net: FeatureNet, path: Path) -> bool:
@@ -225,7 +237,7 @@ def _reset(module: nn.Module) -> None:
         module.reset_parameters()
 
 
-def _fingerprint(data: ImageData) -> str:
+def _key(data: ImageData) -> str:
     digest = hashlib.sha256(f"{VERSION} {tuple(data.images.shape)} {data.classes}".encode())
     digest.update(data.images.numpy().reshape(-1).data)  # no copy: the images may be larger than memory
     if data.labels is not None:

@@ -28,6 +28,10 @@ class InceptionExtractor:
         return "inception"
 
     @property
+    def fingerprint(self) -> str:
+        return self.classifier.fingerprint
+
+    @property
     def accuracy(self) -> float | None:
         return self.classifier.accuracy
 
