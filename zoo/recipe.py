@@ -44,7 +44,7 @@ class Recipe:
         """The run's whole configuration; raises ConfigError if there is none like that."""
         preset = load_preset(self.preset)
         kind = preset.pop("type")
-        return TrainConfig.for_type(kind, self.data.source, **preset | parse_assignments(list(self.settings)))
+        return TrainConfig.for_type(kind, self.data.source, preset, **parse_assignments(list(self.settings)))
 
     def training_command(self, run: Path) -> list[str]:
         """gan-train and its arguments."""

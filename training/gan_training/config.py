@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Final, Literal, Self, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, Self, get_args, get_origin
 
 from .objectives import Lipschitz
 from .ranges import RANGES, out_of_range
@@ -143,27 +144,44 @@ class TrainConfig:
         return self.type == "acgan" or (self.conditional and self.type == "wgan" and self.conditioned_by == "auxiliary")
 
     @classmethod
-    def for_type(cls, gan_type: str, data: str, **changes: Any) -> Self:
-        """The type's defaults with `changes` on top."""
+    def for_type(cls, gan_type: str, data: str, preset: Mapping[str, Any] | None = None, **changes: Any) -> Self:
+        """The type's defaults with `preset` and then `changes` on top.
+
+        Raises:
+            ConfigError: a value is impossible, or one of `changes` would have no effect. What `preset` has without
+                effect is not refused: it may have one with other changes.
+        """
         if gan_type not in GAN_TYPES:
             raise ConfigError(f"type {gan_type!r} is unknown; use one of {', '.join(GAN_TYPES)}")
-        for name in changes:
+        given = {**(preset or {}), **changes}
+        for name in given:
             if gan_type not in ONLY_FOR.get(name, GAN_TYPES):
                 types_of = " and ".join(ONLY_FOR[name])
                 raise ConfigError(f"{name} has no meaning for {gan_type}; it is a setting of {types_of}")
-        config = cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **changes})
-        if "auxiliary_weight" in changes and not config.has_auxiliary:
+        config = cls(**{"type": gan_type, "data": data, **TYPE_DEFAULTS[gan_type], **given})
+        config._refuse_idle(changes)
+        if "auxiliary_weight" in given and not config.has_auxiliary:
             raise ConfigError(
                 f"auxiliary_weight is {config.auxiliary_weight:g}, and this wgan's critic doesn't classify; it "
                 "does with conditional=true and conditioned_by=auxiliary"
             )
-        if "conditioned_by" in changes and not config.is_conditional:
+        if "conditioned_by" in given and not config.is_conditional:
             raise ConfigError(
                 f"conditioned_by is {config.conditioned_by!r}, and this wgan sees no labels; add --conditional, or "
                 "leave conditioned_by out"
             )
         config.refuse_blind_stop()
         return config
+
+    def _refuse_idle(self, changes: Iterable[str]) -> None:
+        """Raises ConfigError where one of these settings changes nothing, or another one makes it change nothing."""
+        for name in changes:
+            if name in ONLY_WITH and not ONLY_WITH[name].holds(self):
+                raise ConfigError(f"{name} has an effect only {ONLY_WITH[name].when}; leave it out")
+        if self.type == "wgan" and self.lipschitz == "clip" and self.critic_norm == "spectral":
+            raise ConfigError(
+                "critic_norm is 'spectral', which undoes what lipschitz=clip does to the weights; leave one of them out"
+            )
 
     def refuse_blind_stop(self) -> None:
         """Raises ConfigError where the run is to stop on a collapse that nobody looks for."""
@@ -216,6 +234,26 @@ ONLY_FOR: Final[dict[str, tuple[GanType, ...]]] = {
     "drift": ("wgan",),
 }
 """Settings that only some types have; given to another type they are refused, not ignored."""
+
+
+class _Condition(NamedTuple):
+    holds: Callable[[TrainConfig], bool]
+    when: str  # in words
+
+
+_PENALTY: Final = _Condition(lambda config: config.lipschitz == "gp", "with lipschitz=gp")
+ONLY_WITH: Final[dict[str, _Condition]] = {
+    "clip": _Condition(lambda config: config.lipschitz == "clip", "with lipschitz=clip"),
+    "gp_weight": _PENALTY,
+    "gp_every": _Condition(
+        lambda config: _PENALTY.holds(config) and config.gp_weight > 0, "with lipschitz=gp and a gp_weight above 0"
+    ),
+    "r1_every": _Condition(lambda config: config.r1_gamma > 0, "with an r1_gamma above 0"),
+    "embed_dim": _Condition(lambda config: config.is_conditional, "in cgan, acgan, and wgan with conditional=true"),
+    "mapping_width": _Condition(lambda config: config.mapping_layers > 0, "with mapping_layers above 0"),
+    "instance_noise_steps": _Condition(lambda config: config.instance_noise > 0, "with an instance_noise above 0"),
+}
+"""Settings that another one may leave without effect; given by hand they are refused then, not ignored."""
 
 
 def value_type(hint: Any) -> tuple[Any, bool]:

@@ -138,7 +138,7 @@ class WGAN:
 
     def is_penalised(self, step: int) -> bool:
         """Whether the gradient penalty is part of the critic's loss at this step."""
-        return self.lipschitz == "gp" and step % self.gp_every == 0
+        return self.lipschitz == "gp" and self.gp_weight > 0 and step % self.gp_every == 0
 
     def critic_loss(
         self, critic: CriticFn, real: Batch, fake: Batch, step: int, rand_like: RandLike = torch.rand_like

@@ -43,7 +43,7 @@ def load_preset(name: str) -> dict[str, Any]:
     if "type" not in values:
         raise ConfigError(f"preset {name}: type is missing; use one of {', '.join(GAN_TYPES)}")
     try:
-        TrainConfig.for_type(data="", gan_type=values["type"], **{k: v for k, v in values.items() if k != "type"})
+        TrainConfig.for_type(values["type"], "", {name: value for name, value in values.items() if name != "type"})
     except ConfigError as error:
         raise ConfigError(f"preset {name}: {error}") from error
     return values

@@ -56,7 +56,7 @@ def open_run(request: Request, parallel: Parallel, tell: TellFn) -> Run:
         raise ConfigError(
             "--data is missing; use digits, mnist, fashion-mnist, idx:DIR, folder:DIR, npz:FILE or hf:OWNER/NAME"
         )
-    config = TrainConfig.for_type(gan_type, request.data, **settings | request.changes)
+    config = TrainConfig.for_type(gan_type, request.data, settings, **request.changes)
     out = request.out or Path("runs") / (Path(request.preset).stem if request.preset else config.type)
     return Run.fresh(config, out, force=request.force or request.dry_run, parallel=parallel, tell=tell)
 

@@ -55,7 +55,7 @@ def make_run(toy_data: Callable[..., ImageData]) -> Callable[..., Run]:
     """`make_run(type, out, **settings)`: a fresh tiny run on the toy data."""
 
     def make(gan_type: str, out: Path, data: ImageData | None = None, **settings: Any) -> Run:
-        config = TrainConfig.for_type(gan_type, "toy", **(TINY | settings))
+        config = TrainConfig.for_type(gan_type, "toy", TINY, **settings)
         return Run(config, out, toy_data() if data is None else data)
 
     return make

@@ -142,6 +142,41 @@ def test_the_weight_of_a_class_loss_is_refused_where_no_critic_classifies():
     assert config.auxiliary_weight == 0.5
 
 
+@pytest.mark.parametrize(
+    ("gan_type", "changes", "words"),
+    [
+        (
+            "wgan",
+            {"gp_weight": 5.0, "lipschitz": "clip"},
+            "gp_weight has an effect only with lipschitz=gp; leave it out",
+        ),
+        ("wgan", {"clip": 0.5}, "clip has an effect only with lipschitz=clip; leave it out"),
+        (
+            "wgan",
+            {"gp_every": 4, "gp_weight": 0.0},
+            "gp_every has an effect only with lipschitz=gp and a gp_weight abov",
+        ),
+        ("dcgan", {"r1_every": 2, "r1_gamma": 0.0}, "r1_every has an effect only with an r1_gamma above 0"),
+        ("dcgan", {"embed_dim": 7}, "embed_dim has an effect only in cgan, acgan, and wgan with conditional=true"),
+        ("wgan", {"embed_dim": 7}, "embed_dim has an effect only in cgan"),
+        ("cgan", {"mapping_width": 3}, "mapping_width has an effect only with mapping_layers above 0"),
+        ("cgan", {"instance_noise_steps": 3}, "instance_noise_steps has an effect only with an instance_noise above 0"),
+        ("wgan", {"lipschitz": "clip", "critic_norm": "spectral"}, "critic_norm is 'spectral', which undoes what lips"),
+    ],
+)
+def test_settings_that_another_leaves_without_effect_are_refused(gan_type, changes, words):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig.for_type(gan_type, "digits", **changes)
+    assert str(caught.value).startswith(words)
+
+
+def test_what_a_preset_has_may_be_left_without_effect():
+    config = TrainConfig.for_type("wgan", "digits", {"gp_weight": 1.0, "critic_lr": 1e-3}, lipschitz="clip", clip=0.1)
+    assert (config.lipschitz, config.clip, config.critic_lr) == ("clip", 0.1, 1e-3)
+    with pytest.raises(ConfigError, match="gp_weight has an effect only with lipschitz=gp"):
+        TrainConfig.for_type("wgan", "digits", {"lipschitz": "clip"}, gp_weight=1.0)
+
+
 @pytest.mark.parametrize(("changes", "value"), [({}, "concat"), ({"conditional": False}, "projection")])
 def test_how_a_critic_sees_labels_is_refused_where_it_sees_none(changes, value):
     with pytest.raises(ConfigError, match=f"conditioned_by is '{value}', and this wgan sees no labels; add --cond"):
@@ -210,7 +245,7 @@ def test_specs_follow_type_and_settings(gan_type, settings, head):
         "critic_slope": 0.3,
         "critic_norm": "spectral",
     }
-    generator, critic = build_specs(TrainConfig.for_type(gan_type, "x", **(shape | settings)), 32, 3, 24)
+    generator, critic = build_specs(TrainConfig.for_type(gan_type, "x", shape, **settings), 32, 3, 24)
     classes = 0 if head == "none" else 24
     assert critic.label_head == head
     assert generator.classes == critic.classes == classes

@@ -16,7 +16,7 @@ SMALL = {"latent_dim": 6, "generator_width": 4, "critic_width": 4, "embed_dim": 
 
 def generator_of(classes: int) -> Generator:
     torch.manual_seed(0)
-    config = TrainConfig.for_type("cgan" if classes else "dcgan", "toy", **SMALL)
+    config = TrainConfig.for_type("cgan" if classes else "dcgan", "toy", SMALL)
     return Generator(build_specs(config, 16, 1, classes)[0])
 
 

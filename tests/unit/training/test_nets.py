@@ -18,9 +18,9 @@ EQUAL = 1e-5  # float32 through a few layers
 
 
 def nets(gan_type: str, size: int = 28, channels: int = 1, classes: int = 24, **settings) -> tuple[Generator, Critic]:
-    settings = {"latent_dim": 5, "generator_width": 4, "critic_width": 4, "embed_dim": 3} | settings
+    small = {"latent_dim": 5, "generator_width": 4, "critic_width": 4, "embed_dim": 3}
     torch.manual_seed(0)
-    generator, critic = build_specs(TrainConfig.for_type(gan_type, "toy", **settings), size, channels, classes)
+    generator, critic = build_specs(TrainConfig.for_type(gan_type, "toy", small, **settings), size, channels, classes)
     return Generator(generator), Critic(critic)
 
 

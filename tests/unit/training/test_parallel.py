@@ -66,7 +66,7 @@ RESUMED = "dcgan with all tips"
 
 def build(case: Case, parallel: Parallel, taken: int = 0) -> Trainer:
     """A trainer after `taken` batches; every process builds the same, but for its rows of the data."""
-    config = TrainConfig.for_type(case.gan_type, "noise", **(SETTINGS | case.settings))
+    config = TrainConfig.for_type(case.gan_type, "noise", SETTINGS, **case.settings)
     specs = build_specs(config, 16, case.channels, 5)
     torch.manual_seed(3)
     return Trainer(

@@ -17,7 +17,7 @@ def test_a_preset_in_the_box_is_a_run_and_holds_only_what_differs(name):
     gan_type = values.pop("type")
     assert name.startswith(gan_type)
     defaults = TrainConfig.for_type(gan_type, "digits")
-    assert TrainConfig.for_type(gan_type, "digits", **values) != defaults
+    assert TrainConfig.for_type(gan_type, "digits", values) != defaults
     assert [key for key, value in values.items() if getattr(defaults, key) == value] == []
 
 
