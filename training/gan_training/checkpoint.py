@@ -39,6 +39,7 @@ class Checkpoint:
     seconds: float  # training time so far
     history: list[dict[str, float]]  # the lines of metrics.jsonl
     data_sha256: str | None = None  # ImageData.digest() of the training set; None in older checkpoints
+    precision: str | None = None  # fp32 or bf16, where the configuration has auto; None in older checkpoints
 
     @property
     def step(self) -> int:
@@ -66,6 +67,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
         "data_sha256": checkpoint.data_sha256,
+        "precision": checkpoint.precision,
     }
     save_durably(content, path)
 
@@ -154,6 +156,7 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
         seconds=float(content["seconds"]),
         history=content["history"],
         data_sha256=content.get("data_sha256"),
+        precision=content.get("precision"),
     )
     if len(checkpoint.class_names) != checkpoint.generator_spec.classes:
         raise ValueError(f"{len(checkpoint.class_names)} class names for {checkpoint.generator_spec.classes} classes")

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from .checkpoint import Checkpoint
 from .config import ConfigError, TrainConfig
 from .data import ImageData
-from .device import choose_device
+from .device import choose_bf16, choose_device
 
 _NEW_RUN = "start a new run with another --out"
 
 
 def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainConfig:
-    """The run's settings with `changes` on top: TrainConfig.RUNTIME ones, and `data`, which `check_data` has to judge.
+    """The run's settings with `changes` on top: TrainConfig.RUNTIME ones, those that come to the same, and `data`,
+    which `check_data` has to judge.
 
     Raises:
         ConfigError: another setting is changed, two don't go together, the run is beyond the `steps` that are asked
             for, or its minutes are used up.
     """
     stored, may_change = checkpoint.config.to_dict(), TrainConfig.RUNTIME | {"data"}
-    different = [
-        f"{name} (was {stored[name]}, now {value})"
-        for name, value in changes.items()
-        if name not in may_change and stored[name] != value and not _is_same(name, value, checkpoint)
-    ]
+    others = [name for name, value in changes.items() if name not in may_change and stored[name] != value]
+    device = str(changes.get("device", checkpoint.config.device))
+    same = {name for name in others if _is_same(name, changes[name], checkpoint, device)}
+    different = [f"{name} (was {stored[name]}, now {changes[name]})" for name in others if name not in same]
     if different:
         raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
+    may_change |= same & {"device", "precision"}  # as the run was found to have them, from now on by name
     config = checkpoint.config.with_changes({name: value for name, value in changes.items() if name in may_change})
     if changes.keys() & {"stop_on_collapse", "watch_every"}:
         config.refuse_blind_stop()
@@ -57,14 +60,35 @@ def _time_up(config: TrainConfig, checkpoint: Checkpoint) -> str:
     return f"the run's {config.minutes:g} minutes are used up; they count all of the run: give --minutes above {used:g}"
 
 
-def _is_same(name: str, value: object, checkpoint: Checkpoint) -> bool:
-    """Whether a value is what the run's own, written otherwise, comes to: `auto` or nothing, and what was found."""
+def _is_same(name: str, value: object, checkpoint: Checkpoint, device: str) -> bool:
+    """Whether a value is what the run's own, written otherwise, comes to: `auto` or nothing, and what was found.
+
+    `device`: on which it is to go on.
+    """
     spec, config = checkpoint.generator_spec, checkpoint.config
     if name in ("image_size", "channels"):
         return value == (spec.image_size if name == "image_size" else spec.channels)
-    if name == "device":
-        return choose_device(str(value)) == choose_device(config.device)
+    if name == "device":  # of several GPUs any; the run's own may not be there
+        return choose_device(str(value)).type == _device_type(config.device)
+    if name == "precision":
+        now = choose_bf16(str(value), choose_device(device))
+        was = checkpoint.precision
+        return now == (choose_bf16(config.precision, choose_device(device)) if was is None else was == "bf16")
     return False
+
+
+def _device_type(name: str) -> str:
+    return choose_device(name).type if name == "auto" else torch.device(name).type
+
+
+def other_precision(now: str, checkpoint: Checkpoint) -> str:
+    """What to tell where `auto` is fp32 or bf16 `now`, and was the other one; empty if it wasn't, or nobody knows."""
+    was = checkpoint.precision
+    if was in (None, now):
+        return ""
+    return (
+        f"the run was trained in {was}, and goes on in {now}, as precision is auto; give --precision {was} to keep it"
+    )
 
 
 def check_data(data: ImageData, config: TrainConfig, checkpoint: Checkpoint) -> str:

@@ -29,7 +29,7 @@ from .objectives import Batch
 from .observer import Observer, TellFn, is_due
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
-from .resume import changed_config, check_data, why_finished
+from .resume import changed_config, check_data, other_precision, why_finished
 from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable, check_untouched
 
 
@@ -100,18 +100,18 @@ class Run:
     def resumed(
         cls, out: Path, changes: dict[str, object], parallel: Parallel = SINGLE, tell: TellFn = lambda *_: None
     ) -> Run:
-        """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's, and where
-        the same data are now."""
+        """Go on with the run in `out`. Only TrainConfig.RUNTIME settings may differ from the checkpoint's, where the
+        same data are now, and which of several GPUs trains."""
         check_resumable(out)
         found = stamp(out / CHECKPOINT)
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         config = changed_config(checkpoint, changes)
         data = load_for(config, parallel, tell)
-        told = check_data(data, config, checkpoint), why_finished(config, checkpoint)
+        told = [check_data(data, config, checkpoint), why_finished(config, checkpoint)]
         with enough_memory(config):
             run = cls(config, out, data, checkpoint, parallel, tell)
-        run.advice = [line for line in told if line]
+        run.advice = [line for line in (*told, other_precision(run.precision, checkpoint)) if line]
         run.found = found
         return run
 
@@ -181,6 +181,11 @@ class Run:
     def data_sha256(self) -> str:
         """By which a resume knows the data again."""
         return self.data.digest()
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `bf16`, where the configuration may have `auto`."""
+        return "bf16" if self.bf16 else "fp32"
 
     @property
     def step(self) -> int:
@@ -288,6 +293,7 @@ class Run:
             seconds=self.seconds,
             history=self.observer.history,
             data_sha256=self.data_sha256,
+            precision=self.precision,
         )
 
 

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durab
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
+from gan_training.resume import changed_config
 from gan_training.run import Run
 
 SMALL = {
@@ -124,6 +126,65 @@ def test_a_stop_on_collapse_without_looks_is_refused(run: Path):
 )
 def test_settings_that_say_what_holds_anyhow_are_no_change(run: Path, same: dict[str, object]):
     assert Run.resumed(run, {"steps": 3, **same}).config.steps == 3
+
+
+@pytest.fixture
+def native_bf16(monkeypatch: pytest.MonkeyPatch):
+    """`native_bf16(False)`: a processor that doesn't multiply bfloat16."""
+
+    def make(has: bool) -> None:
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+
+    return make
+
+
+def test_a_run_whose_precision_was_found_goes_on_with_it_or_says_otherwise(run: Path, tmp_path: Path, native_bf16):
+    native_bf16(True)
+    out = tmp_path / "auto"
+    Run.fresh(load_checkpoint(run / "ckpt.pt").config.with_changes({"precision": "auto"}), out).train(quiet)
+    assert load_checkpoint(out / "ckpt.pt").precision == "bf16"
+    assert Run.resumed(out, {"steps": 3, "precision": "auto"}).advice == []
+    with pytest.raises(ConfigError, match=r"can't change precision \(was auto, now fp32\)"):
+        Run.resumed(out, {"steps": 3, "precision": "fp32"})
+    native_bf16(False)
+    words = "the run was trained in bf16, and goes on in fp32, as precision is auto; give --precision bf16 to keep it"
+    assert Run.resumed(out, {"steps": 3}).advice == [words]
+    kept = Run.resumed(out, {"steps": 3, "precision": "bf16"})
+    assert (kept.advice, kept.bf16) == ([], True)
+    kept.train(quiet)
+    assert Run.resumed(out, {"steps": 4}).bf16, "from now on by name"
+
+
+def test_a_checkpoint_that_does_not_know_its_precision_has_that_of_this_machine(run: Path, native_bf16):
+    native_bf16(True)
+    path = run / "ckpt.pt"
+    content = torch.load(path, weights_only=True)
+    del content["precision"]  # as of before it was written down
+    content["config"]["precision"] = "auto"
+    save_durably(content, path)
+    assert Run.resumed(run, {"steps": 3}).advice == []
+    assert Run.resumed(run, {"steps": 3, "precision": "bf16"}).bf16
+    with pytest.raises(ConfigError, match="can't change precision"):
+        Run.resumed(run, {"steps": 3, "precision": "fp32"})
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [("auto", "cuda:0"), ("cuda:1", "cuda:0"), ("cuda:1", "auto"), ("cuda", "auto")]
+)
+def test_another_gpu_is_no_change(run: Path, monkeypatch: pytest.MonkeyPatch, was: str, now: str):
+    """Only the first is there: nothing is computed on it here."""
+
+    def choose(name: str) -> torch.device:
+        if name == "cuda:1":
+            raise ConfigError("device 'cuda:1' can't be used here")
+        return torch.device("cuda" if name == "auto" else name)
+
+    monkeypatch.setattr("gan_training.resume.choose_device", choose)
+    checkpoint = load_checkpoint(run / "ckpt.pt")
+    checkpoint = replace(checkpoint, config=checkpoint.config.with_changes({"device": was}))
+    assert changed_config(checkpoint, {"device": now}).device == now
+    with pytest.raises(ConfigError, match=rf"can't change device \(was {was}, now cpu\)"):
+        changed_config(checkpoint, {"device": "cpu"})
 
 
 def test_a_run_that_ended_while_another_began_is_not_written_over(run: Path, tmp_path: Path):
