@@ -28,11 +28,16 @@ def choose_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):  # of several GPUs it tells of the present one
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def add_in_fixed_order(device: torch.device) -> None:
-    """On a GPU, cuDNN's algorithms that always add in the same order: same seed, same run."""
+def compute_exactly(device: torch.device, *, bf16: bool) -> None:
+    """On a GPU, cuDNN's algorithms that always add in the same order: same seed, same run.
+
+    And, where all is to be float32, none of those that round to TF32's 10 bits first, as cuDNN does by default.
+    """
     if device.type == "cuda":
         torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = bf16

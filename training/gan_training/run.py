@@ -18,7 +18,7 @@ from .config import TrainConfig
 from .data import DataError, ImageData
 from .data.batches import EpochBatches
 from .data_of_run import check_fit, load_for
-from .device import add_in_fixed_order, choose_bf16, choose_device
+from .device import choose_bf16, choose_device, compute_exactly
 from .divergence import check_losses, check_weights_finite, finite_images
 from .interrupt import CtrlC
 from .lock import alone_in, stamp
@@ -48,8 +48,8 @@ class Run:
         self.config, self.out, self.data, self.parallel = config, out, data, parallel
         check_fit(config, data)
         self.device = parallel.device(choose_device(config.device))
-        add_in_fixed_order(self.device)
         self.bf16 = choose_bf16(config.precision, self.device)
+        compute_exactly(self.device, bf16=self.bf16)
         self.class_names = data.class_names if config.is_conditional else ()
         self.generator_spec, self.critic_spec = build_specs(config, data.image_size, data.channels, data.classes)
         self.data_batches = EpochBatches(data, config.batch_size, config.seed, parallel.rows(config.batch_size))

@@ -71,6 +71,11 @@ def test_overlap_equals_its_definition() -> None:
     assert found.recall == pytest.approx(np.any(recalled, axis=1).mean())
 
 
+def test_overlap_does_not_depend_on_where_the_features_lie() -> None:
+    real, fake = normal(300, 10, 0), normal(350, 10, 1, scale=0.9)
+    assert prdc(real + 1000, fake + 1000) == pytest.approx(prdc(real, fake), abs=0.004)
+
+
 def test_overlap_tells_collapse_from_noise() -> None:
     real = normal(200, 4, 0)
     collapsed = real[:1] + normal(200, 4, 1, scale=1e-3)

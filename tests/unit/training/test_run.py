@@ -14,6 +14,7 @@ from PIL import Image
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError, ImageData
+from gan_training.device import choose_bf16, compute_exactly
 from gan_training.metrics import features
 from gan_training.objectives import Batch
 from gan_training.outcome import Progress, TrainingDivergedError, TrainingStoppedError
@@ -319,6 +320,30 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(make_run, tmp_path, d
     with pytest.raises(ConfigError, match=r"(can't be used here .*|is none); use auto, cpu(, cuda)? or cuda") as caught:
         make_run("dcgan", tmp_path, device=device)
     assert "\n" not in str(caught.value)
+
+
+def test_a_gpu_is_asked_itself_and_computes_as_precisely_as_told(monkeypatch):
+    asked, current = [], []
+
+    class Current:
+        def __init__(self, device):
+            current.append(device)
+
+        def __enter__(self):
+            """Nothing else."""
+
+        def __exit__(self, *_):
+            current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bool(asked.append(current[-1])) or True)
+    assert choose_bf16("auto", torch.device("cuda:1"))
+    assert asked == [torch.device("cuda:1")]
+    for name in ("deterministic", "allow_tf32"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    for bf16 in (False, True):
+        compute_exactly(torch.device("cuda"), bf16=bf16)
+        assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32) == (True, bf16)
 
 
 def test_resume_in_a_folder_without_a_checkpoint_says_so(tmp_path):

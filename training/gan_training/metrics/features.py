@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from gan_training.cache import alone_with, cache_folder
 from gan_training.checkpoint import CheckpointError, save_durably
 from gan_training.data import EpochBatches, ImageData
+from gan_training.device import choose_bf16
 
 HIDDEN: Final = 128
 VERSION: Final = 3  # of everything below that changes the weights
@@ -203,7 +204,7 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
         net.apply(_reset)
         batches = EpochBatches(data, max(2, min(BATCH, len(data))), seed=0)  # BatchNorm needs two
         optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
-        steps = _steps_for(len(data))
+        steps, is_bf16 = _steps_for(len(data)), choose_bf16("auto", torch.device("cpu"))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
         net.train()
         for step in range(steps):
@@ -211,7 +212,7 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
             images = (images + 1) * 127.5
             if labels is None:
                 images, labels = _turned(images)
-            with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
                 logits = net(images)[1]
             loss = F.cross_entropy(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)

@@ -32,6 +32,9 @@ def prdc(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> PRDC:
     """
     if min(len(real), len(fake)) <= k:
         raise ValueError(f"{k} neighbours need more than {k} images, not {len(real)} real and {len(fake)} generated")
+    # Distances come from products, which lose the digits that a large common offset takes.
+    centre = real.mean(0)
+    real, fake = real - centre, fake - centre
     real_radii, fake_radii = neighbour_radii(real, k), neighbour_radii(fake, k)
     inside = torch.zeros(len(fake))  # real balls that hold each fake
     recalled = torch.zeros(len(real), dtype=torch.bool)
