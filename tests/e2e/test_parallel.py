@@ -157,6 +157,6 @@ def test_ctrl_c_stops_all_after_the_same_step(tmp_path, start, wait_for_step):
     _, errors = process.communicate(timeout=WAIT_SECONDS)
     step = load_checkpoint(out / "ckpt.pt").step
     told = [text for text in errors.splitlines() if text.startswith("gan-train")]
-    assert told == [f"gan-train: stopped at step {step:,}; {out}/ckpt.pt holds it, go on with --resume"]
+    assert told == [f"gan-train: stopped at step {step:,}; saved in {out}/ckpt.pt; continue with --resume"]
     assert metrics(out)[-1]["step"] == step >= 3
     assert "SIGKILL" not in errors

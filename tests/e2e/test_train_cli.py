@@ -243,7 +243,7 @@ def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_pa
         assert checkpoint.step >= step + 3
         step = checkpoint.step
         assert errors.splitlines()[-1] == (
-            f"gan-train: stopped at step {step:,}; stopped/ckpt.pt holds it, go on with --resume"
+            f"gan-train: stopped at step {step:,}; saved in stopped/ckpt.pt; continue with --resume"
         )
         assert metrics(stopped)[-1]["step"] == step
     done = gan_train(tmp_path, "--resume", "--out", "stopped", "--steps", step + 2)

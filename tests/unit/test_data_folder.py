@@ -262,7 +262,7 @@ def noise_png() -> bytes:
         (lambda p: flat("F", float("nan")).save(p, format="tiff"), "not finite"),
         (lambda p: flat("I", 70_000).save(p, format="tiff"), r"grey values 70000\.\.70000"),
         (lambda p: flat("I", -1).save(p, format="tiff"), r"grey values -1\.\.-1"),
-        (lambda p: os.mkfifo(p), "no regular file"),
+        (lambda p: os.mkfifo(p), "not a regular file"),
         (lambda p: p.symlink_to(p), "can't be read"),
         (lambda p: p.symlink_to(p.with_name("nowhere.png")), "can't be read"),
     ],

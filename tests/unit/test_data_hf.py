@@ -258,7 +258,7 @@ def test_a_configuration_and_a_folder_of_the_same_files(load, hub):
         ("hf:me/holes", "hf:me/holes: image 2: the row holds none"),
         ("hf:me/text", "no column of images; its columns are text"),
         ("hf:me/script", "scripts are no longer supported"),
-        ("hf:csv", "'csv' is no name of a data set; write hf:OWNER/NAME"),
+        ("hf:csv", "'csv' is not the name of a data set; write hf:OWNER/NAME"),
         ("hf:./nowhere", "nowhere doesn't exist"),
         ("hf:me/digits?split=test", "split=test isn't understood"),
         ("hf:me/digits?label=", "label= isn't understood"),

@@ -134,7 +134,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("argument", "words"),
-    [("missing", "doesn't exist"), ("a\0b", "no usable path"), ("~nobody-of-this-name/x", "no usable path")],
+    [("missing", "doesn't exist"), ("a\0b", "not a usable path"), ("~nobody-of-this-name/x", "not a usable path")],
 )
 def test_a_directory_that_is_none_is_refused(argument, words):
     with pytest.raises(DataError, match=words):

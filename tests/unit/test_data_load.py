@@ -134,7 +134,7 @@ def test_grey_becomes_rgb_by_repetition_and_rgb_becomes_grey_by_luma(tmp_path):
         ([0, 1, 3, 3], None, "no image of class 2; labels must be 0..3"),
         ([1, 1, 2, 2], None, "no image of class 0;"),
         ([0, 1, -1, 0], None, "label -1 is negative"),
-        ([0, 1, 10**12, 0], None, "label 1000000000000 is no class id"),
+        ([0, 1, 10**12, 0], None, "label 1000000000000 is not a class id"),
         ([0, 1, 50_000, 0], None, "no image of class 2, 3, 4, 5, 6 and more"),
         ([0, 1, 0, 1], ["cat", "dog", "emu"], r"no image of class 2 \(emu\)"),
         ([0, 1, 2, 1], ["cat", "dog"], "label 2 has no name: there are 2 class names"),
@@ -165,7 +165,7 @@ def test_any_number_of_classes(tmp_path, classes):
 def test_a_label_that_marks_an_unknown_class_is_named_at_once(tmp_path, label):
     np.savez(tmp_path / "a.npz", images=np.zeros((3, 16, 16), np.uint8), labels=np.array([0, 1, label], np.uint64))
     for all_classes in (True, False):
-        with pytest.raises(DataError, match=f"label {label} is no class id; labels are 0, 1, 2, ... below 100,000"):
+        with pytest.raises(DataError, match=f"label {label} is not a class id; labels are 0, 1, 2, ... below 100,000"):
             load_data(f"npz:{tmp_path / 'a.npz'}", all_classes=all_classes)
 
 

@@ -6,7 +6,7 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from .specs import CriticSpec, GeneratorSpec
 
 FORMAT: Final = "ganworks.checkpoint"
 VERSION: Final = 1
+Weights = Literal["ema", "raw"]
+"""A generator's averaged weights, or its own."""
 
 
 class CheckpointError(ValueError):
@@ -46,7 +48,7 @@ class Checkpoint:
         """Generator updates done."""
         return int(self.trainer["steps_done"])
 
-    def generator(self, weights: str = "ema") -> Generator:
+    def generator(self, weights: Weights = "ema") -> Generator:
         """The generator in eval mode, with its averaged (`ema`) or its own (`raw`) weights."""
         net = Generator(self.generator_spec)
         net.load_state_dict(self.trainer["ema" if weights == "ema" else "generator"])
@@ -143,7 +145,7 @@ def parse_checkpoint(content: object) -> Checkpoint:
 def _from_content(content: dict[str, Any]) -> Checkpoint:
     trainer = content["trainer"]
     if not all(isinstance(v, Tensor) for key in ("generator", "critic", "ema") for v in trainer[key].values()):
-        raise TypeError("a state dict holds something that is no tensor")
+        raise TypeError("a state dict holds something that is not a tensor")
     if type(trainer["steps_done"]) is not int or not isinstance(content["history"], list):
         raise TypeError("the number of steps or the history is missing")
     checkpoint = Checkpoint(

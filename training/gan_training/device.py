@@ -15,7 +15,7 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:  # its own words list a dozen kinds that nobody has
-        raise ConfigError(f"device {name!r} is none; use auto, cpu, cuda or cuda:1") from None
+        raise ConfigError(f"device {name!r} is not a device; use auto, cpu, cuda or cuda:1") from None
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -21,6 +21,7 @@ from .checkpoint import CheckpointError
 from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
+from .data.source import ProgressFn
 from .duplicates import count_shared
 from .eval_options import FeaturesOption
 from .eval_page import neighbour_pairs, number, real_value, write_page
@@ -29,7 +30,7 @@ from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
-from .samples import Prepared, ReportFn, found_in, labels_as_in, prepare_samples, refuse_few, resized
+from .samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized
 
 EPILOG = """
 Examples:
@@ -65,8 +66,6 @@ def evaluate(
     as_json: options.Json = False,
 ) -> None:
     """Judge a checkpoint, or images that anybody generated, against real ones; several side by side."""
-    if weights not in ("ema", "raw"):
-        raise ConfigError(f"weights is {weights!r}; use ema or raw")
     if neighbours is not None and len(images) > 1:
         raise ConfigError(f"--neighbours is for one CKPT or IMAGES, not {len(images)}")
     for target in filter(None, (page, neighbours)):
@@ -147,7 +146,7 @@ def _bar() -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _into(bar: Progress, task: TaskID) -> ReportFn:
+def _into(bar: Progress, task: TaskID) -> ProgressFn:
     return lambda done, total: bar.update(task, completed=done, total=total)
 
 

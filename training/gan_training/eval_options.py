@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from . import checkpoint
+
 
 class FeaturesOption(StrEnum):
     """Whose features distances are measured in."""
@@ -33,7 +35,7 @@ TestData = Annotated[
 Count = Annotated[int, typer.Option("--n", min=8, max=1_000_000, help="Images to judge.")]
 ImageSize = Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")]
 Channels = Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")]
-Weights = Annotated[str, typer.Option(help="Of a checkpoint: ema or raw.")]
+Weights = Annotated[checkpoint.Weights, typer.Option(help="Of a checkpoint.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of a checkpoint's latents.")]
 Features = Annotated[
     FeaturesOption,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .data import DataError, ImageData
+from .data.source import ProgressFn
 from .metrics.agreement import class_agreement, class_shares
 from .metrics.checkerboard import checkerboard_energy
 from .metrics.diversity import relative_diversity
@@ -20,7 +21,7 @@ from .metrics.frechet import frechet_distance
 from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
 from .metrics.prdc import NEIGHBOURS, prdc
 from .metrics.subsample import subsample
-from .samples import ReportFn, Samples
+from .samples import Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
 GENERATED_IMAGES = 10_000  # samples at most, and as many training images, for precision and recall
@@ -92,7 +93,7 @@ class Evaluator:
     train: ImageData
     test: ImageData
     extractor: FeatureExtractor
-    progress: ReportFn | None = None  # told (images measured, images of that set)
+    progress: ProgressFn | None = None  # told (images measured, images of that set)
 
     def evaluate(self, samples: Samples, k: int = NEIGHBOURS) -> Evaluation:
         """Measure everything.

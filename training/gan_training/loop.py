@@ -27,7 +27,7 @@ class LoopSettings:
     critic_lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)  # Adam
     lr_half_life: int = 0  # generator steps in which both learning rates halve; 0: they stay
-    ema_decay: float = 0.999  # per generator step; 0 leaves the EMA equal to the generator
+    ema_decay: float = 0.998  # per generator step; 0 leaves the EMA equal to the generator
     instance_noise: float = 0.0  # standard deviation of what is added to all images that the critic sees, at first
     instance_noise_steps: int = 2000  # generator steps until it has faded to nothing
     translate: int = 0  # pixels that all images the critic sees are shifted by at most

@@ -23,23 +23,25 @@ def load_preset(name: str) -> dict[str, Any]:
     """Settings of a preset in the box, or of a TOML file; `type` is one of them, `data` never.
 
     Raises:
-        ConfigError: no such preset, or a file that is no TOML or holds unknown settings.
+        ConfigError: no such preset, or a file that is not TOML or holds unknown settings.
     """
     if name.endswith(".toml"):
         text = _read(Path(name))
     elif name in preset_names():
         text = (_FOLDER / f"{name}.toml").read_text("utf-8")
     elif _is_file(Path(name)):
-        raise ConfigError(f"preset {name!r} is a file that is no .toml; settings are read from TOML alone")
+        raise ConfigError(f"preset {name!r} is a file, but not a .toml one; settings are read from TOML alone")
     else:
         raise ConfigError(f"preset {name!r} is unknown; use one of {', '.join(preset_names())}, or a .toml file")
     try:
         values = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and a number of more digits than Python reads
-        raise ConfigError(f"preset {name}: is no TOML: {error}") from error
+        raise ConfigError(f"preset {name}: is not TOML: {error}") from error
     unknown = sorted(set(values) - {field.name for field in fields(TrainConfig)} | values.keys() & {"data"})
     if unknown:
-        raise ConfigError(f"preset {name}: {unknown[0]!r} is no setting of a preset; `gan-train --dry-run` lists them")
+        raise ConfigError(
+            f"preset {name}: {unknown[0]!r} is not a setting of a preset; `gan-train --dry-run` lists them"
+        )
     if "type" not in values:
         raise ConfigError(f"preset {name}: type is missing; use one of {', '.join(GAN_TYPES)}")
     try:

@@ -168,7 +168,7 @@ class Run:
             self._save()
         if is_stopped:
             kept = self.out / CHECKPOINT
-            raise TrainingStoppedError(f"stopped at step {self.step:,}; {kept} holds it, go on with --resume")
+            raise TrainingStoppedError(f"stopped at step {self.step:,}; saved in {kept}; continue with --resume")
         if self.parallel.is_main and not is_due(self.step, config.sample_every):
             self.observer.draw_samples(self.trainer)
 

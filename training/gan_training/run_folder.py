@@ -39,7 +39,7 @@ def check_resumable(out: Path) -> None:
     with looking(path):
         is_there = path.exists()
     if not is_there:
-        raise CheckpointError(f"{path}: no such file; there is no run to go on with, leave out --resume")
+        raise CheckpointError(f"{path}: no such file; there is no run to resume; drop --resume")
 
 
 def check_untouched(out: Path, found: Stamp) -> None:

@@ -10,18 +10,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, load_checkpoint
+from .checkpoint import CheckpointError, Weights, load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
+from .data.source import ProgressFn, keep_silent
 from .files import looking
 from .grid import CHUNK, NonFiniteImagesError, images_of
 from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices
 from .nets import draw_latents
+from .run_folder import BEST, CHECKPOINT
 from .specs import GeneratorSpec
-
-ReportFn = Callable[[int, int], None]
-"""Told (done, total) now and then."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Samples:
     labels: Tensor | None  # (N,) the classes that were asked for; None where nobody asked
 
 
-DrawFn = Callable[[ReportFn], Samples]
+DrawFn = Callable[[ProgressFn], Samples]
 """Gives samples, telling how far it is."""
 
 
@@ -44,7 +43,7 @@ class Prepared(NamedTuple):
 
 
 def prepare_samples(
-    path: Path, real: ImageData, n: int, *, weights: str = "ema", seed: int = 0, held_out_of: str = ""
+    path: Path, real: ImageData, n: int, *, weights: Weights = "ema", seed: int = 0, held_out_of: str = ""
 ) -> Prepared:
     """What gives up to n images of `path` when it is called: a checkpoint generates n, an npz or a folder gives n of
     those it holds, the same ones each time. All that can be wrong with `path` is found here, before long work.
@@ -84,7 +83,7 @@ def prepare_samples(
             f"{_shape(real.image_size, real.channels)}; give --image-size and --channels, or other --data"
         )
 
-    def draw(progress: ReportFn) -> Samples:
+    def draw(progress: ProgressFn) -> Samples:
         try:
             return generate(generator, spec, n, like=real.labels, seed=seed, progress=progress)
         except NonFiniteImagesError as error:
@@ -124,10 +123,10 @@ def _refuse_what_is_no_set(path: Path) -> None:
     """What lies beside the right argument, and would be judged as something else."""
     if path.suffix.lower() in SUFFIXES and path.is_file():
         raise DataError(f"{path}: is one picture; give the folder that holds many, an npz, or a checkpoint")
-    if (path / "ckpt.pt").is_file():
-        raise DataError(f"{path}: is the folder of a run; give {path / 'ckpt.pt'} (or best.pt)")
-    if path.name == "samples" and (path.parent / "ckpt.pt").is_file():
-        raise DataError(f"{path}: holds a run's sample grids, many images on each; give {path.parent / 'ckpt.pt'}")
+    if (path / CHECKPOINT).is_file():
+        raise DataError(f"{path}: is the folder of a run; give {path / CHECKPOINT} (or {BEST})")
+    if path.name == "samples" and (path.parent / CHECKPOINT).is_file():
+        raise DataError(f"{path}: holds a run's sample grids, many images on each; give {path.parent / CHECKPOINT}")
 
 
 def _shape(size: int, channels: int) -> str:
@@ -141,7 +140,7 @@ def generate(
     *,
     like: Tensor | None = None,
     seed: int = 0,
-    progress: ReportFn = lambda *_: None,
+    progress: ProgressFn = keep_silent,
 ) -> Samples:
     """n images of a generator in eval mode; its own mode is put back afterwards.
 

@@ -65,7 +65,7 @@ BAD = [
     (f"{BASE} --lipschitz clip", 2, "lipschitz has no meaning for cgan; it is a setting of wgan"),
     (f"{BASE} --latent cauchy", 2, "latent is 'cauchy'; use one of normal, uniform"),
     (f"{BASE} --upsample bilinear", 2, "upsample is 'bilinear'; use one of transpose, nearest"),
-    (f"{BASE} --device gpu", 2, "device 'gpu' is none; use auto, cpu, cuda or cuda:1"),
+    (f"{BASE} --device gpu", 2, "device 'gpu' is not a device; use auto, cpu, cuda or cuda:1"),
     (f"{BASE} --device meta", 2, "device 'meta' can't be used here"),
     (f"{BASE} --set steps=2", 2, "steps is given twice: --steps 1 and --set steps=2; choose one"),
     (f"{BASE} --force --out file", 2, "file is a file, and --out is a folder"),
@@ -83,7 +83,7 @@ BAD = [
     (f"{BASE} --set watch_every=-1", 2, "watch_every is -1; it must be from 0"),
     ("--resume", 2, "--resume needs --out"),
     ("--resume --force --out notes", 2, "--resume goes on with a run and --force starts anew"),
-    ("--resume --out nowhere", 1, "nowhere/ckpt.pt: no such file; there is no run to go on with, leave out --resume"),
+    ("--resume --out nowhere", 1, "nowhere/ckpt.pt: no such file; there is no run to resume; drop --resume"),
     ("--resume --out notes", 1, "notes/ckpt.pt: is not a checkpoint"),
 ]
 

@@ -36,15 +36,15 @@ def test_a_file_of_ones_own(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('type = "dcgan"\ndepth = 3\n', "'depth' is no setting of a preset"),
-        ('type = "dcgan"\ndata = "digits"\n', "'data' is no setting of a preset"),
+        ('type = "dcgan"\ndepth = 3\n', "'depth' is not a setting of a preset"),
+        ('type = "dcgan"\ndata = "digits"\n', "'data' is not a setting of a preset"),
         ("n_critic = 2\n", "type is missing; use one of dcgan, cgan, acgan, wgan"),
         ('type = "dcgan"\nn_critic = 2\n', "n_critic has no meaning for dcgan"),
         ('type = "dcgan"\nlatent_dim = "many"\n', "latent_dim is 'many'; it must be a whole number"),
         ('type = "dcgan"\nbatch_size = 1\n', "batch_size is 1; it must be from 2 to"),
         ('type = "gan"\n', "type 'gan' is unknown"),
-        ("type = dcgan\n", "is no TOML"),
-        (f'type = "dcgan"\nsteps = 1{"0" * 5000}\n', "is no TOML"),
+        ("type = dcgan\n", "is not TOML"),
+        (f'type = "dcgan"\nsteps = 1{"0" * 5000}\n', "is not TOML"),
         (f'type = "dcgan"\nbeta1 = 1{"0" * 400}\n', "beta1 is 100000000000000000000000000000...; it must be from 0 to"),
     ],
 )
@@ -66,7 +66,7 @@ def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path: Path):
 def test_a_file_of_another_kind_says_so(tmp_path: Path):
     path = tmp_path / "mine.yaml"
     path.write_text("type: wgan\n")
-    with pytest.raises(ConfigError, match=r"mine\.yaml' is a file that is no \.toml"):
+    with pytest.raises(ConfigError, match=r"mine\.yaml' is a file, but not a \.toml one"):
         load_preset(str(path))
 
 

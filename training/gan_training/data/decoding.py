@@ -20,12 +20,13 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from gan_training.errors import first_line
 from gan_training.specs import SUPPORTED_SIZES
 
 from . import pixel_cache
 from .image_data import DataError
 from .pixels import as_array, flatten, in_threads, square
-from .source import Request, check_bytes, describe
+from .source import Request, check_bytes
 
 DEFAULT_SIZE: Final = 64
 """Pixels, for images that don't agree on a supported square size."""
@@ -190,6 +191,6 @@ def _opened(images: EncodedImages, index: int) -> Iterator[Image.Image]:
         name = images.name(index)
         raise DataError(f"{name}: too many pixels to decode safely ({error}); shrink or remove it") from error
     except Exception as error:
-        reason = "no image format is recognised" if isinstance(error, UnidentifiedImageError) else describe(error)
+        reason = "no image format is recognised" if isinstance(error, UnidentifiedImageError) else first_line(error)
         name = images.name(index)
         raise DataError(f"{name}: can't be read as an image ({reason}); repair or remove it") from error

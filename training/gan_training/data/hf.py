@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from .decoding import read_images, stored_sizes
 from .image_data import DataError
 from .paths import directory, regular_file
-from .source import ProgressFn, RawImages, Request, describe, keep_silent
+from .source import ProgressFn, RawImages, Request, keep_silent
 
 _OPTIONS: Final = ("config", "revision", "image", "label")
 _NAME: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # `load_dataset("csv")` would read what lies about here
@@ -75,7 +75,9 @@ def _parse(argument: str) -> _Wanted:
     elif _NAME.fullmatch(name):
         path = f"hf://datasets/{name}"
     else:
-        raise DataError(f"{source}: {name!r} is no name of a data set; write hf:OWNER/NAME, or hf:./DIR for a folder")
+        raise DataError(
+            f"{source}: {name!r} is not the name of a data set; write hf:OWNER/NAME, or hf:./DIR for a folder"
+        )
     return _Wanted(source, path, split or None, **options)
 
 
@@ -124,7 +126,7 @@ def _reason(datasets: ModuleType, error: Exception) -> str:
     """What the package says, in one line, and in our words what to do."""
     if isinstance(error, datasets.exceptions.DatasetGenerationError) and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    words = " ".join(describe(error).partition("\nExample of usage")[0].split())
+    words = " ".join((str(error) or type(error).__name__).partition("\nExample of usage")[0].split())
     if isinstance(error, datasets.exceptions.DatasetNotFoundError):
         return f"{words} Check the name; for a private or gated one, set HF_TOKEN"
     if isinstance(error, ConnectionError):

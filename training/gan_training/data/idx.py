@@ -21,9 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_training.errors import first_line
+
 from .image_data import DataError
 from .paths import directory, regular_file
-from .source import RawImages, Request, check_bytes, describe
+from .source import RawImages, Request, check_bytes
 
 _SPELLINGS = ("-{kind}-idx{dims}-ubyte", "-{kind}.idx{dims}-ubyte")
 SPLITS = {"train": "train", "test": "t10k"}
@@ -96,7 +98,7 @@ def _read(path: Path, dims: tuple[int, ...]) -> NDArray[np.uint8]:
             with gzip.open(raw) as unpacked:
                 return _parse(unpacked, path, dims, size * _DEFLATE_MAX_RATIO)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: can't be read ({describe(error)}); fetch the file again") from error
+        raise DataError(f"{path}: can't be read ({first_line(error)}); fetch the file again") from error
 
 
 def _parse(stream: BufferedIOBase, path: Path, dims: tuple[int, ...], most: int) -> NDArray[np.uint8]:

@@ -6,15 +6,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gan_training.errors import first_line
 from gan_training.specs import SUPPORTED_SIZES
 
 from . import digits, folder, hf, idx, mnist, npz
 from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
 from .pixels import reshape
-from .source import ProgressFn, RawImages, Request, Source, check_bytes, describe, keep_silent
+from .source import ProgressFn, RawImages, Request, Source, check_bytes, keep_silent
 
 MAX_CLASSES = 100_000
-"""More than any data set of images has: a label above is no class id, but a mark."""
+"""More than any data set of images has: a label above is not a class id, but a mark."""
 
 SOURCES: dict[str, Source] = {
     "digits": Source("digits", "digits", digits.load),
@@ -59,7 +60,9 @@ def load_data(
         raw = entry.load(Request(argument, image_size, channels, progress))
         return _finish(source, raw, image_size, channels, all_classes=all_classes)
     except MemoryError as error:
-        raise DataError(f"{source}: doesn't fit in memory ({describe(error)}); use fewer or smaller images") from error
+        raise DataError(
+            f"{source}: doesn't fit in memory ({first_line(error)}); use fewer or smaller images"
+        ) from error
 
 
 def _named(source: str) -> tuple[Source, str]:
@@ -130,7 +133,7 @@ def _class_names(source: str, raw: RawImages, *, all_classes: bool) -> tuple[str
         raise DataError(f"{source}: label {lowest} is negative; labels are class ids 0, 1, 2, ...")
     if highest >= MAX_CLASSES:
         raise DataError(
-            f"{source}: label {highest} is no class id; labels are 0, 1, 2, ... below {MAX_CLASSES:,}: leave out "
+            f"{source}: label {highest} is not a class id; labels are 0, 1, 2, ... below {MAX_CLASSES:,}: leave out "
             "images of unknown class, or the labels"
         )
     names = raw.class_names
@@ -154,7 +157,7 @@ def _check_names(source: str, names: tuple[str, ...]) -> None:
     seen: set[str] = set()
     for label, name in enumerate(names):
         if not name.strip() or any(map(breaks_text, name)):
-            raise DataError(f"{source}: class {label} is named {name!r}, which is no text; rename it")
+            raise DataError(f"{source}: class {label} is named {name!r}, which is not text; rename it")
         if name in seen:
             raise DataError(f"{source}: two classes are named {name!r}; rename one")
         seen.add(name)

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from gan_training.cache import cache_folder
+from gan_training.errors import first_line
 
 from . import idx
 from .download import fetch
 from .image_data import DataError
-from .source import ProgressFn, RawImages, Request, describe
+from .source import ProgressFn, RawImages, Request
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DownloadedSet:
             missing = not idx.is_complete(folder, split)
         except OSError as error:
             raise DataError(
-                f"{self.name}: the cache folder can't be read ({describe(error)}); set GAN_CACHE"
+                f"{self.name}: the cache folder can't be read ({first_line(error)}); set GAN_CACHE"
             ) from error
         if missing:
             self._download(folder, split, request.progress)

@@ -15,10 +15,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from gan_training.errors import first_line
+
 from .image_data import DataError
 from .paths import regular_file
 from .pixels import from_unit_floats
-from .source import RawImages, Request, check_bytes, describe
+from .source import RawImages, Request, check_bytes
 
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
@@ -34,7 +36,8 @@ def load(request: Request) -> RawImages:
         raise
     except Exception as error:  # zip, deflate and npy parsing each have their own family of errors
         raise DataError(
-            f"{path}: not a readable npz file ({describe(error)}); write it with np.savez(FILE, images=..., labels=...)"
+            f"{path}: not a readable npz file ({first_line(error)}); "
+            "write it with np.savez(FILE, images=..., labels=...)"
         ) from error
     images, labels, names = arrays["images"], arrays["labels"], arrays["class_names"]
     if images is None:

@@ -6,8 +6,9 @@ import os
 import stat
 from pathlib import Path
 
+from gan_training.errors import first_line
+
 from .image_data import DataError
-from .source import describe
 
 
 def directory(argument: str) -> Path:
@@ -32,7 +33,7 @@ def regular_file(argument: str | Path) -> Path:
     if stat.S_ISDIR(mode):
         raise DataError(f"{path} is a folder, and a file is needed here")
     if not stat.S_ISREG(mode):
-        raise DataError(f"{path} is no regular file (a pipe, socket or device); give a file")
+        raise DataError(f"{path} is not a regular file (a pipe, socket or device); give a file")
     if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise DataError(f"{path}: no permission to read this file")
     return path
@@ -47,5 +48,5 @@ def _existing(argument: str | Path) -> Path:
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
     except (ValueError, RuntimeError) as error:  # a NUL byte in the text; `~name` of no known user
-        raise DataError(f"{argument} is no usable path ({describe(error)})") from error
+        raise DataError(f"{argument} is not a usable path ({first_line(error)})") from error
     return path

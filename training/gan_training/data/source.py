@@ -16,7 +16,7 @@ MAX_BYTES = 16 * 2**30
 
 
 ProgressFn = Callable[[int, int], None]
-"""Told (done, total) now and then: images that are being decoded, or bytes that are being downloaded."""
+"""Told (done, total) now and then: images that are decoded, drawn or measured, or bytes that are downloaded."""
 
 
 def keep_silent(_done: int, _total: int) -> None:
@@ -73,8 +73,3 @@ def check_bytes(what: str, shape: tuple[int, ...], itemsize: int = 1) -> int:
             f"is {MAX_BYTES // 2**30} GiB; use fewer or smaller images"
         )
     return needed
-
-
-def describe(error: Exception) -> str:
-    """An exception of a library in one line: its own words, or its type when it has none."""
-    return str(error) or type(error).__name__
