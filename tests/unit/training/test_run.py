@@ -119,7 +119,7 @@ def test_ctrl_c_in_the_middle_of_a_step_finishes_and_saves_that_step(
     out = tmp_path / "stopped"
     run = make_run(gan_type, out, log_every=log_every, **settings)
     run.trainer.batches = Signalling(run.trainer.batches, at)
-    with pytest.raises(TrainingStoppedError, match=rf"stopped at step {steps_done}; .*ckpt.pt holds it.*--resume"):
+    with pytest.raises(TrainingStoppedError, match=rf"stopped at step {steps_done}; .*saved in .*ckpt.pt; continue with --resume"):
         run.train(quiet)
     checkpoint = load_checkpoint(out / "ckpt.pt")
     assert checkpoint.step == steps_done
