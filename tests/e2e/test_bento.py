@@ -1,6 +1,7 @@
 """`bentoml build`: a bento that serves from any directory, with the artifacts inside it."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 from commands import PYTHON
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.slow
 
@@ -17,6 +20,12 @@ MARK = "this is the code of the bento"
 
 def in_the_zoo() -> list[str]:
     return [manifest.parent.name for manifest in ROOT.glob("zoo/*/manifest.json")]
+
+
+def python_of(dockerfile: Path) -> str:
+    """The image of Python that it begins with."""
+    (found,) = set(re.findall(r"^FROM (python:\S+)", dockerfile.read_text(), re.MULTILINE))
+    return found
 
 
 def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, models: Path, tmp_path: Path) -> None:
@@ -41,7 +50,12 @@ def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, mod
     built = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
 
-    bento = home / "bentos" / "ganworks" / "test" / "src"
+    made = home / "bentos" / "ganworks" / "test"
+    lines = (made / "env" / "python" / "requirements.txt").read_text().splitlines()
+    required = [canonicalize_name(Requirement(line).name) for line in lines]
+    assert sorted(required) == sorted({"bentoml", *required}), "two requirements of one package may contradict"
+    assert python_of(made / "env" / "docker" / "Dockerfile") == python_of(ROOT / "serving" / "deploy" / "Dockerfile")
+    bento = made / "src"
     assert (bento / "models" / "digits" / "generator.onnx").is_file()
     assert not list(bento.rglob("*.pt"))
     assert not list((bento / "zoo").glob("*.*")), "what makes the zoo again has no place here"
