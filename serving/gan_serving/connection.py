@@ -9,7 +9,7 @@ pipelined requests as come. `install` puts a protocol of ours in its place that 
     body      GAN_BODY_TIMEOUT seconds (body.py), and in bytes twice the largest body, with all of its framing
     response  GAN_SEND_TIMEOUT seconds in which the client takes nothing of it
     pipeline  32 requests
-    worker    GAN_MAX_CONNECTIONS connections, above which the newest gets 503
+    worker    GAN_MAX_CONNECTIONS connections, above which the newest gets 503 for all but a probe (overflow.py)
 
 A connection has one timer, which looks at it once in a while; a request that comes at once costs no timer at all.
 """
@@ -36,6 +36,8 @@ from .errors import (
     ServiceError,
     TooManyConnectionsError,
 )
+from .overflow import SECONDS as SPARE_SECONDS
+from .overflow import Overflow, is_answered
 from .refusal import on_the_wire, refusal
 from .settings import Settings
 
@@ -67,6 +69,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits]
     backlog: ClassVar[Backlog]
+    overflow: ClassVar[Overflow]
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # None until there is a request
 
     def __init__(
@@ -83,6 +86,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.ws_protocol_class = None  # the service has no WebSocket, and these limits wouldn't hold for one
         # uvicorn would put together a line for each request before the logger drops it.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
+        self._is_spare = False  # one too many
         self._leads = leads  # accepted by the loop itself: others may wait behind it
         self._timer: asyncio.TimerHandle | None = None
         self._due: float | None = None  # the loop's time at which awaited headers must be complete
@@ -97,28 +101,26 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unsent_since = 0.0  # ... this time of the loop
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, or refuse it with 503 where there are too many; those that wait behind it come too."""
+        """Take the connection, and those that wait behind it; one too many may ask for a probe alone."""
         super().connection_made(transport)
-        self.backlog.count(len(self.connections))
         most = self.limits.max_connections
+        seconds = self.limits.header_timeout
         if most and len(self.connections) > most:
+            self._is_spare = True
             self.connections.discard(self)
-            error = TooManyConnectionsError(
-                f"this worker has {most} connections, the most it takes; try again later", 1
-            )
-            self.limits.refused(error.code)
-            self._write(error)
-            transport.close()
-            return
-        self._due = self.loop.time() + self.limits.header_timeout
+            self.overflow.add(self)
+            seconds = min(seconds, SPARE_SECONDS)
+        self.backlog.count(len(self.connections))
+        self._due = self.loop.time() + seconds
         self._timer = self.loop.call_at(self._due, self._look)
-        if self._leads:
+        if self._leads and not self._is_spare:
             follower = partial(type(self), self.config, self.server_state, self.app_state, self.loop, leads=False)
             self.backlog.take(follower, most)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request under way too, of which uvicorn does not know once another one waits behind it."""
         super().connection_lost(exc)
+        self.overflow.discard(self)
         self.pipeline.clear()
         for cycle in self._ahead:
             if not cycle.response_complete:
@@ -181,6 +183,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._header_bytes = 0
             if self._header_size() > self.limits.max_header:
                 self.app = refusal(self._headers_too_large(), self.url)
+        if self._is_spare and not is_answered(self.parser.get_method(), self.url):
+            self.app = refusal(self._too_many(), self.url)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._cut("pipelined")
             raise ConnectionAbortedError  # ends the parsing of what has come already
@@ -195,7 +199,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.cycle is not None and self.cycle is not before:
             self.cycle.transport = CoalescingTransport(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
             # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
-            self.cycle.keep_alive &= not self.backlog.is_closed
+            self.cycle.keep_alive &= not (self.backlog.is_closed or self._is_spare)
 
     def _header_size(self) -> int:
         lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
@@ -206,6 +210,19 @@ class GuardedProtocol(HttpToolsProtocol):
         return HeadersTooLargeError(
             f"request line and headers are longer than {self.limits.max_header} bytes; send less (GAN_MAX_HEADER)"
         )
+
+    def _too_many(self) -> ServiceError:
+        self.limits.refused(TooManyConnectionsError.code)
+        most = self.limits.max_connections
+        return TooManyConnectionsError(f"this worker has {most} connections, the most it takes; try again later", 1)
+
+    def turn_away(self) -> None:
+        """Refuse a connection too many, and close it; without waiting, as there may be thousands."""
+        if self._answering or self._refused:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            self._write(self._too_many())
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
@@ -255,10 +272,12 @@ class GuardedProtocol(HttpToolsProtocol):
                 # Bytes came that begin no request, which made uvicorn forget its own timer: line ends, or the rest of
                 # a body that was answered before its end.
                 self._due = later
-        elif now >= self._due:
-            self._cut("header_timeout")
-        else:
+        elif now < self._due:
             later = self._due
+        elif self._is_spare:
+            self.turn_away()
+        else:
+            self._cut("header_timeout")
         self._schedule(later, self._look)
 
     def _look_at_writing(self, now: float) -> None:
@@ -275,7 +294,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def guarded_protocol(limits: Limits, backlog: Backlog) -> type[GuardedProtocol]:
     """A protocol class for `uvicorn.Config(http=...)`."""
-    return type("GuardedProtocol", (GuardedProtocol,), {"limits": limits, "backlog": backlog})
+    own = {"limits": limits, "backlog": backlog, "overflow": Overflow()}
+    return type("GuardedProtocol", (GuardedProtocol,), own)
 
 
 def install(settings: Settings, backlog: Backlog, refused: Callable[[str], None] = lambda _: None) -> None:

@@ -125,7 +125,7 @@ class RateLimitedError(RetryLaterError):
 
 
 class TooManyConnectionsError(RetryLaterError):
-    """Said before anything is read: GAN_MAX_CONNECTIONS are open in this worker."""
+    """GAN_MAX_CONNECTIONS are open in this worker, and it is not a probe that asks."""
 
     status, code = 503, "too_many_connections"
 

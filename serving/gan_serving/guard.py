@@ -31,7 +31,7 @@ from .errors import (
 )
 from .foreign_pages import READING, ForeignPages
 from .keys import CALLER_SCOPE_KEY, Keys
-from .probes import PROBES
+from .probes import UNCOUNTED
 from .rate_limit import RateLimiter, caller_of
 
 logger = logging.getLogger("bentoml.ganworks")
@@ -43,7 +43,6 @@ _RAW_ID_HEADER: Final = REQUEST_ID_HEADER.encode()
 _RAW_TIMEOUT_HEADER: Final = TIMEOUT_HEADER.encode()
 _Sent: TypeAlias = dict[bytes, bytes]  # a request's headers, as ASGI has them
 _VALID_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_UNCOUNTED: Final = PROBES | {"/metrics"}
 _PAGE: Final = "/ui/"  # whose two dozen small files are more than a burst, and cost nothing
 _SHOWN_VALUE: Final = 60  # characters
 
@@ -165,7 +164,7 @@ class Guard:
             call.key = scope[CALLER_SCOPE_KEY] = await self.keys.check(Headers(scope=scope))
         if self.limiter.enabled:
             path = scope["path"]
-            if path not in _UNCOUNTED and not path.startswith(_PAGE):
+            if path not in UNCOUNTED and not path.startswith(_PAGE):
                 self.limiter.admit(caller_of(scope))
 
     def _check_length(self, headers: _Sent) -> None:

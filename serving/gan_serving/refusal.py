@@ -1,7 +1,6 @@
 """What a connection is told that is refused before the guard sees a request of it.
 
-A request under /v2 gets its error in the protocol's shape (v2/shape.py), if its address has come by then: a connection
-too many is refused before anything is read, and what is no HTTP has no address.
+A request under /v2 gets its error in the protocol's shape (v2/shape.py), if its address has come by then.
 """
 
 from __future__ import annotations

@@ -112,7 +112,10 @@ class Settings(BaseSettings):
         default=16384, ge=1024, le=2**20, description="Largest request line and headers together, in bytes."
     )
     max_connections: int = Field(
-        default=0, ge=0, le=1_000_000, description="Open connections of a worker; more get 503; 0: no limit."
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Open connections of a worker; more get 503, probes and /metrics apart; 0: no limit.",
     )
     access_log: Literal["on", "off", "all"] = Field(
         default="on", description="A line of JSON for each request; 'on' leaves out probes and /metrics, 'all' nothing."
