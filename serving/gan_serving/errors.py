@@ -12,6 +12,7 @@ ServiceError
  |    +-- QueueFullError           from measured throughput
  |    +-- RateLimitedError         from the caller's own bucket
  |    +-- TooManyConnectionsError  503
+ |    +-- TooManyBodiesError       503
  +-- HeadersTooLargeError   431  before they are complete
  +-- CallerLeftError        499  nobody reads the answer; for logs and metrics
  +-- GenerationError        500  the generator failed on this image, alone
@@ -128,6 +129,12 @@ class TooManyConnectionsError(RetryLaterError):
     """GAN_MAX_CONNECTIONS are open in this worker, and it is not a probe that asks."""
 
     status, code = 503, "too_many_connections"
+
+
+class TooManyBodiesError(RetryLaterError):
+    """The bodies of other requests take the GAN_MAX_BODIES bytes that this worker has for them."""
+
+    status, code = 503, "too_many_bodies"
 
 
 class HeadersTooLargeError(ServiceError):

@@ -74,6 +74,7 @@ class Gateway:
         guard = Guard(
             routed,
             max_body=self.settings.max_body,
+            max_bodies=self.settings.max_bodies,
             timeout=self.settings.timeout,
             body_timeout=self.settings.body_timeout,
             keys=self._keys,

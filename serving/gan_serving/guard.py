@@ -28,6 +28,7 @@ from .errors import (
     NotReadyError,
     RequestTimeoutError,
     ServiceError,
+    TooManyBodiesError,
 )
 from .foreign_pages import READING, ForeignPages
 from .keys import CALLER_SCOPE_KEY, Keys
@@ -66,6 +67,7 @@ class Guard:
         max_body: int,
         timeout: float,
         *,
+        max_bodies: float = math.inf,
         body_timeout: float,
         keys: Keys,
         limiter: RateLimiter,
@@ -76,6 +78,7 @@ class Guard:
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
+        self.max_bodies = max_bodies  # bytes of all requests together
         self.timeout = timeout  # seconds until the response must have begun
         self.body_timeout = body_timeout  # seconds until the body must be there
         self.keys = keys
@@ -84,6 +87,7 @@ class Guard:
         self.refusal = refusal  # of a request that isn't worth reading now
         self.pages = pages
         self.is_draining = is_draining  # whether the process was told to stop
+        self._held = 0  # bytes of the bodies of all requests that are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -135,6 +139,8 @@ class Guard:
             if answer.began:
                 raise
             await answer.fail(receive, error_of(500, internal_error()))
+        finally:
+            self._held -= answer.received
 
     async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
         """Answer with an error; where a response has begun, its connection closes before the end."""
@@ -173,20 +179,25 @@ class Guard:
             raise self._too_large(f"the body has {int(length)} bytes")
 
     def _limited(self, receive: Receive, answer: _Answer) -> Receive:
-        received = 0
         if self.body_timeout < math.inf:
             receive = timed_receive(receive, self.body_timeout)
 
         async def limited() -> Message:
-            nonlocal received
             try:
                 message = await receive()
             except RequestTimeoutError as error:
                 answer.refusal = error
                 raise
-            received += len(message.get("body", b""))
-            if received > self.max_body:
+            size = len(message.get("body", b""))
+            answer.received += size
+            self._held += size
+            if answer.received > self.max_body:
                 answer.refusal = self._too_large("the body is longer")
+            elif size and self._held > max(self.max_bodies, answer.received):
+                answer.refusal = TooManyBodiesError(
+                    f"this worker holds {self.max_bodies} bytes of requests, the most it takes; try again later", 1
+                )
+            if answer.refusal is not None:
                 raise answer.refusal
             return message
 
@@ -203,6 +214,7 @@ class _Answer:
         self.scope, self.send, self.call = scope, send, call
         self.deadline: Deadline | None = None  # None before it runs
         self.refusal: ServiceError | None = None  # the guard's own no, which the application may have caught
+        self.received = 0  # bytes of the request's body
         self.began = False
         self.held: Message | None = None  # the start of an error response, until its body is known
         self.body = b""

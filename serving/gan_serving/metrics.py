@@ -176,7 +176,7 @@ class Metrics:
         """A counter that begins at 1 has not increased: alerts would miss the first one."""
         for outcome in ("ok", "failed", "unloaded"):
             self._reloads.labels(outcome=outcome)
-        for reason in ("queue_full", "too_many_connections"):
+        for reason in ("queue_full", "too_many_connections", "too_many_bodies"):
             self._rejections.labels(reason=reason)
 
 

@@ -79,6 +79,12 @@ class Settings(BaseSettings):
         description="Seconds until a response must begin, and then until each next part of a long one.",
     )
     max_body: int = Field(default=16 * 2**20, ge=1024, le=2**31, description="Largest request body in bytes.")
+    max_bodies: int = Field(
+        default=128 * 2**20,
+        ge=1024,
+        le=2**40,
+        description="Bytes of request bodies that a worker holds at once; more get 503; one alone always passes.",
+    )
 
     api_keys: str | None = Field(
         default=None, repr=False, description="API keys, separated by ','; without keys or a file the service is open."

@@ -1,13 +1,17 @@
 """Bodies that are small on the wire and large in memory: refused by counting, before anything is made of them."""
 
+import contextlib
 import re
+import select
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from asking import PATIENCE, post, read_images
+from asking import PATIENCE, connect, post, read_images
 from trap_artifact import CLASSES, Direct, latents
+
+from gan_serving.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -58,3 +62,27 @@ def test_the_longest_requests_are_answered(trapped, trap_models) -> None:
     assert answer.status_code == 200, answer.text
     expected, _ = Direct(trap_models / "small").by_seed(seeds, [1] * MAX_N)
     assert np.array_equal(read_images("npy", answer.content).images, expected)
+
+
+def test_bodies_of_many_connections_take_no_more_than_their_share(trapped) -> None:
+    (worker,) = trapped.workers()
+    before = peak(worker)
+    most = Settings.model_fields["max_bodies"].default
+    size = 2**24 - 2**18  # each lacks its end
+    piece, refused = b" " * 2**18, 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * most // size):
+            client = stack.enter_context(connect(trapped))
+            client.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % 2**24)
+            sent = 0
+            while sent < size and not select.select([client], [], [], 0)[0]:
+                client.sendall(piece)
+                sent += len(piece)
+            if sent < size:
+                answer = client.recv(65536)
+                assert answer.startswith(b"HTTP/1.1 503 ")
+                assert b"too_many_bodies" in answer
+                refused += 1
+        assert refused >= most // size
+        assert peak(worker) < before + most + SPARE_BYTES / 2
+        assert post(trapped, {"n": 1}).status_code == 200, "a small request finds room all the same"

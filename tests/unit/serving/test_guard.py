@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, Router
 
 from gan_client.types import ErrorBody
 from gan_serving.error_response import error_response
@@ -165,6 +165,39 @@ def test_a_chunked_body_that_is_too_large_is_refused_where_the_limit_is(path: st
     assert error_of(response).error.code == "body_too_large"
     assert "x-own" not in response.headers
     assert sent <= MAX_BODY + 200
+
+
+def test_bodies_of_several_requests_are_limited_together_and_one_alone_is_not():
+    reached, release = asyncio.Event(), asyncio.Event()
+
+    async def holds(request: Request) -> Response:
+        size = len(await request.body())
+        if request.url.query:
+            reached.set()
+            await release.wait()
+        return PlainTextResponse(str(size))
+
+    async def talk() -> None:
+        app = Guard(Router([Route("/", holds, methods=["POST"])]), MAX_BODY, PATIENCE, max_bodies=600)
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            alone = asyncio.create_task(client.post("/?wait", content=b"x" * 700))
+            await asyncio.wait_for(reached.wait(), PATIENCE)
+            assert (await client.post("/", content=b"")).text == "0", "a request without a body needs no room"
+            for _ in range(3):
+                refused = await client.post("/", content=b"x")
+                assert refused.status_code == 503
+                assert refused.headers["retry-after"] == "1"
+                error = error_of(refused).error
+                assert (error.code, error.message) == (
+                    "too_many_bodies",
+                    "this worker holds 600 bytes of requests, the most it takes; try again later",
+                )
+            release.set()
+            assert (await alone).text == "700"
+            assert (await client.post("/", content=b"x" * 700)).text == "700", "what was held has not been let go"
+
+    asyncio.run(asyncio.wait_for(talk(), PATIENCE))
 
 
 @pytest.mark.parametrize("length", ["abc", "-5", "1e9", "\u0663\u0663\u0663\u0663"])
