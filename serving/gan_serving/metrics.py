@@ -19,6 +19,11 @@ _RUN_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 _WAIT_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)  # seconds
 _IMAGE_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+_WATCHED: Final = (
+    "queue_full", "too_many_connections", "too_many_bodies", "deadline", "generation_failed", "internal", "not_ready",
+)  # fmt: skip
+"""Codes of errors that the alerts of serving/deploy ask for."""
+
 
 class ModelMetrics:
     """What one queue of a generator tells. An older version that is finishing its requests has the same series."""
@@ -176,7 +181,7 @@ class Metrics:
         """A counter that begins at 1 has not increased: alerts would miss the first one."""
         for outcome in ("ok", "failed", "unloaded"):
             self._reloads.labels(outcome=outcome)
-        for reason in ("queue_full", "too_many_connections", "too_many_bodies"):
+        for reason in _WATCHED:
             self._rejections.labels(reason=reason)
 
 

@@ -38,7 +38,7 @@ class Requests:
         """It was answered, or its caller left."""
         status, route, path = call.status or CallerLeftError.status, self.route(scope), scope["path"]
         self._metrics.end(route, status, seconds)
-        if call.code is not None:
+        if call.code is not None and path not in PROBES:  # whose no is an answer like any other
             self._metrics.rejected(call.code)
         if self._log.wants(path):
             client, method = scope.get("client"), scope["method"]

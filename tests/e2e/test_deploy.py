@@ -15,6 +15,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from gan_serving.errors import TooManyConnectionsError
+from gan_serving.probes import UNCOUNTED
+
 pytestmark = pytest.mark.slow
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
@@ -23,15 +26,18 @@ TARGET_LABELS = {"job", "instance", "namespace", "pod"}
 PARTS = "_(bucket|sum|count)$"  # of a histogram
 OTHERS = {"up": set(), "container_memory_working_set_bytes": {"container"}}
 """Metrics of Prometheus itself and of the kubelet."""
+REQUESTS = "bentoml_service_request_total"
 OVER_TIME = ("rate", "increase")
+OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Series:
     """What Prometheus keeps under one name."""
 
     kind: str  # "counter" or "gauge"; the parts of a histogram are counters
     labels: set[str]
+    samples: list[dict[str, str]]  # by their labels
 
 
 def board() -> dict:
@@ -47,8 +53,8 @@ def expressions() -> dict[str, str]:
     }
     rules = yaml.safe_load((DEPLOY / "kubernetes" / "prometheusrule.yaml").read_text())
     found |= {rule["alert"]: rule["expr"] for group in rules["spec"]["groups"] for rule in group["rules"]}
-    adapter = yaml.safe_load((DEPLOY / "kubernetes" / "prometheus-adapter-rule.yaml").read_text())
-    (rule,) = yaml.safe_load(adapter["data"]["config.yaml"])["rules"]
+    adapter = yaml.safe_load((DEPLOY / "prometheus-adapter" / "values.yaml").read_text())
+    (rule,) = adapter["rules"]["custom"]
     found["adapter, series"] = rule["seriesQuery"]
     filled = {"<<.Series>>": "gan_queue_images", "<<.LabelMatchers>>": 'namespace="n"', "<<.GroupBy>>": "pod"}
     found["adapter, metric"] = re.sub("<<.*?>>", lambda part: filled[part[0]], rule["metricsQuery"])
@@ -66,7 +72,10 @@ def service(serve, models: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     with serve(models=folder, reload_seconds=0) as running, httpx.Client(base_url=running.url, timeout=60) as http:
         for format_ in ("json", "png"):
             assert http.post("/generate", json={"n": 2, "format": format_}).status_code == 200
+        assert http.post("/interpolate", json={"seeds": [1, 2], "steps": 2}).status_code == 200
         assert http.post("/generate", json={"n": 0}).status_code == 400
+        for path in UNCOUNTED:
+            assert http.get(path).status_code == 200
         broken = folder / "broken"
         shutil.copytree(folder / "digits", broken)
         (broken / "generator.onnx").write_bytes(b"")
@@ -81,7 +90,9 @@ def series(service) -> dict[str, Series]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             kind = "gauge" if family.type == "gauge" else "counter"
-            found.setdefault(sample.name, Series(kind, set())).labels.update(sample.labels)
+            one = found.setdefault(sample.name, Series(kind, set(), []))
+            one.labels.update(sample.labels)
+            one.samples.append(sample.labels)
     return found
 
 
@@ -92,6 +103,7 @@ class Use:
     name: str
     labels: set[str]  # that are matched, or that an aggregation around it keeps
     functions: list[str]  # around it, the innermost last
+    matchers: list[tuple[str, str, str]]  # label, operator, value
 
 
 def uses(expression: str) -> list[Use]:
@@ -104,9 +116,10 @@ def uses(expression: str) -> list[Use]:
         if isinstance(node, promql_parser.VectorSelector):
             kept = [each.modifier for each in around if isinstance(each, promql_parser.AggregateExpr)]
             labels = {label for modifier in kept if modifier is not None for label in modifier.labels}
-            matched = {matcher.name for matcher in node.matchers.matchers}
+            matchers = [(each.name, OPERATORS[str(each.op)], each.value) for each in node.matchers.matchers]
+            matched = {label for label, _, _ in matchers}
             functions = [each.func.name for each in around if isinstance(each, promql_parser.Call)]
-            found.append(Use(node.name, labels | matched, functions))
+            found.append(Use(node.name, labels | matched, functions, matchers))
 
     promql_parser.walk(promql_parser.parse(expression), enter, lambda _: around.pop() and None)
     return found
@@ -127,6 +140,37 @@ def test_expressions_read_series_that_the_service_has_in_the_way_that_fits_them(
         assert over_time == (series[use.name].kind == "counter"), f"{use.name} is a {series[use.name].kind}"
         assert ("histogram_quantile" in use.functions) == use.name.endswith("_bucket")
         assert ("le" in use.labels) == use.name.endswith("_bucket")
+
+
+@pytest.mark.parametrize("where", expressions())
+def test_expressions_find_the_series_that_they_name(where: str, series: dict[str, Series]) -> None:
+    """A label's value that no series has is misspelt, or not there before it is too late for a rate."""
+    for use in uses(expressions()[where]):
+        if use.name in OTHERS:
+            continue
+        kept = series[use.name].samples
+        for label, operator, value in use.matchers:
+            if label in TARGET_LABELS:
+                continue
+            for one in value.split("|"):
+                assert any(re.fullmatch(one, sample[label]) for sample in kept), f"{use.name}: {label} {one}"
+            wanted = operator in ("=", "=~")
+            kept = [sample for sample in kept if bool(re.fullmatch(value, sample[label])) == wanted]
+        assert kept, use.name
+
+
+def test_shares_are_of_requests_that_callers_made_and_of_connections_that_were_refused(
+    series: dict[str, Series],
+) -> None:
+    found = [uses(expression) for expression in expressions().values()]
+    shares = [share for share in found if {"gan_rejections_total", REQUESTS} <= {use.name for use in share}]
+    assert len(shares) == 3
+    told = {sample["endpoint"] for sample in series[REQUESTS].samples}
+    for share in shares:
+        (asked,) = [use for use in share if use.name == REQUESTS]
+        (probes,) = [value for label, operator, value in asked.matchers if (label, operator) == ("endpoint", "!~")]
+        assert {endpoint for endpoint in told if re.fullmatch(probes, endpoint)} == UNCOUNTED
+        assert any(("reason", "=", TooManyConnectionsError.code) in use.matchers for use in share)
 
 
 def test_every_panel_shows_something_where_there_is_no_kubelet() -> None:
@@ -163,6 +207,7 @@ def test_series_that_alerts_watch_stand_at_zero_before_anything_happens(service)
         'gan_reloads_total{outcome="unloaded"} 0.0',
         'gan_rejections_total{reason="queue_full"} 0.0',
         'gan_rejections_total{reason="too_many_connections"} 0.0',
+        'gan_rejections_total{reason="deadline"} 0.0',
         'gan_images_total{model="colours",outcome="generated"}',
         'endpoint="/generate"',
     ):

@@ -22,7 +22,6 @@ KUBERNETES = DEPLOY / "kubernetes"
 COMPOSE = DEPLOY / "compose"
 KUBERNETES_VERSIONS = ("1.33", "1.37")
 OPERATOR_KINDS = ("ServiceMonitor", "PrometheusRule")
-ADAPTER_RULE = "prometheus-adapter-rule.yaml"
 
 
 def load(path: Path) -> Any:
@@ -31,7 +30,7 @@ def load(path: Path) -> Any:
 
 MANIFESTS: dict[str, dict[str, Any]] = {path.name: load(path) for path in sorted(KUBERNETES.glob("*.yaml"))}
 KUSTOMIZATION = MANIFESTS.pop("kustomization.yaml")
-BY_KIND = {document["kind"]: document for name, document in MANIFESTS.items() if name != ADAPTER_RULE}
+BY_KIND = {document["kind"]: document for document in MANIFESTS.values()}
 POD = BY_KIND["Deployment"]["spec"]["template"]["spec"]
 (CONTAINER,) = POD["containers"]
 SERVICES = load(COMPOSE / "compose.yaml")["services"]
@@ -74,8 +73,12 @@ def test_compose_fits_its_schema() -> None:
     jsonschema.validators.validator_for(schema)(schema).validate(load(COMPOSE / "compose.yaml"))
 
 
-def test_the_kustomization_applies_every_manifest_but_the_adapters_own() -> None:
-    assert sorted(KUSTOMIZATION["resources"]) == sorted(set(MANIFESTS) - {ADAPTER_RULE})
+def test_the_folder_holds_what_the_kustomization_applies_and_nothing_of_somebody_elses() -> None:
+    # `kubectl apply -f` takes all of it.
+    assert sorted(KUSTOMIZATION["resources"]) == sorted(MANIFESTS)
+    assert {(found["metadata"]["name"], found["metadata"].get("namespace")) for found in MANIFESTS.values()} == {
+        (CONTAINER["name"], None)
+    }
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
 
 
@@ -170,7 +173,9 @@ def test_the_autoscaler_scales_this_deployment_on_a_metric_that_the_adapter_give
     assert "replicas" not in BY_KIND["Deployment"]["spec"], "every `apply` would undo the autoscaler"
     assert spec["minReplicas"] > BY_KIND["PodDisruptionBudget"]["spec"]["maxUnavailable"]
     (metric,) = spec["metrics"]
-    (rule,) = yaml.safe_load(MANIFESTS[ADAPTER_RULE]["data"]["config.yaml"])["rules"]
+    adapter = load(DEPLOY / "prometheus-adapter" / "values.yaml")
+    assert "kind" not in adapter, "an object would take the place of the cluster's own"
+    (rule,) = adapter["rules"]["custom"]
     name = metric["pods"]["metric"]["name"]
     assert rule["name"]["as"] == name
     assert re.fullmatch(rule["name"]["matches"], name)
@@ -238,6 +243,11 @@ def test_compose_mounts_what_there_is_where_grafana_looks() -> None:
                 mounts[target] = COMPOSE / source
     (provider,) = load(mounts["/etc/grafana/provisioning/dashboards/ganworks.yaml"])["providers"]
     assert mounts[provider["options"]["path"]].samefile(DEPLOY / "grafana")
+    prometheus = load(mounts["/etc/prometheus/prometheus.yml"])
+    (rules,) = [load(mounts[f"/etc/prometheus/{name}"]) for name in prometheus["rule_files"]]
+    assert rules["groups"] == BY_KIND["PrometheusRule"]["spec"]["groups"]
+    (job,) = prometheus["scrape_configs"]
+    assert f'job="{job["job_name"]}"' in rules["groups"][0]["rules"][0]["expr"]
     (source,) = load(mounts["/etc/grafana/provisioning/datasources/ganworks.yaml"])["datasources"]
     prometheus_port = SERVICES["prometheus"]["ports"][0].split(":")[-1]
     assert source["url"] == f"http://prometheus:{prometheus_port}"
