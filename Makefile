@@ -1,10 +1,12 @@
 # Everything a person or CI does with a checkout. `make setup` first, which all targets do themselves.
 
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p))))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(VENV)/.peers-installed
+# Arguments that tell whether a Python is new enough.
+IS_NEW := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 CHROMIUM := DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends chromium fonts-dejavu-core
 
 .PHONY: help setup demo test lint types types-packages types-bench browser zoo bench clean
@@ -17,13 +19,17 @@ help:
 	@echo "make browser        Chromium for tests/browser, where it is missing and apt can install it"
 	@echo "make zoo            train, export and measure the artifacts of zoo/ again; ONLY=NAME for one, RUNS=DIR: docs/zoo.md"
 	@echo "make bench          measure everything and write docs/performance.md; ONLY=serving for one, QUICK=1 to try it"
-	@echo "make clean          delete .venv and caches"
+	@echo "make clean          delete .venv, caches and what was built"
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python found; install python3.11 and python3.11-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) $(IS_NEW) || \
+		{ echo "make: $(PYTHON) is older than Python 3.11; name another: make setup PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@{ $(BIN)/python $(IS_NEW) && $(BIN)/python -m pip --version >/dev/null 2>&1; } || \
+		{ echo "make: $(VENV) has no pip, or a Python older than 3.11; make clean deletes it" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	# Its requirement torchvision has no use here, and no build without CUDA in the index.
@@ -39,7 +45,8 @@ demo: setup
 test: lint types browser
 	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --max-worker-restart 0
 
-# Nothing to do where there is one. Without one, and without apt or its rights, those tests say that they were skipped.
+# Nothing to do where there is one. Without one, and without apt or its rights, those tests say that they were skipped,
+# unless REQUIRE_BROWSER=1, as in CI.
 browser:
 	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null && exit 0; done; \
 	if command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
@@ -47,7 +54,7 @@ browser:
 		$(CHROMIUM) >/dev/null 2>&1 && exit 0; \
 		apt-get update -qq && $(CHROMIUM) >/dev/null && exit 0; \
 	fi; \
-	echo "make: no Chromium, and apt can't install it: tests/browser will be skipped" >&2
+	echo "make: no Chromium, and apt can't install it: tests/browser can't run" >&2; test -z "$(REQUIRE_BROWSER)"
 
 zoo: setup
 	$(BIN)/python zoo/build.py $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
@@ -68,11 +75,11 @@ lint: setup
 types: setup
 	@$(MAKE) --no-print-directory --jobs 2 types-packages types-bench
 
-types-packages:
+types-packages: setup
 	$(BIN)/mypy training export serving clients zoo examples
 
-types-bench:
+types-bench: setup
 	cd bench && ../$(BIN)/mypy --config-file ../pyproject.toml .  # its files import each other as scripts do
 
 clean:
-	rm -rf $(VENV) .mypy_cache bench/.mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache bench/.mypy_cache .pytest_cache .ruff_cache .hypothesis .schemathesis build dist
