@@ -69,7 +69,6 @@ def staging_folder(out: Path) -> Iterator[Path]:
         made = [folder for folder in out.parents if not folder.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-        staging.chmod(0o755)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     try:
@@ -84,12 +83,15 @@ def staging_folder(out: Path) -> Iterator[Path]:
 
 
 def put(staging: Path, out: Path) -> None:
-    """Rename into place; an older artifact steps aside first and is deleted last.
+    """Rename into place, to be read by everybody; an older artifact steps aside first and is deleted last.
 
     Raises:
         ExportError: files came into the older one that are none of its own.
         OSError: it can't be renamed.
     """
+    staging.chmod(0o755)
+    for file in staging.iterdir():
+        file.chmod(0o644)  # whatever the umask: who serves it may be another user
     if not out.exists():
         staging.rename(out)
         return

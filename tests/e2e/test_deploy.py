@@ -1,6 +1,7 @@
 """What is deployed asks a real service for what it has: probes, metrics, and every expression over them."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -232,8 +233,10 @@ def test_the_health_check_of_the_image_tells_ready_from_gone(service) -> None:
     _, *arguments = json.loads(line.strip().removeprefix("CMD "))
 
     def check(port: int) -> int:
-        command = [sys.executable, *[each.replace("3000", str(port)) for each in arguments]]
-        return subprocess.run(command, capture_output=True, check=False).returncode
+        environment = os.environ | {"BENTOML_PORT": str(port)}  # as in the image
+        return subprocess.run(
+            [sys.executable, *arguments], env=environment, capture_output=True, check=False
+        ).returncode
 
     assert check(httpx.URL(service.url).port) == 0
     assert check(1) != 0

@@ -102,7 +102,8 @@ def confined(good: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "TMPDIR": str(folder),
         "GAN_MODELS": str(good.artifact.directory),
     }
-    command = [each.replace("3000", str(port)) for each in json.loads(instruction("CMD"))]
+    environment["BENTOML_PORT"] = str(port)
+    command = json.loads(instruction("CMD"))
     seal = [*NAMESPACE, "sh", "-ec", SEAL, "sh"] if sealed else []
     with log.open("wb") as output:
         process = subprocess.Popen(

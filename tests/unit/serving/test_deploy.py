@@ -1,9 +1,11 @@
 """What is deployed fits the schemas of those who read it, the service's settings, and itself."""
 
+import copy
 import inspect
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,29 @@ def test_the_folder_holds_what_the_kustomization_applies_and_nothing_of_somebody
     assert [image["name"] for image in KUSTOMIZATION["images"]] == [CONTAINER["image"]]
 
 
+def test_the_component_mounts_a_volume_where_the_service_looks_for_artifacts() -> None:
+    component = load(KUBERNETES / "models-volume" / "kustomization.yaml")
+    (patch,) = component["patches"]
+    deployment = copy.deepcopy(BY_KIND["Deployment"])
+    assert patch["target"] == {"kind": "Deployment", "name": deployment["metadata"]["name"]}
+    for operation in yaml.safe_load(patch["patch"]):
+        assert operation["op"] == "add"
+        *way, end = operation["path"].strip("/").split("/")
+        place: Any = deployment
+        for step in way:
+            place = place[int(step) if step.isdigit() else step]
+        assert end == "-"
+        place.append(operation["value"])
+    for version in KUBERNETES_VERSIONS:
+        kubernetes_validate.validate(deployment, version, strict=True)
+    pod = deployment["spec"]["template"]["spec"]
+    mount, volume = pod["containers"][0]["volumeMounts"][-1], pod["volumes"][-1]
+    assert mount["name"] == volume["name"]
+    assert mount["readOnly"] is volume["persistentVolumeClaim"]["readOnly"] is True
+    assert image_environment()["GAN_MODELS"].startswith(f"{mount['mountPath']}?:")
+    assert "components: [models-volume]" in (KUBERNETES / "kustomization.yaml").read_text()
+
+
 def test_the_image_that_is_built_is_the_one_that_runs() -> None:
     (image,) = KUSTOMIZATION["images"]
     name = f"{image['name']}:{image['newTag']}"
@@ -125,9 +150,9 @@ def test_stopping_has_the_time_that_draining_takes() -> None:
 def test_all_agree_on_the_port() -> None:
     (port,) = CONTAINER["ports"]
     number, name = port["containerPort"], port["name"]
-    command = json.loads(instruction("CMD"))
-    assert command[command.index("--port") + 1] == instruction("EXPOSE") == str(number)
-    assert f"'127.0.0.1', {number}," in instruction("HEALTHCHECK")
+    assert image_environment()["BENTOML_PORT"] == instruction("EXPOSE") == str(number)
+    assert image_environment()["BENTOML_HOST"] == "0.0.0.0"
+    assert "'BENTOML_PORT'" in instruction("HEALTHCHECK")
     (exposed,) = BY_KIND["Service"]["spec"]["ports"]
     assert exposed["targetPort"] == name
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -225,12 +250,34 @@ def test_the_image_is_built_from_what_the_checkout_has_and_the_builder_is_sent()
         if keyword == "COPY" and not argument.startswith("--from")
         for source in argument.split()[:-1]
     }
-    assert copied == sent
-    assert all((ROOT / source).exists() for source in copied - {"models"})
+    assert "models" not in copied, "a fresh checkout has none, and COPY would end the build"
+    assert copied | {"models"} == sent
+    assert all((ROOT / source).exists() for source in copied)
     build = SERVICES["ganworks"]["build"]
     context = (COMPOSE / build["context"]).resolve()
     assert context == ROOT
     assert (context / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+
+
+@pytest.mark.parametrize("has_models", [True, False])
+def test_artifacts_that_only_their_owner_may_read_are_readable_in_the_image(tmp_path: Path, has_models: bool) -> None:
+    (step,) = [argument for keyword, argument in INSTRUCTIONS if keyword == "RUN" and "--mount" in argument]
+    checkout, image = tmp_path / "checkout", tmp_path / "image"
+    image.mkdir()
+    if has_models:
+        (checkout / "models" / "faces").mkdir(0o700, parents=True)
+        (checkout / "models" / "faces" / "manifest.json").touch(0o600)
+    script = step.partition("target=/checkout ")[2].replace("/checkout", str(checkout))
+    subprocess.run(["sh", "-c", script.replace(" /models", f" {image}/models")], check=True)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in [image / "models", *image.glob("models/**/*")]}
+    assert modes == {"models": 0o755} | ({"faces": 0o755, "manifest.json": 0o644} if has_models else {})
+
+
+def test_the_image_serves_what_a_bare_service_does() -> None:
+    default = Settings.model_fields["models"].default
+    (copied,) = [argument.split()[-1] for _, argument in INSTRUCTIONS if argument.startswith("--from=build /models")]
+    assert image_environment()["GAN_MODELS"] == f"{copied}?:zoo"
+    assert default == "models?:zoo"
 
 
 def test_compose_mounts_what_there_is_where_grafana_looks() -> None:
