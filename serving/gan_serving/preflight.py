@@ -23,7 +23,7 @@ from .cors import allowed_origins
 from .drain import PARENT_VARIABLE
 from .keys import Keys
 from .loading import Problem, read_artifact
-from .settings import Settings, SettingsError, settings
+from .settings import Settings, SettingsError, settings, unknown_variables
 from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
 from .supervisor import mind_every_signal
@@ -45,6 +45,8 @@ def check_before_serving() -> Settings:
         _exit(str(error))
     context = _serve_command()
     if context is not None:
+        for line in unknown_variables(os.environ):
+            print(f"bentoml serve: {line}", file=sys.stderr)
         _check_provider(found)
         _check_artifacts(found)
         _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))

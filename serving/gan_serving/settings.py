@@ -7,8 +7,10 @@ prints the table of docs/serving.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import lru_cache
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -19,6 +21,11 @@ from gan_export.artifact.processor import usable_cores
 from gan_export.artifact.providers import ProviderWord
 
 from .sources import Source, parse_sources
+
+_OF_OTHERS: Final = frozenset(
+    {"GAN_API_KEY", "GAN_CACHE", "GAN_CACHE_GIB", "GAN_DATA_MIRROR", "GAN_INCEPTION_WEIGHTS", "GAN_URL"}
+)
+"""Variables of the client and of training, which may be in the same environment."""
 
 
 class SettingsError(ValueError):
@@ -169,6 +176,23 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = str(first["loc"][0])
         raise SettingsError(f"GAN_{name.upper()} is {first['input']!r}: {_advice(name, first)}") from error
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """A line for each GAN_* variable that nobody reads, with what may have been meant.
+
+    Args:
+        environment: names of variables, in any case.
+    """
+    known = [name.upper() for name in Settings.model_fields]
+    lines = []
+    for name in sorted(environment):
+        prefix, word = name[:4].upper(), name[4:].upper()
+        if prefix != "GAN_" or word in known or prefix + word in _OF_OTHERS:
+            continue
+        meant = get_close_matches(word, known, 1)
+        lines.append(f"{name} is not a setting and does nothing" + (f"; did you mean GAN_{meant[0]}?" if meant else ""))
+    return lines
 
 
 def _advice(name: str, error: ErrorDetails) -> str:

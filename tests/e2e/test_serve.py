@@ -123,7 +123,7 @@ def test_same_seed_same_bytes_alone_in_a_batch_and_in_company(http: httpx.Client
 
 def test_same_seed_same_bytes_after_a_restart_and_from_two_workers(http: httpx.Client, serve, models: Path) -> None:
     first = generate(http, n=8, seed=42, format="zip").content
-    with serve(models=models, workers=2) as other:
+    with serve(models=models, workers=2, max_bodys=9) as other:
         for _ in range(40):
             # A connection each: the kernel hands connections, not requests, to the workers.
             with httpx.Client(base_url=other.url, timeout=60) as client:
@@ -131,6 +131,8 @@ def test_same_seed_same_bytes_after_a_restart_and_from_two_workers(http: httpx.C
         text = other.log.read_text()
         assert "ganworks:1]" in text
         assert "ganworks:2]" in text
+        told = "bentoml serve: GAN_MAX_BODYS is not a setting and does nothing; did you mean GAN_MAX_BODY?\n"
+        assert text.count(told) == 1
 
 
 def test_latents_are_used_as_they_are(http: httpx.Client) -> None:

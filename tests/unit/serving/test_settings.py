@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from gan_serving import drain
-from gan_serving.settings import Settings, SettingsError, settings
+from gan_serving.settings import Settings, SettingsError, settings, unknown_variables
 from gan_serving.sources import Folder, Zoo
 from gan_serving.worker import Worker
 
@@ -31,6 +31,33 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
             settings.cache_clear()
 
     return in_environment
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("GAN_MODLES", ["GAN_MODLES is not a setting and does nothing; did you mean GAN_MODELS?"]),
+        (
+            "gan_max_conections",
+            ["gan_max_conections is not a setting and does nothing; did you mean GAN_MAX_CONNECTIONS?"],
+        ),
+        ("GAN_QUX", ["GAN_QUX is not a setting and does nothing"]),
+        ("GANWORKS_PORT_80_TCP", []),
+        ("gan_models", []),
+    ],
+)
+def test_a_variable_that_is_no_setting_is_told(name: str, lines: list[str]):
+    assert unknown_variables(["PATH", name]) == lines
+
+
+def test_variables_of_the_other_stages_are_known():
+    root = Path(__file__).resolve().parents[3]
+    sources = [
+        path.read_text() for stage in ("training", "export", "clients") for path in root.glob(f"{stage}/**/*.py")
+    ]
+    read = {name for text in sources for name in re.findall(r'"(GAN_[A-Z_]+)"', text)}
+    assert len(read) >= 6
+    assert unknown_variables(read) == []
 
 
 FRACTIONS = ("GAN_TIMEOUT",)
