@@ -61,8 +61,9 @@ def root(
       gan-client interpolate --seeds 1,5,9 --out way.gif
       gan-client dataset --out digits --n 100000
 
-    The service's URL and API key are taken from GAN_URL and GAN_API_KEY unless --url and --api-key are given. A
-    terminal shows pictures, unless NO_COLOR is set; --show says how.
+    The service's URL and API key are taken from GAN_URL and GAN_API_KEY unless --url and --api-key are given, after
+    the command as all its options: gan-client health --url http://localhost:3000. A terminal shows pictures, unless
+    NO_COLOR is set; --show says how.
 
     \b
     Exit codes:
@@ -96,7 +97,7 @@ def run(argv: Sequence[str]) -> int:
         code = app(args=list(argv) or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
-        return _fail(f"{error.format_message()} (see `{PROGRAM} --help`)", 2)
+        return _fail(f"{error.format_message()}{_where_options_go(error)} (see `{PROGRAM} --help`)", 2)
     except InvalidArgumentError as error:
         return _fail(str(error), 2)
     except GanError as error:
@@ -112,6 +113,12 @@ def run(argv: Sequence[str]) -> int:
     if code == INTERRUPTED:  # what Typer makes of Ctrl-C
         return _fail("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _where_options_go(error: typer.BadParameter) -> str:
+    """Advice on an option that stands before the command."""
+    is_before = hasattr(error, "option_name") and error.ctx is not None and error.ctx.parent is None
+    return f"; options stand after the command: `{PROGRAM} health --url URL`" if is_before else ""
 
 
 def _is_wrong_argument(error: GanError) -> bool:

@@ -58,6 +58,8 @@ Examples:
 
 Then: bentoml serve. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than with 0 nothing
 was written, unless the line says that the artifact is: copying it for --store comes last.
+
+--version shows the version.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

@@ -32,6 +32,8 @@ Examples:
   GAN_PROVIDER=openvino bentoml serve
 
 Exit codes: 0 all gates passed here, 1 one failed or the artifact is damaged, 2 bad arguments.
+
+--version shows the version.
 """
 
 

@@ -28,6 +28,10 @@ from typing import ClassVar
 from gan_client.types import ErrorDetail
 
 
+class SettingsError(ValueError):
+    """A GAN_* variable with an impossible value, of which no request is told; the message is one line."""
+
+
 class ServiceError(Exception):
     """Becomes `{"error": {"code", "message", "param"}, "request_id"}` with the class's status."""
 

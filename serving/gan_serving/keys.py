@@ -19,12 +19,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from .errors import UnauthorizedError
+from .errors import SettingsError, UnauthorizedError
 from .probes import PROBES
-from .settings import Settings, SettingsError
 from .threaded_tasks import ThreadedTask, ThreadedTasks
+
+if TYPE_CHECKING:  # new keys can be made where the client alone is installed
+    from .settings import Settings
 
 logger = logging.getLogger("bentoml.ganworks")
 

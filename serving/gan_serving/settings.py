@@ -7,6 +7,7 @@ prints the table of docs/serving.md.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import lru_cache
@@ -15,21 +16,25 @@ from typing import Any, Final, Literal, get_args
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+
+try:
+    from pydantic_settings import BaseSettings, SettingsConfigDict
+except ModuleNotFoundError as error:
+    if __name__ != "__main__":
+        raise
+    advice = f"needs the package {error.name!r}; install it with: pip install 'ganworks[serve]'"
+    sys.exit(f"python -m gan_serving.settings: {advice}")
 
 from gan_export.artifact.processor import usable_cores
 from gan_export.artifact.providers import ProviderWord
 
+from .errors import SettingsError as SettingsError
 from .sources import Source, parse_sources
 
 _OF_OTHERS: Final = frozenset(
     {"GAN_API_KEY", "GAN_CACHE", "GAN_CACHE_GIB", "GAN_DATA_MIRROR", "GAN_INCEPTION_WEIGHTS", "GAN_URL"}
 )
 """Variables of the client and of training, which may be in the same environment."""
-
-
-class SettingsError(ValueError):
-    """A GAN_* variable with an impossible value; the message is one line."""
 
 
 class Settings(BaseSettings):

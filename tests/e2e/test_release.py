@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"gan_training", "gan_export", "gan_serving", "gan_client"}
 HEAVY = ("torch", "bentoml", "onnx", "onnxruntime", "scipy")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS, VERSION = sorted(PROJECT["scripts"]), PROJECT["version"]
 ZOO = sorted(manifest.parent.name for manifest in ROOT.glob("zoo/*/manifest.json"))
 
 
@@ -97,7 +100,18 @@ for name in {HEAVY!r}:
     shown = run(programs / "gan-client", "--help", cwd=elsewhere)
     assert shown.returncode == 0, shown.stderr
     assert "sample" in shown.stdout
+    done = run(programs / "python", "-m", "gan_serving.keys", "alice", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    assert "alice:" in done.stdout
+    done = run(programs / "python", "-m", "gan_serving.settings", cwd=elsewhere)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "python -m gan_serving.settings: needs the package 'pydantic_settings'; install it with: "
+        "pip install 'ganworks[serve]'\n"
+    )
     artifact = ROOT / "zoo" / "mnist-cgan"
+    for command in COMMANDS:
+        assert run(programs / command, "--version", cwd=elsewhere).stdout == f"{command} {VERSION}\n"
     for command, what in (("gan-train", "--help"), ("gan-export", "--help"), ("gan-verify", artifact)):
         done = run(programs / command, what, cwd=elsewhere)
         assert done.returncode == 1

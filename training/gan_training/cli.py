@@ -11,7 +11,7 @@ import typer
 from . import train_options as options
 from .assignments import parse_assignments
 from .checkpoint import CheckpointError
-from .command import INTERRUPTED, run_command
+from .command import INTERRUPTED, need, run_command
 from .config import ConfigError
 from .data import DataError, UnknownSourceError
 from .outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
@@ -35,6 +35,8 @@ Examples:
   torchrun --standalone --nproc-per-node 2 -m gan_training --type acgan --data digits --out runs/digits
 
 Then: gan-export runs/digits/ckpt.pt
+
+--version shows the version.
 """
 
 FAILURES: Final[dict[type[Exception], int]] = {
@@ -127,6 +129,8 @@ def _train(request: Request, *, tensorboard: bool) -> None:
             for advice in run.advice:
                 reporter.line(f"advice: {advice}")
         if not request.dry_run:
+            if run.config.report:
+                need("jinja2", "matplotlib")
             checkpoint = run.train(reporter if parallel.is_main else lambda _: None, tensorboard=tensorboard)
     if not parallel.is_main:
         return

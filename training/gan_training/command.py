@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 import typer
@@ -13,11 +15,21 @@ from pydantic import ValidationError
 INTERRUPTED = 130  # exit code of a command that Ctrl-C stopped: 128 + SIGINT
 
 
+def need(*packages: str) -> None:
+    """Find out before there is work to lose; raises ModuleNotFoundError for the first package that is not there."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 def run_module(module: str, name: str, extra: str) -> None:
     """Import `module` and call its `main`; a missing package is one line that names the extra to install.
 
-    Not all packages are imported with the module: what not every call needs comes later.
+    Not all packages are imported with the module: what not every call needs comes later. `--version` needs none.
     """
+    if "--version" in sys.argv[1:]:
+        print(name, _version())
+        return
     try:
         importlib.import_module(module).main()
     except KeyboardInterrupt:
@@ -58,6 +70,13 @@ def run_command(
     if code == INTERRUPTED:  # Typer turns a KeyboardInterrupt inside the command into this code
         _exit(name, interrupted, INTERRUPTED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _version() -> str:
+    try:
+        return version("ganworks")
+    except PackageNotFoundError:
+        return "(not installed: run from its sources)"
 
 
 def _describe(error: typer.TyperException) -> str:

@@ -42,6 +42,8 @@ Examples:
   gan-eval samples/ --data folder:photos --json
 
   gan-eval samples/ --data folder:photos --features inception
+
+--version shows the version.
 """
 
 SHARED = 0.01  # share of the test images up to which nobody is told that they are training images too

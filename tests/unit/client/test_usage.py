@@ -1,0 +1,27 @@
+"""What `gan-client` says to a command line that can't be meant."""
+
+import pytest
+
+from gan_client.cli import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["--url", "http://nowhere", "health"],
+            "No such option: --url; options stand after the command: `gan-client health --url URL`",
+        ),
+        (["health", "--uri", "http://nowhere"], "No such option: --uri"),
+        (["draw"], "No such command 'draw'."),
+    ],
+)
+def test_options_and_commands_that_are_none(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith(f"gan-client: {told} (")
+    assert line.endswith("see `gan-client --help`)")
