@@ -1,5 +1,6 @@
 """The release: what is in the sdist and the wheel, and what they do on a machine that has nothing but Python."""
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -63,6 +64,18 @@ def test_the_wheel_holds_the_four_packages_and_the_zoo(release: Release) -> None
         assert {path.split("/")[1] for path in zoo if path.startswith(f"{name}/")} == {
             file.name for file in (ROOT / "zoo" / name).iterdir()
         }
+
+
+def test_the_index_shows_no_link_that_only_a_checkout_has(release: Release) -> None:
+    (name,) = [name for name in contents(release.wheel) if name.endswith(".dist-info/METADATA")]
+    page = contents(release.wheel)[name].decode()
+    links = re.findall(r"\]\(([^)]+)\)", page)
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert "one loop trains all four" in page.lower().replace("\n", " ")
+    assert page.count("```") == (ROOT / "README.md").read_text().count("```")
+    assert "Description-Content-Type: text/markdown" in page
+    for minor in (11, 12, 13, 14):
+        assert f"Classifier: Programming Language :: Python :: 3.{minor}\n" in page
 
 
 def test_the_sdist_has_all_that_builds_and_tests_it(release: Release, tmp_path: Path) -> None:
