@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import plain_script
 import torch
@@ -50,7 +51,7 @@ class Case:
     """A configuration of gan-train, and what to train it on."""
 
     type: str
-    settings: dict[str, object]
+    settings: dict[str, Any]
     image_size: int = 28
 
 

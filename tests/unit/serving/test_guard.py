@@ -178,7 +178,9 @@ def test_bodies_of_several_requests_are_limited_together_and_one_alone_is_not():
         return PlainTextResponse(str(size))
 
     async def talk() -> None:
-        app = Guard(Router([Route("/", holds, methods=["POST"])]), MAX_BODY, PATIENCE, max_bodies=600)
+        app = guard_of(
+            Router([Route("/", holds, methods=["POST"])]), max_body=MAX_BODY, timeout=PATIENCE, max_bodies=600
+        )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
             alone = asyncio.create_task(client.post("/?wait", content=b"x" * 700))

@@ -27,7 +27,7 @@ class Pipe:
 
     def __post_init__(self) -> None:
         fcntl.fcntl(self.ends[1], fcntl.F_SETPIPE_SZ, 4096)
-        self.output, self._lines = Output(self.ends[1]), list[str]()
+        self.output, self.lines = Output(self.ends[1]), list[str]()
         self._reader: threading.Thread | None = None
 
     def begin_reading(self) -> None:
@@ -36,14 +36,14 @@ class Pipe:
 
     def _read(self) -> None:
         with open(self.ends[0], encoding="utf-8") as stream:  # noqa: PTH123  # a descriptor has no path
-            self._lines.extend(stream)
+            self.lines.extend(stream)
 
     def all_lines(self) -> list[str]:
         """Closes the end that is written to."""
         os.close(self.ends[1])
         assert self._reader is not None
         self._reader.join(PATIENCE)
-        return self._lines
+        return self.lines
 
 
 @pytest.fixture
@@ -89,6 +89,7 @@ def test_what_waits_at_the_end_is_written(pipe: Pipe):
     for i in range(1000):
         pipe.output.write(f"{i}\n")
     pipe.output.close(PATIENCE)
+    until(lambda: "999\n" in pipe.lines)  # there is room for more in the pipe
     pipe.output.write("later\n")  # as the loop's own last words
     assert pipe.all_lines() == [*(f"{i}\n" for i in range(1000)), "later\n"]
 
