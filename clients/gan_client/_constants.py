@@ -1,4 +1,7 @@
-"""Every number and default of the client, in one place. Times are in seconds, sizes in bytes."""
+"""Every number and default of the client, and the bounds of the wire contract, in one place.
+
+Times are in seconds, sizes in bytes.
+"""
 
 from typing import Final
 
@@ -20,8 +23,11 @@ STREAM_CHUNK: Final = 256  # images of one request of a stream
 STREAM_AHEAD: Final = 2  # requests of a stream that are under way at once
 MAX_AHEAD: Final = 64
 
+SEED_LIMIT: Final = 2**53  # 0 <= seed < SEED_LIMIT: what a JSON number carries exactly in every language
+KEY_POINT_LIMIT: Final = 64  # key points of an interpolation, at most
+LONGEST_NAME: Final = 200  # characters of a generator's or class's name
 MAX_IMAGES: Final = 100_000  # of one call; the service's own limit (GAN_MAX_N) is usually far lower
-MAX_TRUNCATION: Final = 10.0
+MAX_TRUNCATION: Final = 10
 MAX_COLUMNS: Final = 1000
 MAX_QUALITY: Final = 100
 MIN_STEPS: Final = 2  # frames from one key point of an interpolation to the next

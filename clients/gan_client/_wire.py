@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Body(BaseModel):
-    """A request: what it must not say is refused."""
+    """A request: what it must not say is refused. A field's docstring is its description in the OpenAPI document."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Answer(BaseModel):

@@ -9,14 +9,12 @@ from itertools import chain, islice
 from typing import Final, SupportsFloat, SupportsIndex, TypeAlias, TypeGuard
 from urllib.parse import urlsplit
 
-from ._constants import MAX_IMAGES, MAX_TRUNCATION
+from ._constants import LONGEST_NAME, MAX_IMAGES, MAX_TRUNCATION, SEED_LIMIT
 from .errors import InvalidArgumentError
-from .types import SEED_LIMIT
 
 Label: TypeAlias = int | str
 """Class id, or class name."""
 
-_LONGEST_NAME: Final = 200
 _LONGEST_LABEL: Final = 63  # characters between two dots of a host's name
 _NOTHING: Final = object()
 
@@ -73,9 +71,9 @@ def name_of(param: str, value: object) -> str:
     """A generator's or class's name, 1 to 200 characters."""
     if not isinstance(value, str):
         raise InvalidArgumentError(f"{param} is {value!r}: a name is a str", param=param)
-    if not 1 <= len(value) <= _LONGEST_NAME or any("\ud800" <= character <= "\udfff" for character in value):
+    if not 1 <= len(value) <= LONGEST_NAME or any("\ud800" <= character <= "\udfff" for character in value):
         raise InvalidArgumentError(
-            f"{param} is {value!r}: a name has 1 to {_LONGEST_NAME} characters that UTF-8 can hold", param=param
+            f"{param} is {value!r}: a name has 1 to {LONGEST_NAME} characters that UTF-8 can hold", param=param
         )
     return str(value)  # numpy has a str of its own
 

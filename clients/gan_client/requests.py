@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ._constants import MAX_COLUMNS, MAX_FPS, MAX_QUALITY, MAX_STEPS, MIN_STEPS
+from ._constants import KEY_POINT_LIMIT, MAX_COLUMNS, MAX_FPS, MAX_QUALITY, MAX_STEPS, MIN_STEPS, SEED_LIMIT
 from .arguments import (
     Label,
     each_of,
@@ -22,8 +22,6 @@ from .arguments import (
 )
 from .errors import InvalidArgumentError, fault, one_line
 from .types import (
-    KEY_POINT_LIMIT,
-    SEED_LIMIT,
     AnimationFormat,
     Format,
     GenerateRequest,

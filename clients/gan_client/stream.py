@@ -9,7 +9,7 @@ from threading import Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ._constants import MAX_AHEAD, MAX_IMAGES
+from ._constants import MAX_AHEAD, MAX_IMAGES, SEED_LIMIT
 from .arguments import Label, entries_of, integer, is_one_label, label_of
 from .calls import generate_exchange
 from .errors import GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError
@@ -17,7 +17,6 @@ from .exchange import Exchange
 from .images import Generation, Image
 from .requests import generate_request, random_seed
 from .retry import Stop, StoppedError
-from .types import SEED_LIMIT
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

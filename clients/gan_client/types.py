@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints
 
+from ._constants import KEY_POINT_LIMIT as KEY_POINT_LIMIT
+from ._constants import LONGEST_NAME, MAX_COLUMNS, MAX_FPS, MAX_QUALITY, MAX_STEPS, MAX_TRUNCATION, MIN_STEPS
+from ._constants import SEED_LIMIT as SEED_LIMIT
 from ._wire import Answer, Body
 from .certificate_types import CertificateSummary as CertificateSummary
 from .model_types import ModelDetail as ModelDetail
 from .model_types import ModelInfo as ModelInfo
 from .model_types import ModelList as ModelList
 
-SEED_LIMIT: Final = 2**53
-"""Seeds are integers with 0 <= seed < SEED_LIMIT: what a JSON number carries exactly in every language."""
-
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=SEED_LIMIT)]
 ClassId: TypeAlias = Annotated[int, Field(ge=0)]
-ClassName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+ClassName: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_NAME)]
 LatentRow: TypeAlias = Annotated[
     list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1, fail_fast=True)
 ]
-Truncation: TypeAlias = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
-Columns: TypeAlias = Annotated[int, Field(ge=1, le=1000)]
-Quality: TypeAlias = Annotated[int, Field(ge=1, le=100)]
-
-KEY_POINT_LIMIT: Final = 64
-"""Key points of an interpolation, at most."""
+Truncation: TypeAlias = Annotated[float, Field(gt=0, le=MAX_TRUNCATION, allow_inf_nan=False)]
+Columns: TypeAlias = Annotated[int, Field(ge=1, le=MAX_COLUMNS)]
+Quality: TypeAlias = Annotated[int, Field(ge=1, le=MAX_QUALITY)]
 
 Format: TypeAlias = Literal["json", "png", "webp", "jpeg", "npy", "zip", "ndjson"]
 """What `POST /generate` answers with."""
@@ -38,78 +35,54 @@ AnimationFormat: TypeAlias = Literal["gif", "webp", "png", "npy"]
 class GenerateRequest(Body):
     """Body of `POST /generate`. Everything has a default: `{}` asks for one image."""
 
-    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    model: ClassName | None = None
     """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
 
-    n: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Number of images; the service's GAN_MAX_N is the upper limit."
-    )
-    """Number of images, from 1 to the service's limit; default 1, or the number of `seeds` or `latents`."""
+    n: Annotated[int, Field(ge=1)] | None = None
+    """Number of images, from 1 to the service's GAN_MAX_N; default 1, or the number of `seeds` or `latents`."""
 
-    seed: Seed | None = Field(default=None, description="Image i is drawn from seed + i; random when absent.")
+    seed: Seed | None = None
     """Seed of the first image, 0 <= seed < 2**53; image i has seed + i. Random when absent."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
-        default=None, description="One seed for each image, instead of `seed`."
-    )
+    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = None
     """One seed for each image, 0 <= seed < 2**53, instead of `seed`."""
 
-    label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1, fail_fast=True)] | None = (
-        Field(
-            default=None,
-            description="Class id or name for all images, or a list of n. Drawn from the seed when absent.",
-        )
-    )
+    label: ClassId | ClassName | Annotated[list[ClassId | ClassName], Field(min_length=1, fail_fast=True)] | None = None
     """Class id (0 or above) or class name (1 to 200 characters) for all images, or one for each; drawn from each
     image's seed when absent."""
 
-    latents: Annotated[list[LatentRow], Field(min_length=1, fail_fast=True)] | None = Field(
-        default=None, description="n rows of latent_dim finite numbers, used instead of seeds."
-    )
+    latents: Annotated[list[LatentRow], Field(min_length=1, fail_fast=True)] | None = None
     """n rows of latent_dim finite numbers, used as they are instead of being drawn from seeds."""
 
-    truncation: Truncation | None = Field(
-        default=None, description="Cut normal latents to [-truncation, truncation]; above 0, at most 10."
-    )
+    truncation: Truncation | None = None
     """Cut normal latents to [-t, t], 0 < t <= 10. Smaller is more typical and less varied."""
 
-    format: Format | None = Field(
-        default=None, description="Response format; the Accept header decides when absent, else json."
-    )
+    format: Format | None = None
     """`json` (base64 PNGs), `png`, `webp` or `jpeg` (one image or a contact sheet), `npy` (uint8 N,H,W,C), `zip` (a PNG
-    each and `images.json`) or `ndjson` (a `StreamLine` for each image as soon as it is ready)."""
+    each and `images.json`) or `ndjson` (a line for each image as soon as it is ready). When absent, the Accept header
+    decides, else `json`."""
 
-    columns: Columns | None = Field(
-        default=None, description="Columns of the contact sheet, 1 to 1000; near-square when absent."
-    )
+    columns: Columns | None = None
     """Columns of the contact sheet, 1 to 1000; near-square when absent."""
 
-    quality: Quality | None = Field(
-        default=None, description="Quality of jpeg (90 when absent) and webp (lossless when absent), 1 to 100."
-    )
+    quality: Quality | None = None
     """Quality of `jpeg` (default 90) or of lossy `webp` (lossless when absent), 1 to 100; for no other format."""
 
 
 class InterpolateRequest(Body):
     """Body of `POST /interpolate`: a path through latent space from key point to key point, as frames."""
 
-    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    model: ClassName | None = None
     """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
 
-    seeds: Annotated[list[Seed], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
-        default=None, description="The key points' seeds, 2 to 64; a key frame is /generate's image of its seed."
-    )
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = None
     """The key points' seeds, 2 to 64, 0 <= seed < 2**53. A key frame is `/generate`'s image of its seed and
     label, to the byte."""
 
-    latents: Annotated[list[LatentRow], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = Field(
-        default=None, description="The key points themselves, 2 to 64 rows of latent_dim finite numbers."
-    )
+    latents: Annotated[list[LatentRow], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)] | None = None
     """The key points themselves, 2 to 64 rows of latent_dim finite numbers, instead of `seeds`."""
 
-    steps: Annotated[int, Field(ge=2, le=240)] = Field(
-        default=16, description="Frames from one key point to the next, 2 to 240."
-    )
+    steps: Annotated[int, Field(ge=MIN_STEPS, le=MAX_STEPS)] = 16
     """Frames from one key point to the next, 2 to 240: key point i is frame i * steps. k key points make
     (k - 1) * steps + 1 frames, or k * steps with `loop`; the service's GAN_MAX_N is the upper limit."""
 
@@ -118,36 +91,27 @@ class InterpolateRequest(Body):
         | ClassName
         | Annotated[list[ClassId | ClassName], Field(min_length=2, max_length=KEY_POINT_LIMIT, fail_fast=True)]
         | None
-    ) = Field(default=None, description="Class id or name for all key points, or one for each; else each seed's own.")
+    ) = None
     """Class id (0 or above) or class name (1 to 200 characters) for all key points, or one for each of at most 64,
     which changes midway between them; drawn from each key point's seed when absent."""
 
-    truncation: Truncation | None = Field(
-        default=None, description="Cut the key points' normal latents to [-truncation, truncation]; at most 10."
-    )
+    truncation: Truncation | None = None
     """Cut the key points' normal latents to [-t, t], 0 < t <= 10; not with `latents`."""
 
-    loop: bool = Field(default=False, description="Go on from the last key point to the first.")
-    """Close the path: go on from the last key point to the first."""
+    loop: bool = False
+    """Go on from the last key point to the first."""
 
-    format: AnimationFormat | None = Field(
-        default=None, description="Response format; the Accept header decides when absent, else gif."
-    )
-    """`gif` or `webp` (animations that repeat for ever), `png` (a contact sheet) or `npy` (uint8 N,H,W,C)."""
+    format: AnimationFormat | None = None
+    """`gif` or `webp` (animations that repeat forever), `png` (a contact sheet) or `npy` (uint8 N,H,W,C). When absent,
+    the Accept header decides, else `gif`."""
 
-    fps: Annotated[int, Field(ge=1, le=60)] = Field(
-        default=12, description="Frames per second of an animation, 1 to 60; browsers show a gif with 50 at most."
-    )
+    fps: Annotated[int, Field(ge=1, le=MAX_FPS)] = 12
     """Frames per second of an animation, 1 to 60; a gif has 50 at most, as browsers slow down any faster one."""
 
-    columns: Columns | None = Field(
-        default=None, description="Columns of the contact sheet, 1 to 1000; near-square when absent."
-    )
+    columns: Columns | None = None
     """Columns of the contact sheet, 1 to 1000; near-square when absent."""
 
-    quality: Quality | None = Field(
-        default=None, description="Quality of a lossy webp, 1 to 100; lossless when absent."
-    )
+    quality: Quality | None = None
     """Quality of a lossy `webp`, 1 to 100; lossless when absent. For no other format."""
 
 
@@ -271,17 +235,14 @@ StreamLine: TypeAlias = Annotated[StreamedImage | StreamDone | StreamError, Fiel
 class LatentsRequest(Body):
     """Body of `POST /latents`: the numbers that seeds stand for."""
 
-    model: ClassName | None = Field(default=None, description="Name of the generator, as listed by /models.")
+    model: ClassName | None = None
     """Name of the generator, 1 to 200 characters; when left out, the service's default one: `default` in /models."""
 
-    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] = Field(
-        description="The seeds, 0 <= seed < 2**53; the service's GAN_MAX_N is the upper limit of their number."
-    )
-    """The seeds, 0 <= seed < 2**53 each; from 1 to the service's limit of images in a request."""
+    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)]
+    """The seeds, 0 <= seed < 2**53 each; as many as a request may have images, 1 to the service's
+    GAN_MAX_N."""
 
-    truncation: Truncation | None = Field(
-        default=None, description="Cut normal latents to [-truncation, truncation]; above 0, at most 10."
-    )
+    truncation: Truncation | None = None
     """Cut normal latents to [-t, t], 0 < t <= 10, as `/generate` does."""
 
 

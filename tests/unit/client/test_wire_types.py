@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from gan_client import certificate_types, model_types, types
-from gan_client.types import SEED_LIMIT, InterpolateRequest
+from gan_client.types import SEED_LIMIT, GenerateRequest, InterpolateRequest, LatentsRequest
 
 MODELS = sorted(
     {
@@ -53,6 +53,12 @@ def test_every_field_says_what_it_is_and_its_range(kind):
         for bound in bounds(schema):
             text = "2**53" if bound == SEED_LIMIT else str(bound)
             assert re.search(rf"(?<![\w.]){re.escape(text)}(?!\w)", words[name]), f"{name} doesn't say {text}"
+
+
+@pytest.mark.parametrize("kind", [GenerateRequest, InterpolateRequest, LatentsRequest])
+def test_what_a_field_of_a_request_says_is_what_the_openapi_document_says(kind):
+    told = {name: schema["description"] for name, schema in kind.model_json_schema()["properties"].items()}
+    assert told == {name: inspect.cleandoc(words) for name, words in documented(kind).items()}
 
 
 def test_bounds_are_found_where_they_stand():
