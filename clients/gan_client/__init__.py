@@ -15,6 +15,7 @@ from .answers import Health
 from .astream import AsyncImageStream
 from .client import GanClient
 from .errors import (
+    ClientClosedError,
     ConnectionFailedError,
     DeadlineExceededError,
     GanError,
@@ -23,6 +24,7 @@ from .errors import (
     InvalidRequestError,
     NotFoundError,
     QueueFullError,
+    RateLimitedError,
     RequestTooLargeError,
     ServiceDeadlineError,
     StatusError,
@@ -40,6 +42,7 @@ __all__ = [
     "Animation",
     "AsyncGanClient",
     "AsyncImageStream",
+    "ClientClosedError",
     "ConnectionFailedError",
     "DeadlineExceededError",
     "Frames",
@@ -57,6 +60,7 @@ __all__ = [
     "ModelInfo",
     "NotFoundError",
     "QueueFullError",
+    "RateLimitedError",
     "RawResponse",
     "Rendered",
     "RequestTooLargeError",

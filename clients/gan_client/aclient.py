@@ -124,7 +124,7 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
         return AsyncImageStream(self._session, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     async def aclose(self) -> None:
-        """Release the connections of this event loop; further calls fail."""
+        """Release the connections of this event loop; further calls raise ClientClosedError."""
         await self._session.transport.close()
 
     async def __aenter__(self) -> Self:

@@ -135,7 +135,7 @@ class GanClient(Calls, _Results, BaseClient[Session]):
         return ImageStream(self._session, StreamPlan(n, label, seed, truncation, model, chunk), ahead)
 
     def close(self) -> None:
-        """Release the connections; further calls fail."""
+        """Release the connections; further calls raise ClientClosedError."""
         self._session.transport.close()
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@
     ├── InvalidArgumentError         an argument is wrong, nothing was sent (also a ValueError)
     ├── ConnectionFailedError        no connection to the service, or it broke (also a ConnectionError)
     ├── DeadlineExceededError        `timeout` ran out before the whole answer was there (also a TimeoutError)
+    ├── ClientClosedError            the client was closed before the call (also a RuntimeError)
     ├── UnexpectedResponseError      the answer is not the contract: another server, or a cut answer
     └── StatusError                  the service answered with an error status
         ├── InvalidRequestError          400  the service refuses the request
@@ -11,8 +12,9 @@
         ├── NotFoundError                404  no such generator
         ├── RequestTooLargeError         413  the request's body is too large
         ├── QueueFullError               429  the queue is full
+        │   └── RateLimitedError         429  this caller asks too often, or for too much
         ├── InternalServerError          500  the service failed
-        ├── UnavailableError        502, 503  starting, draining, or down behind a proxy
+        ├── UnavailableError        502, 503  starting, draining, out of connections, or down behind a proxy
         └── ServiceDeadlineError         504  the service's own deadline passed
 
 Broken connections and the statuses 429, 502, 503 and 504 reach the caller only when the retries are used up.
@@ -83,6 +85,13 @@ class DeadlineExceededError(GanError, TimeoutError):
     """The call's `timeout` ran out, all tries and pauses included."""
 
 
+class ClientClosedError(GanError, RuntimeError):
+    """The client was closed before the call, or while it was under way."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed: make a new one")
+
+
 class UnexpectedResponseError(GanError):
     """The answer does not follow the contract: this is not a Ganworks service, or the answer was cut."""
 
@@ -122,6 +131,15 @@ class QueueFullError(StatusError):
     advice = "Ask again later, or for fewer images in one call."
 
 
+class RateLimitedError(QueueFullError):
+    """429: this caller had its share of requests or images, others are served.
+
+    It is a QueueFullError, so that code that handles every 429 alike has one name to catch.
+    """
+
+    advice = "Ask less often, or for fewer images at once."
+
+
 class InternalServerError(StatusError):
     """500: the service failed."""
 
@@ -129,7 +147,7 @@ class InternalServerError(StatusError):
 
 
 class UnavailableError(StatusError):
-    """502 or 503: the service is starting, draining, or down behind a proxy."""
+    """502 or 503: the service is starting, draining, out of connections, or down behind a proxy."""
 
     advice = "Ask again later; `gan-client health` says when it is ready."
 
@@ -151,6 +169,20 @@ _BY_STATUS: Final[dict[int, type[StatusError]]] = {
     503: UnavailableError,
     504: ServiceDeadlineError,
 }
+_BY_CODE: Final[dict[str, type[StatusError]]] = {"rate_limited": RateLimitedError}
+
+MORE_IMAGES: Final = "Use client.stream() or `gan-client dataset` for more, or raise the service's GAN_MAX_N."
+_ADVICE: Final = {
+    "not_found": "",  # a path of the URL, not a generator
+    "too_many_connections": "Open fewer connections at once.",
+}
+
+
+def _advice(kind: type[StatusError], code: str | None, param: str | None) -> str:
+    # A client's own checks leave one thing that can be wrong with n: the service's limit.
+    if kind is InvalidRequestError and param == "n":
+        return MORE_IMAGES
+    return _ADVICE.get(code or "", kind.advice)
 
 
 def status_error(
@@ -163,10 +195,11 @@ def status_error(
     retry_after: float | None,
 ) -> StatusError:
     """The exception for an error status: `message`, then what to do."""
-    kind = _BY_STATUS.get(status, StatusError)
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status, StatusError)
+    advice = _advice(kind, code, param)
     sentence = message if message.endswith((".", "!", "?")) else f"{message}."
     return kind(
-        f"{sentence} {kind.advice}" if kind.advice else message,
+        f"{sentence} {advice}" if advice else message,
         status=status,
         code=code,
         param=param,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final, Generic, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -28,6 +29,9 @@ REQUEST_ID: Final = "X-Request-ID"
 
 # Statuses that a proxy before the service answers in its own words; any other needs the service's error body.
 _PROXY_STATUSES: Final = frozenset({401, 403, 413, 429, 500, 502, 503, 504})
+
+# What a Ganworks service answers to a path that it doesn't have.
+_NO_SUCH_PATH: Final = frozenset({"not_found", "method_not_allowed"})
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,12 @@ def _read_error(answer: Answer, url: str) -> StatusError:
             request_id=answer.request_id,
             retry_after=retry_after,
         )
+    message, path = body.error.message, urlsplit(url).path
+    if path and body.error.code in _NO_SUCH_PATH:
+        message = f"{message}: the URL of the service is given as {url}, leave its path {path} out"
     return status_error(
         answer.status,
-        body.error.message,
+        message,
         code=body.error.code,
         param=body.error.param,
         request_id=answer.request_id,

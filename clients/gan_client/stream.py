@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from ._constants import MAX_AHEAD, MAX_IMAGES, SEED_LIMIT
 from .arguments import Label, entries_of, integer, is_one_label, label_of
 from .calls import generate_exchange
-from .errors import GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError
+from .errors import MORE_IMAGES, GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError
 from .exchange import Exchange
 from .images import Generation, Image
 from .requests import generate_request, random_seed
@@ -91,8 +91,8 @@ class StreamPlan:
         """An error of a chunk, in words of the stream."""
         if isinstance(error, InvalidRequestError) and error.param == "n":
             error = InvalidRequestError(
-                f"chunk is {self.chunk}: the service does not give so many images in one request, "
-                f"give a smaller chunk ({error})",
+                f"chunk is {self.chunk}: the service does not give that many images in one request, "
+                f"give a smaller chunk ({str(error).replace(f'. {MORE_IMAGES}', '')})",
                 status=error.status,
                 code=error.code,
                 param="chunk",

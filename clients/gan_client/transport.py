@@ -12,6 +12,7 @@ import httpx
 
 from ._constants import CONNECT_TIMEOUT, KEEP_ALIVE, MAX_CONNECTIONS, MAX_RESPONSE_BYTES
 from .errors import (
+    ClientClosedError,
     ConnectionFailedError,
     DeadlineExceededError,
     GanError,
@@ -75,12 +76,11 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
                 f"NO_PROXY={httpx.URL(url).host} to go without it"
             )
         return ConnectionFailedError(
-            f"no connection to {url} ({reason}): start the service with `bentoml serve`, or give its URL "
-            "with base_url=, --url or GAN_URL"
+            f"no connection to {url} ({reason}): start the service with "
+            "`bentoml serve gan_serving.service:GanService`, or give its URL with base_url=, --url or GAN_URL"
         )
     return ConnectionFailedError(
-        f"the connection to {url} broke ({reason}): check that a Ganworks service (`bentoml serve`) is "
-        "behind this URL and still running",
+        f"the connection to {url} broke ({reason}): check that a Ganworks service is behind this URL and still running",
         request_id=request_id,
     )
 
@@ -151,7 +151,8 @@ class HttpTransport:
         self._turns = threading.Semaphore(MAX_CONNECTIONS)  # waited for here, so that httpx is told what is left then
 
     def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
-        """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError, StoppedError."""
+        """One try. Raises ClientClosedError, ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError,
+        StoppedError."""
         if not self._turns.acquire(timeout=deadline.remaining):
             raise out_of_time(self._url, deadline, exchange.request_id)
         try:
@@ -176,6 +177,10 @@ class HttpTransport:
                 return exchange.answer(response.status_code, response.headers, body.whole())
         except httpx.HTTPError as error:
             raise translate(error, self._url, deadline, exchange.request_id) from error
+        except RuntimeError as error:
+            if self._http.is_closed:
+                raise ClientClosedError from error
+            raise
 
     def close(self) -> None:
         """Close all connections."""
@@ -215,7 +220,7 @@ class AsyncHttpTransport:
             return pool
         with self._lock:
             if self._is_closed:
-                raise RuntimeError("the client is closed: make a new one")
+                raise ClientClosedError
             for ended in [each for each in self._pools if each.is_closed()]:
                 del self._pools[ended]
             http, self._first = self._first or self._open(), None
@@ -223,7 +228,7 @@ class AsyncHttpTransport:
         return pool
 
     async def send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
-        """One try. Raises ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
+        """One try. Raises ClientClosedError, ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
         pool = self._pool()
         try:
             async with asyncio.timeout(deadline.remaining), pool.turns:
@@ -246,6 +251,10 @@ class AsyncHttpTransport:
                 return exchange.answer(response.status_code, response.headers, body.whole())
         except httpx.HTTPError as error:
             raise translate(error, self._url, deadline, exchange.request_id) from error
+        except RuntimeError as error:
+            if http.is_closed:
+                raise ClientClosedError from error
+            raise
 
     async def close(self) -> None:
         """Close the connections of the running loop; further calls fail, in every loop, which closes its own."""

@@ -171,11 +171,11 @@ def test_a_client_outlives_the_event_loop_of_its_calls(service, client):
 
     async def end():
         await it.aclose()
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(errors.ClientClosedError):
             await it.generate()
 
     asyncio.run(end())
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(errors.ClientClosedError):
         asyncio.run(it.generate())
 
 
@@ -215,7 +215,7 @@ def test_closed_client_has_released_its_connections(service):
     async def story():
         async with AsyncGanClient(service.url) as client:
             await client.generate()
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(errors.ClientClosedError):
             await client.generate()
 
     asyncio.run(story())

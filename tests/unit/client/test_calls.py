@@ -153,6 +153,61 @@ def test_error_statuses(client, service, status, kind, tries):
     assert kind.advice in str(error)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "param", "kind", "advice"),
+    [
+        (429, "queue_full", None, errors.QueueFullError, "Ask again later, or for fewer images in one call."),
+        (429, "rate_limited", None, errors.RateLimitedError, "Ask less often, or for fewer images at once."),
+        (503, "not_ready", None, errors.UnavailableError, "`gan-client health` says when it is ready."),
+        (503, "too_many_connections", None, errors.UnavailableError, "Open fewer connections at once."),
+        (404, "unknown_model", "model", errors.NotFoundError, "`gan-client models` lists the generators."),
+        (404, "not_found", None, errors.NotFoundError, "It is so"),
+        (400, "invalid_request", "n", errors.InvalidRequestError,
+         "Use client.stream() or `gan-client dataset` for more, or raise the service's GAN_MAX_N."),
+        (400, "invalid_request", "seed", errors.InvalidRequestError, "It is so"),
+    ],
+)  # fmt: skip
+def test_code_says_what_kind_of_error_and_what_to_do(client, service, status, code, param, kind, advice):
+    service.script.append(service.error(status, code, "It is so", param))
+    with pytest.raises(errors.StatusError) as caught:
+        client.with_options(max_retries=0).generate()
+    assert type(caught.value) is kind
+    assert str(caught.value).partition(" [request id")[0].endswith(advice)
+
+
+def test_who_catches_every_429_catches_the_rate_limit_too():
+    assert issubclass(errors.RateLimitedError, errors.QueueFullError)
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, "not_found"), (405, "method_not_allowed")])
+def test_url_of_the_page_in_the_browser_is_told_to_be_one_path_too_long(service, status, code):
+    refused = service.error(status, code, "/ui/generate can't be called with POST")
+    service.script.append(refused)
+    with GanClient(f"{service.url}/ui/") as client:
+        with pytest.raises(errors.StatusError, match=rf"given as {service.url}/ui, leave its path /ui out \["):
+            client.generate()
+        service.script.append(service.error(404, "unknown_model", "there is no 'x'"))
+        with pytest.raises(errors.NotFoundError) as caught:
+            client.models.get("x")
+    assert "path" not in str(caught.value)
+    service.script.append(refused)
+    with GanClient(service.url) as client, pytest.raises(errors.StatusError) as caught:
+        client.generate()
+    assert "leave" not in str(caught.value)
+
+
+def test_closed_client_says_so(service):
+    client = GanClient(service.url)
+    client.close()
+    for call in (client.generate, client.health, client.models.list, client.with_raw_response.health):
+        with pytest.raises(errors.ClientClosedError, match="the client is closed: make a new one"):
+            call()
+    with pytest.raises(errors.ClientClosedError):
+        next(client.stream(3))
+    assert issubclass(errors.ClientClosedError, RuntimeError)
+    assert service.received == []
+
+
 def test_message_of_the_service_is_one_harmless_line(client, service):
     service.script.append(service.error(400, "x", "bad\n\x1b[31mred\x07 " + "y" * 5000))
     with pytest.raises(errors.InvalidRequestError) as caught:
@@ -238,7 +293,9 @@ def test_nobody_listens():
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with (
             GanClient(url, max_retries=0) as client,
-            pytest.raises(errors.ConnectionFailedError, match=rf"{url}.*bentoml serve") as caught,
+            pytest.raises(
+                errors.ConnectionFailedError, match=rf"{url}.*`bentoml serve gan_serving\.service:GanService`"
+            ) as caught,
         ):
             client.generate()
     assert isinstance(caught.value, ConnectionError)

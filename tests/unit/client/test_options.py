@@ -28,7 +28,7 @@ def test_the_copy_shares_connections_and_key(service):
         assert type(copy) is GanClient
         assert copy.base_url == client.base_url
         assert len(copy.generate(2)) == 2
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(errors.ClientClosedError):
         copy.generate()
 
 

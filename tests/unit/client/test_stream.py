@@ -85,6 +85,7 @@ def test_a_chunk_that_is_too_large_is_called_so(collect, service):
     with pytest.raises(errors.InvalidRequestError, match=r"^chunk is 500: .* give a smaller chunk .*1 to 64") as caught:
         collect(1000, chunk=500)
     assert caught.value.param == "chunk"
+    assert "client.stream" not in str(caught.value)
 
 
 def test_images_of_another_generator_are_refused(collect, service, act, reply):
