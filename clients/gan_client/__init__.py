@@ -10,6 +10,8 @@ with GanClient() as client:
 bodies of all requests and responses.
 """
 
+from typing import TYPE_CHECKING
+
 from .aclient import AsyncGanClient
 from .answers import Health
 from .astream import AsyncImageStream
@@ -70,3 +72,15 @@ __all__ = [
     "UnavailableError",
     "UnexpectedResponseError",
 ]
+
+if TYPE_CHECKING:
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> str:
+        """`__version__` is looked up when it is asked for: that takes a while."""
+        if name == "__version__":
+            from ._version import version
+
+            return version()
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

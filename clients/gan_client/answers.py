@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from .archive import MalformedAnswerError, read_archive
 from .errors import fault
-from .exchange import Answer
+from .exchange import HttpAnswer
 from .images import Generation, Image
 from .rendered import Animation, Frames, Latents, Rendered, read_npy
 from .requests import expected_seeds
@@ -45,14 +45,14 @@ class Health:
         return self.ready
 
 
-def health(answer: Answer) -> Health:
+def health(answer: HttpAnswer) -> Health:
     """Of `GET /readyz`."""
     if answer.status == HTTPStatus.OK and answer.media_type != "text/plain":
         raise MalformedAnswerError(f"{answer.kind} where readiness was due")
     return Health(ready=answer.status == HTTPStatus.OK, status=answer.status)
 
 
-def generation(answer: Answer, request: GenerateRequest) -> Generation:
+def generation(answer: HttpAnswer, request: GenerateRequest) -> Generation:
     """Of `POST /generate` with the format `zip`."""
     if not answer.body.startswith(b"PK"):
         raise MalformedAnswerError(f"{answer.kind} where a zip archive was due")
@@ -69,14 +69,14 @@ def generation(answer: Answer, request: GenerateRequest) -> Generation:
     return Generation(images, model=index.model, request_id=answer.request_id, artifact=artifact)
 
 
-def rendered(answer: Answer, request: GenerateRequest, wanted: Format) -> Rendered:
+def rendered(answer: HttpAnswer, request: GenerateRequest, wanted: Format) -> Rendered:
     """Of `POST /generate` with any format that is one file."""
     _check_media_type(answer, wanted)
     seed = expected_seeds(request)[0]
     return Rendered(answer.body, _MEDIA_TYPES[wanted], answer.headers.get("x-gan-model"), answer.request_id, seed)
 
 
-def animation(answer: Answer, wanted: AnimationFormat) -> Animation:
+def animation(answer: HttpAnswer, wanted: AnimationFormat) -> Animation:
     """Of `POST /interpolate`."""
     _check_media_type(answer, wanted)
     count = answer.headers.get("x-gan-frames", "")
@@ -85,7 +85,7 @@ def animation(answer: Answer, wanted: AnimationFormat) -> Animation:
     return Animation(answer.body, _MEDIA_TYPES[wanted], model, answer.request_id, frames)
 
 
-def frames(answer: Answer) -> Frames:
+def frames(answer: HttpAnswer) -> Frames:
     """Of `POST /interpolate` with the format `npy`."""
     _check_media_type(answer, "npy")
     array = read_npy(answer.body)
@@ -94,7 +94,7 @@ def frames(answer: Answer) -> Frames:
     return Frames(array, answer.headers.get("x-gan-model"), answer.request_id)
 
 
-def latents(answer: Answer, request: LatentsRequest) -> Latents:
+def latents(answer: HttpAnswer, request: LatentsRequest) -> Latents:
     """Of `POST /latents`."""
     import numpy as np
 
@@ -105,10 +105,10 @@ def latents(answer: Answer, request: LatentsRequest) -> Latents:
     return Latents(np.array(body.latents, np.float32), body.labels, body.model, answer.request_id)
 
 
-def body_of(kind: type[_B], what: str) -> Callable[[Answer], _B]:
+def body_of(kind: type[_B], what: str) -> Callable[[HttpAnswer], _B]:
     """A reader of a JSON body; `what` says in an error what was due."""
 
-    def read(answer: Answer) -> _B:
+    def read(answer: HttpAnswer) -> _B:
         try:
             return kind.model_validate_json(answer.body)
         except ValidationError as error:
@@ -117,20 +117,20 @@ def body_of(kind: type[_B], what: str) -> Callable[[Answer], _B]:
     return read
 
 
-def card(answer: Answer) -> str:
+def card(answer: HttpAnswer) -> str:
     """Of `GET /models/{name}/card`."""
     if answer.media_type != "text/markdown":
         raise MalformedAnswerError(f"{answer.kind} where a model card was due")
     return answer.body.decode("utf-8", "replace")
 
 
-def preview(answer: Answer) -> bytes:
+def preview(answer: HttpAnswer) -> bytes:
     """Of `GET /models/{name}/preview.png`."""
     if not answer.body.startswith(_PNG):
         raise MalformedAnswerError(f"{answer.kind} where a PNG was due")
     return answer.body
 
 
-def _check_media_type(answer: Answer, wanted: Format | AnimationFormat) -> None:
+def _check_media_type(answer: HttpAnswer, wanted: Format | AnimationFormat) -> None:
     if answer.media_type != _MEDIA_TYPES[wanted]:
         raise MalformedAnswerError(f"{answer.kind} where {_MEDIA_TYPES[wanted]} was due")

@@ -10,6 +10,7 @@ AwaitingRaw               a coroutine of the RawResponse
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -72,5 +73,8 @@ def call(build: Callable[Concatenate[Any, _P], Exchange[_T]]) -> Call[_P, _T]:
         return self._run(functools.partial(build, self, *args, **kwargs))
 
     # What help() shows is what comes out, not the exchange.
-    build.__annotations__["return"] = str(build.__annotations__["return"]).removeprefix("Exchange[").removesuffix("]")
-    return cast("Call[_P, _T]", cast(object, run))
+    signature = inspect.signature(build)
+    result = str(signature.return_annotation).removeprefix("Exchange[").removesuffix("]")
+    shown: Any = run
+    shown.__signature__ = signature.replace(return_annotation=result)
+    return cast("Call[_P, _T]", shown)

@@ -46,7 +46,7 @@ def _exact(colour: Colour) -> str:
 @lru_cache(maxsize=4096)
 def _nearest(colour: Colour) -> str:
     """The nearest of xterm's colour cube and of its 24 greys (8, 18, ..., 238)."""
-    cube = [min(range(6), key=lambda i, level=level: abs(_CUBE[i] - level)) for level in colour]  # type: ignore[misc]
+    cube = [_nearest_level(level) for level in colour]
     grey = min(23, max(0, round((sum(colour) / 3 - 8) / 10)))
     candidates = {
         16 + 36 * cube[0] + 6 * cube[1] + cube[2]: (_CUBE[cube[0]], _CUBE[cube[1]], _CUBE[cube[2]]),
@@ -54,3 +54,8 @@ def _nearest(colour: Colour) -> str:
     }
     index = min(candidates, key=lambda i: sum((a - b) ** 2 for a, b in zip(candidates[i], colour, strict=True)))
     return f"5;{index}"
+
+
+def _nearest_level(level: int) -> int:
+    """Index of the nearest of the cube's levels."""
+    return min(range(len(_CUBE)), key=lambda i: abs(_CUBE[i] - level))

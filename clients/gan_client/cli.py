@@ -12,6 +12,7 @@ from typing import Annotated, Final, NoReturn, cast
 
 import typer
 
+from ._version import version
 from .commands.dataset import dataset
 from .commands.interpolate import interpolate
 from .commands.models import health, models, show
@@ -35,18 +36,13 @@ for _command in (sample, interpolate, dataset, models, show, health):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            print(PROGRAM, version("ganworks"))
-        except PackageNotFoundError:
-            print(PROGRAM, "(not installed: run from its sources)")
+        print(PROGRAM, version())
         raise typer.Exit
 
 
 @app.callback()
 def root(
-    version: Annotated[
+    show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
     ] = False,

@@ -35,7 +35,7 @@ _NO_SUCH_PATH: Final = frozenset({"not_found", "method_not_allowed"})
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """A complete HTTP answer."""
 
     status: int
@@ -61,7 +61,7 @@ class Exchange(Generic[_T]):
 
     method: str
     path: str
-    read_success: Callable[[Answer], _T]
+    read_success: Callable[[HttpAnswer], _T]
     """Makes the result from an answer with a status in `successes`."""
 
     body: bytes | None = None
@@ -77,13 +77,13 @@ class Exchange(Generic[_T]):
             headers["Content-Type"] = "application/json"
         return headers
 
-    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> Answer:
+    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """The answer to this call; a request id that a proxy replaced is the one to look up."""
         echoed = headers.get(REQUEST_ID, "")
         request_id = echoed if re.fullmatch(r"[!-~]{1,128}", echoed) else self.request_id
-        return Answer(status, headers, body, request_id)
+        return HttpAnswer(status, headers, body, request_id)
 
-    def passing_failure(self, answer: Answer, url: str) -> StatusError | None:
+    def passing_failure(self, answer: HttpAnswer, url: str) -> StatusError | None:
         """The error that another try may cure, if the answer is one."""
         if answer.status in self.successes or answer.status not in RETRIED_STATUSES:
             return None
@@ -92,7 +92,7 @@ class Exchange(Generic[_T]):
         except MalformedAnswerError:
             return None
 
-    def read(self, answer: Answer, url: str) -> _T:
+    def read(self, answer: HttpAnswer, url: str) -> _T:
         """The result. Raises StatusError, or UnexpectedResponseError if the answer is not the contract."""
         try:
             if answer.status in self.successes:
@@ -108,7 +108,7 @@ class Exchange(Generic[_T]):
         raise error
 
 
-def _read_error(answer: Answer, url: str) -> StatusError:
+def _read_error(answer: HttpAnswer, url: str) -> StatusError:
     retry_after = parse_retry_after(answer.headers.get("retry-after"), datetime.now(UTC))
     try:
         body = ErrorBody.model_validate_json(answer.body)

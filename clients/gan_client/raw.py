@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .exchange import Answer, Exchange
+from .exchange import Exchange, HttpAnswer
 
 _T = TypeVar("_T")
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 class RawResponse(Generic[_T]):
     """What `client.with_raw_response.METHOD(...)` gives: the last try's answer as it came, error statuses included."""
 
-    _answer: Answer = field(repr=False)
+    _answer: HttpAnswer = field(repr=False)
     _exchange: Exchange[_T] = field(repr=False)
     _url: str = field(repr=False)
 

@@ -12,7 +12,7 @@ from . import retry
 from ._constants import DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
 from .arguments import integer, key_text, positive, service_url
 from .errors import GanError
-from .exchange import Answer, Exchange
+from .exchange import Exchange, HttpAnswer
 from .raw import RawResponse
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Tries:
         self._began = time.monotonic()
         self._tries = 0
 
-    def pause(self, outcome: Answer | GanError) -> float | None:
+    def pause(self, outcome: HttpAnswer | GanError) -> float | None:
         """Seconds until the next try; None if there is none."""
         self._tries += 1
         error = outcome if isinstance(outcome, GanError) else self._exchange.passing_failure(outcome, self._url)
@@ -83,7 +83,7 @@ class _Tries:
             draw=random.random(),
         )
 
-    def end(self, exchange: Exchange[_T], outcome: Answer | GanError) -> RawResponse[_T]:
+    def end(self, exchange: Exchange[_T], outcome: HttpAnswer | GanError) -> RawResponse[_T]:
         """The last answer, whatever its status. Raises the error that came in its place."""
         if isinstance(outcome, GanError):
             raise outcome
@@ -113,7 +113,7 @@ class Session:
         """
         tries = _Tries(exchange, self.options, self.url)
         while True:
-            outcome: Answer | GanError
+            outcome: HttpAnswer | GanError
             try:
                 outcome = self.transport.send(exchange, tries.deadline, stop)
             except GanError as error:
@@ -150,7 +150,7 @@ class AsyncSession:
 
         tries = _Tries(exchange, self.options, self.url)
         while True:
-            outcome: Answer | GanError
+            outcome: HttpAnswer | GanError
             try:
                 outcome = await self.transport.send(exchange, tries.deadline)
             except GanError as error:

@@ -19,7 +19,7 @@ from .errors import (
     InvalidArgumentError,
     UnexpectedResponseError,
 )
-from .exchange import Answer, Exchange
+from .exchange import Exchange, HttpAnswer
 from .retry import Deadline, Stop, StoppedError
 
 _C = TypeVar("_C")
@@ -150,7 +150,7 @@ class HttpTransport:
         )
         self._turns = threading.Semaphore(MAX_CONNECTIONS)  # waited for here, so that httpx is told what is left then
 
-    def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
+    def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> HttpAnswer:
         """One try. Raises ClientClosedError, ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError,
         StoppedError."""
         if not self._turns.acquire(timeout=deadline.remaining):
@@ -160,7 +160,7 @@ class HttpTransport:
         finally:
             self._turns.release()
 
-    def _send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> Answer:
+    def _send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> HttpAnswer:
         body = _Body(self._url, deadline, exchange.request_id)
         try:
             with self._http.stream(
@@ -227,7 +227,7 @@ class AsyncHttpTransport:
             pool = self._pools[loop] = _Pool(http, asyncio.Semaphore(MAX_CONNECTIONS))
         return pool
 
-    async def send(self, exchange: Exchange[Any], deadline: Deadline) -> Answer:
+    async def send(self, exchange: Exchange[Any], deadline: Deadline) -> HttpAnswer:
         """One try. Raises ClientClosedError, ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError."""
         pool = self._pool()
         try:
@@ -236,7 +236,7 @@ class AsyncHttpTransport:
         except TimeoutError as error:
             raise out_of_time(self._url, deadline, exchange.request_id) from error
 
-    async def _send(self, http: httpx.AsyncClient, exchange: Exchange[Any], deadline: Deadline) -> Answer:
+    async def _send(self, http: httpx.AsyncClient, exchange: Exchange[Any], deadline: Deadline) -> HttpAnswer:
         body = _Body(self._url, deadline, exchange.request_id)
         try:
             async with http.stream(

@@ -8,10 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from PIL import Image
 
+import gan_client as gan_client_package
 from gan_client import cli
 from gan_client.types import GenerateRequest
 
@@ -307,7 +309,8 @@ def test_help_and_version():
         assert done.returncode == 0
         assert words in done.stdout
         assert "gan-client" in done.stdout
-    assert re.fullmatch(r"gan-client \S.*\n", gan_client("--version").stdout)
+    assert gan_client("--version").stdout == f"gan-client {gan_client_package.__version__}\n"
+    assert gan_client_package.__version__ == version("ganworks")
     assert gan_client().returncode == 0
 
 
