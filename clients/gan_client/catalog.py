@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .client import GanClient
 from .errors import InvalidArgumentError, one_line
+from .labels import nearest
 from .types import ModelInfo
 
 
@@ -18,4 +19,6 @@ def model_named(client: GanClient, name: str | None) -> ModelInfo:
         raise InvalidArgumentError(
             f"the service names no default generator: give a model, one of {names}", param="model"
         )
-    raise InvalidArgumentError(f"model is {name!r}: the service has {names}", param="model")
+    near = nearest(name, [info.name for info in infos])
+    advice = "the service has" if near is None else f"did you mean {near!r}? The service has"
+    raise InvalidArgumentError(f"model is {name!r}: {advice} {names}", param="model")

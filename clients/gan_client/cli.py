@@ -13,6 +13,7 @@ from typing import Annotated, Final, NoReturn, cast
 import typer
 
 from ._version import version
+from .commands import options
 from .commands.dataset import dataset
 from .commands.interpolate import interpolate
 from .commands.models import health, models, show
@@ -30,7 +31,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (sample, interpolate, dataset, models, show, health):
+_COMMANDS: Final = (sample, interpolate, dataset, models, show, health)
+for _command in _COMMANDS:
     app.command()(_command)
 
 
@@ -42,6 +44,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
+    url: options.Url = None,
+    api_key: options.Key = None,
     show_version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit."),
@@ -57,17 +62,19 @@ def root(
       gan-client interpolate --seeds 1,5,9 --out way.gif
       gan-client dataset --out digits --n 100000
 
-    The service's URL and API key are taken from GAN_URL and GAN_API_KEY unless --url and --api-key are given, after
-    the command as all its options: gan-client health --url http://localhost:3000. A terminal shows pictures, unless
-    NO_COLOR is set; --show says how.
+    The service's URL and API key are taken from GAN_URL and GAN_API_KEY unless --url and --api-key are given, before
+    or after the command. A terminal shows pictures, unless NO_COLOR is set; --show says how.
 
     \b
     Exit codes:
       0    done
       1    failed: the service or the disk; one line on stderr says what and what to do
       2    wrong arguments, found here or by the service
-      130  Ctrl-C (143 when terminated): nothing half is left behind
+      130  Ctrl-C (143 when terminated): no half-written file is left behind
     """
+    del show_version  # its callback has done all
+    given = {name: value for name, value in (("url", url), ("api_key", api_key)) if value is not None}
+    context.default_map = {command.__name__: given for command in _COMMANDS}
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, cycle, islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from ._constants import MAX_IMAGES
@@ -23,11 +24,8 @@ def parse_label(text: str) -> Label:
     return label_of(int(stripped) if re.fullmatch(r"[+-][0-9]{1,18}", stripped) else stripped)
 
 
-def parse_labels(text: str, n: int | None = None) -> list[Label]:
-    """The labels of a list like `0-9`, `0,3,5` or `cat,dog,4-6`: each once, or `n` of them in turn.
-
-    Raises InvalidArgumentError.
-    """
+def parse_labels(text: str) -> list[Label]:
+    """The labels of a list like `0-9`, `0,3,5` or `cat,dog,4-6`. Raises InvalidArgumentError."""
     spans: list[Sequence[Label]] = []
     for part in _parts(text):
         if not part:
@@ -36,8 +34,7 @@ def parse_labels(text: str, n: int | None = None) -> list[Label]:
                 param="labels",
             )
         spans.append(_span(part, "labels") or [parse_label(part)])
-    once = chain.from_iterable(spans)
-    return _bounded("labels", once) if n is None else list(islice(cycle(once), n))
+    return _bounded("labels", chain.from_iterable(spans))
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -57,19 +54,35 @@ def class_ids(labels: Iterable[Label], class_names: Sequence[str], model: str) -
 
     Raises InvalidArgumentError for a label that is no class of `model`.
     """
-    by_name = {name: index for index, name in reversed(list(enumerate(class_names)))}
+    by_name = {_composed(name): index for index, name in reversed(list(enumerate(class_names)))}
     found = []
     for label in labels:
-        index = by_name.get(label) if isinstance(label, str) else label
+        index = by_name.get(_composed(label)) if isinstance(label, str) else label
         if index is None and re.fullmatch(r"[0-9]{1,9}", str(label)):
             index = int(label)
         if index is None or index >= len(class_names):
+            near = nearest(str(label), class_names)
+            advice = "give" if near is None else f"did you mean {near!r}? Else give"
             raise InvalidArgumentError(
-                f"label {label!r} is not a class of {model!r}: give 0 to {len(class_names) - 1} or a class name",
+                f"label {label!r} is not a class of {model!r}: {advice} 0 to {len(class_names) - 1} or a class name",
                 param="label",
             )
         found.append(index)
     return found
+
+
+def nearest(text: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that is most like `text`, whatever its case; None if none is much like it."""
+    from difflib import get_close_matches
+
+    by_key = {_composed(name).casefold(): name for name in names}
+    found = get_close_matches(_composed(text).casefold(), by_key, n=1)
+    return by_key[found[0]] if found else None
+
+
+def _composed(name: str) -> str:
+    """In Unicode's form NFC, which keyboards give; the folders of a Mac, and class names after them, have another."""
+    return unicodedata.normalize("NFC", name)
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -314,6 +314,15 @@ def test_help_and_version():
     assert gan_client().returncode == 0
 
 
+def test_url_and_key_may_stand_before_the_command(service, refused_url, capsys):
+    service.api_key = "s3cret"
+    assert cli.run(["--url", service.url, "--api-key", "s3cret", "models", "--json"]) == 0
+    assert cli.run(["--url", refused_url, "models", "--url", service.url, "--api-key", "s3cret", "--json"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+    assert [info["name"] for info in json.loads(first)["models"]] == ["acgan"]
+
+
 def test_import_is_light():
     heavy = ["torch", "bentoml", "onnx", "onnxruntime", "scipy"]
     script = (

@@ -282,6 +282,7 @@ def test_a_refused_request_leaves_nothing(service, dataset, tmp_path):
         (["--n", "5", "--labels", "horse"], 2, "label 'horse' is not a class of 'acgan': give 0 to 9"),
         (["--n", "5", "--labels", "1,1"], 2, "give each class once"),
         (["--n", "5", "--model", "x"], 2, "model is 'x': the service has acgan"),
+        (["--n", "5", "--model", "ACGAM"], 2, "model is 'ACGAM': did you mean 'acgan'? The service has acgan"),
         (["--n", "5", "--each", "2"], 2, "n is '5' and each is '2'"),
         ([], 2, "n is not given"),
         (["--n", "0"], 2, "n is 0"),

@@ -1,6 +1,7 @@
 """The client's parts that need no service: retry rules, labels, files, images, errors."""
 
 import pickle
+import unicodedata
 from datetime import UTC, datetime
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from gan_client import Generation, Image, errors
 from gan_client.files import image_name, slug, write_all
-from gan_client.labels import parse_label, parse_labels, ranges
+from gan_client.labels import class_ids, parse_label, parse_labels, ranges
 from gan_client.retry import Deadline, backoff, parse_retry_after, pause
 from gan_serving.batch import Batch
 from gan_serving.encode import encode
@@ -85,17 +86,36 @@ def test_label(text, label):
 
 
 @pytest.mark.parametrize(
-    ("text", "n", "labels"),
+    ("text", "labels"),
     [
-        ("0-2", 5, [0, 1, 2, 0, 1]),
-        ("0,3,5", 4, ["0", "3", "5", "0"]),
-        ("4-6, cat ,T-shirt", 6, [4, 5, 6, "cat", "T-shirt", 4]),
-        ("0-999999999", 2, [0, 1]),
-        ("3-3", 2, [3, 3]),
+        ("0-2", [0, 1, 2]),
+        ("0,3,5", ["0", "3", "5"]),
+        ("4-6, cat ,T-shirt", [4, 5, 6, "cat", "T-shirt"]),
+        ("3-3", [3]),
     ],
 )
-def test_label_list(text, n, labels):
-    assert parse_labels(text, n) == labels
+def test_label_list(text, labels):
+    assert parse_labels(text) == labels
+
+
+def test_class_names_are_the_same_in_every_form_of_unicode():
+    names = ["birnen", unicodedata.normalize("NFD", "rote Äpfel")]
+    assert class_ids(["rote Äpfel", names[1], "birnen", 1], names, "obst") == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "advice"),
+    [
+        ("bäume im herbst", "did you mean 'Bäume im Herbst'? Else give 0 to 2 or a class name"),
+        ("Bäume in Herbst", "did you mean 'Bäume im Herbst'? Else give 0 to 2 or a class name"),
+        ("horse", "'wald': give 0 to 2 or a class name"),
+        ("7", "'wald': give 0 to 2 or a class name"),
+    ],
+)
+def test_unknown_label_is_answered_with_the_nearest(label, advice):
+    with pytest.raises(errors.InvalidArgumentError) as caught:
+        class_ids([label], ["Wiese", "Bäume im Herbst", "Bäume im Winter"], "wald")
+    assert str(caught.value).endswith(advice)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +125,12 @@ def test_label_list(text, n, labels):
         ("1,,2", "labels is '1,,2'"),
         ("9-0", "a range goes upwards, 0-9"),
         ("-1", "label is -1"),
+        ("0-999999999", "labels has over 100000 entries"),
     ],
 )
 def test_wrong_label_list(text, message):
     with pytest.raises(errors.InvalidArgumentError, match=message):
-        parse_labels(text, 3)
+        parse_labels(text)
 
 
 @pytest.mark.parametrize(
