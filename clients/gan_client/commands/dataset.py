@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gan_client.types import ModelInfo
 
 _RETRIES: Final = 12  # 43 s of pauses in the mean, 79 s at most: a restart of the service is no reason to stop
+_FILES: Final = (".npy", ".parquet", ".arrow", ".tfrecord", ".lmdb")  # what mimetypes may not know
 _TIMEOUT: Final = max(DEFAULT_TIMEOUT, 120.0)
 
 
@@ -141,8 +142,15 @@ def dataset(
 
 
 def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) -> Layout:
-    """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if options disagree."""
+    """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if they disagree, or for the
+    name of another kind of file."""
     is_npz = out.suffix.lower() == ".npz"
+    if not is_npz and not out.is_dir() and _names_a_file(out):
+        raise InvalidArgumentError(
+            f"out is {str(out)!r}: a data set is a folder (--format folder or webdataset), whose name does not end in "
+            f"{out.suffix}, or a file FILE.npz",
+            param="out",
+        )
     layout = file_format or (Layout.NPZ if is_npz else Layout.FOLDER)
     if (layout is Layout.NPZ) != is_npz:
         raise InvalidArgumentError(
@@ -153,6 +161,13 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
             f"shard-size is {shard_size}: it is for --format webdataset only", param="shard-size"
         )
     return layout
+
+
+def _names_a_file(out: Path) -> bool:
+    """Whether the name ends as a well-known kind of file does; other folders may well have a dot in theirs."""
+    import mimetypes
+
+    return out.suffix.lower() in _FILES or any(mimetypes.guess_type(out.name))
 
 
 def _draw(client: GanClient, destination: Destination, plan: Plan, chunk: int, quiet: bool) -> int:

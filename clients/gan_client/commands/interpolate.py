@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
-from gan_client.errors import InvalidArgumentError
 from gan_client.terminal import Graphics
 
 from . import options
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from gan_client.client import GanClient
     from gan_client.rendered import Animation
 
-FOLDER: Final = Path("samples")
 FORMATS: Final = ("gif", "webp", "png", "npy")
 _KEY_POINTS: Final = 4
 
@@ -104,15 +102,13 @@ def interpolate(
     from gan_client.client import GanClient
 
     wanted = output.format_of(file_format, out, FORMATS) or "gif"
-    to_stdout = out == output.STDOUT
-    if to_stdout and as_json:
-        raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+    to_stdout = options.takes_stdout(out, as_json)
     graphics = options.shown(show, no_show, silent=quiet or as_json or to_stdout)
     points = _key_points_of(seed_list, n, seed, latents, label, label_list, model)
     path = _LatentPath(points, steps, truncation, loop)
     with GanClient(url, api_key, timeout, retries) as client:
         if not to_stdout:
-            files.refuse_unwritable_file(output.place_of(out, FOLDER, "file"), "--out")
+            files.refuse_unwritable_file(output.place_of(out, options.FOLDER, "file"), "--out")
         started = time.perf_counter()
         with spinner(f"Waiting for the way past {points.count} images from {client.base_url}", quiet):
             if wanted == "npy":
@@ -120,7 +116,7 @@ def interpolate(
             else:
                 made = path.animation(client, cast("MotionFormat", wanted), fps, columns, quality)
     seeds = points.seeds or []
-    place = output.place_of(out, FOLDER, f"interpolation_{output.seeds_name(seeds, points.count)}.{wanted}")
+    place = output.place_of(out, options.FOLDER, f"interpolation_{output.seeds_name(seeds, points.count)}.{wanted}")
     output.write_one(made.data, place, force=force, other="--out")
     if to_stdout:
         return

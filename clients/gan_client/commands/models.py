@@ -98,11 +98,8 @@ def show(
     from gan_client import output, terminal
     from gan_client.catalog import model_named
     from gan_client.client import GanClient
-    from gan_client.errors import InvalidArgumentError
 
-    to_stdout = out == output.STDOUT
-    if to_stdout and as_json:
-        raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+    to_stdout = options.takes_stdout(out, as_json)
     picture = options.shown(graphics, no_show, silent=as_json or to_stdout)
     wants_picture = picture is not Graphics.NONE and (picture is not None or sys.stdout.isatty())
     with GanClient(url, api_key, timeout) as client:

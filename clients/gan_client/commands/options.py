@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+FOLDER: Final = Path("samples")
+"""Where files go without --out."""
+
 _LONGEST_NUMBER: Final = 40
 _COMPLETION_SECONDS: Final = 1.0
 
@@ -226,6 +229,15 @@ def shown(show: Graphics | None, no_show: bool, *, silent: bool) -> Graphics | N
     if no_show:
         return Graphics.NONE
     return Graphics.NONE if silent and show is None else show
+
+
+def takes_stdout(out: Path | None, as_json: bool) -> bool:
+    """Whether `out` is stdout. Raises InvalidArgumentError if --json wants it too."""
+    from gan_client.output import STDOUT
+
+    if out == STDOUT and as_json:
+        raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+    return out == STDOUT
 
 
 def one_of(**options: object) -> str | None:

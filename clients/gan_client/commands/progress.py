@@ -6,11 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gan_client.datasets.build import ReportFn
 
 _LINE_SECONDS: Final = 10.0
-
-ReportFn = Callable[[int], None]
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from .sample_arguments import SampleArguments
 
-FOLDER: Final = Path("samples")
 FORMATS: Final = ("png", "webp", "jpeg", "zip", "npy", "json")
 
 
@@ -142,7 +141,7 @@ class _Delivery:
         if out == output.STDOUT:
             raise InvalidArgumentError("--out - is stdout, which takes one file: give its --format", param="format")
         if grid is None or out is not None:
-            out = out or FOLDER
+            out = out or options.FOLDER
             files.refuse_unwritable(out, "--out")
         if grid is not None:
             output.sheet_format(grid)
@@ -170,16 +169,14 @@ class _Delivery:
         """One file, as the service makes it."""
         from gan_client import files, output, terminal
 
-        to_stdout = self.out == output.STDOUT
-        if to_stdout and self.as_json:
-            raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
+        to_stdout = options.takes_stdout(self.out, self.as_json)
         if not to_stdout:
-            files.refuse_unwritable_file(output.place_of(self.out, FOLDER, "file"), "--out")
+            files.refuse_unwritable_file(output.place_of(self.out, options.FOLDER, "file"), "--out")
         started = time.perf_counter()
         with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
             rendered = arguments.render(client, wanted, self.columns, self.quality)
         seeds = arguments.seeds or ([] if rendered.seed is None else range(rendered.seed, rendered.seed + arguments.n))
-        path = output.place_of(self.out, FOLDER, f"{output.seeds_name(seeds, arguments.n)}.{wanted}")
+        path = output.place_of(self.out, options.FOLDER, f"{output.seeds_name(seeds, arguments.n)}.{wanted}")
         output.write_one(rendered.data, path, force=self.force, other="--out")
         if to_stdout:
             return

@@ -97,10 +97,9 @@ def build(client: GanClient, destination: Destination, plan: Plan, *, chunk: int
     except GanError:
         raise
     except OSError as error:
-        raise GanError(
-            f"can't write to {destination.out}: {error.strerror or error}; the images so far are kept: mend it "
-            "and run the same command again"
-        ) from error
+        begun = destination.is_begun
+        advice = "what is written is kept, fix it and run the same command again" if begun else "give another --out"
+        raise GanError(f"can't write to {destination.out}: {error.strerror or error}; {advice}") from error
     return Built(plan, plan.n - done)
 
 

@@ -81,6 +81,13 @@ class Destination:
             raise GanError(f"can't read {self.root}: {error}; give another --out") from error
         return None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether there may be images here, of a data set that is not finished."""
+        with contextlib.suppress(OSError):
+            return (self.root / STATE).exists()
+        return False
+
     def is_finished(self, plan: Plan) -> bool:
         """Whether here is the npz file of `plan`; the other layouts are looked through by their writers."""
         if self.layout is not Layout.NPZ or (self.root / STATE).exists():

@@ -277,6 +277,14 @@ def test_a_generator_that_changes_meanwhile_leaves_no_image_of_the_new_one(servi
     assert len(list((tmp_path / "d").glob("*/*.png"))) == len(seeds)
 
 
+@pytest.mark.parametrize("name", ["digits.v2", "2026.01", "there.zip"])
+def test_name_of_a_folder_may_have_a_dot(dataset, tmp_path, name):
+    if name == "there.zip":
+        (tmp_path / name).mkdir()
+    assert dataset("--out", name, "--n", "2", cwd=tmp_path)[0] == 0
+    assert len(table(tmp_path / name / "labels.csv")) == 2
+
+
 def test_a_refused_request_leaves_nothing(service, dataset, tmp_path):
     for options, code, words in (
         (["--n", "5", "--labels", "horse"], 2, "label 'horse' is not a class of 'acgan': give 0 to 9"),
@@ -289,6 +297,14 @@ def test_a_refused_request_leaves_nothing(service, dataset, tmp_path):
         (["--n", "5", "--format", "tfrecord"], 2, "format is 'tfrecord': give folder, npz, webdataset"),
         (["--n", "5", "--format", "npz"], 2, "a name in .npz is for npz"),
         (["--n", "5", "--shard-size", "5"], 2, "shard-size is 5"),
+        (["--n", "5", "--out", "x.zip"], 2, "out is 'x.zip': a data set is a folder"),
+        (["--n", "5", "--out", "x.tar.gz", "--format", "webdataset"], 2, "or a file FILE.npz"),
+        (["--n", "5", "--out", "x.npy"], 2, "out is 'x.npy'"),
+        (
+            ["--n", "5", "--out", "/proc/x"],
+            1,
+            "can't write to /proc/x: No such file or directory; give another --out\n",
+        ),
     ):
         done = dataset("--out", "d", *options, cwd=tmp_path)
         assert done[0] == code
@@ -352,7 +368,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(service, dataset, tmp_path,
     process = start(service, *ask, cwd=tmp_path, preexec_fn=limit)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert_one_line(err, f"can't write to {out}: File too large; the images so far are kept", "run the same command")
+    assert_one_line(err, f"can't write to {out}: File too large; what is written is kept", "run the same command")
     assert not (tmp_path / "d.npz").exists()
     assert not list(tmp_path.glob("d/*.tar"))
     assert dataset(*ask, cwd=tmp_path)[0] == 0
