@@ -33,6 +33,7 @@ MAX_QUALITY: Final = 100
 MIN_STEPS: Final = 2  # frames from one key point of an interpolation to the next
 MAX_STEPS: Final = 240
 MAX_FPS: Final = 60
+MAX_SCALE: Final = 64  # pixels, in width and height, that a pixel of an image may become
 GRID_PADDING: Final = 2  # pixels between the images of a contact sheet, and around them
 
 # What an answer may make this process hold, whoever sent it.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from . import files, labels
+from . import files, labels, sheets
 from .errors import GanError, InvalidArgumentError, one_line
 from .images import Generation, Image
 
@@ -57,10 +57,8 @@ SUFFIXES: Final = {
 }
 """The format that a file's suffix names."""
 
-_PICTURES: Final = ("png", "webp", "jpeg")
 _LONGEST_SEEDS: Final = 40
 _SHOWN_FRAMES: Final = 24
-_JPEG_QUALITY: Final = 90  # as the service has it
 
 
 def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> str | None:
@@ -87,35 +85,17 @@ def _is_other_picture(file: Path) -> bool:
     return kind is not None and kind.startswith(("image/", "video/"))
 
 
-def sheet_format(path: Path) -> str:
-    """What the suffix of a contact sheet's file names. Raises InvalidArgumentError."""
-    kind = SUFFIXES.get(path.suffix.lower(), "")
-    if kind not in _PICTURES:
-        raise InvalidArgumentError(f"grid is {str(path)!r}: its name must end in .png, .webp or .jpg", param="grid")
-    return kind
-
-
-def sheet_of(generation: Generation, columns: int | None, path: Path, quality: int | None) -> bytes:
-    """The contact sheet as a file of the kind that the suffix of `path` names. Raises InvalidArgumentError."""
-    kind = sheet_format(path)
-    options: dict[str, Any] = {}
-    if kind == "jpeg":
-        options = {"quality": quality or _JPEG_QUALITY}
-    elif kind == "webp":
-        options = {"lossless": True} if quality is None else {"quality": quality}
-    buffer = io.BytesIO()
-    generation.grid(columns).save(buffer, format=kind.upper(), **options)
-    return buffer.getvalue()
-
-
-def write_images(generation: Generation, out: Path, columns: int | None, *, sheet: bool, force: bool) -> list[Path]:
+def write_images(
+    generation: Generation, out: Path, columns: int | None, *, scale: int, sheet: bool, force: bool
+) -> list[Path]:
     """The files of the images and, with `sheet`, the sheet: the first of sheet.png, sheet-2.png, ... that is free.
 
     Raises GanError, in which case no file was replaced.
     """
-    contents = {name: image.png for name, image in zip(generation.file_names, generation, strict=True)}
+    names = zip(generation.file_names, generation, strict=True)
+    contents = {name: sheets.png_of(image, scale) for name, image in names}
     if sheet:
-        png = generation.grid_png(columns)
+        png = sheets.sheet_of(generation, columns, "png", None, scale)
         try:
             contents[SHEET if force else files.free_name(out, SHEET, png)] = png
         except OSError as error:
@@ -127,7 +107,7 @@ def write_one(data: bytes, path: Path, *, force: bool, other: str) -> None:
     """`data` as the file `path`, or on stdout for `-`. Raises GanError."""
     if path == STDOUT:
         if sys.stdout.isatty():
-            raise GanError(f"the terminal is no place for {len(data)} bytes: send stdout into a file or a pipe")
+            raise GanError(f"stdout is a terminal: send the {len(data)} bytes to a file or a pipe")
         sys.stdout.buffer.write(data)
         return
     files.save(path.parent, {path.name: data}, force=force, other=other)

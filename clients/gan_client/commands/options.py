@@ -15,6 +15,7 @@ from gan_client._constants import (
     MAX_IMAGES,
     MAX_QUALITY,
     MAX_RETRIES,
+    MAX_SCALE,
     MAX_STEPS,
     MAX_TIMEOUT,
     MIN_STEPS,
@@ -196,6 +197,15 @@ Quality = Annotated[
         metavar="Q",
         parser=whole("quality", 1, MAX_QUALITY),
         help="1 to 100: of jpeg (else 90), and of webp (else lossless).",
+    ),
+]
+Scale = Annotated[
+    int | None,
+    typer.Option(
+        "--scale",
+        metavar="N",
+        parser=whole("scale", 1, MAX_SCALE),
+        help="Enlarge pictures: each pixel becomes N x N, 1 to 64; for png, webp and jpeg.",
     ),
 ]
 Steps = Annotated[

@@ -20,6 +20,7 @@ from .spinner import spinner
 if TYPE_CHECKING:
     from gan_client.calls import RenderFormat
     from gan_client.client import GanClient
+    from gan_client.rendered import Rendered
 
     from .sample_arguments import SampleArguments
 
@@ -68,6 +69,7 @@ def sample(
     file_format: FileFormat = None,
     grid: Grid = None,
     columns: options.Columns = None,
+    scale: options.Scale = None,
     quality: options.Quality = None,
     force: options.Force = False,
     show: options.Show = None,
@@ -86,7 +88,7 @@ def sample(
       gan-client sample --n 64 --label 7
       gan-client sample --each 10 --columns 10 --seed 123 --out digits
       gan-client sample --seeds 1,5,9 --label Sneaker --truncation 1.5 --json
-      gan-client sample --n 16 --grid sheet.webp
+      gan-client sample --n 16 --grid sheet.webp --scale 8
       gan-client sample --n 1000 --out images.npy
       gan-client sample --latents z.json --label 3 --format png --out - > three.png
 
@@ -109,7 +111,7 @@ def sample(
         )  # fmt: skip
         if columns is None and each is not None and each < min(arguments.n, MAX_COLUMNS):
             columns = each
-        delivery = _Delivery(out, grid, columns, quality, force, graphics, as_json, quiet)
+        delivery = _Delivery(out, grid, columns, scale, quality, force, graphics, as_json, quiet)
         if wanted is None:
             delivery.images(client, arguments)
         else:
@@ -123,6 +125,7 @@ class _Delivery:
     out: Path | None
     grid: Path | None
     columns: int | None
+    scale: int | None
     quality: int | None
     force: bool
     graphics: Graphics | None
@@ -131,7 +134,7 @@ class _Delivery:
 
     def images(self, client: GanClient, arguments: SampleArguments) -> None:
         """A PNG for each image and the sheet, or what --grid says."""
-        from gan_client import files, output, terminal
+        from gan_client import files, output, sheets, terminal
 
         grid, out = self.grid, self.out
         if grid is None and self.quality is not None:
@@ -144,7 +147,7 @@ class _Delivery:
             out = out or options.FOLDER
             files.refuse_unwritable(out, "--out")
         if grid is not None:
-            output.sheet_format(grid)
+            sheet_kind = sheets.sheet_format(grid)
             files.refuse_unwritable_file(grid, "--grid")
         started = time.perf_counter()
         with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
@@ -152,10 +155,12 @@ class _Delivery:
         written: list[Path] = []
         sheet: Path | None = grid
         if out is not None:
-            written = output.write_images(generation, out, self.columns, sheet=grid is None, force=self.force)
+            written = output.write_images(
+                generation, out, self.columns, scale=self.scale or 1, sheet=grid is None, force=self.force
+            )
             sheet = grid or written.pop()
         if grid is not None:  # last, so that images which can't be written leave no sheet of them
-            data = output.sheet_of(generation, self.columns, grid, self.quality)
+            data = sheets.sheet_of(generation, self.columns, sheet_kind, self.quality, self.scale or 1)
             output.write_one(data, grid, force=self.force, other="--grid")
         seconds = time.perf_counter() - started
         if self.graphics is not terminal.Graphics.NONE:
@@ -165,16 +170,35 @@ class _Delivery:
         elif not self.quiet:
             print(output.summary(generation, out, sheet, seconds))
 
+    def _rendered(self, client: GanClient, arguments: SampleArguments, wanted: RenderFormat) -> Rendered:
+        """The file as the service makes it, or, enlarged, as it is made here. Raises GanError."""
+        from gan_client import sheets
+        from gan_client.rendered import Rendered
+
+        if self.scale is None:
+            return arguments.render(client, wanted, self.columns, self.quality)
+        if wanted == "png" and self.quality is not None:
+            raise InvalidArgumentError(f"quality is {self.quality}: png has none, use webp or jpeg", param="quality")
+        generation = arguments.generate(client)
+        data = sheets.sheet_of(generation, self.columns, wanted, self.quality, self.scale)
+        return Rendered(data, f"image/{wanted}", generation.model, generation.request_id, generation[0].seed)
+
     def one_file(self, client: GanClient, arguments: SampleArguments, wanted: RenderFormat) -> None:
         """One file, as the service makes it."""
-        from gan_client import files, output, terminal
+        from gan_client import files, output, sheets, terminal
 
+        if self.scale is not None and wanted not in sheets.PICTURES:
+            raise InvalidArgumentError(
+                f"scale is {self.scale} and format is {wanted!r}: only pictures are enlarged, "
+                f"{', '.join(sheets.PICTURES)}",
+                param="scale",
+            )
         to_stdout = options.takes_stdout(self.out, self.as_json)
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(self.out, options.FOLDER, "file"), "--out")
         started = time.perf_counter()
         with spinner(f"Waiting for {arguments.count} from {client.base_url}", self.quiet):
-            rendered = arguments.render(client, wanted, self.columns, self.quality)
+            rendered = self._rendered(client, arguments, wanted)
         seeds = arguments.seeds or ([] if rendered.seed is None else range(rendered.seed, rendered.seed + arguments.n))
         path = output.place_of(self.out, options.FOLDER, f"{output.seeds_name(seeds, arguments.n)}.{wanted}")
         output.write_one(rendered.data, path, force=self.force, other="--out")

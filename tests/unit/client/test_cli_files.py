@@ -92,6 +92,45 @@ def test_full_disk_is_one_line_and_leaves_nothing(service, tmp_path):
     assert names(tmp_path / "samples") == []
 
 
+def repeated(picture, scale):
+    """Each pixel of a picture `scale` pixels wide and high."""
+    return np.asarray(picture).repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scale_repeats_every_pixel(service, gan_client, tmp_path, channels):
+    service.channels = channels
+    ask = ("sample", "--n", 3, "--seed", 5)
+    assert gan_client(*ask)[0] == 0
+    assert gan_client(*ask, "--scale", 3, "--out", "large")[0] == 0
+    assert gan_client(*ask, "--scale", 3, "--out", "sheet.webp")[0] == 0
+    assert gan_client(*ask, "--scale", 3, "--grid", "grid.png")[0] == 0
+    assert names(tmp_path / "large") == names(tmp_path / "samples")
+    for name in names(tmp_path / "large"):
+        with Image.open(tmp_path / "samples" / name) as small, Image.open(tmp_path / "large" / name) as large:
+            assert np.array_equal(np.asarray(large), repeated(small, 3))
+    with Image.open(tmp_path / "large" / "sheet.png") as sheet, Image.open(tmp_path / "sheet.webp") as of_file:
+        assert np.array_equal(np.asarray(of_file.convert(sheet.mode)), np.asarray(sheet))
+    assert (tmp_path / "grid.png").read_bytes() == (tmp_path / "large" / "sheet.png").read_bytes()
+
+
+def test_scale_1_leaves_every_byte(gan_client, tmp_path):
+    assert gan_client("sample", "--n", 3, "--seed", 5)[0] == 0
+    assert gan_client("sample", "--n", 3, "--seed", 5, "--scale", 1, "--out", "b")[0] == 0
+    contents = [{path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()} for folder in ("samples", "b")]
+    assert contents[0] == contents[1]
+
+
+def test_too_large_a_picture_is_one_line(gan_client, tmp_path):
+    code, _, err = gan_client("sample", "--n", 80, "--scale", 60, "--columns", 80, "--grid", "x.webp")
+    assert code == 2
+    assert_one_line(err, "the sheet has 28920 x 600 pixels, too many for webp", "use png")
+    code, _, err = gan_client("sample", "--n", 10_000, "--scale", 64, "--grid", "x.png")
+    assert code == 2
+    assert_one_line(err, "scale is 64: a picture of", "use a smaller scale")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_service_is_one_line_after_the_retries(gan_client, service, tmp_path, status):
     service.script.extend([service.busy(status)] * 2)
@@ -216,6 +255,10 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--each", "2", "--n", "4"], "n is '4' and each is '2'"),
         (["--format", "gif"], "format is 'gif': give one of png, webp, jpeg"),
         (["--format", "npy", "--out", "x.png"], "format is 'npy' and out is 'x.png'"),
+        (["--format", "npy", "--scale", "2"], "scale is 2 and format is 'npy': only pictures are enlarged"),
+        (["--out", "x.zip", "--scale", "1"], "scale is 1 and format is 'zip': only pictures are enlarged"),
+        (["--scale", "65"], "scale is 65: it must be an integer from 1 to 64"),
+        (["--out", "x.png", "--scale", "2", "--quality", "3"], "quality is 3: png has none"),
         (["--format", "npy", "--grid", "x.png"], "grid is 'x.png' and format is 'npy'"),
         (["--out", "x.bmp"], "out is 'x.bmp': a file's name must end in one of .png, .webp, .jpeg, .zip"),
         (["--latents", "model"], "model has a `model` that is no generator's name"),
