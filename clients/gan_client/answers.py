@@ -48,18 +48,18 @@ class Health:
 def health(answer: HttpAnswer) -> Health:
     """Of `GET /readyz`."""
     if answer.status == HTTPStatus.OK and answer.media_type != "text/plain":
-        raise MalformedAnswerError(f"{answer.kind} where readiness was due")
+        raise MalformedAnswerError(f"{answer.kind} where readiness was expected")
     return Health(ready=answer.status == HTTPStatus.OK, status=answer.status)
 
 
 def generation(answer: HttpAnswer, request: GenerateRequest) -> Generation:
     """Of `POST /generate` with the format `zip`."""
     if not answer.body.startswith(b"PK"):
-        raise MalformedAnswerError(f"{answer.kind} where a zip archive was due")
+        raise MalformedAnswerError(f"{answer.kind} where a zip archive was expected")
     index, pngs = read_archive(answer.body)
     seeds, due = [image.seed for image in index.images], expected_seeds(request)
     if len(seeds) != len(due):
-        raise MalformedAnswerError(f"an archive of {len(seeds)} images where {len(due)} were due")
+        raise MalformedAnswerError(f"an archive of {len(seeds)} images where {len(due)} were expected")
     if seeds != due:
         raise MalformedAnswerError("an archive with images of other seeds than were asked for")
     images = [
@@ -90,7 +90,9 @@ def frames(answer: HttpAnswer) -> Frames:
     _check_media_type(answer, "npy")
     array = read_npy(answer.body)
     if array.dtype != "uint8" or array.ndim != 4 or array.shape[3] not in (1, 3):
-        raise MalformedAnswerError(f"an array {array.dtype} of shape {array.shape} where uint8 (N, H, W, C) was due")
+        raise MalformedAnswerError(
+            f"an array {array.dtype} of shape {array.shape} where uint8 (N, H, W, C) was expected"
+        )
     return Frames(array, answer.headers.get("x-gan-model"), answer.request_id)
 
 
@@ -106,13 +108,13 @@ def latents(answer: HttpAnswer, request: LatentsRequest) -> Latents:
 
 
 def body_of(kind: type[_B], what: str) -> Callable[[HttpAnswer], _B]:
-    """A reader of a JSON body; `what` says in an error what was due."""
+    """A reader of a JSON body; `what` says in an error what was expected."""
 
     def read(answer: HttpAnswer) -> _B:
         try:
             return kind.model_validate_json(answer.body)
         except ValidationError as error:
-            raise MalformedAnswerError(f"{answer.kind} where {what} was due ({fault(error)})") from error
+            raise MalformedAnswerError(f"{answer.kind} where {what} was expected ({fault(error)})") from error
 
     return read
 
@@ -120,17 +122,17 @@ def body_of(kind: type[_B], what: str) -> Callable[[HttpAnswer], _B]:
 def card(answer: HttpAnswer) -> str:
     """Of `GET /models/{name}/card`."""
     if answer.media_type != "text/markdown":
-        raise MalformedAnswerError(f"{answer.kind} where a model card was due")
+        raise MalformedAnswerError(f"{answer.kind} where a model card was expected")
     return answer.body.decode("utf-8", "replace")
 
 
 def preview(answer: HttpAnswer) -> bytes:
     """Of `GET /models/{name}/preview.png`."""
     if not answer.body.startswith(_PNG):
-        raise MalformedAnswerError(f"{answer.kind} where a PNG was due")
+        raise MalformedAnswerError(f"{answer.kind} where a PNG was expected")
     return answer.body
 
 
 def _check_media_type(answer: HttpAnswer, wanted: Format | AnimationFormat) -> None:
     if answer.media_type != _MEDIA_TYPES[wanted]:
-        raise MalformedAnswerError(f"{answer.kind} where {_MEDIA_TYPES[wanted]} was due")
+        raise MalformedAnswerError(f"{answer.kind} where {_MEDIA_TYPES[wanted]} was expected")

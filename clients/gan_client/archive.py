@@ -83,7 +83,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, longest: int) -> bytes:
     except KeyError as error:
         raise MalformedAnswerError(f"an archive without {one_line(name, 80)!r}") from error
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise MalformedAnswerError(f"an archive that is compressed in another way ({info.compress_type}) than was due")
+        raise MalformedAnswerError(f"an archive that is compressed in another way ({info.compress_type}) than expected")
     with archive.open(info) as member:
         # The declared size may be a lie, so what is inflated is bounded, not what is declared.
         content = member.read(longest + 1)

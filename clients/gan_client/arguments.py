@@ -136,7 +136,7 @@ def service_url(value: str) -> str:
         )
     if parts.username is not None or parts.query or parts.fragment:
         raise InvalidArgumentError(
-            f"the url of {parts.hostname} holds more than scheme, host, port and path: give a key with "
+            f"the url of {parts.hostname} has more than scheme, host, port and path: give a key with "
             "api_key=, --api-key or GAN_API_KEY, and no query or fragment",
             param="url",
         )

@@ -70,7 +70,7 @@ def is_stream(path: Path) -> bool:
 
 
 def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: str) -> list[Path]:
-    """`write_all` for a person: a file that is there with other content is replaced only with `force`, and one with the
+    """`write_all` for a person: an existing file with different content is replaced only with `force`, and one with the
     same content stays.
 
     `other` says which option names another place. Raises GanError, in which case nothing was replaced.
@@ -80,7 +80,7 @@ def save(directory: Path, contents: Mapping[str, bytes], *, force: bool, other: 
         if taken:
             more = f" (and {len(taken) - 1} more)" if len(taken) > 1 else ""
             raise GanError(
-                f"{directory / taken[0]}{more} is there with other content: --force replaces it, {other} names "
+                f"{directory / taken[0]}{more} exists with different content: --force replaces it, {other} names "
                 "another place"
             )
         write_all(directory, {name: each for name, each in contents.items() if _is_news(directory / name, each)})

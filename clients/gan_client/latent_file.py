@@ -54,13 +54,13 @@ def read(path: Path) -> LatentFile:
         raise InvalidArgumentError(f"can't read {path}: {error.strerror or error}", param="latents") from error
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError) as error:
         raise InvalidArgumentError(
-            f"{path} holds no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
+            f"{path} contains no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",
         ) from error
     is_labelled = isinstance(labels, list) and all(type(label) is int and label >= 0 for label in labels)
     if labels is not None and not is_labelled:
         raise InvalidArgumentError(
-            f"{path} has `labels` that are no list of class ids: leave them out", param="latents"
+            f"{path} has `labels` that are not a list of class ids: leave them out", param="latents"
         )
     if labels is not None and len(labels) != len(rows):
         raise InvalidArgumentError(
@@ -68,5 +68,7 @@ def read(path: Path) -> LatentFile:
             param="latents",
         )
     if model is not None and not isinstance(model, str):
-        raise InvalidArgumentError(f"{path} has a `model` that is no generator's name: leave it out", param="latents")
+        raise InvalidArgumentError(
+            f"{path} has a `model` that is not a generator's name: leave it out", param="latents"
+        )
     return LatentFile(rows, labels, model)

@@ -107,10 +107,10 @@ def read_npy(content: bytes) -> NDArray[Any]:
     try:
         version = np.lib.format.read_magic(buffer)
         if version != (1, 0):
-            raise MalformedAnswerError(f"an npy file of version {version} where 1.0 was due")
+            raise MalformedAnswerError(f"an npy file of version {version} where 1.0 was expected")
         shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(buffer)
         if dtype.hasobject or fortran_order:
-            raise MalformedAnswerError("an npy file of another kind of array than was due")
+            raise MalformedAnswerError("an npy file of another kind of array than expected")
         flat = np.frombuffer(content, dtype, offset=buffer.tell())
         return flat.reshape(shape).copy()
     except (EOFError, SyntaxError, TypeError, ValueError, tokenize.TokenError) as error:

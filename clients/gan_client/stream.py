@@ -82,7 +82,7 @@ class StreamPlan:
         if before is not None and now is not None and now != before:
             raise UnexpectedResponseError(
                 f"the service has another version of {self.model!r} now (artifact {now[:12]}, and {before[:12]} "
-                "before), in which a seed may be another image: begin the stream anew",
+                "before), in which a seed may be another image: start the stream again",
                 request_id=generation.request_id,
             )
         self._artifact = now or before
@@ -118,8 +118,8 @@ class StreamProgress:
         """Raises GanError after a failure: images are missing, and nobody is to take the end for that of all."""
         if self._is_broken:
             raise GanError(
-                f"the stream broke off after {self.done} of {self.n} images: begin another one with "
-                f"seed={self.seed + self.done} for the others"
+                f"the stream broke off after {self.done} of {self.n} images: start another one with "
+                f"seed={self.seed + self.done} for the rest"
             )
 
     @property

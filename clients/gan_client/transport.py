@@ -67,12 +67,12 @@ def translate(error: httpx.HTTPError, url: str, deadline: Deadline, request_id: 
             return out_of_time(url, deadline, request_id)
         if _is_of_tls(error):
             return InvalidArgumentError(
-                f"no safe connection to {url} ({reason}): set SSL_CERT_FILE to the file of the certificate that the "
+                f"no secure connection to {url} ({reason}): set SSL_CERT_FILE to the file of the certificate that the "
                 "service's is signed with, or check whether the URL begins with http:// instead"
             )
         if proxy := _proxy_of(url):
             return ConnectionFailedError(
-                f"no connection to {url} by the proxy {proxy} of the environment ({reason}): check the proxy, or set "
+                f"no connection to {url} through the environment's proxy {proxy} ({reason}): check the proxy, or set "
                 f"NO_PROXY={httpx.URL(url).host} to go without it"
             )
         return ConnectionFailedError(
@@ -130,7 +130,7 @@ class _Body:
             raise out_of_time(self._url, self._deadline, self._request_id)
         if len(self._bytes) > MAX_RESPONSE_BYTES:
             raise UnexpectedResponseError(
-                f"{self._url} answered over {MAX_RESPONSE_BYTES} bytes: ask for fewer images",
+                f"{self._url} answered with more than {MAX_RESPONSE_BYTES} bytes: ask for fewer images",
                 request_id=self._request_id,
             )
 

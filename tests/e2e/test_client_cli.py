@@ -149,7 +149,7 @@ def test_a_service_that_dies_is_one_line_and_another_goes_on(
     assert (process.returncode, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert err.startswith(("gan-client: the connection to", "gan-client: no connection to"))
-    assert "run the same command to go on with d" in err
+    assert "run the same command to continue with d" in err
     assert len((tmp_path / "d" / "labels.csv").read_text().splitlines()) <= 6000
     assert client(*ask).returncode == 0
     assert client(*ask[:2], "whole", *ask[3:]).returncode == 0

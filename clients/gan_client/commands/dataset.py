@@ -77,7 +77,7 @@ Chunk = Annotated[
     typer.Option("--chunk", metavar="N", parser=options.whole("chunk", 1, MAX_IMAGES), help="Images of one request."),
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Delete another data set of gan-client that is there, and begin anew.")
+    bool, typer.Option("--force", help="Delete the data set of gan-client that is already there and start over.")
 ]
 
 
@@ -110,8 +110,8 @@ def dataset(
 
     Every class has the same number of images, or one more; labels.csv lists them.
 
-    The same command again goes on after Ctrl-C, a crash or an error, and ends with the very bytes that one run without
-    an interruption gives. It refuses to go on with another request, or with another version of the generator. Progress
+    The same command run again continues after Ctrl-C, a crash or an error, and ends with exactly the bytes of an
+    uninterrupted run. It refuses to continue with another request, or with another version of the generator. Progress
     goes to stderr.
     """
     from gan_client.catalog import model_named
@@ -154,7 +154,7 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
     layout = file_format or (Layout.NPZ if is_npz else Layout.FOLDER)
     if (layout is Layout.NPZ) != is_npz:
         raise InvalidArgumentError(
-            f"out is {str(out)!r} and format is {layout.value}: a name in .npz is for npz, and no other", param="out"
+            f"out is {str(out)!r} and format is {layout.value}: a name ending in .npz is for npz only", param="out"
         )
     if shard_size is not None and layout is not Layout.WEBDATASET:
         raise InvalidArgumentError(
@@ -179,7 +179,7 @@ def _draw(client: GanClient, destination: Destination, plan: Plan, chunk: int, q
             return build(client, destination, plan, chunk=chunk, report=report).drawn
         except KeyboardInterrupt:
             raise CommandStopped(
-                f"interrupted: run the same command to go on with {destination.out}", INTERRUPTED
+                f"interrupted: run the same command to continue with {destination.out}", INTERRUPTED
             ) from None
 
 

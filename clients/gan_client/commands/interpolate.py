@@ -45,7 +45,7 @@ Seed = Annotated[
 LabelList = Annotated[
     str | None, typer.Option("--labels", metavar="LIST", help="A label for each image passed through: 0,3,5.")
 ]
-Loop = Annotated[bool, typer.Option("--loop", help="Go on from the last image to the first.")]
+Loop = Annotated[bool, typer.Option("--loop", help="Continue from the last image to the first.")]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="The file, or a folder for it [samples]; - is stdout.")
 ]
@@ -96,7 +96,7 @@ def interpolate(
       gan-client interpolate --latents z.npy --out frames.npy
 
     It becomes a gif, a webp, a sheet of all frames or an array. A terminal shows some frames. A file that
-    is there with other content is replaced only with --force.
+    exists with different content is replaced only with --force.
     """
     from gan_client import files, output, terminal
     from gan_client.client import GanClient
@@ -110,7 +110,7 @@ def interpolate(
         if not to_stdout:
             files.refuse_unwritable_file(output.place_of(out, options.FOLDER, "file"), "--out")
         started = time.perf_counter()
-        with spinner(f"Waiting for the way past {points.count} images from {client.base_url}", quiet):
+        with spinner(f"Waiting for the path through {points.count} images from {client.base_url}", quiet):
             if wanted == "npy":
                 made = path.array(client)
             else:

@@ -135,7 +135,7 @@ Retries = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No picture, no progress and no summary line.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there with other content.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files that have different content.")]
 Count = Annotated[
     int | None,
     typer.Option(
@@ -227,7 +227,7 @@ Show = Annotated[
         "--show",
         metavar="KIND",
         parser=_graphics,
-        help="Picture in the terminal: kitty, iterm, sixel, blocks or none; else what the terminal can.",
+        help="Picture in the terminal: kitty, iterm, sixel, blocks or none; else the best that the terminal can.",
         autocompletion=lambda incomplete: [kind for kind in Graphics if kind.startswith(incomplete)],
     ),
 ]

@@ -92,8 +92,8 @@ def sample(
       gan-client sample --n 1000 --out images.npy
       gan-client sample --latents z.json --label 3 --format png --out - > three.png
 
-    The same seed, label and model give the same images again. Nothing is written if the request fails. A file that
-    is there with the same content stays; with other content it is replaced only with --force. The next sheet in a
+    The same seed, label and model give the same images again. Nothing is written if the request fails. An existing
+    file with the same content stays; one with different content is replaced only with --force. The next sheet in a
     folder is sheet-2.png.
     """
     from gan_client.client import GanClient

@@ -148,7 +148,9 @@ def plan_of(path: Path) -> Plan | None:
         return None
     text = _request(path)
     if text is None:
-        raise GanError(f"{path} is there and no data set of gan-client: give another --out, or --force to replace it")
+        raise GanError(
+            f"{path} exists and is not a data set of gan-client: give another --out, or --force to replace it"
+        )
     return Plan.loads(text, str(path))
 
 

@@ -90,7 +90,7 @@ def build(client: GanClient, destination: Destination, plan: Plan, *, chunk: int
             with destination.claimed(plan):
                 _write(client, destination, plan, done, batches if first is None else chain((first,), batches), report)
     except _PASSING as error:
-        raise GanError(f"{error}; run the same command to go on with {destination.out}") from error
+        raise GanError(f"{error}; run the same command to continue with {destination.out}") from error
     except UnexpectedResponseError:
         _confirm(client, plan)  # where another version ended the stream, this says what to do with a data set
         raise
@@ -108,7 +108,7 @@ def _write(
 ) -> None:
     writer = destination.writer(plan)
     if writer.begin() != done:
-        raise GanError(f"another gan-client wrote into {destination.root} meanwhile: run the same command again")
+        raise GanError(f"another gan-client wrote into {destination.root} in the meantime: run the same command again")
     table = destination.work_table(writer)
     table.restart((writer.place(entry), entry) for entry in plan.entries(0, done))
     for batch in batches:
@@ -147,7 +147,7 @@ def _check(plan: Plan, entry: Entry, image: Image) -> None:
     if (image.seed, image.label, image.label_name) != (entry.seed, entry.label, entry.label_name):
         raise UnexpectedResponseError(
             f"the service answered with seed {image.seed}, label {image.label} ({image.label_name}) where seed "
-            f"{entry.seed}, label {entry.label} ({entry.label_name}) of {plan.model!r} was due: it has another "
+            f"{entry.seed}, label {entry.label} ({entry.label_name}) of {plan.model!r} was expected: it has another "
             "generator now"
         )
 
@@ -161,6 +161,6 @@ def _confirm(client: GanClient, plan: Plan) -> None:
     if now != plan.artifact:
         raise GanError(
             f"the service has another version of {plan.model!r} now (artifact {(now or 'unknown')[:12]}, not "
-            f"{(plan.artifact or 'unknown')[:12]}): the images so far are of the former one; serve that again and run "
-            "the same command to go on, or start anew with another --out"
+            f"{(plan.artifact or 'unknown')[:12]}): the images so far are of the previous one; serve that again and "
+            "run the same command to continue, or start over with another --out"
         )

@@ -76,7 +76,7 @@ class Destination:
             if self.layout is Layout.NPZ:
                 return None if force and not arrays.is_dataset(self.out) else arrays.plan_of(self.out)
             if self.root.exists() and any(path.name != _BEGUN for path in self.root.iterdir()):
-                raise GanError(f"{self.root} is there and no data set of gan-client: give another --out")
+                raise GanError(f"{self.root} exists and is not a data set of gan-client: give another --out")
         except (OSError, UnicodeDecodeError) as error:
             raise GanError(f"can't read {self.root}: {error}; give another --out") from error
         return None
@@ -119,7 +119,7 @@ class Destination:
             state = self.root / STATE
             # Between the first look and the lock another process may have begun here.
             if state.exists() and Plan.loads(state.read_text("utf-8"), str(state)) != plan:
-                raise GanError(f"another gan-client began another data set in {self.root}: give another --out")
+                raise GanError(f"another gan-client started another data set in {self.root}: give another --out")
             if not state.exists():
                 part = self.root / _BEGUN
                 part.write_text(plan.dumps(), "utf-8")

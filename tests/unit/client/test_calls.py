@@ -357,7 +357,7 @@ def _flip(archive: bytes) -> bytes:
         ("not a png", "not a PNG"),
         ("huge png", "60000 x 60000 pixels"),
         ("two sizes", "several sizes"),
-        ("one image too few", "1 images where 2 were due"),
+        ("one image too few", "1 images where 2 were expected"),
         ("other seeds", "other seeds"),
     ],
 )
@@ -464,10 +464,10 @@ def test_path_of_the_url_is_kept(service):
         ({"base_url": "http://a..b:1"}, r"url is 'http://a\.\.b:1'"),
         ({"base_url": f"http://{'a' * 64}.org"}, r"url is 'http://aaa"),
         ({"base_url": "http://ho st"}, r"url is"),
-        ({"base_url": "http://user:pa55@host"}, r"the url of host holds more"),
+        ({"base_url": "http://user:pa55@host"}, r"the url of host has more"),
         ({"base_url": "http://user:pa55/word@host"}, r"url is 'http://…@host'"),
         ({"base_url": "http://user:pa55@host:99999"}, r"url is 'http://…@host:99999'"),
-        ({"base_url": "http://host/?a=b"}, r"the url of host holds more"),
+        ({"base_url": "http://host/?a=b"}, r"the url of host has more"),
         ({"api_key": "two words"}, r"the API key"),
         ({"api_key": ""}, r"the API key"),
         ({"timeout": 0}, r"timeout is 0"),
@@ -486,7 +486,7 @@ def test_a_handshake_that_fails_is_no_service_that_is_down(service):
     url = service.url.replace("http:", "https:")
     with (
         GanClient(url, timeout=30) as client,
-        pytest.raises(errors.InvalidArgumentError, match=r"no safe connection .* SSL_CERT_FILE .* begins with http:"),
+        pytest.raises(errors.InvalidArgumentError, match=r"no secure connection .* SSL_CERT_FILE .* begins with http:"),
     ):
         client.generate()  # not tried again: it would take 30 s
 
@@ -503,7 +503,9 @@ def test_a_proxy_that_does_not_answer_is_named(service, refused_url, monkeypatch
     monkeypatch.setenv(variable, f"http://me:pa55@{where}")
     with (
         GanClient(service.url, max_retries=0) as client,
-        pytest.raises(errors.ConnectionFailedError, match=f"by the proxy {where} of the environment.*NO_PROXY") as told,
+        pytest.raises(
+            errors.ConnectionFailedError, match=f"through the environment's proxy {where} .*NO_PROXY"
+        ) as told,
     ):
         client.health()
     assert "pa55" not in str(told.value)

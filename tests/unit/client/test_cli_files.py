@@ -74,7 +74,7 @@ def test_files_with_other_content_need_force(gan_client, tmp_path):
     second.unlink()
     code, _, err = gan_client("sample", "--n", 2, "--seed", 5, "--label", 3)
     assert code == 1
-    assert_one_line(err, f"samples/{first.name} is there with other content", "--force", "--out")
+    assert_one_line(err, f"samples/{first.name} exists with different content", "--force", "--out")
     assert (first.read_bytes(), second.exists()) == (b"mine", False)
     assert gan_client("sample", "--n", 2, "--seed", 5, "--label", 3, "--force")[0] == 0
     assert (first.read_bytes(), names(tmp_path / "samples")) == (whole, [first.name, second.name, "sheet.png"])
@@ -236,7 +236,7 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         service.script.append(reply(200, image, {"Content-Type": "image/png"}))
         code, _, err = gan_client("sample", "--format", "png", "--out", "link.png")
         assert (code, target.read_bytes()) == (1, old)
-        assert_one_line(err, "link.png is there with other content")
+        assert_one_line(err, "link.png exists with different content")
     service.script.append(reply(200, image, {"Content-Type": "image/png"}))
     assert gan_client("sample", "--format", "png", "--out", "link.png", *["--force"] * (old is not None))[0] == 0
     assert (link.is_symlink(), target.read_bytes(), names(target.parent)) == (True, image, ["target.png"])
@@ -247,8 +247,8 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
     [
         (["--latents", "z", "--seed", "1"], "seed is '1' and latents is 'z'"),
         (["--latents", "absent"], "can't read absent: No such file"),
-        (["--latents", "text"], "text holds no latents"),
-        (["--latents", "pickle"], "pickle holds no latents"),
+        (["--latents", "text"], "text contains no latents"),
+        (["--latents", "pickle"], "pickle contains no latents"),
         (["--seeds", "1,x"], "seeds is '1,x'"),
         (["--seeds", "1-100001"], "seeds has over 100000 entries"),
         (["--seeds", "1", "--seed", "1"], "seed is '1' and seeds is '1'"),
@@ -261,7 +261,7 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--out", "x.png", "--scale", "2", "--quality", "3"], "quality is 3: png has none"),
         (["--format", "npy", "--grid", "x.png"], "grid is 'x.png' and format is 'npy'"),
         (["--out", "x.bmp"], "out is 'x.bmp': a file's name must end in one of .png, .webp, .jpeg, .zip"),
-        (["--latents", "model"], "model has a `model` that is no generator's name"),
+        (["--latents", "model"], "model has a `model` that is not a generator's name"),
         (["--grid", "x.pdf"], "grid is 'x.pdf': its name must end in"),
         (["--quality", "50"], "quality is 50"),
         (["--show", "vga"], "show is 'vga': give kitty, iterm, sixel, blocks, none"),
@@ -270,8 +270,8 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--out", "-", "--grid", "x.png"], "--out - is stdout, which takes one file: give its --format"),
         (["--latents", "few"], "few has 2 labels beside 3 latents: give as many"),
         (["--latents", "none"], "none has 0 labels beside 1 latents"),
-        (["--latents", "huge"], "huge holds no latents"),
-        (["--latents", "open"], "open holds no latents"),
+        (["--latents", "huge"], "huge contains no latents"),
+        (["--latents", "open"], "open contains no latents"),
     ],
 )
 def test_wrong_options_are_named(gan_client, tmp_path, options, words):
@@ -307,10 +307,10 @@ def test_grid_is_the_sheet_alone(gan_client, tmp_path, name):
         image.write_bytes(b"other content")
     code, _, err = gan_client("sample", "--n", 4, "--seed", 1, "--grid", "third.png", "--out", "b")
     assert (code, (tmp_path / "third.png").exists()) == (1, False)
-    assert_one_line(err, "is there with other content", "--out")
+    assert_one_line(err, "exists with different content", "--out")
     code, _, err = gan_client("sample", "--n", 4, "--seed", 2, "--grid", name)
     assert code == 1
-    assert_one_line(err, "is there with other content", "--grid")
+    assert_one_line(err, "exists with different content", "--grid")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -242,7 +242,7 @@ def test_force_replaces_a_data_set_and_nothing_else(dataset, tmp_path):
     for out in ("foreign", "foreign.npz"):
         code, _, err = dataset("--out", out, "--n", "4", cwd=tmp_path)
         assert code == 1
-        assert_one_line(err, f"{out} is there and no data set of gan-client")
+        assert_one_line(err, f"{out} exists and is not a data set of gan-client")
     assert dataset("--out", "foreign", "--n", "4", "--force", cwd=tmp_path)[0] == 1
     assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["mine.txt"]
     assert dataset("--out", "foreign.npz", "--n", "4", "--force", cwd=tmp_path)[0] == 0
@@ -295,7 +295,7 @@ def test_a_refused_request_leaves_nothing(service, dataset, tmp_path):
         ([], 2, "n is not given"),
         (["--n", "0"], 2, "n is 0"),
         (["--n", "5", "--format", "tfrecord"], 2, "format is 'tfrecord': give folder, npz, webdataset"),
-        (["--n", "5", "--format", "npz"], 2, "a name in .npz is for npz"),
+        (["--n", "5", "--format", "npz"], 2, "a name ending in .npz is for npz only"),
         (["--n", "5", "--shard-size", "5"], 2, "shard-size is 5"),
         (["--n", "5", "--out", "x.zip"], 2, "out is 'x.zip': a data set is a folder"),
         (["--n", "5", "--out", "x.tar.gz", "--format", "webdataset"], 2, "or a file FILE.npz"),
@@ -324,7 +324,7 @@ def test_ctrl_c_is_one_line_and_the_run_goes_on(service, dataset, tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert_one_line(err, "interrupted: run the same command to go on with d")
+    assert_one_line(err, "interrupted: run the same command to continue with d")
     seeds = [int(row["seed"]) for row in table(tmp_path / "d" / "labels.csv")]
     assert 0 <= len(seeds) < 3000
     code, out, _ = dataset(*ask, cwd=tmp_path)

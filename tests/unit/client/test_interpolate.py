@@ -159,7 +159,7 @@ def test_seed_of_a_rendered_file(client, service, reply):
 )
 def test_other_servers_are_recognised(client, service, reply, call):
     service.script.append(reply(200, b"<html>", {"Content-Type": "text/html"}))
-    with pytest.raises(errors.UnexpectedResponseError, match=f"200 text/html where .* was due.*{NOT_GANWORKS}"):
+    with pytest.raises(errors.UnexpectedResponseError, match=f"200 text/html where .* was expected.*{NOT_GANWORKS}"):
         call(client)
 
 
