@@ -116,6 +116,17 @@ def test_a_wrong_key_is_one_line(service, run_command: RunFn, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_the_service_refuses_is_told_with_what_to_do(service, client: RunFn, tmp_path: Path) -> None:
+    done = client("sample", "--n", 5000)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "1 to 4096 images. Use client.stream() or `gan-client dataset` for more" in done.stderr
+    for command in (["sample"], ["models"], ["health"]):
+        done = client("--url", f"{service.url}/ui", *command)  # as copied from the browser
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"given as {service.url}/ui, leave its path /ui out" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_data_set_is_what_generate_draws_and_can_be_trained_on(
     client: RunFn, run_command: RunFn, tmp_path: Path
 ) -> None:
