@@ -121,7 +121,7 @@ def run(argv: Sequence[str]) -> int:
 def _where_options_go(error: typer.BadParameter) -> str:
     """Advice on an option that stands before the command."""
     is_before = hasattr(error, "option_name") and error.ctx is not None and error.ctx.parent is None
-    return f"; options stand after the command: `{PROGRAM} health --url URL`" if is_before else ""
+    return f"; its options follow the command: `{PROGRAM} sample --n 64`" if is_before else ""
 
 
 def _is_wrong_argument(error: GanError) -> bool:

@@ -9,8 +9,8 @@ from gan_client.cli import run
     ("arguments", "told"),
     [
         (
-            ["--url", "http://nowhere", "health"],
-            "No such option: --url; options stand after the command: `gan-client health --url URL`",
+            ["--n", "4", "sample"],
+            "No such option: --n; its options follow the command: `gan-client sample --n 64`",
         ),
         (["health", "--uri", "http://nowhere"], "No such option: --uri"),
         (["draw"], "No such command 'draw'."),
