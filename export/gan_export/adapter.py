@@ -9,39 +9,37 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .artifact import draw
+from .artifact.latents import Distribution
+from .conventions import (
+    CHANNELS,
+    LABEL_FORMS,
+    LATENT_FORMS,
+    TANH,
+    ImageShape,
+    LabelInput,
+    LatentShape,
+    Layout,
+    Order,
+    Range,
+    find_range,
+)
 from .refusal import IntakeError
 from .user_errors import told
 
-LatentShape = Literal["flat", "map"]
-LabelInput = Literal["ids", "one_hot", "one_hot_map", "none", "null"]
-Order = Literal["latent_first", "label_first"]
-Layout = Literal["nchw", "nhwc", "nhw", "flat"]
-ImageShape: TypeAlias = tuple[int, int, int]  # (C, H, W)
-Range: TypeAlias = tuple[float, float]
-
-TANH: Final[Range] = (-1.0, 1.0)
-SIGMOID: Final[Range] = (0.0, 1.0)
-BYTES: Final[Range] = (0.0, 255.0)
-CHANNELS: Final = (1, 3)
-
-_LATENT_WORDS: Final = {"flat": "(N, {z})", "map": "(N, {z}, 1, 1)"}
+RANGE_IMAGES: Final = 64
+RANGE_BATCH: Final = 16  # of them at once
 _LABEL_WORDS: Final = {
-    "ids": "labels as ids (N,)",
-    "one_hot": "one-hot labels (N, {k})",
-    "one_hot_map": "one-hot labels (N, {k}, 1, 1)",
+    **{kind: f"labels as {form}" if kind == "ids" else form for kind, form in LABEL_FORMS.items()},
     "none": "no labels",
     "null": "None for the label",
 }
-RANGE_IMAGES: Final = 64
-RANGE_SLACK: Final = 1e-5
-NEGATIVE: Final = -0.05  # a tanh generator goes below this, a sigmoid one can't
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ class Convention:
 
     def describe(self) -> str:
         """In words, on one line."""
-        latent = f"latents {_LATENT_WORDS[self.latent_shape].format(z=self.latent_dim)}"
-        label = _LABEL_WORDS[self.label].format(k=self.classes)
+        latent = f"latents {LATENT_FORMS[self.latent_shape].format(latent_dim=self.latent_dim)}"
+        label = _LABEL_WORDS[self.label].format(classes=self.classes)
         arguments = [latent] if self.label == "none" else [latent, label]
         if self.order == "label_first":
             arguments.reverse()
@@ -106,23 +104,6 @@ class Adapted(nn.Module):
             pixels = pixels.to(z.dtype)
         low, high = convention.value_range
         return pixels if (low, high) == TANH else pixels * (2.0 / (high - low)) - (high + low) / (high - low)
-
-
-@dataclass(frozen=True)
-class RangeFinding:
-    """Smallest and largest output over some images, and what range that speaks for."""
-
-    low: float
-    high: float
-    suggested: Range | None
-    """None: neither [-1, 1] nor [0, 1] is likelier."""
-    certain: bool
-    """Whether it may be taken without asking."""
-
-    def describe(self) -> str:
-        """In words, for a refusal or the terminal."""
-        found = f"its output is between {self.low:.4g} and {self.high:.4g} on {RANGE_IMAGES} images"
-        return found if self.certain else f"{found}, which can be either range: give --output-range -1,1 or 0,1"
 
 
 def call(generator: nn.Module, convention: Convention, z: Tensor, label: Tensor | None) -> Any:
@@ -208,42 +189,30 @@ def read_layout(shape: Sequence[int], wanted: ImageShape | None) -> tuple[Layout
     return next(((way, image) for way, image in readings if image[0] in CHANNELS and min(image[1:]) > 1), None)
 
 
-def measure_range(
-    module: nn.Module, convention: Convention, distribution: Literal["normal", "uniform"] = "normal"
-) -> RangeFinding:
+def measure_range(module: nn.Module, convention: Convention, distribution: Distribution = "normal") -> Range:
     """The range of a generator's own output over 64 seeded latents and all labels in turn.
 
     Raises:
-        IntakeError: values outside [-1, 1]: no range that pixels can be made of.
+        IntakeError: forward fails, or `find_range` does.
     """
     adapted = Adapted(module, replace(convention, value_range=TANH)).eval()
     z = torch.from_numpy(draw(range(RANGE_IMAGES), convention.latent_dim, distribution).latents)
     label = torch.arange(RANGE_IMAGES) % convention.classes if convention.classes else None
     parts = []
     with torch.no_grad(), user_code():
-        for i in range(0, RANGE_IMAGES, 16):
-            rows = slice(i, i + 16)
+        for i in range(0, RANGE_IMAGES, RANGE_BATCH):
+            rows = slice(i, i + RANGE_BATCH)
             try:
                 parts.append(adapted(z[rows], None if label is None else label[rows]))
             except Exception as error:
                 classes = f", labels from 0 to {convention.classes - 1}" if convention.classes else ""
-                raise IntakeError(f"forward fails on a batch of 16 latents{classes}: {told(error)}") from error
+                raise IntakeError(
+                    f"forward fails on a batch of {RANGE_BATCH} latents{classes}: {told(error)}"
+                ) from error
     pixels = torch.cat(parts)
-    finite = pixels[pixels.isfinite()]  # anything else is for the certificate to tell
-    if not finite.numel():
-        return RangeFinding(math.nan, math.nan, None, certain=False)
-    low, high = float(finite.min()), float(finite.max())
-    if low < -1 - RANGE_SLACK or high > 1 + RANGE_SLACK:
-        raise IntakeError(
-            f"unbounded output, found {low:.4g} to {high:.4g}: images must be on [-1, 1] or [0, 1]; "
-            "end forward with tanh, sigmoid or clamp, or give --output-range 0,255 if these are bytes"
-        )
-    if low < NEGATIVE:
-        return RangeFinding(low, high, TANH, certain=True)
-    if low < 0:
-        return RangeFinding(low, high, None, certain=False)
-    # A tanh generator that never leaves the upper half in so many images, but reaches both ends of it, is no generator.
-    return RangeFinding(low, high, SIGMOID, certain=low < 0.25 and high > 0.75)
+    finite = pixels[pixels.isfinite()]  # NaN in some images is for the certificate to refuse
+    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (math.nan, math.nan)
+    return find_range(low, high, RANGE_IMAGES)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from torch import nn
 
-from .adapter import CHANNELS, ImageShape, is_pixels, read_layout, tensors_in
+from .adapter import is_pixels, read_layout, tensors_in
+from .conventions import CHANNELS, ImageShape
 from .forward_hints import GIVEN_ALONE, hints_of, parameters_of, second_of_no_known_name
 
 _SUBCLASS: Final = "write a subclass whose forward(self, z, label) takes ids and does the rest, and name it in --module"

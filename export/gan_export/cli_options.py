@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from gan_training import specs
-
-from . import adapter, source_options
+from . import conventions, source_options
+from .artifact import latents
 from .artifact.gates import ALLOWABLE
 
 LabelWord = Literal["ids", "one-hot", "none"]
@@ -99,16 +98,16 @@ WeightsKey = Annotated[
     str | None,
     typer.Option(metavar="KEY", help="Where in the file the weights are, e.g. generator.", rich_help_panel=FOREIGN),
 ]
-Latent = Annotated[
+LatentDim = Annotated[
     int | None,
-    typer.Option(metavar="D", help="Length of a latent vector.", min=1, max=65536, rich_help_panel=FOREIGN),
+    typer.Option("--latent", metavar="D", help="Length of a latent vector.", min=1, max=65536, rich_help_panel=FOREIGN),
 ]
 Classes = Annotated[
     int | None,
     typer.Option(metavar="K", help="Number of classes; 0 or absent: none.", min=0, rich_help_panel=FOREIGN),
 ]
 Distribution = Annotated[
-    specs.Latent | None,
+    latents.Distribution | None,
     typer.Option(help="What latents are drawn from. Default: normal.", rich_help_panel=FOREIGN),
 ]
 ImageShape = Annotated[
@@ -121,7 +120,7 @@ OutputRange = Annotated[
 ]
 
 LatentShape = Annotated[
-    adapter.LatentShape | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)
+    conventions.LatentShape | None, typer.Option(help="(N, D) or (N, D, 1, 1).", rich_help_panel=MODULE)
 ]
 LabelAs = Annotated[LabelWord | None, typer.Option(help="How labels are passed.", rich_help_panel=MODULE)]
 ArgumentOrder = Annotated[OrderWord | None, typer.Option(help="Which comes first in forward.", rich_help_panel=MODULE)]

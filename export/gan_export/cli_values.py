@@ -8,9 +8,9 @@ from pathlib import Path
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from .adapter import ImageShape, Range
 from .artifact.manifest import EXACT, ModelName
 from .artifact.providers import CPU, PROVIDERS, Provider
+from .conventions import RANGES, ImageShape, Range, parse_image_shape
 from .refusal import IntakeError
 from .variants import VARIANTS
 
@@ -73,19 +73,15 @@ def assignments(texts: list[str], option: str) -> dict[str, str]:
 
 def image_shape_of(text: str) -> ImageShape:
     """`C,H,W`."""
-    sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
-    if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in (1, 3) or not all(0 < size <= 4096 for size in sizes):
-        raise typer.BadParameter(
-            f"{text!r}: write channels (1 or 3: alpha is not supported), height and width, e.g. 3,64,64",
-            param_hint="--image-shape",
-        )
-    return sizes[0], sizes[1], sizes[2]
+    try:
+        return parse_image_shape(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}", param_hint="--image-shape") from error
 
 
 def output_range_of(text: str) -> Range:
     """`LOW,HIGH`, one of those that images have."""
-    known: dict[str, Range] = {"-1,1": (-1.0, 1.0), "0,1": (0.0, 1.0), "0,255": (0.0, 255.0)}
-    found = known.get(text.replace(" ", ""))
+    found = RANGES.get(text.replace(" ", ""))
     if found is None:
-        raise typer.BadParameter(f"{text!r}: use one of {', '.join(known)}", param_hint="--output-range")
+        raise typer.BadParameter(f"{text!r}: use one of {', '.join(RANGES)}", param_hint="--output-range")
     return found

@@ -11,19 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from .adapter import (
-    BYTES,
-    Convention,
-    ImageShape,
-    LabelInput,
-    LatentShape,
-    Order,
-    call,
-    pick,
-    to_nchw,
-    user_code,
-)
+from .adapter import Convention, call, pick, to_nchw, user_code
 from .call_failures import NO_IMAGE, Failure, no_image, nothing_works
+from .conventions import BYTES, ImageShape, LabelInput, LatentShape, Order
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
 from .output_choice import place_of_images

@@ -8,14 +8,10 @@ from typing import Any, Final
 
 from torch import nn
 
-from .adapter import Order
+from .conventions import INPUT_NAMES, LABEL_NAMES, LATENT_NAMES, Order
 from .refusal import IntakeError
 
-LATENT_NAMES: Final = {"z", "noise", "latent", "latents", "latent_code", "input", "inputs", "x", "noise_vector"}
-LABEL_NAMES: Final = {
-    *("y", "label", "labels", "gen_labels", "c", "cls", "class_label", "class_labels", "class_id", "class_ids"),
-    *("class_vector", "classes", "target", "targets", "one_hot", "onehot", "cond", "condition"),
-}
+FIRST_NAMES: Final = LATENT_NAMES | INPUT_NAMES
 GIVEN_ALONE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -41,7 +37,7 @@ def hints_of(module: nn.Module, extras: Mapping[str, Any]) -> tuple[Order | None
         return "latent_first", None, True
     if names[0] in LABEL_NAMES and names[1] not in LABEL_NAMES:
         return "label_first", None, True
-    if names[0] in LATENT_NAMES and names[1] not in LATENT_NAMES:
+    if names[0] in FIRST_NAMES and names[1] not in FIRST_NAMES:
         # (z, truncation=1.0) takes no label, (z, extra=None) may.
         return "latent_first", None, by_position[1].default in (inspect.Parameter.empty, None)
     return None, None, by_position[1].default in (inspect.Parameter.empty, None)

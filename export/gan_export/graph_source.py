@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .artifact import SAMPLER, LatentSpec
+from .conventions import LABEL_FORMS, LATENT_FORMS
 from .graph_intake import GraphLimits, read_graph
 from .graphs.signature import GraphOptions
 from .refusal import IntakeError
@@ -21,13 +22,6 @@ NO_MODULE: Final = (
     "There is no module to compare with: the graph was made elsewhere, and was only compared with itself, "
     "run without optimisations."
 )
-_LABEL_WORDS: Final = {
-    "none": "",
-    "ids": " and labels as ids",
-    "one_hot": " and one-hot labels (N, {classes})",
-    "one_hot_map": " and one-hot labels (N, {classes}, 1, 1)",
-}
-_LATENT_WORDS: Final = {"flat": "(N, {latent_dim})", "map": "(N, {latent_dim}, 1, 1)"}
 
 
 def load_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = None) -> Source:
@@ -52,7 +46,7 @@ def load_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = N
         generator=contents.model,
         family=FAMILY,
         hyperparameters=_hyperparameters(told),
-        latent=LatentSpec(dim=told["latent_dim"], distribution=options.latent, sampler=SAMPLER),
+        latent=LatentSpec(dim=told["latent_dim"], distribution=options.distribution, sampler=SAMPLER),
         image=image_spec(*told["image_shape"]),
         class_names=class_names,
         sha256=told["sha256"],
@@ -70,11 +64,12 @@ def _hyperparameters(told: Mapping[str, Any]) -> dict[str, Any]:
 
 def _conventions(told: Mapping[str, Any]) -> str:
     """How the file's own graph is called, in words."""
-    latent = _LATENT_WORDS[told["latent_shape"]].format(**told)
-    label = _LABEL_WORDS[told["label"]].format(**told)
+    latent = LATENT_FORMS[told["latent_shape"]].format(**told)
+    kind = told["label"]
+    labels = "" if kind == "none" else f" and {'labels as ' * (kind == 'ids')}{LABEL_FORMS[kind].format(**told)}"
     low, high = told["value_range"]
     return (
-        f"Its own graph takes latents {latent}{label} and gives images as {told['layout'].upper()} "
+        f"Its own graph takes latents {latent}{labels} and gives images as {told['layout'].upper()} "
         f"on [{low:g}, {high:g}]."
     )
 

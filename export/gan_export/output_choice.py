@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from .adapter import ImageShape, Layout, is_pixels, read_layout, tensors_in
+from .adapter import is_pixels, read_layout, tensors_in
+from .conventions import ImageShape, Layout
 from .refusal import IntakeError
 
 NAMES: Final = frozenset({"image", "images", "img", "imgs", "rgb", "sample", "samples", "fake", "fakes"})

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
-from gan_training.specs import Latent
-
-from .adapter import ImageShape, Range
+from .artifact.latents import Distribution
 from .artifact.manifest import check_class_names
+from .conventions import ImageShape, LatentShape, Order, Range
 from .refusal import IntakeError
 
 Weights = Literal["ema", "raw"]
@@ -29,10 +28,10 @@ class SourceOptions:
     latent_dim: int | None = None
     classes: int | None = None
     class_names: tuple[str, ...] | None = None
-    distribution: Latent | None = None
-    latent_shape: Literal["flat", "map"] | None = None
+    distribution: Distribution | None = None
+    latent_shape: LatentShape | None = None
     label_as: Literal["ids", "one_hot", "none"] | None = None
-    order: Literal["latent_first", "label_first"] | None = None
+    order: Order | None = None
     image_shape: ImageShape | None = None
     output_range: Range | None = None
     latent_input: str | None = None  # names in an ONNX file

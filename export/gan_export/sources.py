@@ -10,12 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
-from gan_training.specs import Latent
 
-from .adapter import BYTES, SIGMOID, TANH, Adapted, Convention, measure_range
+from .adapter import Adapted, Convention, measure_range
 from .artifact import SAMPLER, LatentSpec
+from .artifact.latents import Distribution
 from .completeness import check_complete
 from .convention_search import Asked, find_convention
+from .conventions import BYTES, TANH, Range, check_range_of_bytes
 from .copies import find_copy
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
@@ -61,7 +62,7 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
         check_finite(tensors_of(state))
         return _from_family(fold_norms(tensors_of(state)), _kind_of(contents, key, path), contents, options)
     except IntakeError as error:
-        raise error if str(error).startswith(str(path)) else IntakeError(f"{path}: {error}") from error
+        raise IntakeError(f"{path}: {error}") from error
 
 
 def _from_checkpoint(contents: Contents, options: SourceOptions) -> Source:
@@ -191,23 +192,16 @@ def _of_class(contents: Contents, options: SourceOptions, expected: frozenset[st
     return found or _chosen(contents, options, expected)
 
 
-def _range(
-    module: nn.Module, convention: Convention, distribution: Latent, options: SourceOptions
-) -> tuple[float, float]:
+def _range(module: nn.Module, convention: Convention, distribution: Distribution, options: SourceOptions) -> Range:
     """What was said, or else measured; of bytes it is known."""
     if convention.value_range == BYTES:
-        if options.output_range not in (None, BYTES):
-            raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
-        return BYTES
+        return check_range_of_bytes(options.output_range)
     if options.output_range is not None:
         return options.output_range
-    found = measure_range(module, convention, distribution)
-    if not found.certain or found.suggested is None:
-        raise IntakeError(found.describe())
-    return SIGMOID if found.suggested == SIGMOID else TANH
+    return measure_range(module, convention, distribution)
 
 
-def _latent(dim: int, distribution: Latent) -> LatentSpec:
+def _latent(dim: int, distribution: Distribution) -> LatentSpec:
     return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)
 
 
@@ -228,7 +222,7 @@ def _from_graph(path: Path, options: SourceOptions) -> Source:
             image_shape=options.image_shape,
             output_range=options.output_range,
             label_as=label_as,
-            latent=options.distribution or "normal",
+            distribution=options.distribution or "normal",
             class_names=options.class_names,
         ),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from .latents import SAMPLER
+from .latents import SAMPLER, Distribution
 
 MANIFEST_FILE: Final = "manifest.json"
 CERTIFICATE_FILE: Final = "certificate.json"
@@ -52,7 +52,7 @@ class LatentSpec(_Strict):
     """What a seed is turned into."""
 
     dim: Annotated[int, Field(ge=1)]
-    distribution: Literal["normal", "uniform"]
+    distribution: Distribution
     sampler: str
 
 

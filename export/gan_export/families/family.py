@@ -10,12 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from gan_export.conventions import CHANNELS, ImageShape
 from gan_export.loading import differences, load_exactly
 from gan_export.refusal import IntakeError
 from gan_export.state import State, shown, unwrap
 from gan_training.specs import Latent
 
-from .question import CHANNELS, IMAGE_SHAPE, ImageShape, Question
+from .question import IMAGE_SHAPE, Question
 
 MAX_SIZE = 2**24  # of a dimension; the products of larger ones overflow
 

@@ -8,9 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gan_export.conventions import ImageShape
+
 from .family import Family, ForeignNet, Landmarks, MismatchError, label_needed
 from .pytorch_gan_conv import SLOPE, ask_eps
-from .question import ImageShape, Question, image_shape_of
+from .question import Question, ask_image_shape
 
 WIDTHS = (128, 256, 512, 1024)
 
@@ -65,7 +67,7 @@ def _infer_with_classes(keys: Landmarks) -> dict[str, int]:
 
 
 def _ask(sizes: Mapping[str, int]) -> tuple[Question, ...]:
-    return (image_shape_of(sizes["values"]), *ask_eps(sizes))
+    return (ask_image_shape(sizes["values"]), *ask_eps(sizes))
 
 
 COMPUTES = "linear layers, BatchNorm eps 0.8, LeakyReLU 0.2"

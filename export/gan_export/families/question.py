@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isqrt
 from typing import Any
 
-ImageShape = tuple[int, int, int]  # channels, height, width
+from gan_export.conventions import CHANNELS, ImageShape, parse_image_shape
+
 IMAGE_SHAPE = "image_shape"
-CHANNELS = (1, 3)  # that an artifact can have
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,16 @@ def _read_eps(text: str) -> float:
     return eps
 
 
-def image_shape_of(values: int) -> Question:
+def ask_image_shape(values: int) -> Question:
     """Asks how a flat output of so many values is an image."""
-    squares = [f"{c},{side},{side}" for c in CHANNELS if c * (side := isqrt(values // c)) ** 2 == values]
+    squares = [f"{c},{side},{side}" for c in CHANNELS if c * (side := math.isqrt(values // c)) ** 2 == values]
     fits = f"{' or '.join(squares)} is the square one" if squares else "no square image has as many"
 
     def read(text: str) -> ImageShape:
-        sizes = [int(part) for part in text.split(",") if part.strip().isascii() and part.strip().isdecimal()]
-        if len(sizes) != 3 or text.count(",") != 2 or sizes[0] not in CHANNELS:
-            raise ValueError("must be three whole numbers with 1 or 3 channels first")
-        if sizes[0] * sizes[1] * sizes[2] != values:
-            raise ValueError(f"makes {sizes[0] * sizes[1] * sizes[2]} values, not {values}")
-        return sizes[0], sizes[1], sizes[2]
+        shape = parse_image_shape(text)
+        if math.prod(shape) != values:
+            raise ValueError(f"makes {math.prod(shape)} values, not {values}")
+        return shape
 
     return Question(
         key=IMAGE_SHAPE,

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_export.conventions import CHANNELS, RANGES, ImageShape, Layout, Range, check_range_of_bytes, find_range
 from gan_export.refusal import IntakeError
 
 from .ports import Port
-from .signature import GraphOptions, ImageShape, Range
-
-Layout = Literal["nchw", "nhwc", "nhw", "flat"]
-
-TANH: Final[Range] = (-1.0, 1.0)
-SIGMOID: Final[Range] = (0.0, 1.0)
-BYTES: Final[Range] = (0.0, 255.0)
-RANGES: Final = (TANH, SIGMOID, BYTES)
-CHANNELS: Final = (1, 3)
-SLACK: Final = 1e-5
-NEGATIVE: Final = -0.05  # a tanh generator goes below this, a sigmoid one can't
-BEYOND_ONE: Final = 1.5  # neither goes above this
+from .signature import GraphOptions
 
 
 @dataclass(frozen=True)
@@ -92,23 +82,9 @@ def _read_layout(shape: tuple[int, ...], output: Port, options: GraphOptions) ->
 
 def _read_range(seen: Seen, options: GraphOptions) -> Range:
     asked = options.output_range
-    if asked is not None and asked not in RANGES:
+    if asked is not None and asked not in RANGES.values():
         low, high = asked
-        raise IntakeError(f"--output-range {low:g},{high:g}: use one of -1,1 or 0,1 or 0,255")
+        raise IntakeError(f"--output-range {low:g},{high:g}: use one of {', '.join(RANGES)}")
     if seen.first.dtype == np.uint8:
-        if asked not in (None, BYTES):
-            raise IntakeError("its output is uint8, which is on [0, 255]: leave --output-range out")
-        return BYTES
-    if asked is not None:
-        return asked
-    low, high = seen.low, seen.high
-    if np.isnan(low):
-        raise IntakeError("its output is NaN or infinite everywhere; export an earlier checkpoint")
-    found = f"its output is between {low:.4g} and {high:.4g} on {seen.count} images"
-    if high > BEYOND_ONE and low >= -SLACK and high <= BYTES[1] + SLACK:
-        return BYTES
-    if low < -1 - SLACK or high > 1 + SLACK:
-        raise IntakeError(f"{found}: images must be on [-1, 1], [0, 1] or [0, 255]; end it with tanh or sigmoid")
-    if low < NEGATIVE:
-        return TANH
-    raise IntakeError(f"{found}, which can be either range: give --output-range -1,1 or 0,1")
+        return check_range_of_bytes(asked)
+    return find_range(seen.low, seen.high, seen.count) if asked is None else asked

@@ -162,7 +162,7 @@ def _check(model: ModelProto) -> None:
 
 
 def _sample(signature: Signature, options: GraphOptions) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    z = draw(range(IMAGES), signature.latent_dim, options.latent).latents
+    z = draw(range(IMAGES), signature.latent_dim, options.distribution).latents
     z = z.astype(signature.latent.dtype).astype(np.float32)  # ONNX Runtime may leave out a pair of casts, and rounding
     return z, np.arange(IMAGES, dtype=np.int64) % max(signature.classes, 1)
 

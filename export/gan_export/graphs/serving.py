@@ -9,11 +9,12 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from gan_export.conventions import BYTES, TANH
 from gan_export.rewrite import same_in_any_batch
 from gan_export.rewrite.tensors import names_used
 
 from .audit import opset_of
-from .images import BYTES, TANH, Images
+from .images import Images
 from .opset import to_opset
 from .ports import Port
 from .signature import Signature

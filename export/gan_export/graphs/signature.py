@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto
 
+from gan_export.artifact.latents import Distribution
+from gan_export.conventions import LABEL_NAMES, LATENT_NAMES, ImageShape, LabelKind, LatentShape, Range
 from gan_export.refusal import IntakeError
 
 from .outputs import find_output
 from .ports import FLOATS, INTEGERS, Port, listed, named, narrowed, ports
 
-LatentShape = Literal["flat", "map"]
-LabelKind = Literal["none", "ids", "one_hot", "one_hot_map"]
-ImageShape: TypeAlias = tuple[int, int, int]  # (C, H, W)
-Range: TypeAlias = tuple[float, float]
-
-LATENT_WORDS: Final = {"z", "noise", "latent", "latents", "latent_code", "noise_vector"}
-LABEL_WORDS: Final = {
-    *("y", "c", "label", "labels", "gen_labels", "class", "classes", "cls", "cond", "condition", "one_hot", "onehot"),
-    *("class_label", "class_labels", "class_id", "class_ids", "class_vector", "target", "targets"),
-}
 MAX_LATENT: Final = 65_536
 MAX_CLASSES: Final = 65_536
 
@@ -41,7 +33,7 @@ class GraphOptions:
     image_shape: ImageShape | None = None
     output_range: Range | None = None
     label_as: Literal["ids", "one_hot"] | None = None
-    latent: Literal["normal", "uniform"] = "normal"
+    distribution: Distribution = "normal"
     class_names: Sequence[str] | None = None
 
     @property
@@ -115,8 +107,8 @@ def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) 
     found = [port for port in needed if _is_latent(port) and port.shape and port.name != options.label_input]
     if options.latent_dim is not None and len(found) > 1:
         found = narrowed(found, lambda port: port.fixed(1) in (None, options.latent_dim))
-    found = narrowed(found, lambda port: port.name.lower() not in LABEL_WORDS)
-    found = narrowed(found, lambda port: port.name.lower() in LATENT_WORDS)
+    found = narrowed(found, lambda port: port.name.lower() not in LABEL_NAMES)
+    found = narrowed(found, lambda port: port.name.lower() in LATENT_NAMES)
     if len(found) != 1:
         raise IntakeError(
             f"has {len(found) or 'no'} inputs that can be the latents: give --latent-input NAME; "
@@ -129,7 +121,7 @@ def _find_label(inputs: list[Port], others: list[Port], options: GraphOptions) -
     if options.label_input is not None:
         return named(inputs, options.label_input, "--label-input", "input")
     found = [port for port in others if _is_label(port, options)]
-    found = narrowed(found, lambda port: port.name.lower() in LABEL_WORDS)
+    found = narrowed(found, lambda port: port.name.lower() in LABEL_NAMES)
     if len(found) > 1:
         raise IntakeError(
             f"has {len(found)} inputs that can be the labels: give --label-input NAME; its inputs: {listed(inputs)}"
@@ -146,7 +138,7 @@ def _is_latent(port: Port) -> bool:
 def _is_label(port: Port, options: GraphOptions) -> bool:
     if port.type in INTEGERS:
         return port.rank in (1, 2)
-    likely = port.name.lower() in LABEL_WORDS or options.label_as is not None
+    likely = port.name.lower() in LABEL_NAMES or options.label_as is not None
     known = options.known_classes is not None and port.rank in (2, 4) and port.fixed(1) == options.known_classes
     return _is_latent(port) and port.rank is not None and (likely or known)
 

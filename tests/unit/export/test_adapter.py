@@ -271,7 +271,7 @@ def test_pixels_of_another_type_are_brought_to_float32(dtype: torch.dtype, off: 
     assert pixels.dtype == torch.float32
     assert torch.allclose(pixels, net.draw(z), rtol=0, atol=off)
     if dtype != torch.uint8:
-        assert measure_range(net, found).certain
+        assert measure_range(net, found) == found.value_range
     assert Adapted(net, found).double()(z.double()).dtype == torch.float64
 
 
@@ -383,26 +383,26 @@ class Scaled(Net):
         return self.low + (self.high - self.low) * torch.sigmoid(3 * self.fc(z)).view(-1, 1, SIZE, SIZE)
 
 
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0)])
+def test_the_range_is_measured(value_range: tuple[float, float]):
+    net = Scaled(*value_range).eval()
+    assert measure_range(net, called(net, 0)) == value_range
+
+
 @pytest.mark.parametrize(
-    ("low", "high", "suggested", "certain"),
+    ("low", "high", "named"),
     [
-        (-1, 1, (-1.0, 1.0), True),
-        (0, 1, (0.0, 1.0), True),
-        (0.4, 0.6, (0.0, 1.0), False),
-        (-0.04, 0.9, None, False),
+        (0.4, 0.6, r"between 0\.\d+ and 0\.\d+ on 64 images.*give --output-range -1,1 or 0,1"),
+        (-0.04, 0.9, "give --output-range -1,1 or 0,1"),
+        (0, 90, "give --output-range 0,255"),
+        (-3, 4, r"between -2\.\d+ and 3\.\d+ on 64 images: images must be on"),
+        (-1, 200, "images must be on"),
+        (0, 300, "images must be on"),
     ],
 )
-def test_the_range_is_measured(low: float, high: float, suggested: tuple[float, float] | None, certain: bool):
+def test_a_range_that_is_not_certain_is_asked_for(low: float, high: float, named: str):
     net = Scaled(low, high).eval()
-    found = measure_range(net, called(net, 0))
-    assert (found.suggested, found.certain) == (suggested, certain)
-    assert low <= found.low < found.high <= high
-    assert ("--output-range" in found.describe()) != certain
-
-
-def test_an_unbounded_output_is_refused_with_its_numbers():
-    net = Scaled(-3, 4).eval()
-    with pytest.raises(IntakeError, match=r"unbounded output, found -2\.\d+ to 3\.\d+"):
+    with pytest.raises(IntakeError, match=named):
         measure_range(net, called(net, 0))
 
 

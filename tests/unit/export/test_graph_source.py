@@ -183,7 +183,7 @@ PLAIN = {
     "opset 17": (Tanh, 17, False, {}, lambda raw: raw),
     "opset 18": (Tanh, 18, True, {}, lambda raw: raw),
     "opset 20": (Tanh, 20, True, {}, lambda raw: raw),
-    "sigmoid": (Sigmoid, 17, False, {"output_range": (0.0, 1.0)}, lambda raw: raw * 2 - 1),
+    "sigmoid": (Sigmoid, 17, False, {}, lambda raw: raw * 2 - 1),
     "0 to 255": (ToneMapped, 17, False, {}, lambda raw: raw / 127.5 - 1),
     "uint8, NHWC": (ByteImages, 17, False, {}, lambda raw: raw.transpose(0, 3, 1, 2) / 127.5 - 1),
     "NHWC": (LastChannel, 15, False, {}, lambda raw: raw.transpose(0, 3, 1, 2)),
@@ -334,11 +334,11 @@ def test_what_is_known_of_the_graph_goes_with_the_artifact(tmp_path):
     model.doc_string = model.graph.doc_string = "/home/somebody/secret"
     model.producer_name = "py\x07torch" + "x" * 100
     onnx.save(model, path)
-    source = load_graph(path, GraphOptions(latent="uniform"))
+    source = load_graph(path, GraphOptions(distribution="uniform"))
     assert (source.family, source.weights, source.latent.distribution) == (FAMILY, "raw", "uniform")
     assert source.notes[0] == NO_MODULE
     assert source.notes[1].startswith(
-        f"Its own graph takes latents (N, {Z}) and labels as ids and gives images as NCHW"
+        f"Its own graph takes latents (N, {Z}) and labels as ids (N,) and gives images as NCHW"
     )
     assert source.hyperparameters["producer"] == ("pytorch" + "x" * 100)[:64]
     assert source.hyperparameters["opset"] == 17
@@ -449,7 +449,8 @@ def test_what_is_not_told_is_asked_for(tmp_path, refused, case):
 @pytest.mark.parametrize(
     ("node", "complaint"),
     [
-        ("y = Sigmoid(t)", r"between 0\.\d+ and 0\.\d+ on 64 images, which can be either range: give --output-range"),
+        ("y = Sigmoid(t)", r"between 0\.\d+ and 0\.\d+ on 64 images, which fits both .*: give --output-range"),
+        ("m = Abs(t) \n y = Mul(m, big)", r"and 9\d*\.?\d* on 64 images, .*: give --output-range 0,255"),
         (
             "y = Mul(t, big)",
             r"between -9\d*\.?\d* and 9\d*\.?\d* on 64 images: images must be on \[-1, 1\], \[0, 1\] or",

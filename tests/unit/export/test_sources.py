@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from gan_export.adapter import BYTES, SIGMOID
+from gan_export.conventions import BYTES, SIGMOID
 from gan_export.package import export
 from gan_export.refusal import IntakeError
 from gan_export.source_options import SourceOptions
@@ -143,12 +143,19 @@ def test_the_largest_of_several_images(make: MakeFn):
 
 
 def test_bytes_are_asked_for_and_stretched(make: MakeFn):
-    result = "torch.sigmoid(self.body(z)).view(-1, 3, 8, 8) * 255"
+    result = "torch.sigmoid(self.body(z)).view(-1, 3, 8, 8) * 99"
     with pytest.raises(IntakeError, match="give --output-range 0,255 if these are bytes"):
         load_source(Path("G.pth"), make(result=result))
     source = load_source(Path("G.pth"), make(result=result, output_range=BYTES))
     pixels = source.generator(torch.randn(64, 6))
-    assert -1 <= pixels.min() < -0.5 < 0.5 < pixels.max() <= 1
+    assert -1 <= pixels.min() < pixels.max() < 0
+
+
+def test_a_refusal_names_the_file_and_its_causes_end(make: MakeFn):
+    Path("G.pth").rename("forward")  # which the error itself begins with
+    with pytest.raises(IntakeError, match=r"^forward: forward\(z\)") as caught:
+        load_source(Path("forward"), make(classes=3))
+    assert caught.value.__cause__ is not caught.value
 
 
 @pytest.mark.parametrize(("classes", "noted"), [(10, False), (9, True), (1, True)])
