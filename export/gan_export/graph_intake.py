@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +12,12 @@ from typing import Any, Final
 
 import onnx
 
-from .graphs.audit import shown
+from .confined import MIB, explain_failure, run_confined
 from .graphs.signature import GraphOptions
 from .refusal import IntakeError
 from .temporary import no_room
 
-MIB: Final = 1024 * 1024
 MAX_LINE: Final = 1000  # characters of what the process says
-_KEPT: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TEMP", "TMP", "SYSTEMROOT"),
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
-    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-)
-_OUT_OF_MEMORY: Final = ("MemoryError", "bad_alloc", "annot allocate memory", "an't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -83,20 +73,10 @@ def _probe(path: Path, target: Path, options: GraphOptions, limits: GraphLimits)
     # Of class names, only how many there are: a command line is no place for thousands.
     wishes = dataclasses.replace(options, classes=options.known_classes, class_names=None)
     said = json.dumps(dataclasses.asdict(wishes), default=list)
-    command = [sys.executable, "-P", "-m", "gan_export.graphs.probe", str(path), str(target), *map(str, bounds), said]
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    # ONNX Runtime leaves a file of its own among the temporary ones.
-    environment |= {"OMP_NUM_THREADS": "1", "TMPDIR": str(target.parent)}
+    arguments = [str(path), str(target), *map(str, bounds), said]
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limits.seconds,
-            check=False,
-        )
+        # ONNX Runtime leaves a file of its own among the temporary ones.
+        done = run_confined("gan_export.graphs.probe", arguments, limits.seconds, {"TMPDIR": str(target.parent)})
     except subprocess.TimeoutExpired as error:
         raise IntakeError(f"could not be read and run within {limits.seconds} s") from error
     lines = done.stdout.splitlines()
@@ -110,23 +90,10 @@ def _probe(path: Path, target: Path, options: GraphOptions, limits: GraphLimits)
 
 def _reason(done: subprocess.CompletedProcess[str], stages: list[str], limits: GraphLimits) -> str:
     """Why the process failed, in our own words."""
-    if not stages:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return f"can't be read: the reading process did not start: {shown(last)}"
-    if any(sign in done.stderr for sign in _OUT_OF_MEMORY) and stages[-1].endswith("at once"):
-        return (
-            f"takes more memory than images of its size need to be {stages[-1]}; does it compare them with each other?"
+    stage = stages[-1] if stages else ""
+    too_much = f"takes more than {limits.memory_bytes // MIB:,} MiB of memory beyond its weights to be {stage}"
+    if stage.endswith("at once"):
+        too_much = (
+            f"takes more memory than images of its size need to be {stage}; does it compare them with each other?"
         )
-    if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
-        return f"takes more than {limits.memory_bytes // MIB:,} MiB of memory beyond its weights to be {stages[-1]}"
-    if full := no_room(done.stderr):
-        return full
-    if done.returncode == -signal.SIGKILL:
-        return (
-            f"can't be {stages[-1]}: the process was killed (signal 9), probably as the machine ran out of memory; end "
-            "other programs"
-        )
-    if done.returncode < 0:
-        return f"is damaged: the process in which it was to be {stages[-1]} was ended by signal {-done.returncode}"
-    last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-    return f"can't be {stages[-1]}: {shown(last)}"
+    return explain_failure(done, stage, too_much)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from .calibration import Ranges, Span
 from .int8_weights import Rounded
-from .rewrite.editing import MOVES, Editor, Writer, attributes_of, bounds_of
+from .onnx_graph import Writer, attributes_of
+from .rewrite.editing import MOVES, Editor, bounds_of
 
 MOST_COUNTS: Final = 2**30
 """Of a bias, which is an int32 in steps of its output's scale; as much again is left for the sum it is added to."""

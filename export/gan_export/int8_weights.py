@@ -19,7 +19,8 @@ from threadpoolctl import threadpool_limits
 
 from .calibration import values_of
 from .gptq import MOST, nearest, round_rows
-from .rewrite.editing import Editor, attributes_of
+from .onnx_graph import attributes_of
+from .rewrite.editing import Editor
 from .tuning import Feed
 
 LARGEST: Final = 4608  # inputs of one output, 512 channels of 3x3: the time grows with their third power

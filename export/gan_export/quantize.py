@@ -26,8 +26,9 @@ from .calibration import Ranges, Span, calibrate, parts_of
 from .int8_graph import round_tensor, source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
 from .layer_choice import choose
+from .onnx_graph import attributes_of
 from .rewrite import upsampling
-from .rewrite.editing import Editor, attributes_of
+from .rewrite.editing import Editor
 from .tuning import Feed, Tuned, feed_of, open_graph, split
 from .work import layer_names, work_by_layer
 

@@ -21,8 +21,9 @@ from onnx import (
     numpy_helper,
 )
 
+from gan_export.onnx_graph import graphs_in
 from gan_export.refusal import IntakeError
-from gan_export.rewrite.tensors import graphs_in
+from gan_export.untrusted import HEAD_BYTES, kind_of, shown
 
 FIRST_OPSET: Final = 7  # ONNX Runtime knows none before
 MAX_NODES: Final = 50_000  # a large generator has some thousand
@@ -55,20 +56,17 @@ _KINDS: Final[Mapping[int, _Kind]] = {
 }
 _FLOATS: Final = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _BEGINNINGS: Final = (
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"),
-    (rb"\s*<(!doctype|html|\?xml|head)", "a web page, not the file itself; download it again"),
-    (rb"PK[\x03\x05][\x04\x06]", "a zip archive, not an ONNX model; unpack it first, or give a .pth file its own name"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!", "a compressed file; unpack it first"),
-    (rb"\x80[\x02-\x05]", "a pickle, not an ONNX model"),
-    (rb"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5), not an ONNX model"),
-    (rb"....(ORTM|TFL3)", "a model of another format (.ort or .tflite); give the .onnx file that it was made from"),
+    (
+        re.compile(rb"PK[\x03\x05][\x04\x06]"),
+        "a zip archive, not an ONNX model; unpack it first, or give a .pth file its own name",
+    ),
+    (re.compile(rb"\x80[\x02-\x05]"), "a pickle, not an ONNX model"),
+    (re.compile(rb"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5), not an ONNX model"),
+    (
+        re.compile(rb"....(ORTM|TFL3)", re.DOTALL),
+        "a model of another format (.ort or .tflite); give the .onnx file that it was made from",
+    ),
 )
-
-
-def shown(text: object) -> str:
-    """Text of the file for a message: one line, not long."""
-    line = str(text).encode("unicode_escape").decode("ascii")
-    return line if len(line) <= 80 else f"{line[:77]}..."
 
 
 def parse(content: bytes) -> ModelProto:
@@ -79,9 +77,8 @@ def parse(content: bytes) -> ModelProto:
     """
     if not content:
         raise IntakeError("is empty; copy or download it again")
-    for pattern, what in _BEGINNINGS:
-        if re.match(pattern, content[:512], re.IGNORECASE | re.DOTALL):
-            raise IntakeError(f"is {what}")
+    if what := kind_of(content[:HEAD_BYTES], _BEGINNINGS):
+        raise IntakeError(f"is {what}")
     model = ModelProto()
     try:
         model.ParseFromString(content)

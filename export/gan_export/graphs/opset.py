@@ -8,10 +8,11 @@ from typing import Final
 from onnx import ModelProto, defs, helper, version_converter
 
 from gan_export.lowering import IR_VERSION, OPSET, SOURCE_OPSET, LoweringError, lower
+from gan_export.onnx_graph import graphs_in
 from gan_export.refusal import IntakeError
-from gan_export.rewrite.tensors import graphs_in
+from gan_export.untrusted import shown
 
-from .audit import opset_of, shown
+from .audit import opset_of
 
 _MISSING: Final = re.compile(r"No Adapter (?:From|To) Version \$?(\d+) for (\w+)", re.IGNORECASE)
 

@@ -28,10 +28,12 @@ from onnx import ModelProto, inliner
 
 from gan_export.artifact import LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, draw
 from gan_export.artifact.certificate import TOLERANCE
+from gan_export.confined import MIB, allow_more, limit
 from gan_export.lowering import OPSET
 from gan_export.refusal import IntakeError
+from gan_export.untrusted import shown
 
-from .audit import audit, opset_of, parse, shown
+from .audit import audit, opset_of, parse
 from .images import Images, Seen, read_images
 from .serving import INNER, plain, serve
 from .signature import GraphOptions, Signature, find_signature
@@ -42,7 +44,6 @@ BATCHES: Final = (4, 1)  # a second one for graphs that only run image by image,
 GROWTH: Final = (
     8  # bytes of memory for each byte of the file: parsed, converted, checked and loaded it exists in copies
 )
-MIB: Final = 1024 * 1024
 LIVE_VALUES: Final = 256  # kept at once for each value of an image: 64 grey maps of its size, with copies
 MOST_LIVE_BYTES: Final = 4096 * MIB
 COMPARED: Final = 8  # images of the graph that was given and of the one that is served
@@ -51,34 +52,6 @@ TOGETHER: Final = f"run with {IMAGES} latents at once"
 INVALID: Final = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 Array = NDArray[Any]
-
-
-def limit(memory_bytes: int, file_bytes: int, seconds: int) -> None:
-    """Bound what this process may take from here on, beyond the libraries that it has loaded; memory on Linux only.
-
-    The bound of memory can be raised by `allow_more`.
-    """
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-        pages = Path("/proc/self/statm")
-        if pages.exists():
-            used = int(pages.read_text().split()[0]) * resource.getpagesize()
-            bound = used + memory_bytes
-            resource.setrlimit(resource.RLIMIT_AS, (bound, bound + MOST_LIVE_BYTES))
-
-
-def allow_more(nbytes: int) -> None:
-    """Raise the bound of memory, where there is one."""
-    if sys.platform != "win32":
-        import resource
-
-        bound, most = resource.getrlimit(resource.RLIMIT_AS)
-        if bound != resource.RLIM_INFINITY:
-            resource.setrlimit(resource.RLIMIT_AS, (min(bound + nbytes, most), most))
 
 
 def read_bytes(path: Path, most: int) -> bytes:
@@ -265,7 +238,7 @@ def main(source: str, target: str, memory: str, most: str, seconds: str, options
     _stage("read")
     try:
         size = min(Path(source).stat().st_size, int(most))
-        limit(int(memory) + GROWTH * size, 2 * size + MIB, int(seconds))
+        limit(int(memory) + GROWTH * size, 2 * size + MIB, int(seconds), MOST_LIVE_BYTES)
         content = read_bytes(Path(source), int(most))
         served, told = examine(content, GraphOptions(**said))
         Path(target).write_bytes(served.SerializeToString(deterministic=True))

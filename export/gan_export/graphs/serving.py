@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from gan_export.conventions import BYTES, TANH
+from gan_export.onnx_graph import NewValues, Writer, names_in, names_used
 from gan_export.rewrite import same_in_any_batch
-from gan_export.rewrite.tensors import names_used
 
 from .audit import opset_of
 from .images import Images
@@ -45,12 +44,11 @@ def serve(model: ModelProto, signature: Signature, images: Images) -> ModelProto
     """
     served = to_opset(model)
     graph = served.graph
-    before, constants = _inputs(signature)
-    after, more = _outputs(signature.output, images)
-    body = list(graph.node)
+    values = NewValues(names_in(graph) | {LATENT_INPUT, LABEL_INPUT, IMAGE_OUTPUT, PIXELS_OUTPUT})
+    nodes = [*_inputs(values, signature), *graph.node, *_outputs(values, signature.output, images)]
     del graph.node[:]
-    graph.node.extend([*before, *body, *after])
-    graph.initializer.extend([*constants, *more])
+    graph.node.extend(nodes)
+    graph.initializer.extend(values.constants)
     for field in ("input", "output", "value_info"):
         graph.ClearField(field)
     graph.input.append(helper.make_tensor_value_info(LATENT_INPUT, TensorProto.FLOAT, [BATCH, signature.latent_dim]))
@@ -64,65 +62,41 @@ def serve(model: ModelProto, signature: Signature, images: Images) -> ModelProto
     return same_in_any_batch(served)
 
 
-class _Chain:
-    """Nodes one after another, from a value to a value; `base` begins the names of what is between."""
-
-    def __init__(self, start: str, base: str) -> None:
-        self.nodes: list[NodeProto] = []
-        self.constants: list[TensorProto] = []
-        self.value = start
-        self._base = base
-
-    def add(self, operator: str, constants: Sequence[Any] = (), *, name: str = "", **attributes: Any) -> None:
-        """Apply an operator to the value and to constants; `name` is the result's."""
-        made = name or f"{self._base}.{len(self.nodes)}"
-        given = [numpy_helper.from_array(np.asarray(one), f"{made}.{i}") for i, one in enumerate(constants)]
-        self.constants += given
-        inputs = [self.value, *(one.name for one in given)]
-        self.nodes.append(helper.make_node(operator, inputs, [made], name=made, **attributes))
-        self.value = made
-
-
-def _inputs(signature: Signature) -> tuple[list[NodeProto], list[TensorProto]]:
+def _inputs(values: NewValues, signature: Signature) -> list[NodeProto]:
     """From z and label to the graph's own inputs."""
-    latent = _Chain(LATENT_INPUT, "latent")
+    write, value = Writer(values, LATENT_INPUT), LATENT_INPUT
     if signature.latent_shape == "map":
-        latent.add("Unsqueeze", [np.array([2, 3])])
-    latent.add("Cast", to=signature.latent.type, name=INNER + signature.latent.name)
+        value = write("Unsqueeze", value, np.array([2, 3]))
+    write("Cast", value, to=signature.latent.type, output=INNER + signature.latent.name)
     if signature.label is None:
-        return latent.nodes, latent.constants
-    label = _Chain(LABEL_INPUT, "labels")
+        return write.nodes
+    value = LABEL_INPUT
     if signature.label_kind != "ids":
-        label.add("OneHot", [np.int64(signature.classes), np.array([0.0, 1.0], np.float32)])
+        value = write("OneHot", value, np.array(signature.classes), np.array([0.0, 1.0], np.float32))
         if signature.label_kind == "one_hot_map":
-            label.add("Unsqueeze", [np.array([2, 3])])
+            value = write("Unsqueeze", value, np.array([2, 3]))
     elif signature.label.rank == 2:
-        label.add("Unsqueeze", [np.array([1])])
-    label.add("Cast", to=signature.label.type, name=INNER + signature.label.name)
-    return [*latent.nodes, *label.nodes], [*latent.constants, *label.constants]
+        value = write("Unsqueeze", value, np.array([1]))
+    write("Cast", value, to=signature.label.type, output=INNER + signature.label.name)
+    return write.nodes
 
 
-def _outputs(output: Port, images: Images) -> tuple[list[NodeProto], list[TensorProto]]:
+def _outputs(values: NewValues, output: Port, images: Images) -> list[NodeProto]:
     """From the graph's own output to pixels and the uint8 image."""
-    pixels = _Chain(INNER + output.name, "output")
+    write, value = Writer(values, PIXELS_OUTPUT), INNER + output.name
     if output.type != TensorProto.FLOAT:
-        pixels.add("Cast", to=TensorProto.FLOAT)
+        value = write("Cast", value, to=TensorProto.FLOAT)
     if images.layout == "nhwc":
-        pixels.add("Transpose", perm=[0, 3, 1, 2])
+        value = write("Transpose", value, perm=[0, 3, 1, 2])
     elif images.layout != "nchw":
-        pixels.add("Reshape", [np.array([-1, *images.shape])])
+        value = write("Reshape", value, np.array([-1, *images.shape]))
     if images.value_range != TANH:
-        operator, factor = ("Div", 127.5) if images.value_range == BYTES else ("Mul", 2.0)
-        pixels.add(operator, [np.float32(factor)])
-        pixels.add("Sub", [np.float32(1.0)])
-    pixels.add("Identity", name=PIXELS_OUTPUT)
-    image = _Chain(PIXELS_OUTPUT, "rounding")
-    image.add("Add", [np.float32(1.0)])
-    image.add("Mul", [np.float32(127.5)])
-    image.add("Round")
-    image.add("Clip", [np.float32(0.0), np.float32(255.0)])
-    image.add("Cast", to=TensorProto.UINT8, name=IMAGE_OUTPUT)
-    return [*pixels.nodes, *image.nodes], [*pixels.constants, *image.constants]
+        value = write("Div", value, 127.5) if images.value_range == BYTES else write("Mul", value, 2.0)
+        value = write("Sub", value, 1.0)
+    write("Identity", value, output=PIXELS_OUTPUT)
+    steps = write("Round", write("Mul", write("Add", PIXELS_OUTPUT, 1.0), 127.5))
+    write("Cast", write("Clip", steps, 0.0, 255.0), to=TensorProto.UINT8, output=IMAGE_OUTPUT)
+    return write.nodes
 
 
 def _value(port: Port) -> ValueInfoProto:

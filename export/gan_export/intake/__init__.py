@@ -4,40 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from gan_export.confined import MIB, explain_failure, run_confined
 from gan_export.refusal import IntakeError
 from gan_export.temporary import no_room
+from gan_export.untrusted import shown
 
 from .audit import audit
 from .kinds import Format
-from .limits import MIB, Limits
-from .symbols import TensorRef, shown, size_text
+from .limits import Limits
+from .symbols import TensorRef, size_text
 from .tree import Tree
 
 __all__ = ["Contents", "Format", "Limits", "check_finite", "read_contents"]
-
-# The reader's environment. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD and the like are not in it.
-_KEPT: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT"),
-    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
-    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"),
-)
-_OUT_OF_MEMORY: Final = ("MemoryError", "annot allocate memory", "an't allocate memory")
 
 
 @dataclass(frozen=True)
@@ -119,18 +111,9 @@ def _unpickle(copy: Path, limits: Limits, *, mapped: bool) -> list[Tensor | None
     target = copy.with_name("tensors")
     memory = limits.memory_bytes + (copy.stat().st_size if mapped else 0)
     bounds = (memory, limits.max_tensor_bytes, limits.seconds)
-    command = [sys.executable, "-P", "-m", "gan_export.intake.reader", str(copy), str(target), *map(str, bounds)]
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"OMP_NUM_THREADS": "1"}
+    arguments = [str(copy), str(target), *map(str, bounds)]
     try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limits.seconds,
-            check=False,
-        )
+        done = run_confined("gan_export.intake.reader", arguments, limits.seconds)
     except subprocess.TimeoutExpired as error:
         raise IntakeError(f"could not be read within {limits.seconds} s") from error
     if done.returncode:
@@ -141,21 +124,13 @@ def _unpickle(copy: Path, limits: Limits, *, mapped: bool) -> list[Tensor | None
 
 def _reason(done: subprocess.CompletedProcess[str], limits: Limits) -> str:
     """Why the reader failed, in our own words: torch's advise to load the file without the restriction."""
-    if not done.stdout:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return f"can't be read: the reading process did not start: {shown(last)}"
-    if any(sign in done.stderr for sign in _OUT_OF_MEMORY):
-        return f"takes more than {size_text(limits.memory_bytes)} of memory to read; save the generator's weights alone"
-    if full := no_room(done.stderr):
-        return full
-    if done.returncode == -signal.SIGKILL:
-        return (
-            "can't be read: the process that read it was killed (signal 9), probably as the machine ran out of memory; "
-            "end other programs, or save the generator's weights alone"
-        )
-    if done.returncode < 0:
-        return f"is damaged: the process that read it was ended by signal {-done.returncode}"
-    return "is damaged: torch.load refuses it with weights_only=True"
+    return explain_failure(
+        done,
+        "read" if done.stdout else "",
+        f"takes more than {size_text(limits.memory_bytes)} of memory to read; save the generator's weights alone",
+        instead=", or save the generator's weights alone",
+        otherwise="is damaged: torch.load refuses it with weights_only=True",
+    )
 
 
 def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any] | list[Any]:

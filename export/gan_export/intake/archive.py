@@ -10,12 +10,14 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
+from gan_export.confined import MIB
 from gan_export.refusal import IntakeError
+from gan_export.untrusted import shown
 
-from .limits import MIB, Limits
+from .limits import Limits
 from .pickles import ADVICE, Evaluation
 from .storages import Storages
-from .symbols import ITEM_BYTES, MalformedError, shown, size_text
+from .symbols import ITEM_BYTES, MalformedError, size_text
 from .tree import Tree, read_tree
 
 MAGIC: Final = b"PK\x03\x04"

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
+from gan_export.untrusted import shown
+
 from .symbols import (
     ITEM_BYTES,
     MAX_DIMENSIONS,
@@ -21,7 +23,6 @@ from .symbols import (
     Unknown,
     Unusable,
     is_count,
-    shown,
 )
 
 MAX_TEXT: Final = 64  # characters that a call is given: of a layout's name, or of the bytes of a number of numpy's

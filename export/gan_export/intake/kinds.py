@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from gan_export.refusal import IntakeError
+from gan_export.untrusted import HEAD_BYTES, kind_of
 
 from .archive import MAGIC as ZIP
 from .legacy import MAGIC as LEGACY
@@ -17,18 +18,13 @@ Format = Literal["zip", "legacy", "safetensors"]
 WANTED: Final = "wanted is a file of torch.save, a .safetensors file or an .onnx file"
 _RESAVE: Final = "where you trust it, load it with its own code and torch.save(G.state_dict(), ...)"
 _PICKLE: Final = f"a plain pickle (as StyleGAN's .pkl), which carries code or names code to run; {_RESAVE}"
-_PACKED: Final = "a compressed file; unpack it first"
-_HEAD_BYTES: Final = 512
 _TAR: Final = slice(257, 262)
 _LEVELDB: Final = bytes.fromhex("57fb808b247547db")  # the end of a TensorFlow index
 
 _BEGINNINGS: Final = (
-    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer, not the file itself; fetch it with: git lfs pull"),
-    (re.compile(rb"\s*<(!doctype|html|\?xml|head)", re.I), "a web page, not the file itself; download it again"),
     (re.compile(rb"\x89HDF\r\n\x1a\n"), "an HDF5 file (Keras .h5); save the weights from PyTorch instead"),
     (re.compile(rb"\x93NUMPY"), "a numpy array (.npy); save a state dict from PyTorch instead"),
     (re.compile(rb"PK\x05\x06"), f"an empty zip archive; {WANTED}"),
-    (re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|7z\xbc\xaf|\x28\xb5\x2f\xfd|Rar!"), _PACKED),
     (re.compile(rb"\x08[\x01-\x20](\x12|\x1a|\x22|\x3a|\x42)"), "an ONNX model by its first bytes; name it .onnx"),
     (re.compile(rb"GGUF|GGML"), "a language model's weights (GGUF); a generator is wanted"),
     (re.compile(rb"\x80[\x02-\x05]|\(?[ci][\w.]+\r?\n[\w.]+\r?\n|[(\]}][lpd]?[p0-9]?\d*\n"), _PICKLE),
@@ -47,7 +43,7 @@ def find_format(file: BinaryIO, path: Path) -> Format:
         IntakeError: it is empty or something else, and what.
     """
     size = os.fstat(file.fileno()).st_size
-    head = file.read(_HEAD_BYTES)
+    head = file.read(HEAD_BYTES)
     if not head:
         raise IntakeError("is empty; copy or download it again")
     if head.startswith(LEGACY):
@@ -62,9 +58,8 @@ def find_format(file: BinaryIO, path: Path) -> Format:
 def _other(file: BinaryIO, size: int, head: bytes, name: str) -> str:
     if head[_TAR] == b"ustar":
         return "a tar archive (torch.save before 0.2 wrote such); unpack it, or load and save it with a newer torch"
-    for pattern, what in _BEGINNINGS:
-        if pattern.match(head):
-            return what
+    if what := kind_of(head, _BEGINNINGS):
+        return what
     file.seek(max(size - len(_LEVELDB), 0))
     if file.read() == _LEVELDB:
         return f"a TensorFlow checkpoint; {WANTED}"

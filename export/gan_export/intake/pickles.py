@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
 from gan_export.refusal import IntakeError
+from gan_export.untrusted import shown
 
 from .calls import build, call, find, new
 from .limits import Limits
-from .symbols import MalformedError, Unknown, Unusable, shown, size_text
+from .symbols import MalformedError, Unknown, Unusable, size_text
 
 _OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 PROTOCOL: Final = 2  # torch.save's own, and the only one that torch.load reads with weights_only=True

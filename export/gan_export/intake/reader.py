@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gan_export.confined import limit
+
 from .archive import MAGIC
 from .safetensors_format import DTYPES
 
@@ -68,24 +70,10 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def limit(memory_bytes: int, tensor_bytes: int, seconds: int) -> None:
-    """Bound what this process may take from here on, beyond the libraries that it has loaded; memory on Linux only."""
-    if sys.platform != "win32":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        file_bytes = tensor_bytes + HEADER_BYTES
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-        pages = Path("/proc/self/statm")
-        if pages.exists():
-            used = int(pages.read_text().split()[0]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
-
-
 def main(source: str, target: str, *bounds: str) -> None:
     """Read and write; an exception ends the process, and its reader says what that means."""
-    limit(*map(int, bounds))
+    memory_bytes, tensor_bytes, seconds = map(int, bounds)
+    limit(memory_bytes, tensor_bytes + HEADER_BYTES, seconds)
     print(READY, flush=True)
     write(read(Path(source)), Path(target))
 

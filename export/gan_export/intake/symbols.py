@@ -95,12 +95,6 @@ def is_count(value: object) -> bool:
     return type(value) is int and 0 <= value < MAX_INTEGER
 
 
-def shown(text: object) -> str:
-    """Text of the file for a message: one line, not long."""
-    line = str(text).encode("unicode_escape").decode("ascii")
-    return line if len(line) <= 80 else f"{line[:77]}..."
-
-
 def size_text(nbytes: int) -> str:
     """A number of bytes for a message."""
     for unit in ("bytes", "KiB", "MiB", "GiB"):

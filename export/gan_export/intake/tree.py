@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gan_export.refusal import IntakeError
+from gan_export.untrusted import shown
 
 from .limits import Limits
-from .symbols import TensorRef, Unusable, shown, size_text
+from .symbols import TensorRef, Unusable, size_text
 
 
 class Tree:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, helper, inliner, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, helper, inliner, numpy_helper
+
+from gan_export.onnx_graph import graphs_in, names_in, names_used, nodes_in
 
 from .operators import LOWERINGS
 from .scope import OPSET, LoweringError, Scope, origin_of, own_name
@@ -25,7 +27,7 @@ def lower(model: ModelProto) -> ModelProto:
     """
     model = inliner.inline_local_functions(model) if model.functions else model
     versions = {opset.domain or "": opset.version for opset in model.opset_import}
-    for node in _all_nodes(model.graph):
+    for node in nodes_in(model.graph):
         if node.domain not in ("", "ai.onnx"):
             raise LoweringError(node, f"operators of the domain {node.domain!r} are not part of ONNX itself")
     if versions.get("") == OPSET:
@@ -34,7 +36,7 @@ def lower(model: ModelProto) -> ModelProto:
     elif versions.get("") == SOURCE_OPSET:
         # Ranks and lengths for what follows; the value_info that this adds stays in the result.
         lowered = onnx.shape_inference.infer_shapes(model, data_prop=True)
-        _lower_graph(lowered.graph, Scope({}, {}, names=_all_names(lowered.graph)))
+        _lower_graph(lowered.graph, Scope({}, {}, names=names_in(lowered.graph)))
     else:
         raise ValueError(f"opset {versions.get('')} can't be lowered, only opset {SOURCE_OPSET}")
     del lowered.opset_import[:]
@@ -54,9 +56,8 @@ def _lower_graph(graph: GraphProto, outer: Scope) -> None:
             scope.shapes[value.name] = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
     lowered: list[NodeProto] = []
     for node in graph.node:
-        for attribute in node.attribute:
-            for inner in _graphs(attribute):
-                _lower_graph(inner, scope)
+        for inner in graphs_in(node):
+            _lower_graph(inner, scope)
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             scope.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
         lowering = LOWERINGS.get(node.op_type)
@@ -73,29 +74,8 @@ def _lower_graph(graph: GraphProto, outer: Scope) -> None:
 
 def _drop_unused(graph: GraphProto) -> None:
     """Initializers that nothing refers to any more, such as axes that became attributes."""
-    used = {name for node in _all_nodes(graph) for name in node.input} | {value.name for value in graph.output}
+    used = {value.name for value in graph.output}.union(*map(names_used, graph.node))
     kept = [initializer for initializer in graph.initializer if initializer.name in used]
     if len(kept) < len(graph.initializer):
         del graph.initializer[:]
         graph.initializer.extend(kept)
-
-
-def _graphs(attribute: AttributeProto) -> list[GraphProto]:
-    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-
-
-def _all_nodes(graph: GraphProto) -> list[NodeProto]:
-    """Nodes of a graph and of the graphs inside it."""
-    found: list[NodeProto] = []
-    for node in graph.node:
-        found.append(node)
-        for attribute in node.attribute:
-            for inner in _graphs(attribute):
-                found += _all_nodes(inner)
-    return found
-
-
-def _all_names(graph: GraphProto) -> set[str]:
-    nodes = _all_nodes(graph)
-    values = {name for node in nodes for name in (*node.input, *node.output)}
-    return values | {value.name for value in (*graph.input, *graph.output, *graph.initializer)}

@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
-from .scope import OPSET, LoweringError, Scope, input_name
+from gan_export.onnx_graph import attributes_of, input_name
+
+from .scope import OPSET, LoweringError, Scope
 
 Lowering: TypeAlias = Callable[[NodeProto, Scope], Sequence[NodeProto]]
 
 
 def _reduce(node: NodeProto, scope: Scope) -> list[NodeProto]:
     """Axes are an attribute before opset 18."""
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     axes = scope.constant(node, 1)
     noop = attributes.pop("noop_with_empty_axes", 0)
     if axes is not None and axes.size:
@@ -37,12 +39,12 @@ def _pad(node: NodeProto, scope: Scope) -> list[NodeProto]:
     for position, axis in enumerate(axes):
         pads[axis], pads[axis + rank] = given[position], given[position + len(axes)]
     inputs = [node.input[0], scope.add(node, "pads", pads), input_name(node, 2)]
-    return [_like(node, "Pad", inputs, _attributes(node))]
+    return [_like(node, "Pad", inputs, attributes_of(node))]
 
 
 def _split(node: NodeProto, scope: Scope) -> list[NodeProto]:
     """Before opset 18 the sizes are given, or all parts are equal."""
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     parts = attributes.pop("num_outputs", None)
     if parts is None:
         return [node]
@@ -57,7 +59,7 @@ def _split(node: NodeProto, scope: Scope) -> list[NodeProto]:
 
 def _resize(node: NodeProto, scope: Scope) -> list[NodeProto]:
     """Before opset 18 scales or sizes are given for every axis, and there is no antialiasing."""
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     if attributes.pop("antialias", 0):
         raise LoweringError(node, f"opset {OPSET} can't antialias; use antialias=False")
     sizes = input_name(node, 3)
@@ -87,14 +89,14 @@ def _resize(node: NodeProto, scope: Scope) -> list[NodeProto]:
 
 
 def _scatter(node: NodeProto, _: Scope) -> list[NodeProto]:
-    reduction = _attributes(node).get("reduction", b"none").decode()
+    reduction = attributes_of(node).get("reduction", b"none").decode()
     if reduction in ("max", "min"):
         raise LoweringError(node, f"opset {OPSET} can't scatter with the reduction {reduction!r}")
     return [node]
 
 
 def _lp_pool(node: NodeProto, _: Scope) -> list[NodeProto]:
-    attributes = _attributes(node)
+    attributes = attributes_of(node)
     if attributes.pop("ceil_mode", 0) or set(attributes.pop("dilations", [1])) != {1}:
         raise LoweringError(node, f"opset {OPSET} has no LpPool with dilations or ceil_mode")
     return [_like(node, "LpPool", node.input, attributes)]
@@ -135,10 +137,6 @@ def _known(node: NodeProto, scope: Scope, index: int) -> NDArray[Any]:
     if value is None:
         raise LoweringError(node, f"its input {index} is missing")
     return value
-
-
-def _attributes(node: NodeProto) -> dict[str, Any]:
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _like(node: NodeProto, op_type: str, inputs: Sequence[str], attributes: Mapping[str, Any]) -> NodeProto:

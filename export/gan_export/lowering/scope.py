@@ -10,6 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
+from gan_export.onnx_graph import input_name, unused
+
 OPSET: Final = 17
 UNKNOWN = "the graph"
 
@@ -62,13 +64,7 @@ class Scope:
 
     def name(self, node: NodeProto, suffix: str) -> str:
         """A name that nothing else has."""
-        base = name = f"{node.output[0]}_{suffix}"
-        count = 1
-        while name in self.names:
-            count += 1
-            name = f"{base}{count}"
-        self.names.add(name)
-        return name
+        return unused(f"{node.output[0]}_{suffix}", self.names)
 
 
 def origin_of(node: NodeProto) -> str:
@@ -84,8 +80,3 @@ def origin_of(node: NodeProto) -> str:
 def own_name(path: str) -> str:
     """A submodule's path as its author knows it, without the wrappers of this package around the generator."""
     return re.sub(r"^(generator(\.|$))+", "", path)
-
-
-def input_name(node: NodeProto, index: int) -> str:
-    """Name of an input; empty if it is left out."""
-    return node.input[index] if index < len(node.input) else ""

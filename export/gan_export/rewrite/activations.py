@@ -10,36 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
 
-from .tensors import attribute, float_shapes, names_in, unused
+from gan_export.onnx_graph import NewValues, Writer, attributes_of, float_shapes, names_in
 
 LOG_TERMS: Final = 8  # of the series of 2 artanh(s), s <= 1/3: the rest is below 2e-9
 SELU_ALPHA: Final = 1.67326319217681884765625
 SELU_GAMMA: Final = 1.05070102214813232421875
-
-
-class _Writer:
-    """Nodes in place of one node, and the constants they need."""
-
-    def __init__(self, node: onnx.NodeProto, names: set[str]) -> None:
-        self.node, self._names = node, names
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def __call__(self, op_type: str, *inputs: str | float, last: bool = False, **attributes: int) -> str:
-        names = [one if isinstance(one, str) else self._constant(one) for one in inputs]
-        made = self.node.output[0]
-        output = made if last else unused(f"{made}.{len(self.nodes)}", self._names)
-        self.nodes.append(helper.make_node(op_type, names, [output], **attributes))  # type: ignore[arg-type]
-        return output
-
-    def _constant(self, value: float) -> str:
-        name = unused(f"{self.node.output[0]}.constant{len(self.constants)}", self._names)
-        self.constants.append(numpy_helper.from_array(np.array(value, np.float32), name))
-        return name
 
 
 def activations(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -53,43 +30,44 @@ def activations(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = rewritten.graph
     if not any(node.op_type in _WRITTEN for node in graph.node):
         return rewritten
-    floats, names = dict(float_shapes(model)), names_in(graph)
+    floats, values = dict(float_shapes(model)), NewValues(names_in(graph))
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
         if node.op_type not in _WRITTEN or node.input[0] not in floats:
             graph.node.append(node)
             continue
-        write = _Writer(node, names)
+        write = Writer(values, node.output[0])
         _WRITTEN[node.op_type](write, node)
         graph.node.extend(write.nodes)
-        graph.initializer.extend(write.constants)
+    graph.initializer.extend(values.constants)
     return rewritten
 
 
-def _exponential(write: _Writer, x: str, positive: float, negative: float, stretch: float) -> None:
+def _exponential(write: Writer, node: onnx.NodeProto, positive: float, negative: float, stretch: float) -> None:
     """positive * max(x, 0) + negative * (exp(min(x, 0) / stretch) - 1)"""
+    (x,) = node.input
     low = write("Min", x, 0.0)
     curve = write("Sub", write("Exp", low if stretch == 1 else write("Div", low, stretch)), 1.0)
     line = write("Max", x, 0.0)
-    write("Add", write("Mul", line, positive), write("Mul", curve, negative), last=True)
+    write("Add", write("Mul", line, positive), write("Mul", curve, negative), output=node.output[0])
 
 
-def _elu(write: _Writer, node: onnx.NodeProto) -> None:
-    _exponential(write, node.input[0], 1.0, attribute(node, "alpha", 1.0), 1.0)
+def _elu(write: Writer, node: onnx.NodeProto) -> None:
+    _exponential(write, node, 1.0, attributes_of(node).get("alpha", 1.0), 1.0)
 
 
-def _selu(write: _Writer, node: onnx.NodeProto) -> None:
-    gamma = attribute(node, "gamma", SELU_GAMMA)
-    _exponential(write, node.input[0], gamma, gamma * attribute(node, "alpha", SELU_ALPHA), 1.0)
+def _selu(write: Writer, node: onnx.NodeProto) -> None:
+    gamma = attributes_of(node).get("gamma", SELU_GAMMA)
+    _exponential(write, node, gamma, gamma * attributes_of(node).get("alpha", SELU_ALPHA), 1.0)
 
 
-def _celu(write: _Writer, node: onnx.NodeProto) -> None:
-    alpha = attribute(node, "alpha", 1.0)
-    _exponential(write, node.input[0], 1.0, alpha, alpha)
+def _celu(write: Writer, node: onnx.NodeProto) -> None:
+    alpha = attributes_of(node).get("alpha", 1.0)
+    _exponential(write, node, 1.0, alpha, alpha)
 
 
-def _softplus(write: _Writer, node: onnx.NodeProto) -> None:
+def _softplus(write: Writer, node: onnx.NodeProto) -> None:
     """max(x, 0) + log(1 + t), t = exp(-|x|), by log(1 + t) = 2 artanh(s), s = t / (2 + t)."""
     (x,) = node.input
     t = write("Exp", write("Neg", write("Abs", x)))
@@ -99,16 +77,16 @@ def _softplus(write: _Writer, node: onnx.NodeProto) -> None:
     for term in reversed(range(LOG_TERMS - 1)):
         series = write("Add", write("Mul", square, series), 1.0 / (2 * term + 1))
     twice = write("Add", s, s)
-    write("Add", write("Max", x, 0.0), write("Mul", twice, series), last=True)
+    write("Add", write("Max", x, 0.0), write("Mul", twice, series), output=node.output[0])
 
 
-def _in_double(write: _Writer, node: onnx.NodeProto) -> None:
+def _in_double(write: Writer, node: onnx.NodeProto) -> None:
     """Last bits of float64 do not survive the rounding to float32."""
     wide = write("Cast", node.input[0], to=onnx.TensorProto.DOUBLE)
-    write("Cast", write(node.op_type, wide), to=onnx.TensorProto.FLOAT, last=True)
+    write("Cast", write(node.op_type, wide), to=onnx.TensorProto.FLOAT, output=node.output[0])
 
 
-_WRITTEN: Final[Mapping[str, Callable[[_Writer, onnx.NodeProto], None]]] = {
+_WRITTEN: Final[Mapping[str, Callable[[Writer, onnx.NodeProto], None]]] = {
     "Elu": _elu,
     "Selu": _selu,
     "Celu": _celu,

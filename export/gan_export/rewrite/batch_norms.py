@@ -12,7 +12,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from .editing import Editor, attributes_of, given
+from gan_export.onnx_graph import attributes_of, input_name
+
+from .editing import Editor
 
 Array = NDArray[np.float64]
 
@@ -62,9 +64,9 @@ def _fold(editor: Editor, norm: onnx.NodeProto) -> None:
 
 def _folded(editor: Editor, layer: onnx.NodeProto, scale: Array, shift: Array) -> onnx.NodeProto | None:
     """The layer with its results scaled and shifted; None if it is of another kind."""
-    weight = editor.constant(given(layer, 1))
-    bias = editor.constant(given(layer, 2))
-    if weight is None or weight.dtype != np.float32 or (given(layer, 2) and bias is None):
+    weight = editor.constant(input_name(layer, 1))
+    bias = editor.constant(input_name(layer, 2))
+    if weight is None or weight.dtype != np.float32 or (input_name(layer, 2) and bias is None):
         return None
     attributes = attributes_of(layer)
     old = np.zeros(len(scale)) if bias is None else np.asarray(bias, np.float64)
@@ -88,5 +90,5 @@ def _folded(editor: Editor, layer: onnx.NodeProto, scale: Array, shift: Array) -
 
 
 def _stored(editor: Editor, layer: onnx.NodeProto, index: int, value: NDArray[Any]) -> str:
-    base = given(layer, index) or f"{given(layer, 1)}.shift"
+    base = input_name(layer, index) or f"{input_name(layer, 1)}.shift"
     return editor.add_constant(f"{base}.folded", value.astype(np.float32))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .tensors import attribute, float_shapes, names_in, unused
+from gan_export.onnx_graph import attributes_of, float_shapes, names_in, unused
 
 CHANNELS = 1  # the dimension of (N, C, H, W)
 RANK = 4
@@ -31,7 +31,7 @@ def channel_sums(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type not in ("ReduceMean", "ReduceSum") or _axes(node, constants) not in ([CHANNELS], [-3]):
             continue
         shape = shapes.get(node.input[0], ())
-        if len(shape) != RANK or not shape[CHANNELS] or not attribute(node, "keepdims", 1):
+        if len(shape) != RANK or not shape[CHANNELS] or not attributes_of(node).get("keepdims", 1):
             continue
         channels = shape[CHANNELS]
         value = 1.0 / channels if node.op_type == "ReduceMean" else 1.0

@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from .tensors import float_shapes, graphs_in, names_in, names_used, unused
+from gan_export.onnx_graph import float_shapes, graphs_in, names_in, names_used, unused
 
 ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid")
 """Functions of each number alone, which may as well be taken before the numbers change their places."""
@@ -105,38 +105,6 @@ class Editor:
         return self._model
 
 
-class Writer:
-    """Nodes one after another, with names that begin with `base`."""
-
-    def __init__(self, editor: Editor, base: str) -> None:
-        self._editor, self._base = editor, base
-        self.nodes: list[onnx.NodeProto] = []
-
-    def __call__(self, op_type: str, *inputs: str | NDArray[Any], output: str | None = None, **attributes: Any) -> str:
-        """Write a node; constants among its inputs become initializers. Returns the name of what it makes."""
-        made = output or self._editor.name(f"{self._base}.{op_type.lower()}")
-        names = [
-            one if isinstance(one, str) else self._editor.add_constant(f"{made}.constant{i}", one)
-            for i, one in enumerate(inputs)
-        ]
-        self.nodes.append(helper.make_node(op_type, names, [made], name=made, **attributes))
-        return made
-
-    def constant(self, base: str, value: NDArray[Any]) -> str:
-        """A constant with a name of its own."""
-        return self._editor.add_constant(base, value)
-
-    def like(self, node: onnx.NodeProto, value: str, output: str | None = None) -> str:
-        """The same function of another value, its first input."""
-        attributes = attributes_of(node)
-        return self(node.op_type, value, *node.input[1:], output=output, **attributes)
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes by name."""
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 def bounds_of(editor: Editor, clip: onnx.NodeProto) -> tuple[float, float] | None:
     """Between what a Clip leaves values as they are; None if that is computed while the graph runs."""
     bounds = [-np.inf, np.inf]
@@ -147,8 +115,3 @@ def bounds_of(editor: Editor, clip: onnx.NodeProto) -> tuple[float, float] | Non
                 return None
             bounds[i] = float(value)
     return bounds[0], bounds[1]
-
-
-def given(node: onnx.NodeProto, index: int) -> str:
-    """The name of an input; empty if it is left out."""
-    return node.input[index] if index < len(node.input) else ""

@@ -11,7 +11,9 @@ from typing import Final
 import numpy as np
 import onnx
 
-from .editing import Editor, Writer, attributes_of, given
+from gan_export.onnx_graph import Writer, attributes_of, input_name
+
+from .editing import Editor
 
 MAX_TABLE: Final = 16 * 2**20  # bytes: a larger one would grow the file for little
 
@@ -31,10 +33,10 @@ def labels(model: onnx.ModelProto) -> onnx.ModelProto:
 def _replace(editor: Editor, node: onnx.NodeProto) -> None:
     attributes = attributes_of(node)
     concat = editor.producer(node.input[0])
-    weight, bias = editor.constant(node.input[1]), editor.constant(given(node, 2))
+    weight, bias = editor.constant(node.input[1]), editor.constant(input_name(node, 2))
     if concat is None or concat.op_type != "Concat" or attributes_of(concat)["axis"] not in (1, -1):
         return
-    if weight is None or weight.ndim != 2 or attributes.get("transA", 0) or (given(node, 2) and bias is None):
+    if weight is None or weight.ndim != 2 or attributes.get("transA", 0) or (input_name(node, 2) and bias is None):
         return
     lookups = {i: found for i, name in enumerate(concat.input) if (found := _lookup(editor, name)) is not None}
     if len(lookups) != 1 or len(concat.input) != 2:

@@ -26,7 +26,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .editing import ACTIVATIONS, Editor, Writer, attributes_of, given
+from gan_export.onnx_graph import Writer, attributes_of, input_name
+
+from .editing import ACTIVATIONS, Editor
 from .transposed import first_pads
 
 Form: TypeAlias = Literal["phases", "windows"]
@@ -146,11 +148,11 @@ def phases(model: onnx.ModelProto, form: Form = "phases", layers: Collection[str
 
 
 def _layer(editor: Editor, node: onnx.NodeProto, form: Form) -> _Layer | None:
-    attributes, weight, bias = attributes_of(node), editor.constant(node.input[1]), editor.constant(given(node, 2))
+    attributes, weight, bias = attributes_of(node), editor.constant(node.input[1]), editor.constant(input_name(node, 2))
     before, after = editor.shapes.get(node.input[0], ()), editor.shapes.get(node.output[0], ())
     if weight is None or weight.ndim != 4 or not all(before[1:]) or not all(after[1:]) or len(before) != len(after):
         return None
-    if (given(node, 2) and bias is None) or not after:
+    if (input_name(node, 2) and bias is None) or not after:
         return None
     groups = int(attributes.get("group", 1))
     strides = attributes.get("strides", [1, 1])

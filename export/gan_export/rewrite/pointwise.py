@@ -9,7 +9,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from .editing import Editor, Writer, attributes_of, given
+from gan_export.onnx_graph import Writer, attributes_of, input_name
+
+from .editing import Editor
 
 
 def pointwise(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -37,8 +39,8 @@ def _is_pointwise(editor: Editor, node: onnx.NodeProto) -> bool:
 
 
 def _enlarges(editor: Editor, resize: onnx.NodeProto) -> bool:
-    scales, attributes = editor.constant(given(resize, 2)), attributes_of(resize)
-    if resize.op_type != "Resize" or scales is None or scales.shape != (4,) or given(resize, 3):
+    scales, attributes = editor.constant(input_name(resize, 2)), attributes_of(resize)
+    if resize.op_type != "Resize" or scales is None or scales.shape != (4,) or input_name(resize, 3):
         return False
     mixes = attributes.get("mode", b"nearest") in (b"nearest", b"linear")
     crops = attributes.get("coordinate_transformation_mode", b"half_pixel") == b"tf_crop_and_resize"

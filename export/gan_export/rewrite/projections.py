@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from .editing import Editor, Writer, attributes_of, given
+from gan_export.onnx_graph import Writer, attributes_of, input_name
+
+from .editing import Editor
 from .transposed import first_pads
 
 
@@ -24,12 +26,12 @@ def projections(model: onnx.ModelProto) -> onnx.ModelProto:
 def _replace(editor: Editor, node: onnx.NodeProto) -> None:
     attributes = attributes_of(node)
     before, after = editor.shapes.get(node.input[0], ()), editor.shapes.get(node.output[0], ())
-    weight, bias = editor.constant(node.input[1]), editor.constant(given(node, 2))
+    weight, bias = editor.constant(node.input[1]), editor.constant(input_name(node, 2))
     if len(before) != 4 or before[2:] != (1, 1) or len(after) != 4 or not all(after[1:]) or weight is None:
         return
     channels, outputs, *kernel = weight.shape
     pads = first_pads(node, before[2:], after[2:], kernel)
-    if attributes.get("group", 1) != 1 or not pads or (given(node, 2) and bias is None):
+    if attributes.get("group", 1) != 1 or not pads or (input_name(node, 2) and bias is None):
         return
     dilations = attributes.get("dilations", [1, 1])
     # The kernel is drawn once, cut by the padding and widened by the output padding.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from .editing import Editor, Writer
+from gan_export.onnx_graph import Writer
+
+from .editing import Editor
 
 
 def reshapes(model: onnx.ModelProto) -> onnx.ModelProto:

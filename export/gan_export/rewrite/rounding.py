@@ -11,7 +11,9 @@ from typing import Final
 import numpy as np
 import onnx
 
-from .editing import Editor, Writer, given
+from gan_export.onnx_graph import Writer, input_name
+
+from .editing import Editor
 
 _STEPS: Final = (("Add", 1.0), ("Mul", 127.5), ("Round", None), ("Clip", None), ("Cast", None))
 
@@ -45,6 +47,6 @@ def _chain(editor: Editor, last: onnx.NodeProto) -> list[onnx.NodeProto] | None:
     for node, (kind, number) in zip(found, _STEPS, strict=True):
         if node.op_type != kind or (number is not None and editor.constant(node.input[1]) != np.float32(number)):
             return None
-    limits = [editor.constant(given(found[3], i)) for i in (1, 2)]
+    limits = [editor.constant(input_name(found[3], i)) for i in (1, 2)]
     is_byte = any(each.name == "to" and each.i == onnx.TensorProto.UINT8 for each in last.attribute)
     return found if is_byte and limits == [0, 255] else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx
 
-from .editing import attributes_of
+from gan_export.onnx_graph import attributes_of
 
 
 def first_pads(node: onnx.NodeProto, sizes: Sequence[int], results: Sequence[int], kernel: Sequence[int]) -> list[int]:

@@ -14,7 +14,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .editing import Editor, Writer, attributes_of, given
+from gan_export.onnx_graph import Writer, attributes_of, input_name
+
+from .editing import Editor
 
 REPEATS: Final = ({b"asymmetric", b"floor"}, {b"half_pixel", b"round_prefer_floor"})
 """Coordinates and rounding with which a whole scale repeats every value."""
@@ -59,7 +61,7 @@ def _scales(editor: Editor, node: onnx.NodeProto) -> tuple[int, int] | None:
         asked.get("coordinate_transformation_mode", b"half_pixel"),
         asked.get("nearest_mode", b"round_prefer_floor"),
     }
-    scales = editor.constant(given(resize, 2))
+    scales = editor.constant(input_name(resize, 2))
     if asked.get("mode", b"nearest") != b"nearest" or how not in REPEATS or scales is None or scales.shape != (4,):
         return None
     whole = np.rint(scales).astype(int)

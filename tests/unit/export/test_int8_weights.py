@@ -15,8 +15,9 @@ from gan_export.calibration import Span
 from gan_export.gptq import MOST
 from gan_export.int8_graph import write_int8
 from gan_export.int8_weights import Rounded, round_weights
+from gan_export.onnx_graph import attributes_of
 from gan_export.rewrite import phases
-from gan_export.rewrite.editing import Editor, attributes_of
+from gan_export.rewrite.editing import Editor
 from gan_export.tuning import Feed, feed_of
 
 DIM = 16

@@ -49,7 +49,7 @@ def test_a_full_folder_of_temporary_files_and_a_kill_are_told_from_damage(tmp_pa
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:
         full.write(b"1")
     assert no_room(caught.value) == wanted
-    assert "was killed (signal 9), probably as the machine ran out of memory" in _reason(done, Limits())
+    assert "was killed (signal 9), probably because the machine ran out of memory" in _reason(done, Limits())
 
 
 READ_BOUNDED = """
