@@ -32,7 +32,7 @@ from report.graphs import BATCHES, Result, plot, tables
 from report.results import processor
 
 from gan_export.artifact import load_artifact
-from gan_export.artifact.measures import psnr_of
+from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.reading import read_certificate
 from gan_export.capture import capture
 from gan_export.package import export

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import io
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from types import FrameType
 from typing import Any, Final, Literal, cast
 
 import onnx
@@ -46,7 +46,7 @@ class CaptureError(RuntimeError):
     the values of tensors) or `failed`.
     """
 
-    def __init__(self, message: str, code: Code = "failed") -> None:
+    def __init__(self, message: str, *, code: Code = "failed") -> None:
         super().__init__(message)
         self.code: Code = code
 
@@ -109,7 +109,9 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
             _simplify(converted.model)
             model = same_in_any_batch(lower(converted.model_proto))
         except LoweringError as error:
-            raise CaptureError(f"the generator can't be expressed in ONNX: {error}", "unsupported_operator") from error
+            raise CaptureError(
+                f"the generator can't be expressed in ONNX: {error}", code="unsupported_operator"
+            ) from error
         except FAULTS as error:
             raise _conversion_error(error) from error
     _name_batch(model)
@@ -198,13 +200,13 @@ def _trace_error(error: Exception) -> CaptureError:
         return CaptureError(
             f"the generator's Python code depends on the values of tensors{at}: a graph can't branch on them; "
             "use torch.where, or take the branch out of forward",
-            "untraceable",
+            code="untraceable",
         )
     if any(phrase in text for phrase in SPECIALISED):
         return CaptureError(
             f"the generator is made for one batch size{at}: {_specialised(text)}; use -1 and x.shape[0] in reshapes, "
             "and no tensor whose first dimension is fixed",
-            "dynamic_batch",
+            code="dynamic_batch",
         )
     return CaptureError(f"the generator can't be traced{at}: {first_line(causes[-1])}")
 
@@ -227,11 +229,11 @@ def _conversion_error(error: Exception) -> CaptureError:
         if missing:
             return CaptureError(
                 f"torch.onnx has no translation of {operator}, used in {module}; replace it by other operations",
-                "unsupported_operator",
+                code="unsupported_operator",
             )
         return CaptureError(
             f"torch.onnx can't translate {operator}, used in {module}: {first_line(causes[-1])}",
-            "unsupported_operator",
+            code="unsupported_operator",
         )
     return CaptureError(f"the generator can't be expressed in ONNX: {first_line(causes[-1])}")
 
@@ -244,17 +246,9 @@ def _chain(error: BaseException) -> list[BaseException]:
     return chain
 
 
-def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    found, step = [], error.__traceback__
-    while step is not None:
-        found.append((step.tb_frame, step.tb_lineno))
-        step = step.tb_next
-    return found
-
-
 def _node_of(error: BaseException) -> torch.fx.Node | None:
     """The operation that torch.onnx was translating when it failed."""
-    for frame, _ in reversed(_frames(error)):
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         node = frame.f_locals.get("node")
         if isinstance(node, torch.fx.Node) and node.op == "call_function":
             return node
@@ -266,7 +260,7 @@ def _name_batch(model: onnx.ModelProto) -> None:
     for value in (*model.graph.input, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
         if value.name in {given.name for given in model.graph.input} and not dims[0].dim_param:
-            raise CaptureError(f"the generator is made for batches of {dims[0].dim_value}", "dynamic_batch")
+            raise CaptureError(f"the generator is made for batches of {dims[0].dim_value}", code="dynamic_batch")
         if dims and dims[0].HasField("dim_param"):
             dims[0].dim_param = BATCH
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from .artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
 from .artifact.certificate import Certificate, Gate, VariantCertificate
-from .artifact.measures import psnr_of
+from .artifact.pixels import psnr_of
 from .artifact.providers import first_provider
 from .artifact.sheet import contact_sheet
 from .show import title_of

@@ -145,7 +145,8 @@ def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], N
             float32[name], exact = drawer.draw(case.z, case.label)
         except Exception as error:
             raise CertificationError(
-                f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}", "dynamic_batch"
+                f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}",
+                code="dynamic_batch",
             ) from error
         if exact is not None:
             float64[name] = exact

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from statistics import geometric_mean
 
 import onnx
 
@@ -14,7 +15,7 @@ from .artifact.certificate import VariantCertificate
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
 from .half import HalfError, half
-from .tuning import Tuned, mean_of, simplified, split
+from .tuning import Tuned, simplified, split
 from .variants import FP16, PAYS, Certifier, Made, first_failed
 
 
@@ -121,7 +122,7 @@ def add_fp16(
     if isinstance(made, str) or exact is None:
         return made
     ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
-    if not ratios or mean_of(ratios) < PAYS:
+    if not ratios or geometric_mean(ratios) < PAYS:
         certifier.forget(made)
         words = ", ".join(f"{ratio:.2f}x" for ratio in ratios)
         return f"{FP16} is left out: it is no faster than {EXACT} on this GPU ({words})."

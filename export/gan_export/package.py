@@ -97,7 +97,7 @@ def export(
     measured_on = tuple(dict.fromkeys([*providers, *([CUDA] if FP16 in variants and not no_gpu else [])]))
     check_target(out, force=force)
     if excess := excess_of(source.image, source.latent):
-        raise ExportError(excess, "golden")
+        raise ExportError(excess, code="golden")
     if no_gpu:
         source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
     recipe = _Recipe(
@@ -244,7 +244,7 @@ def _best_that_passes(certifier: Certifier, manifest: Manifest, graphs: Sequence
 def _refuse_failed(gates: Sequence[Gate], what: str) -> None:
     for gate in gates:
         if gate.failed:
-            raise ExportError(f"{what} {gate.complaint()}", gate.code)
+            raise ExportError(f"{what} {gate.complaint()}", code=gate.code)
 
 
 def _graph_of(source: Source) -> onnx.ModelProto:

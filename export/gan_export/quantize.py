@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
 from .artifact.gates import MAX_VISIBLE_SHARE, MIN_IMAGE_PSNR_DB, MIN_PSNR_DB
-from .artifact.measures import VISIBLE, psnr_of
+from .artifact.measures import VISIBLE
+from .artifact.pixels import psnr_of
 from .calibration import Ranges, Span, calibrate, parts_of
 from .int8_graph import round_tensor, source_of, tensors_of, write_int8
 from .int8_weights import Rounded, round_weights
@@ -140,7 +141,7 @@ class _Deviation:
 
     @property
     def psnr_db(self) -> float:
-        return 10 * math.log10(4 / max(self.error, 1e-20))
+        return psnr_of(math.sqrt(self.error))
 
     @property
     def distance(self) -> float:

@@ -9,7 +9,7 @@ class ExportError(RuntimeError):
     """The export failed and left nothing behind, unless it says so; the message is one line for the user, `code`
     stable."""
 
-    def __init__(self, message: str, code: str = "output") -> None:
+    def __init__(self, message: str, *, code: str = "output") -> None:
         super().__init__(message)
         self.code = code
 

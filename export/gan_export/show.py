@@ -7,7 +7,7 @@ from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
 from .artifact.gates import rules_of
-from .artifact.measures import psnr_of
+from .artifact.pixels import psnr_of
 from .artifact.providers import CPU, provider_titled
 
 
@@ -20,7 +20,7 @@ def show_certificate(certificate: Certificate, console: Console) -> None:
             table.add_row(title_of(result), gate.code, _verdict(gate), measured, f"{gate.limit:g}", gate.unit)
         judged = {gate.code for gate in result.gates}
         if any(gate.failed for gate in result.gates):
-            for rule in rules_of(result.variant, provider_titled(result.provider)):
+            for rule in rules_of(result.variant, provider_titled(result.provider) or CPU):
                 if rule.code not in judged:
                     table.add_row(title_of(result), rule.code, "not judged", "", "", rule.unit, style="dim")
     console.print(table)
@@ -29,9 +29,10 @@ def show_certificate(certificate: Certificate, console: Console) -> None:
 
 
 def title_of(result: VariantCertificate) -> str:
-    """The variant, and what draws it where that is no processor."""
+    """The variant, and what draws it where that is not the processor."""
     provider = provider_titled(result.provider)
-    return result.variant if provider is CPU else f"{result.variant}, {provider.word}"
+    word = result.provider if provider is None else provider.word
+    return result.variant if provider is CPU else f"{result.variant}, {word}"
 
 
 def sentence(result: VariantCertificate, reference: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import geometric_mean
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -116,7 +116,7 @@ def tune(
             except GRAPH_ERRORS as error:
                 progress(f"{names[layer]} can't be drawn as {name}: {first_line(error)}")
                 continue
-            tried.append((mean_of(ratios), min(ratios), name, candidate, opened))
+            tried.append((geometric_mean(ratios), min(ratios), name, candidate, opened))
         if not tried:
             continue
         gain, least, name, candidate, opened = max(tried, key=lambda each: each[0])
@@ -151,11 +151,6 @@ def speedups(first: ort.InferenceSession, second: ort.InferenceSession, feeds: S
                 best[i] = min(best[i], _seconds(session, feed, runs[i]))
         found.append(best[0] / best[1])
     return found
-
-
-def mean_of(ratios: Sequence[float]) -> float:
-    """Geometric mean."""
-    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def _runs_of(session: ort.InferenceSession, feed: Feed) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sysconfig
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -44,12 +45,11 @@ def place_of(error: BaseException) -> str:
         return f"{Path(error.filename).name}:{error.lineno}"
     paths = sysconfig.get_paths()
     libraries = (str(Path(__file__).parent), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
-    found, step = "", error.__traceback__
-    while step is not None:
-        file = step.tb_frame.f_code.co_filename
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
         if not file.startswith(libraries):
-            found = f"{Path(file).name}:{step.tb_lineno}"
-        step = step.tb_next
+            found = f"{Path(file).name}:{line}"
     return found
 
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Final
 
 import onnx
@@ -24,7 +25,7 @@ from .artifact.verify import gates_at_start
 from .capture import seal
 from .certify import certify_variant
 from .quantize import QuantizationError, quantize
-from .tuning import BATCHES, GRAPH_ERRORS, Tuned, feed_of, mean_of, open_graph, simplified, speedups
+from .tuning import BATCHES, GRAPH_ERRORS, Tuned, feed_of, open_graph, simplified, speedups
 
 ONNX_FILE: Final = "generator.onnx"
 """The exact variant's graph."""
@@ -165,7 +166,7 @@ def add_int8(
         return f"int8 is left out: {error}."
     except GRAPH_ERRORS as error:
         return f"int8 is left out: ONNX Runtime can't draw with it: {first_line(error)}."
-    if mean_of(ratios) < PAYS:
+    if geometric_mean(ratios) < PAYS:
         words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
         return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
     return certifier.try_to_certify(manifest, INT8, Tuned(found.model, found.rewrites), [made])

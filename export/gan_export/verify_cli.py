@@ -105,7 +105,7 @@ def _refuse_failed(found: Certificate, directory: Path, added: Sequence[VariantC
     if found.failures:
         variant, gate = found.failures[0]
         names = f"; added: {', '.join(result.variant for result in added)}" if added else ""
-        raise ArtifactError(gate.code, f"{directory}: {variant} {gate.complaint()}{names}")
+        raise ArtifactError(f"{directory}: {variant} {gate.complaint()}{names}", code=gate.code)
 
 
 def _show_slow(variants: Sequence[str]) -> None:

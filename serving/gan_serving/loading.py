@@ -38,14 +38,14 @@ class Problem:
     def unforeseen(cls, folder: Path, error: Exception) -> Problem:
         """What reading or running an artifact was not expected to raise."""
         words = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
-        found = cls.of(folder, ArtifactError(UNLOADABLE, f"{folder}: can't be read or run: {words}; export again"))
+        found = cls.of(folder, ArtifactError(f"{folder}: can't be read or run: {words}; export again", code=UNLOADABLE))
         return replace(found, cause=error)
 
     @classmethod
     def name_taken(cls, folder: Path, name: str) -> Problem:
         """Two artifacts of one name: the one that came first is served."""
         message = f"{folder}: another artifact is named {name!r} too; this one is left out"
-        return cls.of(folder, ArtifactError(NAME_TAKEN, message))
+        return cls.of(folder, ArtifactError(message, code=NAME_TAKEN))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def read_artifact(folder: Path) -> Artifact:
         for entry in entries:
             if entry.name not in PAGES and is_endless(Path(entry.path)):
                 raise ArtifactError(
-                    "manifest", f"{entry.path}: is a pipe, a socket or a device, not a file; remove it, or export again"
+                    f"{entry.path}: is a pipe, a socket or a device, not a file; remove it, or export again",
+                    code="manifest",
                 )
     return load_artifact(folder)
 

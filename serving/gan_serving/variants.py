@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
+import statistics
 from typing import NamedTuple
 
 from gan_export.artifact import Artifact, ArtifactError, Variant
 from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.manifest import EXACT
-from gan_export.artifact.measures import is_near, psnr_of
+from gan_export.artifact.measures import is_near
+from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.providers import CPU, CUDA, PROVIDERS, Provider, is_usable
 
@@ -78,21 +79,23 @@ def _check_asked(variant: str, artifact: Artifact, found: list[str], provider: P
     if variant not in found:
         has = f"{artifact.directory}: has no variant {variant!r}, which GAN_VARIANT asks for; it has {', '.join(found)}"
         if variant == EXACT:
-            raise ArtifactError("variant", f"{has}: every export makes {EXACT}, so it is damaged: export it again")
-        raise ArtifactError("variant", f"{has}: export it with --variants {EXACT},{variant}, or set GAN_VARIANT=auto")
+            raise ArtifactError(f"{has}: every export makes {EXACT}, so it is damaged: export it again", code="variant")
+        raise ArtifactError(
+            f"{has}: export it with --variants {EXACT},{variant}, or set GAN_VARIANT=auto", code="variant"
+        )
     if variant not in provider.variants:
         raise ArtifactError(
-            "variant",
             f"{artifact.directory}: {provider.word} does not draw {variant!r}, which GAN_VARIANT asks for, but "
             f"{' and '.join(provider.variants)}",
+            code="variant",
         )
 
 
 def _uncertified(artifact: Artifact, variant: str, provider: Provider) -> ArtifactError:
     return ArtifactError(
-        "certificate",
         f"{artifact.directory}: its {variant} is not certified on {provider.title}; on this host, run "
         f"gan-verify {artifact.directory} --provider {provider.word} --add",
+        code="certificate",
     )
 
 
@@ -122,4 +125,4 @@ def _speed_holds(variant: Variant) -> bool:
 def _speed(variant: Variant) -> float:
     """Geometric mean of the rates on the exporting host; 0 if they are not known."""
     rates = [rate for rate in variant.images_per_second.values() if rate > 0]
-    return math.exp(sum(map(math.log, rates)) / len(rates)) if rates else 0.0
+    return statistics.geometric_mean(rates) if rates else 0.0

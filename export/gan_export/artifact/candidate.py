@@ -21,7 +21,7 @@ IMAGE_SECONDS: Final = 2  # for each image, where there are more
 class CertificationError(RuntimeError):
     """The candidate, or what it is compared with, could not be run at all; the message is one line, `code` stable."""
 
-    def __init__(self, message: str, code: str = "unloadable") -> None:
+    def __init__(self, message: str, *, code: str = "unloadable") -> None:
         super().__init__(message)
         self.code = code
 
@@ -77,7 +77,7 @@ def run_candidate(
         if done.returncode:
             last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             code, tab, reason = last.rpartition("\t")  # the probe's own errors have a code
-            raise CertificationError(f"the exported graph can't be run: {reason}", code if tab else "unloadable")
+            raise CertificationError(f"the exported graph can't be run: {reason}", code=code if tab else "unloadable")
         with np.load(made, allow_pickle=False) as stored:
             results = {name: _result(stored, name) for name in cases}
             speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}

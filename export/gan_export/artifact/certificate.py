@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ._model import Strict, digest_of
 
 TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Gate(_Strict):
+class Gate(Strict):
     """One check: `code` is stable, `measured` and `limit` are in the unit that `unit` names."""
 
     code: str
@@ -39,7 +36,7 @@ class Gate(_Strict):
         )
 
 
-class Errors(_Strict):
+class Errors(Strict):
     """Differences of the float output on [-1, 1] against a reference."""
 
     max_abs: float
@@ -48,14 +45,14 @@ class Errors(_Strict):
     psnr_db: float | None  # None: no difference at all
 
 
-class Options(_Strict):
+class Options(Strict):
     """What whoever exported chose."""
 
     tolerance: Annotated[float, Field(gt=0, le=2)] = TOLERANCE
     allowed: tuple[str, ...] = ()  # codes of gates that need not pass
 
 
-class VariantCertificate(_Strict):
+class VariantCertificate(Strict):
     """Measurements of one variant with one provider."""
 
     variant: str
@@ -72,7 +69,7 @@ class VariantCertificate(_Strict):
     gates: list[Gate]  # in their order, up to the first that failed
 
 
-class Certificate(_Strict):
+class Certificate(Strict):
     """Schema version 1 of certificate.json."""
 
     schema_version: Literal[1] = 1
@@ -83,7 +80,7 @@ class Certificate(_Strict):
     variants_sha256: str | None = None
     """`Manifest.variants_digest()` of the variants that were certified; None in older artifacts."""
     sha256: str | None = None
-    """Of all the rest, in the file: a certificate that was changed afterwards is no certificate."""
+    """Of all the rest, in the file: one that was changed afterwards is not believed."""
 
     def sealed(self) -> Certificate:
         """With its digest."""
@@ -94,7 +91,7 @@ class Certificate(_Strict):
         # Certificates that were sealed before they named the variants have to keep their digest.
         absent = {"variants_sha256"} if self.variants_sha256 is None else set()
         content = self.model_dump(mode="json", exclude={"sha256"} | absent)
-        return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return digest_of(content)
 
     @property
     def failures(self) -> list[tuple[str, Gate]]:

@@ -14,6 +14,7 @@ from .candidate import Results
 from .cases import TAIL, Array, Cases
 from .certificate import Errors
 from .manifest import EXACT, Manifest
+from .pixels import psnr_of, to_uint8
 from .providers import CPU, Provider
 
 ROUNDED: Final = 1e-3  # uint8 steps: pixels as close to whole ones were rounded
@@ -131,10 +132,5 @@ def errors_between(candidate: Array, reference: Array) -> Errors:
         max_abs=float(difference.max()),
         mean_abs=float(difference.mean()),
         p999_abs=float(np.quantile(difference, 0.999)),
-        psnr_db=10 * float(np.log10(4.0 / mean_square)) if mean_square else None,
+        psnr_db=psnr_of(mean_square**0.5) if mean_square else None,
     )
-
-
-def to_uint8(pixels: Array) -> NDArray[np.uint8]:
-    """[-1, 1] -> 0..255, rounded half to even."""
-    return np.clip(np.rint((pixels + 1.0) * 127.5), 0, 255).astype(np.uint8)

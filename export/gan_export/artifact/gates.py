@@ -196,6 +196,5 @@ def rules_of(variant: str, provider: Provider = CPU) -> tuple[Rule, ...]:
     return (*RULES[:place], *NEAR_RULES, *RULES[place + 1 :])
 
 
-CODES: Final = tuple(rule.code for rule in RULES)
 ALLOWABLE: Final = tuple(rule.code for rule in RULES if rule.may_be_allowed)
 """Codes of gates that `--allow` may let through; without the others there is nothing to serve."""

@@ -33,11 +33,11 @@ def excess_of(image: ImageSpec, latent: LatentSpec) -> str:
     )
 
 
-def pack_golden(cases: Cases, pixels: dict[str, Array], max_pixels: int = MAX_GOLDEN_PIXELS) -> bytes:
+def pack_golden(cases: Cases, pixels: dict[str, Array]) -> bytes:
     """The bytes of golden.npz: some images of some cases; the same inputs give the same bytes."""
     z = np.concatenate([cases[name].z for name in GOLDEN_CASES])
     stored = np.concatenate([pixels[name] for name in GOLDEN_CASES]).astype(np.float32)
-    n = max(LEAST_IMAGES, min(len(z), max_pixels // stored[0].size))
+    n = max(LEAST_IMAGES, min(len(z), MAX_GOLDEN_PIXELS // stored[0].size))
     # Evenly spread, so that the tails are among few images too.
     chosen = np.linspace(0, len(z) - 1, n).round().astype(int)
     arrays = {"z": z[chosen], "pixels": stored[chosen]}

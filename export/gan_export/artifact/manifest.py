@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from ._model import Strict, digest_of, first_duplicate
 from .latents import SAMPLER, Distribution
 
 MANIFEST_FILE: Final = "manifest.json"
@@ -36,11 +36,7 @@ Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TensorSpec(_Strict):
+class TensorSpec(Strict):
     """One input or output of the graph; a string among the dimensions is a dynamic one."""
 
     name: str
@@ -48,7 +44,7 @@ class TensorSpec(_Strict):
     shape: list[int | str]
 
 
-class LatentSpec(_Strict):
+class LatentSpec(Strict):
     """What a seed is turned into."""
 
     dim: Annotated[int, Field(ge=1)]
@@ -56,7 +52,7 @@ class LatentSpec(_Strict):
     sampler: str
 
 
-class ImageSpec(_Strict):
+class ImageSpec(Strict):
     """What comes out."""
 
     height: Annotated[int, Field(ge=1)]  # pixels
@@ -66,7 +62,7 @@ class ImageSpec(_Strict):
     value_range: tuple[float, float]  # of the output `pixels`
 
 
-class Rewrite(_Strict):
+class Rewrite(Strict):
     """A change of the graph that makes it faster and draws the same images."""
 
     name: str
@@ -76,7 +72,7 @@ class Rewrite(_Strict):
     for GPUs."""
 
 
-class Variant(_Strict):
+class Variant(Strict):
     """One graph file with the common signature."""
 
     name: VariantName
@@ -86,11 +82,11 @@ class Variant(_Strict):
     byte_products: bool | None = None
     """Whether that host's processor has instructions for int8 (`processor.adds_byte_products`); None: it did not tell,
     or an older artifact."""
-    rewrites: list[Rewrite] = []
+    rewrites: list[Rewrite] = []  # noqa: RUF012 - pydantic copies it; a factory's value would not be left out below
     """What was changed in the graph, in this order; empty with --portable and in older artifacts."""
 
 
-class Golden(_Strict):
+class Golden(Strict):
     """Stored inputs and the reference's own pixels for them."""
 
     file: FileName
@@ -98,7 +94,7 @@ class Golden(_Strict):
     images: Annotated[int, Field(ge=1)]
 
 
-class Provenance(_Strict):
+class Provenance(Strict):
     """Where the weights come from."""
 
     source_sha256: Sha256
@@ -107,7 +103,7 @@ class Provenance(_Strict):
     packages: dict[str, str]  # versions that made the artifact
 
 
-class Properties(_Strict):
+class Properties(Strict):
     """What the certificate found to hold."""
 
     deterministic: bool
@@ -125,12 +121,11 @@ def check_class_names(names: Sequence[str]) -> None:
     for name in names:
         if not 0 < len(name) <= MAX_CLASS_NAME or not name.isprintable():
             raise ValueError(f"class name {name[:60]!r}: use 1 to {MAX_CLASS_NAME} printable characters")
-    if len(set(names)) != len(names):
-        double = next(name for i, name in enumerate(names) if name in names[:i])
+    if (double := first_duplicate(names)) is not None:
         raise ValueError(f"class names must differ from each other: {double!r} stands for two")
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Schema version 1 of manifest.json."""
 
     schema_version: Literal[1] = 1
@@ -163,9 +158,7 @@ class Manifest(_Strict):
             check_class_names(self.class_names)
         if (self.image.mode == "L") != (self.image.channels == 1):
             raise ValueError(f"mode {self.image.mode} does not fit {self.image.channels} channels")
-        names = [variant.name for variant in self.variants]
-        if len(set(names)) != len(names):
-            double = next(name for i, name in enumerate(names) if name in names[:i])
+        if (double := first_duplicate([variant.name for variant in self.variants])) is not None:
             raise ValueError(f"variants must have names of their own: {double!r} stands for two")
         for row in self.directions or ():
             # That they have latent.dim numbers is sealed with the rest: the graph's metadata tell of any edit.
@@ -187,7 +180,7 @@ class Manifest(_Strict):
         # Artifacts that were sealed before there were directions have to keep their identity.
         absent = {"directions"} if self.directions is None else set()
         content = self.model_dump(mode="json", exclude={"variants"} | absent)
-        return _digest_of(content)
+        return digest_of(content)
 
     def variants_digest(self) -> str:
         """sha256 of the variants but for their rates, which stands in the certificate.
@@ -199,12 +192,7 @@ class Manifest(_Strict):
             variant.model_dump(mode="json", exclude={"images_per_second"}, exclude_defaults=True)
             for variant in self.variants
         ]
-        return _digest_of(listed)
+        return digest_of(listed)
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
-
-
-def _digest_of(content: Any) -> str:
-    """sha256 of plain values, as JSON with sorted keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

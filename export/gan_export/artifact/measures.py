@@ -8,6 +8,7 @@ import numpy as np
 
 from .evidence import Evidence
 from .manifest import EXACT
+from .pixels import psnr_of
 from .providers import Provider
 
 TIE: Final = 1e-3  # uint8 steps: float arithmetic may put a value so close to a half on its other side
@@ -100,11 +101,6 @@ def tolerance(evidence: Evidence) -> Measured | None:
     own = evidence.own_rounding()
     rounding = "" if own is None else f"; the reference's own float32 rounding is {own:.1e}"
     return Measured(worst[name], f" (worst case: {name}{rounding})")
-
-
-def psnr_of(error: float) -> float:
-    """In dB, of a root mean square error of pixels on [-1, 1]."""
-    return 20 * float(np.log10(2 / max(error, 1e-12)))
 
 
 def rms_error(evidence: Evidence) -> Measured | None:

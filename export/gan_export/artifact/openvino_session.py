@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .manifest import IDENTITY_KEY, IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
+from .pixels import to_uint8
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -73,7 +74,7 @@ class OpenVinoSession:
                 run.finish()
         made = {PIXELS_OUTPUT: pixels}
         if IMAGE_OUTPUT in output_names:
-            made[IMAGE_OUTPUT] = _as_bytes(pixels)
+            made[IMAGE_OUTPUT] = to_uint8(pixels)
         return [made[name] for name in output_names]
 
     def get_session_options(self) -> ort.SessionOptions:
@@ -150,12 +151,3 @@ def _operations_of(node: Any) -> float:
     weights = math.prod(node.input(1).get_shape())
     positions = node.input(0).get_shape()[2:] if "Backprop" in kind else node.output(0).get_shape()[2:]
     return float(2 * weights * math.prod(positions))
-
-
-def _as_bytes(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """float32 in [-1, 1] -> uint8, in the steps and with the rounding of the graph's own tail."""
-    scaled = pixels + np.float32(1)
-    scaled *= np.float32(127.5)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, 0, 255, out=scaled)
-    return scaled.astype(np.uint8)

@@ -18,27 +18,20 @@ def usable_cores() -> int:
 
 
 @lru_cache
-def features(source: Path = _CPUINFO) -> frozenset[str]:
-    """The processor's features as Linux names them; none where the system does not tell.
-
-    Args:
-        source: in the form of Linux's /proc/cpuinfo.
-    """
+def features() -> frozenset[str]:
+    """The processor's features as Linux names them; none where the system does not tell."""
     try:
-        lines = source.read_text(errors="replace").splitlines()
+        lines = _CPUINFO.read_text(errors="replace").splitlines()
     except OSError:
         return frozenset()
     pairs = (line.partition(":") for line in lines)
     return frozenset(next((value.split() for name, _, value in pairs if name.strip() in ("flags", "Features")), []))
 
 
-def adds_byte_products(source: Path = _CPUINFO) -> bool | None:
+def adds_byte_products() -> bool | None:
     """Whether the processor has instructions that make int8 faster than float32; None where it does not tell.
 
     Without such instructions ONNX Runtime computes int8 about as fast as float32, or slower (docs/graphs.md).
-
-    Args:
-        source: as for `features`.
     """
-    known = features(source)
+    known = features()
     return bool(known & _BYTE_PRODUCTS) if known else None

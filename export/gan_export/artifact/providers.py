@@ -97,9 +97,9 @@ def first_provider(variant: str) -> Provider:
     return next((provider for provider in PROVIDERS.values() if variant in provider.variants), CPU)
 
 
-def provider_titled(title: str) -> Provider:
-    """The provider of a certificate's result; one that this version does not know draws like the processor."""
-    return next((provider for provider in PROVIDERS.values() if provider.title == title), CPU)
+def provider_titled(title: str) -> Provider | None:
+    """The provider of a certificate's result; None if this version does not know it."""
+    return next((provider for provider in PROVIDERS.values() if provider.title == title), None)
 
 
 def absence_of(provider: Provider) -> str:
@@ -164,7 +164,7 @@ def check_provider(provider: Provider) -> None:
         ArtifactError: its package is not installed, or there is no GPU; the message says what to do.
     """
     if absence := absence_of(provider):
-        raise ArtifactError("provider", f"{provider.word} was asked for, and {absence}")
+        raise ArtifactError(f"{provider.word} was asked for, and {absence}", code="provider")
 
 
 def is_usable(provider: Provider) -> bool:

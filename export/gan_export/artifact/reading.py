@@ -27,7 +27,7 @@ class ArtifactError(ValueError):
     name_taken, or a gate's.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
 
@@ -49,7 +49,7 @@ class Artifact:
             if variant.name == name:
                 return variant
         known = ", ".join(variant.name for variant in self.manifest.variants)
-        raise ArtifactError("manifest", f"{self.directory}: has no variant {name!r}; it has {known}")
+        raise ArtifactError(f"{self.directory}: has no variant {name!r}; it has {known}", code="manifest")
 
     def path_of(self, variant: Variant) -> Path:
         return self.directory / variant.file
@@ -91,12 +91,12 @@ def _read_manifest(directory: Path) -> Manifest:
     path = directory / MANIFEST_FILE
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ArtifactError("manifest", f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes")
+            raise ArtifactError(f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes", code="manifest")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ArtifactError(
-            "manifest", f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}"
+            f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}", code="manifest"
         ) from error
     try:
         return Manifest.model_validate_json(text)
@@ -104,7 +104,7 @@ def _read_manifest(directory: Path) -> Manifest:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the document"
         raise ArtifactError(
-            "manifest", f"{path}: {where if where.isprintable() else repr(where)}: {first['msg']}"
+            f"{path}: {where if where.isprintable() else repr(where)}: {first['msg']}", code="manifest"
         ) from error
 
 
@@ -120,7 +120,7 @@ def read_golden(artifact: Artifact) -> tuple[Case, NDArray[np.float32]]:
     try:
         return unpack_golden(content, artifact.manifest)
     except ValueError as error:
-        raise ArtifactError("golden", f"{path}: {error}; export again") from error
+        raise ArtifactError(f"{path}: {error}; export again", code="golden") from error
 
 
 def read_certificate(artifact: Artifact) -> Certificate:
@@ -133,17 +133,17 @@ def read_certificate(artifact: Artifact) -> Certificate:
     try:
         certificate = Certificate.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArtifactError("certificate", f"{path}: can't be read: {error.strerror}; export again") from error
+        raise ArtifactError(f"{path}: can't be read: {error.strerror}; export again", code="certificate") from error
     except ValueError as error:
-        raise ArtifactError("certificate", f"{path}: is no certificate of this version; export again") from error
+        raise ArtifactError(f"{path}: is no certificate of this version; export again", code="certificate") from error
     if certificate.manifest_identity != artifact.manifest.identity():
         raise ArtifactError(
-            "identity",
             f"{path}: was written for another {MANIFEST_FILE}; the manifest was changed or the certificate swapped: "
             "export again",
+            code="identity",
         )
     if certificate.sha256 != certificate.digest():
-        raise ArtifactError("certificate", f"{path}: was changed after its export; export again")
+        raise ArtifactError(f"{path}: was changed after its export; export again", code="certificate")
     _check_variants(artifact, certificate)
     return certificate
 
@@ -159,21 +159,21 @@ def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
     path = artifact.directory / MANIFEST_FILE
     if lost := sorted(certified - listed):
         raise ArtifactError(
-            "manifest",
             f"{path}: lists no variant {lost[0]!r}, which {CERTIFICATE_FILE} has results of; it lists "
             f"{', '.join(sorted(listed))}: it was changed after its export: export again",
+            code="manifest",
         )
     if added := sorted(listed - certified):
         raise ArtifactError(
-            "manifest",
             f"{path}: lists a variant {added[0]!r}, of which {CERTIFICATE_FILE} has no result; it has results of "
             f"{', '.join(sorted(certified)) or 'none'}: it was changed after its export: export again",
+            code="manifest",
         )
     if certificate.variants_sha256 not in (None, artifact.manifest.variants_digest()):
         raise ArtifactError(
-            "identity",
             f"{artifact.directory / CERTIFICATE_FILE}: was written for other variants than {MANIFEST_FILE} lists; the "
             "manifest was changed or a file swapped: export again",
+            code="identity",
         )
 
 
@@ -186,15 +186,15 @@ def _read_checked(path: Path, sha256: str) -> bytes:
     """The very bytes whose digest was checked: a file that changes afterwards is never used."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ArtifactError("digest", f"{path}: is larger than {MAX_FILE_BYTES} bytes")
+            raise ArtifactError(f"{path}: is larger than {MAX_FILE_BYTES} bytes", code="digest")
         content = path.read_bytes()
     except OSError as error:
-        raise ArtifactError("digest", f"{path}: can't be read: {error.strerror}") from error
+        raise ArtifactError(f"{path}: can't be read: {error.strerror}", code="digest") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise ArtifactError(
-            "digest",
             f"{path}: has sha256 {digest[:12]}..., but the manifest says {sha256[:12]}...; "
             "the file was changed after its export: export again",
+            code="digest",
         )
     return content

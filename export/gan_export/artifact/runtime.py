@@ -74,9 +74,9 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     chosen = artifact.variant(variant)
     if variant not in provider.variants:
         raise ArtifactError(
-            "provider",
             f"{artifact.directory}: {provider.word} does not draw the variant {variant!r}, but "
             f"{' or '.join(provider.variants)}",
+            code="provider",
         )
     check_provider(provider)
     path, content = artifact.path_of(chosen), read_graph(artifact, chosen)
@@ -85,12 +85,14 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     except ArtifactError:
         raise
     except Exception as error:
-        raise ArtifactError("unloadable", f"{path}: {provider.runtime} can't load it: {first_line(error)}") from error
+        raise ArtifactError(
+            f"{path}: {provider.runtime} can't load it: {first_line(error)}", code="unloadable"
+        ) from error
     if opened.identity != artifact.manifest.identity():
         raise ArtifactError(
-            "identity",
             f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
             "(its digest in the graph differs); the manifest was changed or the file swapped: export again",
+            code="identity",
         )
     for kind, declared, found in (
         ("input", artifact.manifest.inputs, opened.inputs),
@@ -98,7 +100,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     ):
         if [tensor.name for tensor in declared] != found:
             names = ", ".join(found)
-            raise ArtifactError("signature", f"{path}: its {kind}s are {names}, not those of the manifest")
+            raise ArtifactError(f"{path}: its {kind}s are {names}, not those of the manifest", code="signature")
     if provider.is_cuda:
         return FixedBatchSession(opened.session, artifact.manifest, CUDA_BATCH)
     session: Session = opened.session
@@ -156,9 +158,9 @@ def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.
     )
     if session.get_providers()[0] != provider.engine:
         raise ArtifactError(
-            "provider",
             f"{provider.word} was asked for, and ONNX Runtime can't start its {provider.engine}: a library of CUDA or "
             "cuDNN is missing, or is of another version than it was built for; the log above names it",
+            code="provider",
         )
     return session
 

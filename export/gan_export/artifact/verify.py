@@ -78,15 +78,16 @@ def _drawn_by(provider: Provider, artifact: Artifact) -> list[Variant]:
         if not any(variant.name in each.variants for each in PROVIDERS.values()):
             known = ", ".join(dict.fromkeys(name for each in PROVIDERS.values() for name in each.variants))
             raise ArtifactError(
-                "manifest", f"{artifact.directory}: its variant {variant.name!r} is unknown; this version draws {known}"
+                f"{artifact.directory}: its variant {variant.name!r} is unknown; this version draws {known}",
+                code="manifest",
             )
         if variant.name in provider.variants:
             drawn.append(variant)
     if not drawn:
         raise ArtifactError(
-            "manifest",
             f"{artifact.directory}: has no variant that {provider.word} draws, which are "
             f"{' and '.join(provider.variants)}: nothing can be verified; export again",
+            code="manifest",
         )
     return drawn
 
@@ -112,16 +113,16 @@ def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]
     here = (artifact.manifest.identity(), artifact.manifest.variants_digest())
     if here != (found.manifest_identity, found.variants_sha256):
         raise ArtifactError(
-            "identity",
             f"{directory}: is another artifact than the one that was measured, which was replaced in the meantime: "
             "nothing is added; verify again",
+            code="identity",
         )
     allowed, used = stored.options.tolerance, found.options.tolerance
     if used > allowed:
         raise ArtifactError(
-            "certificate",
             f"{directory}: measured with a tolerance of {used:g}, more than the {allowed:g} of its certificate: "
             "nothing is added; verify without --tolerance",
+            code="certificate",
         )
     before = {(result.variant, result.provider): result for result in stored.results}
     added = {(result.variant, result.provider): result for result in found.results}
@@ -151,7 +152,7 @@ def _replace(path: Path, text: str) -> None:
             written.chmod(path.stat().st_mode & 0o777)
             written.replace(path)
     except OSError as error:
-        raise ArtifactError("certificate", f"{path}: can't be written: {error.strerror}") from error
+        raise ArtifactError(f"{path}: can't be written: {error.strerror}", code="certificate") from error
 
 
 def check_session(artifact: Artifact, session: Session, variant: str = EXACT, provider: Provider = CPU) -> None:
@@ -164,7 +165,7 @@ def check_session(artifact: Artifact, session: Session, variant: str = EXACT, pr
     run = partial(_run_all, session)
     for gate in gates_at_start(artifact.manifest, read_golden(artifact), run, options, variant, provider):
         if gate.failed:
-            raise ArtifactError(gate.code, f"{artifact.directory}: {gate.complaint()}")
+            raise ArtifactError(f"{artifact.directory}: {gate.complaint()}", code=gate.code)
 
 
 def gates_at_start(

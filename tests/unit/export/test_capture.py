@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from torch import Tensor, nn
 
 from gan_export.artifact.certificate import TOLERANCE
-from gan_export.artifact.evidence import to_uint8
+from gan_export.artifact.pixels import to_uint8
 from gan_export.capture import CaptureError, capture, seal
 from gan_training.specs import GeneratorSpec
 

@@ -16,8 +16,9 @@ from gan_export.artifact import probe as probing
 from gan_export.artifact.candidate import run_candidate
 from gan_export.artifact.cases import BATCHES, Cases, make_cases
 from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
-from gan_export.artifact.evidence import Evidence, Reference, errors_between, to_uint8
-from gan_export.artifact.gates import CODES, judge, rules_of
+from gan_export.artifact.evidence import Evidence, Reference, errors_between
+from gan_export.artifact.gates import RULES, judge, rules_of
+from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerDrawer
@@ -35,6 +36,8 @@ SPEC = GeneratorSpec(image_size=16, channels=1, latent_dim=8, classes=3)
 MakeSourceFn = Callable[..., Source]
 SnapshotFn = Callable[[Path], dict[str, str]]
 CopyFn = Callable[..., Path]
+
+CODES = tuple(rule.code for rule in RULES)
 
 
 class ChildInTrainMode(nn.Module):

@@ -1,9 +1,11 @@
 """What the processor tells of itself, in the forms that Linux writes."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gan_export.artifact import processor
 from gan_export.artifact.processor import adds_byte_products, features
 
 X86 = """processor\t: 0
@@ -22,6 +24,16 @@ CPU implementer\t: 0x41
 """
 
 
+@pytest.fixture
+def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file in place of Linux's own."""
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(processor, "_CPUINFO", path)
+    processor.features.cache_clear()
+    yield path
+    processor.features.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("text", "fast"),
     [
@@ -33,18 +45,17 @@ CPU implementer\t: 0x41
         ("processor: 0\ncpu: POWER9\n", None),
     ],
 )
-def test_products_of_bytes(tmp_path: Path, text: str, fast: bool | None):
-    told = tmp_path / "cpuinfo"
-    told.write_text(text)
-    assert adds_byte_products(told) is fast
+def test_products_of_bytes(cpuinfo: Path, text: str, fast: bool | None):
+    cpuinfo.write_text(text)
+    assert adds_byte_products() is fast
 
 
-def test_a_system_that_does_not_tell(tmp_path: Path):
-    assert features(tmp_path / "none") == frozenset()
-    assert adds_byte_products(tmp_path / "none") is None
+@pytest.mark.usefixtures("cpuinfo")
+def test_a_system_that_does_not_tell():
+    assert features() == frozenset()
+    assert adds_byte_products() is None
 
 
-def test_the_first_of_several_processors_speaks(tmp_path: Path):
-    told = tmp_path / "cpuinfo"
-    told.write_text(X86.format(more=""))
-    assert features(told) == {"fpu", "sse", "sse2", "avx2"}
+def test_the_first_of_several_processors_speaks(cpuinfo: Path):
+    cpuinfo.write_text(X86.format(more=""))
+    assert features() == {"fpu", "sse", "sse2", "avx2"}

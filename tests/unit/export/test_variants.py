@@ -18,7 +18,7 @@ from gan_export.artifact import Artifact, ArtifactError, Rewrite, load_artifact,
 from gan_export.artifact.cases import Case
 from gan_export.artifact.golden import unpack_golden
 from gan_export.artifact.manifest import IDENTITY_KEY, Manifest
-from gan_export.artifact.measures import psnr_of
+from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
