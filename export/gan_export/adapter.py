@@ -31,7 +31,7 @@ from .conventions import (
     find_range,
 )
 from .refusal import IntakeError
-from .user_errors import told
+from .user_errors import describe_error
 
 RANGE_IMAGES: Final = 64
 RANGE_BATCH: Final = 16  # of them at once
@@ -207,7 +207,7 @@ def measure_range(module: nn.Module, convention: Convention, distribution: Distr
             except Exception as error:
                 classes = f", labels from 0 to {convention.classes - 1}" if convention.classes else ""
                 raise IntakeError(
-                    f"forward fails on a batch of {RANGE_BATCH} latents{classes}: {told(error)}"
+                    f"forward fails on a batch of {RANGE_BATCH} latents{classes}: {describe_error(error)}"
                 ) from error
     pixels = torch.cat(parts)
     finite = pixels[pixels.isfinite()]  # NaN in some images is for the certificate to refuse
@@ -230,7 +230,7 @@ def user_code() -> Iterator[None]:
         except (Exception, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise RuntimeError(f"it raises {told(error)}, which is no Exception") from error
+            raise RuntimeError(f"it raises {describe_error(error)}, which is no Exception") from error
 
 
 def _path_words(path: Sequence[int | str]) -> str:

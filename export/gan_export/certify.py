@@ -24,7 +24,7 @@ from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
 from .lowering import own_name
-from .user_errors import told
+from .user_errors import describe_error
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
 
@@ -33,7 +33,7 @@ _TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module
 Labels = NDArray[np.int64] | None
 
 
-class Drawer(Protocol):
+class ReferenceRunner(Protocol):
     """What a certificate compares with."""
 
     name: str
@@ -44,7 +44,7 @@ class Drawer(Protocol):
         ...
 
 
-class EagerDrawer:
+class EagerRunner:
     """The module in eager PyTorch on the CPU, in float32 and in a float64 copy.
 
     Raises:
@@ -84,7 +84,7 @@ def _copied(module: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(module)
     except Exception as error:
-        what = next(_not_copied(module), f"all of it: {told(error)}")
+        what = next(_not_copied(module), f"all of it: {describe_error(error)}")
         raise CertificationError(f"the generator can't be copied for a comparison, because of {what}") from error
 
 
@@ -101,10 +101,10 @@ def _not_copied(module: nn.Module) -> Iterator[str]:
                 if isinstance(value, Tensor) and value.grad_fn is not None:
                     yield f"its attribute {where}, which was computed from parameters: compute it in forward"
                 else:
-                    yield f"its attribute {where}: {told(error)}; make it outside of the class"
+                    yield f"its attribute {where}: {describe_error(error)}; make it outside of the class"
 
 
-class GraphDrawer:
+class GraphRunner:
     """A graph made elsewhere, run without ONNX Runtime's optimisations: the next best to its author's module."""
 
     name = "ONNX Runtime without graph optimisations (the graph was made elsewhere: there is no module to compare with)"
@@ -120,14 +120,16 @@ class GraphDrawer:
         return run_session(self._session, z, label, pixels=True)[1], None
 
 
-def drawer_of(generator: nn.Module | onnx.ModelProto) -> Drawer:
+def runner_of(generator: nn.Module | onnx.ModelProto) -> ReferenceRunner:
     """The best reference there is for a generator."""
     if isinstance(generator, onnx.ModelProto):
-        return GraphDrawer(generator.SerializeToString())
-    return EagerDrawer(generator)
+        return GraphRunner(generator.SerializeToString())
+    return EagerRunner(generator)
 
 
-def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], None] = lambda *_: None) -> Reference:
+def ask_reference(
+    runner: ReferenceRunner, cases: Cases, progress: Callable[[int, int], None] = lambda *_: None
+) -> Reference:
     """Draw the cases that are compared with the reference, and look whether it keeps what the certificate promises.
 
     Args:
@@ -142,7 +144,7 @@ def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], N
     total, done, changed, moved = sum(len(case.z) for case in compared.values()), 0, 0, 0
     for name, case in compared.items():
         try:
-            float32[name], exact = drawer.draw(case.z, case.label)
+            float32[name], exact = runner.draw(case.z, case.label)
         except Exception as error:
             raise CertificationError(
                 f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}",
@@ -161,7 +163,7 @@ def ask_reference(drawer: Drawer, cases: Cases, progress: Callable[[int, int], N
                 moved += int((difference.reshape(len(difference), -1).max(axis=1) > MOVED).sum())
     if len(float64) < len(float32):
         float64.clear()
-    return Reference(float32, float64, drawer.in_train_mode, changed, moved)
+    return Reference(float32, float64, runner.in_train_mode, changed, moved)
 
 
 def certify_variant(

@@ -15,7 +15,7 @@ from .random_state import random_state
 from .refusal import IntakeError
 from .weight_writes import refuse_weight_writes
 
-IMAGES: Final = 4
+COMPARED_IMAGES: Final = 4
 
 
 def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -> None:
@@ -32,8 +32,8 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
         IntakeError: they draw different images, or write into their weights; one line that names what differs, where it
             can be seen.
     """
-    z = torch.randn(IMAGES, convention.latent_dim, generator=torch.Generator().manual_seed(1))
-    label = torch.arange(IMAGES) % convention.classes if convention.classes else None
+    z = torch.randn(COMPARED_IMAGES, convention.latent_dim, generator=torch.Generator().manual_seed(1))
+    label = torch.arange(COMPARED_IMAGES) % convention.classes if convention.classes else None
     # What forward draws when it is called for the first time, and keeps, differs from now on. It may fail for another
     # reason; that is told below.
     with contextlib.suppress(Exception):

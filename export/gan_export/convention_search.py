@@ -18,9 +18,9 @@ from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
 from .output_choice import place_of_images
 from .refusal import IntakeError
-from .user_errors import told
+from .user_errors import describe_error
 
-BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
+TRIED_BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
 ABSENT: Final = ("none", "null")
 OPTIONS: Final = {
     "latent_shape": "--latent-shape flat|map",
@@ -81,7 +81,7 @@ def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: As
         IntakeError: no way runs and gives images, or several of its outputs could be them.
     """
     dims = {latent_dim, classes, *(asked.image_shape or ())}
-    batch = next((size for size in BATCHES if size not in dims), BATCHES[-1])
+    batch = next((size for size in TRIED_BATCHES if size not in dims), TRIED_BATCHES[-1])
     attempts: list[_Attempt] = []
     failures: list[Failure] = []
     for draft in _drafts(module, latent_dim, classes, asked):
@@ -145,7 +145,9 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> 
     try:
         output = run_once(module, draft, z, label)
     except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
-        return Failure(words, told(error), done, operations_before(module, lambda: run_once(module, draft, z, label)))
+        return Failure(
+            words, describe_error(error), done, operations_before(module, lambda: run_once(module, draft, z, label))
+        )
     finally:
         hook.remove()
     convention = _with_image(draft, output, batch, asked.image_shape, asked.output)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .adapter import Convention
 from .convention_search import run_once
 
-IMAGES: Final = 5
+LOOKED_UP_IMAGES: Final = 5
 
 
 def rows_left_over(module: nn.Module, convention: Convention) -> str | None:
@@ -24,7 +24,7 @@ def rows_left_over(module: nn.Module, convention: Convention) -> str | None:
     if convention.label != "ids":
         return None
     # In an order that nothing else has: what is looked up by position, say, is no label.
-    label = torch.arange(IMAGES).flip(0) % convention.classes
+    label = torch.arange(LOOKED_UP_IMAGES).flip(0) % convention.classes
     found: list[tuple[str, int]] = []
 
     def note(name: str, table: nn.Embedding, given: tuple[Any, ...]) -> None:
@@ -35,7 +35,7 @@ def rows_left_over(module: nn.Module, convention: Convention) -> str | None:
     tables = [(name, one) for name, one in module.named_modules() if isinstance(one, nn.Embedding)]
     hooks = [table.register_forward_pre_hook(partial(note, name)) for name, table in tables]
     try:
-        run_once(module, convention, torch.zeros(IMAGES, convention.latent_dim), label)
+        run_once(module, convention, torch.zeros(LOOKED_UP_IMAGES, convention.latent_dim), label)
     except Exception:  # noqa: BLE001 - one that fails at some batches is for the others to tell
         return None
     finally:

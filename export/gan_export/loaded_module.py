@@ -16,7 +16,7 @@ from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .state import State, is_extra, shown, tensors_of, unwrap
-from .user_errors import telling
+from .user_errors import one_line_errors
 from .user_module import Constructor, signature_of
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
@@ -43,7 +43,7 @@ def loaded_module(
     _refuse_scripted(module, constructor.spec)
     _check_parameters(module)
     # What these return is not used: one of the author's own may return nothing.
-    with telling(f"{name} can't be set to float32"), user_code():
+    with one_line_errors(f"{name} can't be set to float32"), user_code():
         module.float()
     path, state = weights_of(frozenset(module.state_dict()))
     with user_code():
@@ -51,7 +51,7 @@ def loaded_module(
         loaded = tensors_of(module.state_dict())
     # A mask of attention is often -inf where nothing is to be seen.
     check_finite(loaded, may_be_infinite={name for name, _ in module.named_buffers(remove_duplicate=False)})
-    with telling(f"{name} can't be set to eval mode"), user_code():
+    with one_line_errors(f"{name} can't be set to eval mode"), user_code():
         module.eval()
         module.requires_grad_(False)
     return path, module
@@ -80,7 +80,7 @@ def _check_parameters(module: nn.Module) -> None:
             raise IntakeError(
                 f"{shown(key)} of {name} is on the device 'meta', which holds no numbers: construct it on the CPU"
             )
-    with telling(f"{name}.state_dict() fails"), user_code():
+    with one_line_errors(f"{name}.state_dict() fails"), user_code():
         state: Any = module.state_dict()
     if not isinstance(state, Mapping):
         raise IntakeError(f"{name}.state_dict() gives {type(state).__name__}, not tensors by name: {_OVERRIDDEN}")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .refusal import IntakeError
 from .state import State, is_extra, shown
-from .user_errors import telling
+from .user_errors import one_line_errors
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -42,7 +42,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
     _refuse_other_numbers(module, state)
     hint = "leave out what the class does there of its own"
-    with telling(f"{name}.load_state_dict fails, though names and shapes fit", hint):
+    with one_line_errors(f"{name}.load_state_dict fails, though names and shapes fit", hint):
         module.load_state_dict(expected | state)
 
 

@@ -15,12 +15,12 @@ from .artifact.certificate import VariantCertificate
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider
 from .half import HalfError, half
-from .tuning import Tuned, simplified, split
-from .variants import FP16, PAYS, Certifier, Made, first_failed
+from .tuning import RewrittenGraph, simplified, split
+from .variants import FP16, PAYS, Certifier, LeftOutError, Made, first_failed
 
 
 @dataclass(frozen=True)
-class Measured:
+class ExactOnProvider:
     """The exact variant on another provider."""
 
     result: VariantCertificate
@@ -28,7 +28,7 @@ class Measured:
 
 
 @dataclass
-class Elsewhere:
+class ProviderResults:
     """All that other providers add to an artifact."""
 
     made: list[Made] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Elsewhere:
     notes: list[str] = field(default_factory=list)  # on what is left out, and how fast the rest is
 
 
-def make_for_others(
+def certify_other_providers(
     certifier: Certifier,
     manifest: Manifest,
     traced: onnx.ModelProto,
@@ -44,7 +44,7 @@ def make_for_others(
     providers: Sequence[Provider],
     variants: Collection[str],
     progress: Callable[[str], None],
-) -> Elsewhere:
+) -> ProviderResults:
     """The exact variant's certificate on each provider, and the variant in float16 if it is among `variants`.
 
     Args:
@@ -56,42 +56,44 @@ def make_for_others(
         variants: what was asked for.
         progress: told in a few words what is being done.
     """
-    found = Elsewhere()
+    found = ProviderResults()
     for provider in providers:
         progress(f"comparing the file with the original generator, with {provider.word}")
-        exact = measure_exact(certifier, manifest, provider, before[0])
-        if isinstance(exact, str):
-            found.notes.append(exact)
-        else:
+        exact = None
+        try:
+            exact = measure_exact(certifier, manifest, provider, before[0])
             found.results.append(exact.result)
             found.notes.append(speed_on(provider, exact.images_per_second, before[0].variant.images_per_second))
+        except LeftOutError as error:
+            found.notes.append(str(error))
         if provider is CUDA and FP16 in variants:
-            compared = None if isinstance(exact, str) else exact
-            fp16 = add_fp16(certifier, manifest, traced, before, compared, progress)
-            if isinstance(fp16, str):
-                found.notes.append(fp16)
-            else:
-                found.made.append(fp16)
+            try:
+                found.made.append(add_fp16(certifier, manifest, traced, before, exact, progress))
+            except LeftOutError as error:
+                found.notes.append(str(error))
     return found
 
 
-def measure_exact(certifier: Certifier, manifest: Manifest, provider: Provider, exact: Made) -> Measured | str:
-    """The exact variant's certificate on a provider, or one sentence that says why there is none.
+def measure_exact(certifier: Certifier, manifest: Manifest, provider: Provider, exact: Made) -> ExactOnProvider:
+    """The exact variant's certificate on a provider.
 
     Args:
         certifier: the one of the exact variant.
         manifest: of the artifact.
         provider: another one than the processor's own.
         exact: that variant, in its file.
+
+    Raises:
+        LeftOutError: it can't be run there, or a gate failed.
     """
     try:
         result, rates = certifier.measure(manifest, EXACT, provider, [exact])
     except CertificationError as error:
-        return f"{provider.word} is left out: on it, {EXACT} can't be run: {error}."
+        raise LeftOutError(f"{provider.word} is left out: {EXACT} can't be run on it: {error}.") from error
     failed = first_failed(result.gates, exact)
     if failed is not None:
-        return f"{provider.word} is left out: on it, {EXACT} {failed.complaint()}."
-    return Measured(result, rates)
+        raise LeftOutError(f"{provider.word} is left out: on it, {EXACT} {failed.complaint()}.")
+    return ExactOnProvider(result, rates)
 
 
 def add_fp16(
@@ -99,10 +101,10 @@ def add_fp16(
     manifest: Manifest,
     traced: onnx.ModelProto,
     before: Sequence[Made],
-    exact: Measured | None,
+    exact: ExactOnProvider | None,
     progress: Callable[[str], None],
-) -> Made | str:
-    """The variant in float16, certified on CUDA, or one sentence that says why there is none.
+) -> Made:
+    """The variant in float16, certified on CUDA.
 
     Args:
         certifier: the one of the exact variant.
@@ -111,21 +113,24 @@ def add_fp16(
         before: the variants that were made already, the exact one first.
         exact: that one on CUDA, with which the speed is compared; None if it is not certified there.
         progress: told in a few words what is being done.
+
+    Raises:
+        LeftOutError: there is none.
     """
     plain = split(simplified(traced))
     try:
-        graph = Tuned(half(plain.model), plain.rewrites)
+        graph = RewrittenGraph(half(plain.model), plain.rewrites)
     except HalfError as error:
-        return f"{FP16} is left out: {error}."
+        raise LeftOutError(f"{FP16} is left out: {error}.") from error
     progress(f"comparing {FP16} with the original generator")
-    made = certifier.try_to_certify(manifest, FP16, graph, before, CUDA)
-    if isinstance(made, str) or exact is None:
+    made = certifier.certify_optional(manifest, FP16, graph, before, CUDA)
+    if exact is None:
         return made
     ratios = rate_ratios(made.variant.images_per_second, exact.images_per_second)
     if not ratios or geometric_mean(ratios) < PAYS:
         certifier.forget(made)
         words = ", ".join(f"{ratio:.2f}x" for ratio in ratios)
-        return f"{FP16} is left out: it is no faster than {EXACT} on this GPU ({words})."
+        raise LeftOutError(f"{FP16} is left out: it is not faster than {EXACT} on this GPU ({words}).")
     return made
 
 

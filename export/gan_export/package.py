@@ -34,14 +34,14 @@ from .artifact.golden import GOLDEN_FILE, excess_of, golden_entry, pack_golden
 from .artifact.manifest import EXACT
 from .artifact.providers import CUDA, Provider, absence_of, check_provider
 from .capture import BATCH, capture
-from .certify import ask_reference, certificate_of, drawer_of
+from .certify import ask_reference, certificate_of, runner_of
 from .directions import principal_directions
-from .other_providers import make_for_others
+from .other_providers import certify_other_providers
 from .refusal import ExportError
 from .source import Source
 from .target import check_target, put, staging_folder
-from .tuning import GRAPH_ERRORS, Tuned, tune
-from .variants import FP16, INT8, Certifier, Made, add_int8, with_variants
+from .tuning import GRAPH_ERRORS, RewrittenGraph, tune
+from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 AS_TRACED = "The graph is left as it was traced: rewritten"
@@ -132,17 +132,17 @@ class _Draft:
 
     manifest: Manifest
     made: Made
-    graph: Tuned
+    graph: RewrittenGraph
     notes: list[str]
 
 
 def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exported:
     """Everything but the name, into `staging`."""
     options, progress = recipe.options, recipe.progress
-    drawer = drawer_of(source.generator)
+    runner = runner_of(source.generator)
     cases = make_cases(source.latent, source.classes)
     progress("drawing with the original generator")
-    reference = ask_reference(drawer, cases, lambda done, all_: progress(f"the original generator: {done} of {all_}"))
+    reference = ask_reference(runner, cases, lambda done, all_: progress(f"the original generator: {done} of {all_}"))
     golden = pack_golden(cases, reference.float32)
     (staging / GOLDEN_FILE).write_bytes(golden)
     properties = Properties(deterministic=True, batch_invariant=True)
@@ -156,7 +156,7 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
     notes = [*draft.notes, *more_notes]
     progress("drawing the preview")
     manifest = with_variants(draft.manifest, [each.variant for each in all_made])
-    certificate = certificate_of(manifest, [*(each.result for each in all_made), *results], drawer.name, options)
+    certificate = certificate_of(manifest, [*(each.result for each in all_made), *results], runner.name, options)
     (staging / MANIFEST_FILE).write_text(manifest.to_json())
     (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
     artifact = load_artifact(staging)
@@ -174,7 +174,7 @@ def _exact_variant(
         ExportError: a gate failed.
     """
     notes, properties = list(source.notes), manifest.properties
-    first = Tuned(traced)
+    first = RewrittenGraph(traced)
     if not recipe.portable:
         try:
             first = tune(traced, source.latent, source.classes, recipe.progress, for_gpu=recipe.for_gpu)
@@ -185,7 +185,7 @@ def _exact_variant(
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
         manifest = manifest.model_copy(update={"properties": properties, "directions": directions})
         recipe.progress("comparing the file with the original generator")
-        made, graph, refused = _best_that_passes(certifier, manifest, [first, Tuned(traced)])
+        made, graph, refused = _best_that_passes(certifier, manifest, [first, RewrittenGraph(traced)])
         notes += [refused] if refused and refused not in notes else []
         allowed = {gate.code for gate in made.result.gates if gate.allowed}
         # What was let through once is not promised again: a gate of a noisy generator may come out otherwise each time,
@@ -205,18 +205,19 @@ def _other_variants(
     """All variants, the exact one first; the results of that one on GPUs; and notes on what is left out."""
     all_made, notes = [draft.made], list[str]()
     if INT8 in recipe.variants:
-        int8 = add_int8(certifier, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress)
-        if isinstance(int8, str):
-            notes.append(int8)
-        else:
-            all_made.append(int8)
-    elsewhere = make_for_others(
+        try:
+            all_made.append(add_int8(certifier, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress))
+        except LeftOutError as error:
+            notes.append(str(error))
+    others = certify_other_providers(
         certifier, draft.manifest, traced, all_made, recipe.providers, recipe.variants, recipe.progress
     )
-    return [*all_made, *elsewhere.made], elsewhere.results, [*notes, *elsewhere.notes]
+    return [*all_made, *others.made], others.results, [*notes, *others.notes]
 
 
-def _best_that_passes(certifier: Certifier, manifest: Manifest, graphs: Sequence[Tuned]) -> tuple[Made, Tuned, str]:
+def _best_that_passes(
+    certifier: Certifier, manifest: Manifest, graphs: Sequence[RewrittenGraph]
+) -> tuple[Made, RewrittenGraph, str]:
     """The first graph that passes the gates, and a sentence on the one before that did not.
 
     Raises:

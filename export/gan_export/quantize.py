@@ -30,11 +30,11 @@ from .layer_choice import choose
 from .onnx_graph import attributes_of
 from .rewrite import upsampling
 from .rewrite.editing import Editor
-from .tuning import Feed, Tuned, feed_of, open_graph, split
+from .tuning import Feed, RewrittenGraph, feed_of, open_graph, split
 from .work import layer_names, work_by_layer
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
-IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
+CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
 FIRST_SEED: Final = 7_000_000  # none of the certificate's
 MIXED: Final = "mixed"  # ranges: of each tensor the one that shows least
 SPARE_DB: Final = 1.5  # above what the certificate wants, which looks at other images
@@ -71,14 +71,16 @@ def quantize(
     Raises:
         QuantizationError: it has no layers for it, or no choice of them is near enough.
     """
-    plain = split(Tuned(upsampling(model))).model
+    plain = split(RewrittenGraph(upsampling(model))).model
     if not work_by_layer(plain):
         raise QuantizationError("none of its layers computes in float32 with sizes that are known")
     layers = _layers(plain)
     if not layers:
         raise QuantizationError("it has no convolution or matrix product that is large enough")
     progress("measuring the ranges of activations")
-    given, looked = (feed_of(latent, classes, IMAGES, FIRST_SEED + i * IMAGES) for i in range(2))
+    given, looked = (
+        feed_of(latent, classes, CALIBRATION_IMAGES, FIRST_SEED + i * CALIBRATION_IMAGES) for i in range(2)
+    )
     ranges = calibrate(plain, tensors_of(plain, layers), given)
     progress("rounding weights")
     weights = round_weights(plain, layers, given)

@@ -22,7 +22,7 @@ from .artifact.runtime import open_cpu
 from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, upsampled_layers, upsampling
 from .work import layer_names, work_by_layer
 
-BATCHES: Final = (1, 16)
+TIMED_BATCHES: Final = (1, 16)
 TURNS: Final = 6  # of the two graphs that are compared
 TURN_SECONDS: Final = 0.004  # at least, for one graph and batch
 GAIN: Final = 1.04  # in the mean over the batches: less is noise, and the next export would choose otherwise
@@ -43,14 +43,14 @@ Step: TypeAlias = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
 @dataclass(frozen=True)
-class Tuned:
+class RewrittenGraph:
     """A graph, and how it came about."""
 
     model: onnx.ModelProto
     rewrites: list[Rewrite] = field(default_factory=list)
 
 
-def simplified(model: onnx.ModelProto) -> Tuned:
+def simplified(model: onnx.ModelProto) -> RewrittenGraph:
     """With the rewrites that only leave out work; nothing is measured, and the same graph gives the same one again."""
     rewrites: list[Rewrite] = []
     for step in SIMPLER:
@@ -58,10 +58,10 @@ def simplified(model: onnx.ModelProto) -> Tuned:
         if simpler.graph.node != model.graph.node:
             rewrites.append(Rewrite(name=step.__name__))
         model = simpler
-    return Tuned(model, rewrites)
+    return RewrittenGraph(model, rewrites)
 
 
-def split(tuned: Tuned) -> Tuned:
+def split(tuned: RewrittenGraph) -> RewrittenGraph:
     """With plain convolutions in the place of transposed ones.
 
     For int8, which has no kernel for transposed ones, and for GPUs, whose fast ones don't give the same sums twice
@@ -72,7 +72,7 @@ def split(tuned: Tuned) -> Tuned:
     for form in SPLIT:
         rewrites += [Rewrite(name=form, layer=names[layer]) for layer in split_layers(model, form)]
         model = phases(model, form)
-    return Tuned(model, rewrites)
+    return RewrittenGraph(model, rewrites)
 
 
 def tune(
@@ -82,7 +82,7 @@ def tune(
     progress: Callable[[str], None] = lambda _: None,
     *,
     for_gpu: bool = False,
-) -> Tuned:
+) -> RewrittenGraph:
     """The fastest form of a graph that is found here.
 
     Args:
@@ -101,7 +101,7 @@ def tune(
     total = sum(work.values())
     if total < SMALL:
         return tuned
-    feeds = [feed_of(latent, classes, batch) for batch in BATCHES]
+    feeds = [feed_of(latent, classes, batch) for batch in TIMED_BATCHES]
     names, plans = layer_names(best), _plans(best)
     large = sorted((name for name in plans if work.get(name, 0) >= SHARE * total), key=lambda name: -work[name])
     session = open_graph(best)
@@ -123,7 +123,7 @@ def tune(
         if gain >= GAIN and least >= LOSS:
             best, session = candidate, opened
             rewrites.append(Rewrite(name=name, layer=names[layer], speedup=round(gain, 3)))
-    return Tuned(best, rewrites)
+    return RewrittenGraph(best, rewrites)
 
 
 def feed_of(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -> Feed:

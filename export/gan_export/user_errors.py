@@ -16,7 +16,7 @@ MAX_SAID: Final = 300  # characters of an error of the user's code
 
 
 @contextlib.contextmanager
-def telling(what: str, hint: str = "") -> Iterator[None]:
+def one_line_errors(what: str, hint: str = "") -> Iterator[None]:
     """Turn whatever the user's code raises into an IntakeError of one line, but for Ctrl-C.
 
     Args:
@@ -36,7 +36,7 @@ def telling(what: str, hint: str = "") -> Iterator[None]:
     except IntakeError as error:
         raise IntakeError(f"{what}: {error}{after}") from error
     except BaseException as error:
-        raise IntakeError(f"{what}: {told(error)}{after}") from error
+        raise IntakeError(f"{what}: {describe_error(error)}{after}") from error
 
 
 def place_of(error: BaseException) -> str:
@@ -53,7 +53,7 @@ def place_of(error: BaseException) -> str:
     return found
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Type, first line of the message, two if it ends with a colon, and place of an error of the user's code."""
     message = error.msg if isinstance(error, SyntaxError) else str(error)
     lines = message.strip().splitlines() or ["no message"]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from .user_errors import PACKAGE, telling
+from .user_errors import PACKAGE, one_line_errors
 
 _INIT: Final = "__init__.py"
 
@@ -124,7 +124,7 @@ def import_file(path: Path) -> ModuleType:
     """
     forgotten = _forget()
     try:
-        with telling(f"{path.name} can't be imported"), as_script(path):
+        with one_line_errors(f"{path.name} can't be imported"), as_script(path):
             return _import(path)
     except BaseException:
         _forget()

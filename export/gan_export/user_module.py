@@ -16,7 +16,7 @@ from torch import nn
 
 from .random_state import fingerprint, random_state
 from .refusal import IntakeError
-from .user_errors import telling, told
+from .user_errors import describe_error, one_line_errors
 from .user_import import as_script, import_file
 
 OPTIONS: Final = ("opt", "opts", "args", "config", "cfg", "options", "params", "hparams", "hps", "hp", "flags")
@@ -49,7 +49,7 @@ class Constructor:
             function = _find(self.module, name, path)
             arguments = _arguments(function, self.init, name)
             hint = _signature_hint(function, name)
-            with telling(f"{name} can't be constructed", hint), _missing_options(arguments):
+            with one_line_errors(f"{name} can't be constructed", hint), _missing_options(arguments):
                 made = function(**arguments)
         if not isinstance(made, nn.Module):
             raise IntakeError(
@@ -202,7 +202,7 @@ def _missing_options(arguments: Mapping[str, Any]) -> Iterator[None]:
     except AttributeError as error:
         for name, value in arguments.items():
             if value is error.obj and isinstance(value, argparse.Namespace):
-                raise IntakeError(f"{told(error)}; give --init {name}.{error.name}=VALUE") from error
+                raise IntakeError(f"{describe_error(error)}; give --init {name}.{error.name}=VALUE") from error
         raise
 
 

@@ -25,7 +25,7 @@ from .artifact.verify import gates_at_start
 from .capture import seal
 from .certify import certify_variant
 from .quantize import QuantizationError, quantize
-from .tuning import BATCHES, GRAPH_ERRORS, Tuned, feed_of, open_graph, simplified, speedups
+from .tuning import GRAPH_ERRORS, TIMED_BATCHES, RewrittenGraph, feed_of, open_graph, simplified, speedups
 
 ONNX_FILE: Final = "generator.onnx"
 """The exact variant's graph."""
@@ -34,6 +34,10 @@ FP16: Final = "fp16"
 """For GPUs."""
 VARIANTS: Final = (EXACT, INT8, FP16)
 PAYS: Final = 1.15  # times fp32's speed, in the mean over the batches: for less, nobody should get other pixels
+
+
+class LeftOutError(RuntimeError):
+    """What an artifact goes without, such as a variant or a provider; the message is one sentence for its notes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,12 @@ class Certifier:
     options: Options
 
     def certify(
-        self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made] = (), provider: Provider = CPU
+        self,
+        manifest: Manifest,
+        name: str,
+        graph: RewrittenGraph,
+        before: Sequence[Made] = (),
+        provider: Provider = CPU,
     ) -> Made:
         """Write a variant's file beside those that were made before, and measure it.
 
@@ -78,12 +87,13 @@ class Certifier:
         rates = {batch: rate for batch, rate in speeds.items() if rate > 0}  # 0: that batch was refused
         return Made(variant.model_copy(update={"images_per_second": rates}), result)
 
-    def try_to_certify(
-        self, manifest: Manifest, name: str, graph: Tuned, before: Sequence[Made], provider: Provider = CPU
-    ) -> Made | str:
-        """The same for a variant that nobody needs; one sentence where it can't be run, or a gate says no.
+    def certify_optional(
+        self, manifest: Manifest, name: str, graph: RewrittenGraph, before: Sequence[Made], provider: Provider = CPU
+    ) -> Made:
+        """The same for a variant that an artifact can do without; `before` begins with the exact one.
 
-        `before` begins with the exact variant.
+        Raises:
+            LeftOutError: it can't be run, or a gate failed; its file is gone.
         """
         try:
             made = self.certify(manifest, name, graph, before, provider)
@@ -91,14 +101,14 @@ class Certifier:
             if failed is None:
                 found = with_variants(manifest, [*(each.variant for each in before), made.variant])
                 failed = first_failed(self._gates_at_start(found, name, provider), before[0])
-                where = " That is of the golden images, which a service looks at when it starts."
+                where = " This was on the golden images, which a service checks when it starts."
         except CertificationError as error:
             (self.staging / file_of(name)).unlink()
-            return f"{name} is left out: it can't be run: {error}."
-        if failed is None:
-            return made
-        self.forget(made)
-        return f"{name} is left out: it {failed.complaint()}.{where}"
+            raise LeftOutError(f"{name} is left out: it can't be run: {error}.") from error
+        if failed is not None:
+            self.forget(made)
+            raise LeftOutError(f"{name} is left out: it {failed.complaint()}.{where}")
+        return made
 
     def _gates_at_start(self, manifest: Manifest, name: str, provider: Provider) -> list[Gate]:
         """Those of the short certificate: what passes here is refused by no service on this host."""
@@ -146,8 +156,8 @@ def add_int8(
     exact: onnx.ModelProto,
     made: Made,
     progress: Callable[[str], None],
-) -> Made | str:
-    """The int8 variant, or one sentence that says why there is none.
+) -> Made:
+    """The int8 variant.
 
     Args:
         certifier: the one of the exact variant.
@@ -156,6 +166,9 @@ def add_int8(
         exact: the graph of the exact variant, with which its speed is compared.
         made: the exact variant.
         progress: told in a few words what is being done.
+
+    Raises:
+        LeftOutError: there is none.
     """
     latent, classes = manifest.latent, manifest.classes
     try:
@@ -163,13 +176,15 @@ def add_int8(
         progress("comparing the speed of int8")
         ratios = _ratios(exact, found.model, latent, classes)
     except QuantizationError as error:
-        return f"int8 is left out: {error}."
+        raise LeftOutError(f"int8 is left out: {error}.") from error
     except GRAPH_ERRORS as error:
-        return f"int8 is left out: ONNX Runtime can't draw with it: {first_line(error)}."
+        raise LeftOutError(f"int8 is left out: ONNX Runtime can't run it: {first_line(error)}.") from error
     if geometric_mean(ratios) < PAYS:
-        words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(BATCHES, ratios, strict=True))
-        return f"int8 is left out: it is no faster than fp32 on this host ({words}); a processor with VNNI helps."
-    return certifier.try_to_certify(manifest, INT8, Tuned(found.model, found.rewrites), [made])
+        words = ", ".join(f"{ratio:.2f}x at batch {batch}" for batch, ratio in zip(TIMED_BATCHES, ratios, strict=True))
+        raise LeftOutError(
+            f"int8 is left out: it is not faster than fp32 on this host ({words}); a processor with VNNI would help."
+        )
+    return certifier.certify_optional(manifest, INT8, RewrittenGraph(found.model, found.rewrites), [made])
 
 
 def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:
@@ -180,5 +195,5 @@ def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:
 
 
 def _ratios(exact: onnx.ModelProto, other: onnx.ModelProto, latent: LatentSpec, classes: int) -> list[float]:
-    feeds = [feed_of(latent, classes, batch) for batch in BATCHES]
+    feeds = [feed_of(latent, classes, batch) for batch in TIMED_BATCHES]
     return speedups(open_graph(exact), open_graph(other), feeds)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .latents import draw
 from .manifest import LatentSpec
 
-BATCHES: Final = (1, 2, 3, 7, 64)
+CERTIFIED_BATCHES: Final = (1, 2, 3, 7, 64)
 SEEDS: Final = (0, 1_000_003, 2**52)
 TAIL: Final = 4.0  # standard deviations
 ALONE_EVERY: Final = (9, 11, 13, 8)  # positions of a large batch between two images that are also generated alone
@@ -50,12 +50,12 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
         cases[name] = Case(np.ascontiguousarray(z, np.float32), label, **known)
 
     for seed in SEEDS:
-        largest = f"seed{seed}_batch{max(BATCHES)}"
-        for batch in sorted(BATCHES, reverse=True):
+        largest = f"seed{seed}_batch{max(CERTIFIED_BATCHES)}"
+        for batch in sorted(CERTIFIED_BATCHES, reverse=True):
             name = f"seed{seed}_batch{batch}"
             z = draw(range(seed, seed + batch), latent.dim, latent.distribution).latents
             add(name, z, copy_of="" if name == largest else largest)
-    largest = f"seed{SEEDS[0]}_batch{max(BATCHES)}"
+    largest = f"seed{SEEDS[0]}_batch{max(CERTIFIED_BATCHES)}"
     again = cases[largest]
     add("repeat", again.z, again.label, copy_of=largest)
     # Not always of the same label: it could be the first one's, given to the whole batch.
@@ -74,8 +74,8 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
         label = np.arange(first, min(first + LABELS_AT_ONCE, classes), dtype=np.int64)
         add(f"labels{first}", np.repeat(again.z[:1], len(label), 0), label, distinct="labels")
     groups = np.array_split(np.arange(latent.dim), min(latent.dim, MAX_DIMENSIONS))
-    for first in range(0, len(groups), max(BATCHES) - 1):
-        some = groups[first : first + max(BATCHES) - 1]
+    for first in range(0, len(groups), max(CERTIFIED_BATCHES) - 1):
+        some = groups[first : first + max(CERTIFIED_BATCHES) - 1]
         z = np.repeat(again.z[:1], len(some) + 1, 0)
         for row, group in enumerate(some, 1):
             z[row, group] = -far[0, group]

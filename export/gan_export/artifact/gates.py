@@ -9,7 +9,7 @@ from . import measures
 from .certificate import TOLERANCE, Gate, Options
 from .evidence import Evidence, Reference
 from .manifest import Manifest
-from .measures import VISIBLE, Measured, is_near
+from .measures import VISIBLE, Measurement, is_near
 from .providers import CPU, Provider
 
 RANGE_SLACK: Final = 1e-6
@@ -22,7 +22,7 @@ class Rule(NamedTuple):
     """A gate: `measure` (of measures.py) returns None where there is nothing to judge."""
 
     code: str
-    measure: Callable[[Evidence], Measured | None]
+    measure: Callable[[Evidence], Measurement | None]
     unit: str
     what: str
     advice: str

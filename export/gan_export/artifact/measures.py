@@ -15,7 +15,7 @@ TIE: Final = 1e-3  # uint8 steps: float arithmetic may put a value so close to a
 VISIBLE: Final = 4  # uint8 steps: more is counted
 
 
-class Measured(NamedTuple):
+class Measurement(NamedTuple):
     """What a gate found: 0 is perfect, above the limit is a failure."""
 
     value: float
@@ -27,20 +27,20 @@ def is_near(variant: str, provider: Provider) -> bool:
     return variant != EXACT or not provider.exact
 
 
-def evaluation_mode(evidence: Evidence) -> Measured:
+def evaluation_mode(evidence: Evidence) -> Measurement:
     """Layers of the reference that eval() does not reach."""
     children = evidence.reference.in_train_mode
-    return Measured(len(children), f": {', '.join(children[:3])}" if children else "")
+    return Measurement(len(children), f": {', '.join(children[:3])}" if children else "")
 
 
-def refused_batches(evidence: Evidence) -> Measured:
+def refused_batches(evidence: Evidence) -> Measurement:
     """Batches that could not be run at all."""
     refused = {name: result.error for name, result in evidence.results.items() if result.error is not None}
     first = next(iter(refused), "")
-    return Measured(len(refused), f": {first}: {refused[first]}" if refused else "")
+    return Measurement(len(refused), f": {first}: {refused[first]}" if refused else "")
 
 
-def shape(evidence: Evidence) -> Measured:
+def shape(evidence: Evidence) -> Measurement:
     """Batches whose outputs are not (N, C, H, W)."""
     image = evidence.manifest.image
     size = (image.channels, image.height, image.width)
@@ -50,37 +50,37 @@ def shape(evidence: Evidence) -> Measured:
         if result.image.shape != (len(evidence.cases[name].z), *size) or result.pixels.shape != result.image.shape
     ]
     found = f", found {wrong[0]}" if wrong else ""
-    return Measured(len(wrong), f" (N, {', '.join(map(str, size))}){found}")
+    return Measurement(len(wrong), f" (N, {', '.join(map(str, size))}){found}")
 
 
-def dtype(evidence: Evidence) -> Measured:
+def dtype(evidence: Evidence) -> Measurement:
     """Batches whose outputs are not uint8 and float32."""
     wrong = [r for r in evidence.results.values() if r.image.dtype != np.uint8 or r.pixels.dtype != np.float32]
-    return Measured(len(wrong), f", found {wrong[0].image.dtype} and {wrong[0].pixels.dtype}" if wrong else "")
+    return Measurement(len(wrong), f", found {wrong[0].image.dtype} and {wrong[0].pixels.dtype}" if wrong else "")
 
 
-def finite(evidence: Evidence) -> Measured:
+def finite(evidence: Evidence) -> Measurement:
     """Batches with NaN or infinity."""
     wild = [name for name, result in evidence.results.items() if not np.isfinite(result.pixels).all()]
-    return Measured(len(wild), f" (not in {wild[0]})" if wild else "")
+    return Measurement(len(wild), f" (not in {wild[0]})" if wild else "")
 
 
-def deterministic(evidence: Evidence) -> Measured:
+def deterministic(evidence: Evidence) -> Measurement:
     """Pixels that differ where a whole batch was drawn again, of the candidate and of the reference."""
     changed = sum(count for _, count in evidence.copies(whole=True))
     of_reference = evidence.reference.changed
-    return Measured(changed + of_reference, " (it does not in the module itself)" if of_reference else "")
+    return Measurement(changed + of_reference, " (it does not in the module itself)" if of_reference else "")
 
 
-def batch_invariant(evidence: Evidence) -> Measured:
+def batch_invariant(evidence: Evidence) -> Measurement:
     """Images that differ where a part of a batch was drawn again, of the candidate and of the reference."""
     moved = [(name, count) for name, count in evidence.copies(whole=False) if count]
     of_reference = evidence.reference.moved
     where = f" (first: {moved[0][0]})" if moved else " (it does in the module itself)" if of_reference else ""
-    return Measured(sum(count for _, count in moved) + of_reference, where)
+    return Measurement(sum(count for _, count in moved) + of_reference, where)
 
 
-def value_range(evidence: Evidence) -> Measured:
+def value_range(evidence: Evidence) -> Measurement:
     """How far pixels are outside the declared range, or stay away from one half of it."""
     low, high = evidence.manifest.image.value_range
     smallest = min(float(result.pixels.min()) for result in evidence.results.values())
@@ -89,10 +89,12 @@ def value_range(evidence: Evidence) -> Measured:
     middle = (low + high) / 2
     if smallest >= middle or largest <= middle:
         excess = max(excess, smallest - low, high - largest)
-    return Measured(excess, f" [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})")
+    return Measurement(
+        excess, f" [{low:g}, {high:g}] and use both halves of it (found {smallest:.4g} to {largest:.4g})"
+    )
 
 
-def tolerance(evidence: Evidence) -> Measured | None:
+def tolerance(evidence: Evidence) -> Measurement | None:
     """The largest absolute error; None where there is nothing to compare with."""
     worst = {name: float(difference.max()) for name, difference in evidence.differences.items()}
     if not worst:
@@ -100,36 +102,36 @@ def tolerance(evidence: Evidence) -> Measured | None:
     name = max(worst, key=lambda case: worst[case])
     own = evidence.own_rounding()
     rounding = "" if own is None else f"; the reference's own float32 rounding is {own:.1e}"
-    return Measured(worst[name], f" (worst case: {name}{rounding})")
+    return Measurement(worst[name], f" (worst case: {name}{rounding})")
 
 
-def rms_error(evidence: Evidence) -> Measured | None:
+def rms_error(evidence: Evidence) -> Measurement | None:
     """The root mean square error of images that are not of the tails."""
     error = evidence.usual_error()
-    return None if error is None else Measured(error, f" (PSNR {psnr_of(error):.1f} dB)")
+    return None if error is None else Measurement(error, f" (PSNR {psnr_of(error):.1f} dB)")
 
 
-def visible(evidence: Evidence) -> Measured | None:
+def visible(evidence: Evidence) -> Measurement | None:
     """The share of their uint8 pixels that are off by more than VISIBLE."""
-    return None if evidence.usual_error() is None else Measured(evidence.usual_share(VISIBLE))
+    return None if evidence.usual_error() is None else Measurement(evidence.usual_share(VISIBLE))
 
 
-def worst_image(evidence: Evidence) -> Measured | None:
+def worst_image(evidence: Evidence) -> Measurement | None:
     """The root mean square error of the image that has the largest, of those that are not of the tails."""
     worst = evidence.worst_usual()
-    return None if worst is None else Measured(worst[0], f" (PSNR {psnr_of(worst[0]):.1f} dB, in {worst[1]})")
+    return None if worst is None else Measurement(worst[0], f" (PSNR {psnr_of(worst[0]):.1f} dB, in {worst[1]})")
 
 
-def uint8_rounding(evidence: Evidence) -> Measured:
+def uint8_rounding(evidence: Evidence) -> Measurement:
     """uint8 pixels that are not the float ones, scaled and rounded to the nearest."""
     wrong = 0
     for result in evidence.results.values():
         exact = np.clip((result.pixels.astype(np.float64) + 1.0) * 127.5, 0, 255)
         wrong += int((np.abs(result.image - exact) > 0.5 + TIE).sum())
-    return Measured(wrong)
+    return Measurement(wrong)
 
 
-def _distinct(evidence: Evidence, kind: str) -> Measured | None:
+def _distinct(evidence: Evidence, kind: str) -> Measurement | None:
     """Images whose inputs differ in one thing only: each must be one of its own."""
     images = [
         image
@@ -141,19 +143,21 @@ def _distinct(evidence: Evidence, kind: str) -> Measured | None:
         return None
     first: dict[bytes, int] = {}
     equal = [(seen, i) for i, image in enumerate(images) if (seen := first.setdefault(image.tobytes(), i)) != i]
-    return Measured(len(equal), f" (the ones of {equal[0][0]} and {equal[0][1]} are equal)" if equal else "")
+    return Measurement(len(equal), f" (the ones of {equal[0][0]} and {equal[0][1]} are equal)" if equal else "")
 
 
-def latents_matter(evidence: Evidence) -> Measured | None:
+def latents_matter(evidence: Evidence) -> Measurement | None:
     """Images that equal another one of other latents, else dimensions of the latent that move no pixel."""
     equal = _distinct(evidence, "latents")
     if equal is None or equal.value or is_near(evidence.variant, evidence.provider):
         return equal  # few bits may hide what a small part of the latent does
     still = evidence.unmoved()
     more = f" and {len(still) - 1} more" if len(still) > 1 else ""
-    return Measured(len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else "")
+    return Measurement(
+        len(still), f" (moving dimension {still[0]} of the latent{more} changes no pixel)" if still else ""
+    )
 
 
-def labels_matter(evidence: Evidence) -> Measured | None:
+def labels_matter(evidence: Evidence) -> Measurement | None:
     """Images that equal another one of another label."""
     return _distinct(evidence, "labels")

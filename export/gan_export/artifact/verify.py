@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .candidate import Result, Results, run_candidate
-from .cases import BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
+from .cases import CERTIFIED_BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
 from .certificate import Certificate, Gate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
 from .first_line import first_line
@@ -208,7 +208,7 @@ def summarise(evidence: Evidence, options: Options) -> VariantCertificate:
         provider=evidence.provider.title,
         images=sum(len(case.z) for case in cases.values()),
         compared=sum(len(cases[name].z) for name in reference.float32),
-        batches=list(BATCHES),
+        batches=list(CERTIFIED_BATCHES),
         seeds=list(SEEDS),
         against_float32=against32,
         against_float64=against64,

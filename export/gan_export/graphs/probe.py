@@ -39,16 +39,17 @@ from .serving import INNER, plain, serve
 from .signature import GraphOptions, Signature, find_signature
 from .sizes import check_sizes, draws_noise
 
-IMAGES: Final = 64
-BATCHES: Final = (4, 1)  # a second one for graphs that only run image by image, which the certificate refuses by name
-GROWTH: Final = (
-    8  # bytes of memory for each byte of the file: parsed, converted, checked and loaded it exists in copies
-)
+PROBED_IMAGES: Final = 64
+PROBED_BATCHES: Final = (
+    4,
+    1,
+)  # 1: for graphs that only run image by image, which the certificate refuses
+GROWTH: Final = 8  # bytes of memory for each of the file: parsed, converted, checked and loaded it exists in copies
 LIVE_VALUES: Final = 256  # kept at once for each value of an image: 64 grey maps of its size, with copies
 MOST_LIVE_BYTES: Final = 4096 * MIB
 COMPARED: Final = 8  # images of the graph that was given and of the one that is served
 GREY_LEVEL: Final = 2 / 255 + 1e-6
-TOGETHER: Final = f"run with {IMAGES} latents at once"
+TOGETHER: Final = f"run with {PROBED_IMAGES} latents at once"
 INVALID: Final = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 Array = NDArray[Any]
@@ -106,10 +107,10 @@ def _examine(model: ModelProto, options: GraphOptions) -> tuple[ModelProto, dict
     _run(served, own, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)  # it may fold what was never run
     _stage(TOGETHER)
     # What is small for a few images may grow with the square of the batch, or more.
-    allow_more(IMAGES * LIVE_VALUES * 4 * math.prod(images.shape))
+    allow_more(PROBED_IMAGES * LIVE_VALUES * 4 * math.prod(images.shape))
     whole = {name: value for name, value in ((LATENT_INPUT, z), (LABEL_INPUT, label)) if name in own}
     with contextlib.suppress(IntakeError):  # a batch size that is built in is for the certificate to refuse
-        _run(served, whole, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, (IMAGES,))
+        _run(served, whole, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, (PROBED_IMAGES,))
     return served, told | _facts(signature, images)
 
 
@@ -135,9 +136,9 @@ def _check(model: ModelProto) -> None:
 
 
 def _sample(signature: Signature, options: GraphOptions) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    z = draw(range(IMAGES), signature.latent_dim, options.distribution).latents
+    z = draw(range(PROBED_IMAGES), signature.latent_dim, options.distribution).latents
     z = z.astype(signature.latent.dtype).astype(np.float32)  # ONNX Runtime may leave out a pair of casts, and rounding
-    return z, np.arange(IMAGES, dtype=np.int64) % max(signature.classes, 1)
+    return z, np.arange(PROBED_IMAGES, dtype=np.int64) % max(signature.classes, 1)
 
 
 def _run(
@@ -145,7 +146,7 @@ def _run(
     feed: Mapping[str, Array],
     output: str,
     level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    batches: Sequence[int] = BATCHES,
+    batches: Sequence[int] = PROBED_BATCHES,
 ) -> Seen:
     """All images, a few at a time."""
     options = ort.SessionOptions()

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from gan_export.artifact import Artifact, Manifest, run_session
 from gan_export.artifact import probe as probing
 from gan_export.artifact.candidate import run_candidate
-from gan_export.artifact.cases import BATCHES, Cases, make_cases
+from gan_export.artifact.cases import CERTIFIED_BATCHES as BATCHES
+from gan_export.artifact.cases import Cases, make_cases
 from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
 from gan_export.artifact.evidence import Evidence, Reference, errors_between
 from gan_export.artifact.gates import RULES, judge, rules_of
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
-from gan_export.certify import EagerDrawer
+from gan_export.certify import EagerRunner
 from gan_export.package import Exported, export
 from gan_export.refusal import ExportError
 from gan_export.source import Source
@@ -129,7 +130,7 @@ def test_the_measured_error_is_the_true_one(
     faces: Exported, make_net: Callable[[GeneratorSpec], nn.Module], faces_spec: GeneratorSpec
 ):
     """Measured again here, on the certificate's own cases, in this process and with PyTorch called directly."""
-    session, reference = open_session(faces.artifact), EagerDrawer(make_net(faces_spec)).draw
+    session, reference = open_session(faces.artifact), EagerRunner(make_net(faces_spec)).draw
     worst = 0.0
     for case in cases_of(faces.artifact.manifest).values():
         _, pixels = run_session(session, case.z, case.label, pixels=True)

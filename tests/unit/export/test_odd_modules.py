@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_export.adapter import Adapted, measure_range
 from gan_export.artifact.candidate import CertificationError
-from gan_export.certify import EagerDrawer
+from gan_export.certify import EagerRunner
 from gan_export.completeness import check_complete
 from gan_export.convention_search import Asked, find_convention, run_once
 from gan_export.refusal import IntakeError
@@ -200,7 +200,7 @@ def test_latents_that_forward_writes_into_stay_as_they_are() -> None:
     module = Overwriting().eval()
     z = np.random.default_rng(0).standard_normal((4, DIM)).astype(np.float32)
     before = z.copy()
-    EagerDrawer(module).draw(z, None)
+    EagerRunner(module).draw(z, None)
     convention = find_convention(module, DIM, 0)
     run_once(module, convention, torch.from_numpy(z), None)
     assert np.array_equal(z, before)
@@ -292,17 +292,17 @@ def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: typ
     made = module().eval()
     convention = find_convention(made, DIM, 0)
     with pytest.raises(CertificationError) as caught:
-        EagerDrawer(Adapted(made, convention))
+        EagerRunner(Adapted(made, convention))
     assert f"the generator can't be copied for a comparison, because of {reason}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("module", [Asserting, Checking, LeavingInFloat64])
 def test_what_can_only_be_run_in_float32_is_compared_in_float32(module: type[Plain]) -> None:
-    drawer = EagerDrawer(module().eval())
+    runner = EagerRunner(module().eval())
     z = np.zeros((2, DIM), np.float32)
     for _ in range(2):
-        pixels, exact = drawer.draw(z, None)
+        pixels, exact = runner.draw(z, None)
         assert pixels.shape == (2, 1, 8, 8)
         assert exact is None
-    assert drawer.name == "eager PyTorch on the CPU, eval mode; it can't run in float64"
+    assert runner.name == "eager PyTorch on the CPU, eval mode; it can't run in float64"

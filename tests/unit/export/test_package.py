@@ -18,8 +18,8 @@ from gan_export.package import Exported, _best_that_passes, export
 from gan_export.refusal import ExportError
 from gan_export.source import Source
 from gan_export.target import put, staging_folder
-from gan_export.tuning import Tuned
-from gan_export.variants import Certifier, Made
+from gan_export.tuning import RewrittenGraph
+from gan_export.variants import Certifier, LeftOutError, Made
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
@@ -224,10 +224,10 @@ def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
 
     monkeypatch.setattr("gan_export.variants.certify_variant", fail)
     manifest = faces.artifact.manifest
-    graph = Tuned(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
+    graph = RewrittenGraph(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
     certifier = Certifier(tmp_path, {}, Reference({}), Options())
-    told = certifier.try_to_certify(manifest, "fp16", graph, [])
-    assert told == "fp16 is left out: it can't be run: the process that draws with it ended."
+    with pytest.raises(LeftOutError, match=r"^fp16 is left out: .*the process that draws with it ended\.$"):
+        certifier.certify_optional(manifest, "fp16", graph, [])
     assert list(tmp_path.glob("*.onnx")) == []
 
 
@@ -241,15 +241,16 @@ def test_a_variant_that_fails_when_it_is_run_again_is_left_out(
 
     monkeypatch.setattr("gan_export.variants.run_candidate", fail)
     manifest = faces.artifact.manifest
-    graph = Tuned(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
+    graph = RewrittenGraph(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
     for name in ("golden.npz", "generator.onnx"):
         (tmp_path / name).write_bytes((faces.artifact.directory / name).read_bytes())
     cases = make_cases(manifest.latent, manifest.classes)
     session = open_session(faces.artifact)
     drawn = {name: run_session(session, case.z, case.label, pixels=True)[1] for name, case in cases.items()}
     before = [Made(manifest.variants[0], faces.certificate.results[0])]
-    told = Certifier(tmp_path, cases, Reference(drawn), Options()).try_to_certify(manifest, "int8", graph, before)
-    assert told == "int8 is left out: it can't be run: the process that draws with it ended."
+    certifier = Certifier(tmp_path, cases, Reference(drawn), Options())
+    with pytest.raises(LeftOutError, match=r"^int8 is left out: .*the process that draws with it ended\.$"):
+        certifier.certify_optional(manifest, "int8", graph, before)
     assert not (tmp_path / "generator.int8.onnx").exists()
 
 
@@ -271,7 +272,9 @@ def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
     """Let through in every other look at the file, as of a generator whose noise shows now and then."""
     looks: list[bool] = []
 
-    def flipping(certifier: Certifier, manifest: Manifest, graphs: list[Tuned]) -> tuple[Made, Tuned, str]:
+    def flipping(
+        certifier: Certifier, manifest: Manifest, graphs: list[RewrittenGraph]
+    ) -> tuple[Made, RewrittenGraph, str]:
         assert len(looks) < 5
         made, graph, refused = _best_that_passes(certifier, manifest, graphs)
         looks.append(len(looks) % 2 == 0)

@@ -30,7 +30,7 @@ from gan_export.cli_values import providers_of
 from gan_export.half import half
 from gan_export.package import Exported, export
 from gan_export.rewrite import FORMS
-from gan_export.tuning import Tuned, feed_of, open_graph, simplified, split, tune
+from gan_export.tuning import RewrittenGraph, feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 
@@ -67,7 +67,7 @@ def test_names_that_a_rewritten_layer_kept_make_no_graph_slow():
         helper.make_graph(nodes, "g", [given], [made], [weight]), opset_imports=[helper.make_opsetid("", 17)]
     )
     assert algorithm_search(model.SerializeToString()) == "DEFAULT"
-    rewritten = split(Tuned(model)).model.SerializeToString()
+    rewritten = split(RewrittenGraph(model)).model.SerializeToString()
     assert b"ConvTranspose" in rewritten
     assert algorithm_search(rewritten) == "HEURISTIC"
 

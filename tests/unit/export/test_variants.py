@@ -25,7 +25,7 @@ from gan_export.artifact.verify import verify
 from gan_export.package import Exported, export
 from gan_export.rewrite import batch_norms, reshapes
 from gan_export.source import Source
-from gan_export.tuning import GAIN, Tuned
+from gan_export.tuning import GAIN, RewrittenGraph
 from gan_export.verify_cli import main as verify_main
 from gan_serving.generator import Generator as Served
 from gan_serving.generator import make_generator
@@ -139,7 +139,7 @@ def test_int8_exported_again_is_the_same_file(
 def test_int8_that_is_no_faster_is_left_out(make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gan_export.variants.PAYS", 1000)
     made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
-    (note,) = (each for each in made.notes if each.startswith("int8 is left out: it is no faster than fp32 on this"))
+    (note,) = (each for each in made.notes if each.startswith("int8 is left out: it is not faster than fp32 on this"))
     assert re.search(r"\(\d+\.\d\dx at batch 1, \d+\.\d\dx at batch 16\)", note)
     assert note in (made.artifact.directory / "README.md").read_text()
     assert [path.name for path in made.artifact.directory.glob("*.onnx")] == ["generator.onnx"]
@@ -215,13 +215,13 @@ def test_a_rewrite_that_changes_images_is_not_kept(
 ):
     """A planted fault in the rewrites: the gates find it, and the graph as it was traced is used."""
 
-    def wrong(model: onnx.ModelProto, *_: object, for_gpu: bool) -> Tuned:
+    def wrong(model: onnx.ModelProto, *_: object, for_gpu: bool) -> RewrittenGraph:
         assert not for_gpu
         changed = onnx.ModelProto()
         changed.CopyFrom(model)
         weight = next(one for one in changed.graph.initializer if len(one.dims) == 4)
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
-        return Tuned(changed, [Rewrite(name="wrong")])
+        return RewrittenGraph(changed, [Rewrite(name="wrong")])
 
     monkeypatch.setattr("gan_export.package.tune", wrong)
     exported = export(make_source(SMALL), "m", tmp_path / "m")

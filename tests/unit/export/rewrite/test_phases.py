@@ -7,7 +7,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from gan_export.rewrite import FORMS, phases, split_layers
-from gan_export.tuning import Tuned, split
+from gan_export.tuning import RewrittenGraph, split
 
 CASES = {  # kernel, stride, pads, output padding, dilations, groups
     "dcgan": ([4, 4], [2, 2], [1, 1, 1, 1], [0, 0], [1, 1], 1),
@@ -67,7 +67,7 @@ def test_without_a_stride_it_is_one_convolution(
     nodes = [helper.make_node("ConvTranspose", ["x", "w", "b"], ["h"], **more), helper.make_node("Relu", ["h"], ["y"])]
     before = make_graph(nodes, (8, *size), {"w": (8, 12 // groups, *kernel), "b": (12,)})
     assert split_layers(before, "windows") == []
-    after = split(Tuned(before)).model
+    after = split(RewrittenGraph(before)).model
     assert operators(after) == ["Conv", "Relu"]
     assert_same(before, after)
 
@@ -150,7 +150,7 @@ def test_split_takes_windows_and_phases_where_there_are_groups_and_says_which(ma
         helper.make_node("ConvTranspose", ["h", "b.weight"], ["y"], group=2, **more),
     ]
     before = make_graph(nodes, (6, 4, 5), {"a.weight": (6, 8, 4, 4), "b.weight": (8, 3, 4, 4)})
-    after = split(Tuned(before))
+    after = split(RewrittenGraph(before))
     assert "ConvTranspose" not in operators(after.model)
     assert [(each.name, each.layer) for each in after.rewrites] == [("windows", "a"), ("phases", "b")]
     assert_same(before, after.model)
