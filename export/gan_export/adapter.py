@@ -230,7 +230,7 @@ def user_code() -> Iterator[None]:
         except (Exception, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise RuntimeError(f"it raises {describe_error(error)}, which is no Exception") from error
+            raise RuntimeError(f"it raises {describe_error(error)}, which is not an Exception") from error
 
 
 def _path_words(path: Sequence[int | str]) -> str:

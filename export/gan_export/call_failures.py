@@ -46,7 +46,7 @@ def nothing_works(module: nn.Module, classes: int, failures: Sequence[Failure], 
             f"called, {_SUBCLASS}"
         )
     if not failures:
-        return f"{signature} takes no such arguments: leave out --label-as and --argument-order"
+        return f"{signature} can't be called that way: leave out --label-as and --argument-order"
     best = max(failures, key=lambda one: (one.depth, not _DIMENSIONS.search(one.reason), one.operations))
     tried = "; ".join(dict.fromkeys(part for failure in failures for part in failure.words.split(" then ")))
     reason = f"{signature} gives no images with {best.words}: {best.reason}"
@@ -58,14 +58,14 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
     needed = [one for one in parameters.values() if one.default is one.empty and one.kind in GIVEN_ALONE]
     if len(needed) > 2:
         return (
-            f"It needs {len(needed)} arguments, where there are latents and labels alone: give the others with "
+            f"It needs {len(needed)} arguments, but only latents and labels are passed: give the others with "
             f"--forward {needed[-1].name}=VALUE, or {_SUBCLASS}. "
         )
     if best.depth == NO_IMAGE:
         return ""
     if _DOUBLE.search(best.reason):
         return (
-            "Generators are exported in float32, weights included: use no float64 in forward (.double(), "
+            "Generators are exported in float32, weights included: don't use float64 in forward (.double(), "
             "dtype=torch.float64, NumPy arrays). "
         )
     second = second_of_no_known_name(parameters)
@@ -76,15 +76,15 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
     if takes_label and second is not None:
         return f"If {second} is not its label, leave out --classes and give --forward {second}=VALUE. "
     if takes_label:
-        return f"Look at --latent and --classes; if its labels are neither ids nor one-hot, {_SUBCLASS}. "
-    return "Look at --latent. "
+        return f"Check --latent and --classes; if its labels are neither ids nor one-hot, {_SUBCLASS}. "
+    return "Check --latent. "
 
 
 def no_image(output: Any, wanted: ImageShape | None) -> str:
     """Why an output holds no images, and what to do."""
     tensors = [tensor for _, tensor in tensors_in(output)]
     if not tensors:
-        return f"it gives {type(output).__name__}, no tensor"
+        return f"it gives {type(output).__name__}, not a tensor"
     shapes = [tuple(tensor.shape) for tensor in tensors]
     given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"
     for tensor in tensors:
@@ -96,10 +96,10 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
     if has_alpha:
         return f"{given}{has_alpha}"
     if thin := next((one for shape in shapes for one in _thin(shape)), None):
-        return f"{given}: if that is an image though one pixel wide or high, give --image-shape {thin}"
+        return f"{given}: if that really is an image one pixel wide or high, give --image-shape {thin}"
     if flat := [shape[1] for shape in shapes if len(shape) == 2]:
-        return f"{given}: say how that is an image with --image-shape C,H,W{_squares(flat[0])}"
-    return f"{given}, no images of 1 or 3 channels: end forward with a layer, or a slice, of as many"
+        return f"{given}: say how to read it as an image with --image-shape C,H,W{_squares(flat[0])}"
+    return f"{given}, which is not images with 1 or 3 channels: end forward with a layer or a slice that gives 1 or 3"
 
 
 def _without_alpha(shape: tuple[int, ...]) -> str:

@@ -198,7 +198,7 @@ def _trace_error(error: Exception) -> CaptureError:
     at = f" ({where})" if where else ""
     if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in causes) or "data-dependent" in text.lower():
         return CaptureError(
-            f"the generator's Python code depends on the values of tensors{at}: a graph can't branch on them; "
+            f"the generator's Python code depends on tensor values{at}: a graph can't branch on them; "
             "use torch.where, or take the branch out of forward",
             code="untraceable",
         )
@@ -214,7 +214,7 @@ def _trace_error(error: Exception) -> CaptureError:
 def _specialised(text: str) -> str:
     """What torch.export says of the batch, without its advice."""
     lines = [line.strip(" -") for line in text.splitlines()]
-    return next((line.partition(". ")[0] for line in lines if SPECIALISED[1] in line), "the batch is no free dimension")
+    return next((line.partition(". ")[0] for line in lines if SPECIALISED[1] in line), "the batch dimension is fixed")
 
 
 def _conversion_error(error: Exception) -> CaptureError:
@@ -228,7 +228,7 @@ def _conversion_error(error: Exception) -> CaptureError:
         module = own_name(module) or "forward itself"
         if missing:
             return CaptureError(
-                f"torch.onnx has no translation of {operator}, used in {module}; replace it by other operations",
+                f"torch.onnx has no translation of {operator}, used in {module}; replace it with other operations",
                 code="unsupported_operator",
             )
         return CaptureError(

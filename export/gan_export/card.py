@@ -17,7 +17,7 @@ from .show import title_of
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
 PREVIEW_ROWS = 8  # without classes; with classes a row each
-TAILS = "These errors are of all images that were compared, those of the latents' tails included."
+TAILS = "These errors are over all images compared, including those from the tails of the latent distribution."
 WITHOUT_TAILS = "The gates `psnr`, `visible` and `worst_image` leave the tails out."
 
 
@@ -65,7 +65,7 @@ def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str
     is_near = any(gate.code == "psnr" for result in certificate.results for gate in result.gates)
     lines += ["", f"{TAILS} {WITHOUT_TAILS}" if is_near else TAILS]
     if certificate.allowed:
-        lines += ["", f"Let through by --allow: {', '.join(certificate.allowed)}."]
+        lines += ["", f"Allowed to fail by --allow: {', '.join(certificate.allowed)}."]
     lines += ["", "| variant | gate | measured | limit | unit |", "|---|---|---|---|---|"]
     lines += [_gate_row(result, gate) for result in certificate.results for gate in result.gates]
     return "\n".join(lines) + "\n"

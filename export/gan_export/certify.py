@@ -85,7 +85,7 @@ def _copied(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     except Exception as error:
         what = next(_not_copied(module), f"all of it: {describe_error(error)}")
-        raise CertificationError(f"the generator can't be copied for a comparison, because of {what}") from error
+        raise CertificationError(f"the generator can't be copied for comparison, because of {what}") from error
 
 
 def _not_copied(module: nn.Module) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _not_copied(module: nn.Module) -> Iterator[str]:
                 if isinstance(value, Tensor) and value.grad_fn is not None:
                     yield f"its attribute {where}, which was computed from parameters: compute it in forward"
                 else:
-                    yield f"its attribute {where}: {describe_error(error)}; make it outside of the class"
+                    yield f"its attribute {where}: {describe_error(error)}; create it outside the class"
 
 
 class GraphRunner:

@@ -103,7 +103,7 @@ def export_command(
     _check_gates(allow or [])
     if portable and for_gpu:
         raise typer.BadParameter(
-            "rewrites the graph, and --portable leaves it; give one of them", param_hint="--for-gpu"
+            "rewrites the graph, but --portable keeps it as it is; give only one of them", param_hint="--for-gpu"
         )
     asked, drawn_by = variants_of(variants), providers_of(providers)
     source_options = SourceOptions(

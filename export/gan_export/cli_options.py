@@ -29,7 +29,8 @@ Name = Annotated[
     str | None, typer.Option(help="Name that clients will use. Default: the run's folder name, or the file's.")
 ]
 Weights = Annotated[
-    source_options.Weights, typer.Option(help="ema: averaged over training, if there are any; raw: the last step's.")
+    source_options.Weights,
+    typer.Option(help="ema: averaged over training, if the file has them; raw: of the last step."),
 ]
 ClassNames = Annotated[
     Path | None, typer.Option(help="Text file with a class name on each line, in the order of the ids.")
@@ -37,14 +38,14 @@ ClassNames = Annotated[
 Tolerance = Annotated[float, typer.Option(help="Largest absolute error of pixels on [-1, 1].", min=1e-9, max=2.0)]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(metavar="CODE", help=f"Let this gate fail; can be repeated. One of {', '.join(ALLOWABLE)}."),
+    typer.Option(metavar="CODE", help=f"Allow this gate to fail; can be repeated. One of {', '.join(ALLOWABLE)}."),
 ]
 Variants = Annotated[
     str,
     typer.Option(
         metavar="fp32[,int8][,fp16]",
-        help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they do not pay on this host, "
-        "can't be run on it, or show.",
+        help="Graphs to make. int8 and fp16, which is for GPUs, are left out where they are not worth it on this host, "
+        "can't be run on it, or visibly change the images.",
     ),
 ]
 Providers = Annotated[
@@ -52,27 +53,26 @@ Providers = Annotated[
     typer.Option(
         metavar="cpu[,cuda][,openvino]...",
         help="What the certificate is made with: cpu, cuda, cuda-tf32, openvino, openvino-bf16. cpu always is, and "
-        "cuda for fp16 where there is one. For another "
+        "cuda for fp16 where there is a GPU. For another "
         "host's GPU: --for-gpu here, and gan-verify --provider cuda --add there.",
     ),
 ]
 Portable = Annotated[
-    bool, typer.Option("--portable", help="Leave the graph as it was traced: no rewrites that pay on this host.")
+    bool,
+    typer.Option("--portable", help="Leave the graph as it was traced: no rewrites to make it faster on this host."),
 ]
 ForGpu = Annotated[
     bool,
     typer.Option(
         "--for-gpu",
-        help="Write transposed convolutions as plain ones, of which GPUs have fast kernels that repeat themselves. "
+        help="Write transposed convolutions as plain ones, for which GPUs have fast, deterministic kernels. "
         "Implied by cuda among --providers.",
     ),
 ]
 Store = Annotated[bool, typer.Option("--store", help="Put the artifact into BentoML's model store too.")]
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force", help="Replace an artifact that is there already; a folder with other files in it is refused."
-    ),
+    typer.Option("--force", help="Replace an existing artifact; a folder with other files in it is refused."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the certificate as JSON.")]
 
@@ -112,7 +112,7 @@ Distribution = Annotated[
 ]
 ImageShape = Annotated[
     str | None,
-    typer.Option(metavar="C,H,W", help="Where the output does not tell it.", rich_help_panel=FOREIGN),
+    typer.Option(metavar="C,H,W", help="Where it can't be read from the output.", rich_help_panel=FOREIGN),
 ]
 OutputRange = Annotated[
     str | None,
@@ -128,7 +128,7 @@ Forward = Annotated[
     list[str] | None,
     typer.Option(
         metavar="KEY=VALUE",
-        help="Argument of forward that is no latent or label, e.g. alpha=1.0; repeated.",
+        help="Argument of forward that is neither latent nor label, e.g. alpha=1.0; repeated.",
         rich_help_panel=MODULE,
     ),
 ]

@@ -49,7 +49,7 @@ def variants_of(text: str) -> tuple[str, ...]:
     unknown = [name for name in names if name not in VARIANTS]
     if unknown or EXACT not in names:
         raise typer.BadParameter(
-            f"{text!r}: write {EXACT} and, if wanted, more of {','.join(VARIANTS)}", param_hint="--variants"
+            f"{text!r}: write {EXACT} and, optionally, others of {','.join(VARIANTS)}", param_hint="--variants"
         )
     return names
 
@@ -58,7 +58,7 @@ def providers_of(text: str) -> tuple[Provider, ...]:
     """Names separated by commas; the processor is left out of what is returned, for it always counts."""
     names = tuple(part.strip() for part in text.split(","))
     if any(name not in PROVIDERS for name in names):
-        raise typer.BadParameter(f"{text!r}: write some of {','.join(PROVIDERS)}", param_hint="--providers")
+        raise typer.BadParameter(f"{text!r}: write one or more of {','.join(PROVIDERS)}", param_hint="--providers")
     return tuple(provider for word, provider in PROVIDERS.items() if word in names and provider is not CPU)
 
 

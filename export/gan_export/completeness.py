@@ -44,19 +44,19 @@ def check_complete(module: nn.Module, twin: nn.Module, convention: Convention) -
         if not alike(images[0], image_of(run_once(module, convention, z, label), convention)):
             if alike(*(_seeded_images(module, convention, z, label) for _ in range(2))):
                 raise IntakeError(
-                    "called twice with the same latents it draws different images, as forward draws random numbers of "
-                    "NumPy's or Python's: leave that noise out, or make it of the latents"
+                    "called twice with the same latents it gives different images, because forward draws random "
+                    "numbers from NumPy or Python: leave that noise out, or derive it from the latents"
                 )
             raise IntakeError(
-                "called twice with the same latents it draws different images, as forward changes the module itself: "
-                "give it a forward that leaves its buffers and attributes as they are"
+                "called twice with the same latents it gives different images, because forward changes the module "
+                "itself: write a forward that leaves buffers and attributes unchanged"
             )
         names = list(dict.fromkeys(_differing(module, twin)))
         what = f"{names[0]} is" if names else "something is"
         raise IntakeError(
-            "the weights are not all of it: made twice and given the same weights, it draws different images, as "
-            f"{what} drawn at random when it is constructed, or called for the first time, and not saved; make it a "
-            "buffer (register_buffer) and save again, or set it to the values it had in training"
+            "the weights file is incomplete: constructed twice with the same weights, it gives different images, "
+            f"because {what} drawn at random when it is constructed, or called for the first time, and not saved; make "
+            "it a buffer (register_buffer) and save again, or set it to the values it had in training"
         )
 
 

@@ -68,7 +68,8 @@ def find_convention(module: nn.Module, latent_dim: int, classes: int, asked: Ask
     differ = [option for name, option in OPTIONS.items() if len({getattr(one, name) for one in found}) > 1]
     ways = "; or ".join(one.describe() for one in found)
     raise IntakeError(
-        f"forward can be called in {len(found)} ways that give different images: {ways}. Say which: {' '.join(differ)}"
+        f"forward can be called in {len(found)} ways that give different images: {ways}. Choose with: "
+        f"{' '.join(differ)}"
     )
 
 

@@ -45,6 +45,6 @@ def rows_left_over(module: nn.Module, convention: Convention) -> str | None:
     if not rows:
         return None
     return (
-        f"Its table {name or 'of labels'} has {rows} rows, and --classes is {convention.classes}: the images of the "
-        "rows behind can't be asked for."
+        f"Its table {name or 'of labels'} has {rows} rows, but --classes is {convention.classes}: the classes of the "
+        "other rows can't be requested."
     )

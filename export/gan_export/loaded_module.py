@@ -63,7 +63,8 @@ def _refuse_scripted(module: nn.Module, spec: str) -> None:
     if path is not None:
         what = f"{type(module).__name__}.{path} is" if path else "gives"
         raise IntakeError(
-            f"{spec}: {what} a scripted module, whose Python is gone; use its class itself, without torch.jit.script"
+            f"{spec}: {what} a scripted module, which no longer has its Python code; use its class itself, without "
+            "torch.jit.script"
         )
 
 
@@ -73,12 +74,12 @@ def _check_parameters(module: nn.Module) -> None:
     for key, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         if is_lazy(tensor):
             raise IntakeError(
-                f"{name} has lazy layers, whose width is known only after a first call ({shown(key)} is one's): "
+                f"{name} has lazy layers, whose width is known only after a first call (such as that of {shown(key)}): "
                 "give the class layers of fixed widths"
             )
         if tensor.is_meta:
             raise IntakeError(
-                f"{shown(key)} of {name} is on the device 'meta', which holds no numbers: construct it on the CPU"
+                f"{shown(key)} of {name} is on the device 'meta', which holds no data: construct it on the CPU"
             )
     with one_line_errors(f"{name}.state_dict() fails"), user_code():
         state: Any = module.state_dict()
@@ -88,7 +89,7 @@ def _check_parameters(module: nn.Module) -> None:
         if not isinstance(key, str) or not (isinstance(value, Tensor) or is_extra(key)):
             kind = type(value).__name__
             raise IntakeError(
-                f"{name}.state_dict() has {shown(str(key))}, a {kind} and no tensor by name: {_OVERRIDDEN}"
+                f"{name}.state_dict() has {shown(str(key))}, a {kind}, not a tensor by name: {_OVERRIDDEN}"
             )
 
 

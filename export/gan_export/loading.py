@@ -41,7 +41,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
     if difference:
         raise MisfitError(f"the weights don't fit {name}: {'; '.join(difference)}")
     _refuse_other_numbers(module, state)
-    hint = "leave out what the class does there of its own"
+    hint = "leave out what the class does there itself"
     with one_line_errors(f"{name}.load_state_dict fails, though names and shapes fit", hint):
         module.load_state_dict(expected | state)
 
@@ -67,7 +67,7 @@ def _refuse_other_numbers(module: nn.Module, state: Mapping[str, Tensor]) -> Non
     ]
     if wrong:
         key, found, expected = wrong[0]
-        others = f", and {len(wrong) - 1} more are no floats" * (len(wrong) > 1)
+        others = f", and {len(wrong) - 1} more are not floats" * (len(wrong) > 1)
         raise IntakeError(
             f"{shown(key)} holds {_dtype(found)}, not {_dtype(expected)}{others}; if they were quantised, multiply the "
             "scales in and save the weights as floats"

@@ -72,7 +72,9 @@ def _spectral(name: str, transposed: bool, weight: Tensor, u: Tensor, v: Tensor)
     matrices = [weight.transpose(0, dim).flatten(1) for dim in dims if weight.ndim > 1]
     matrices = [matrix for matrix in matrices if matrix.shape == (*u.shape, *v.shape)]
     if not matrices:
-        raise IntakeError(f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values: not its sizes")
+        raise IntakeError(
+            f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values, which are not its sizes"
+        )
     agreements = [_agreement(matrix, u, v) for matrix in matrices]
     best = max(agreements)
     if len(matrices) > 1 and (best < SINGULAR or min(agreements) > 0.8 * best):

@@ -144,7 +144,7 @@ def speed_on(provider: Provider, rates: dict[str, float], on_processor: dict[str
     """
     told = [f"{rate:,.0f} at batch {batch}" for batch, rate in rates.items()]
     ratios = " and ".join(f"{ratio:.2f}x" for ratio in rate_ratios(rates, on_processor))
-    beside = f", {ratios} of those by ONNX Runtime on the processor" if ratios else ""
+    beside = f", {ratios} the speed of ONNX Runtime on the processor" if ratios else ""
     return f"{provider.word}: {EXACT}: images/s: {', '.join(told)}{beside}."
 
 

@@ -59,7 +59,7 @@ def place_of_images(output: Any, batch: int, wanted: ImageShape | None, asked: s
         places = [place for place in places if str(place.path[-1]).lower() in NAMES] or places
     if len(places) > 1:
         raise IntakeError(
-            f"forward gives several tensors that could be the images: say which with --output; {_listed(places)}"
+            f"forward gives several tensors that could be the images: choose one with --output; {_listed(places)}"
         )
     return places[0] if places else None
 
@@ -89,8 +89,8 @@ def _largest(places: Sequence[Place]) -> list[Place]:
 
 def _listed(places: Sequence[Place]) -> str:
     if not places:
-        return "it gives none anywhere"
+        return "it does not give any"
     if not places[0].path:
-        return "it gives a single tensor: leave --output out"
+        return "it gives a single tensor: leave out --output"
     each = ("{} ({} x {} x {})".format(place.name, *place.image_shape) for place in places)
     return f"there are: {', '.join(each)}"

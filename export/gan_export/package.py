@@ -44,7 +44,7 @@ from .tuning import GRAPH_ERRORS, RewrittenGraph, tune
 from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
-AS_TRACED = "The graph is left as it was traced: rewritten"
+AS_TRACED = "The graph is left as it was traced, because the rewritten one"
 
 ProgressFn = Callable[[str], None]
 
@@ -99,7 +99,7 @@ def export(
     if excess := excess_of(source.image, source.latent):
         raise ExportError(excess, code="golden")
     if no_gpu:
-        source = replace(source, notes=(*source.notes, f"{FP16} is left out: it can't be run here: {no_gpu}."))
+        source = replace(source, notes=(*source.notes, f"{FP16} is left out because it can't be run here: {no_gpu}."))
     recipe = _Recipe(
         options or Options(),
         frozenset(variants),
@@ -179,7 +179,7 @@ def _exact_variant(
         try:
             first = tune(traced, source.latent, source.classes, recipe.progress, for_gpu=recipe.for_gpu)
         except GRAPH_ERRORS as error:
-            notes.append(f"{AS_TRACED}, ONNX Runtime can't open it: {first_line(error)}.")
+            notes.append(f"{AS_TRACED} can't be opened by ONNX Runtime: {first_line(error)}.")
     directions = principal_directions(traced, source.latent.dim)
     while True:
         # The file needs the manifest's identity and the manifest the file's digest; both hold what the gates confirm.
@@ -231,12 +231,12 @@ def _best_that_passes(
         try:
             made = certifier.certify(manifest, EXACT, graph)
         except CertificationError as error:
-            refused = f"{AS_TRACED}, it can't be certified: {error}."
+            refused = f"{AS_TRACED} can't be certified: {error}."
             continue
         failed = next((gate for gate in made.result.gates if not gate.passed), None)
         if failed is None:
             return made, graph, ""
-        refused = f"{AS_TRACED}, it {failed.complaint()}."
+        refused = f"{AS_TRACED} {failed.complaint()}."
     made = certifier.certify(manifest, EXACT, graphs[-1])
     _refuse_failed(made.result.gates, "the exported graph")
     return made, graphs[-1], refused

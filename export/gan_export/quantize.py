@@ -73,7 +73,7 @@ def quantize(
     """
     plain = split(RewrittenGraph(upsampling(model))).model
     if not work_by_layer(plain):
-        raise QuantizationError("none of its layers computes in float32 with sizes that are known")
+        raise QuantizationError("none of its layers computes in float32 with known sizes")
     layers = _layers(plain)
     if not layers:
         raise QuantizationError("it has no convolution or matrix product that is large enough")
@@ -87,8 +87,8 @@ def quantize(
     method, spans, kept, found = _choice(layers, ranges, _Comparison(plain, weights, looked, progress))
     if not found.may_pass:
         raise QuantizationError(
-            f"its images are off by too much: PSNR {found.psnr_db:.1f} dB, "
-            f"{found.visible_share:.1%} of uint8 pixels by more than {VISIBLE}, "
+            f"image error too large: PSNR {found.psnr_db:.1f} dB, "
+            f"{found.visible_share:.1%} of uint8 pixels off by more than {VISIBLE}, "
             f"the worst image's PSNR {psnr_of(found.worst):.1f} dB"
         )
     names = layer_names(plain)

@@ -45,8 +45,8 @@ def sentence(result: VariantCertificate, reference: str) -> str:
     near = next((gate for gate in result.gates if gate.code == "psnr"), None)
     without = "" if near is None else f"; without the latents' tails the PSNR is {psnr_of(near.measured):.1f} dB"
     return (
-        f"{title_of(result)}: {result.compared} images differ from {reference} by {errors.max_abs:.2e} at most "
-        f"({errors.mean_abs:.2e} in the mean), {result.uint8_differing_share:.4%} of uint8 pixels by "
+        f"{title_of(result)}: {result.compared} images differ from {reference} by at most {errors.max_abs:.2e} "
+        f"({errors.mean_abs:.2e} on average), {result.uint8_differing_share:.4%} of uint8 pixels by "
         f"{result.uint8_max_difference} at most{without}"
     )
 

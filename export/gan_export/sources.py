@@ -66,7 +66,7 @@ def load_source(path: Path, options: SourceOptions | None = None, progress: Prog
 
 
 def _from_checkpoint(contents: Contents, options: SourceOptions) -> Source:
-    options.refuse_all_but(set(), "a checkpoint of gan-train, which tells it itself")
+    options.refuse_all_but(set(), "a checkpoint of gan-train, which already contains this")
     try:
         checkpoint = parse_checkpoint(contents.tree)
     except CheckpointError as error:
@@ -95,7 +95,7 @@ def _from_checkpoint(contents: Contents, options: SourceOptions) -> Source:
 
 def _from_family(state: State, weights: Weights, contents: Contents, options: SourceOptions) -> Source:
     known = {"weights_key", "family", "init", "latent_dim", "classes", "image_shape", "distribution"}
-    options.refuse_all_but(known, "weights of a known family; it is for --module")
+    options.refuse_all_but(known, "weights of a known family, only for --module")
     if options.family is None:
         fits = fitting(state)
         raise IntakeError(explain(fits).replace("\n", "; ") if fits else nearest(state))
@@ -135,7 +135,7 @@ def _from_module(contents: Contents, options: SourceOptions, path: Path) -> Sour
     not_known = {"family", "latent_input", "label_input"}
     options.refuse_all_but({one.name for one in dataclasses.fields(options)} - not_known, "--module")
     if options.latent_dim is None:
-        raise IntakeError("--module needs the length of a latent vector: give --latent D")
+        raise IntakeError("--module needs the latent dimension: give --latent D")
     weights_of = cache(partial(_of_class, contents, options))
     # The second stays: each is made by an import of its own where that can be, and Python knows the last.
     constructor = load_constructor(options.module, options.init)
@@ -161,7 +161,7 @@ def _from_module(contents: Contents, options: SourceOptions, path: Path) -> Sour
         weights=_kind_of(contents, key, path),
         training={},
         notes=(
-            f"Exported from a module of its author's own code, called with {convention.describe()}.",
+            f"Exported from a module of its author's code, called with {convention.describe()}.",
             *([left_over] if left_over else []),
         ),
     )
@@ -210,7 +210,7 @@ def _from_graph(path: Path, options: SourceOptions) -> Source:
     options.refuse_all_but(known | {"label_as", "distribution"}, "an ONNX file")
     label_as = options.label_as
     if label_as == "none":
-        raise IntakeError(f"{path}: --label-as none is for modules; leave it out, and --label-input too")
+        raise IntakeError(f"{path}: --label-as none is for modules; leave it and --label-input out")
     return load_graph(
         path,
         GraphOptions(

@@ -44,7 +44,7 @@ _PLAIN: Final = frozenset({"model", "module", "net", "network", "state", "dict",
 _OPTIMIZER: Final = frozenset({"param_groups", "exp_avg", "momentum_buffer", "square_avg"})  # keys of its state
 _ROOT: Final = "(the file itself)"
 _NAMELESS: Final = (
-    "the averaged weights at {} are without the generator's own names; save its state_dict() with the average copied "
+    "the averaged weights at {} don't have the generator's own names; save its state_dict() with the average copied "
     "into it"
 )
 
@@ -83,7 +83,8 @@ def choose_state(
     ranks = {path: rank_of(path, weights) for path in nets if not of_another_net(path)}
     if not ranks:
         raise IntakeError(
-            f"only weights of other nets than a generator: {listed(nets)}; if one of them is it, give --weights-key"
+            f"only weights of networks other than a generator: {listed(nets)}; if one of them is the generator, give "
+            "--weights-key"
         )
     chosen = [path for path, rank in ranks.items() if rank == min(ranks.values())]
     if len(chosen) > 1:
@@ -225,7 +226,7 @@ def _named(states: Mapping[str, State], key: str) -> State:
             below.append(_below(state, key[len(path) :].lstrip(".")))
     below = [state for state in below if state]
     if len(below) != 1:
-        raise IntakeError(f"--weights-key {shown(key)}: no state dict is there; there are: {listed(_split(states))}")
+        raise IntakeError(f"--weights-key {shown(key)}: there is no state dict; there are: {listed(_split(states))}")
     return below[0]
 
 
@@ -236,7 +237,7 @@ def _nothing(tree: Any) -> str:
     if not isinstance(tree, Mapping):
         return f"the file holds a {type(tree).__name__}, not a state dict; save generator.state_dict()"
     if "param_groups" in tree:
-        return "the file holds the state of an optimizer and no weights; save generator.state_dict()"
+        return "the file holds the state of an optimizer but no weights; save generator.state_dict()"
     if not tree:
         return "the file's dict is empty: save generator.state_dict()"
     return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"

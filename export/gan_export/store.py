@@ -42,7 +42,7 @@ def check_store(name: str) -> None:
         raise ExportError(f"--store: BentoML's model store {place} can't be read: {first_line(error)}") from error
     other = next((each for each in others if each != name), name)
     if other != name:
-        whose = "a model that is no generator" if other is None else f"the generator {other!r}"
+        whose = "a model that is not a generator" if other is None else f"the generator {other!r}"
         raise ExportError(
             f"--store: {name!r} has the tag {tag!r} in BentoML's model store, which holds {whose}: give another --name"
         )
@@ -67,7 +67,7 @@ def put_into_store(artifact: Artifact) -> str:
                 shutil.copyfile(file, Path(model.path) / file.name)
     except _errors() as error:
         raise ExportError(
-            f"{artifact.directory} is written, but BentoML's model store can't take it: {first_line(error)}; {repeat}"
+            f"{artifact.directory} is written, but BentoML's model store can't store it: {first_line(error)}; {repeat}"
         ) from error
     except KeyboardInterrupt as error:
         if model is not None:
@@ -106,7 +106,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _why(folder: Path) -> str:
-    return "permission denied" if folder.is_dir() else "it is no folder"
+    return "permission denied" if folder.is_dir() else "it is not a directory"
 
 
 def _label(text: str) -> str:
@@ -116,7 +116,7 @@ def _label(text: str) -> str:
 
 @app.command()
 def store_command(
-    directory: Annotated[Path, typer.Argument(metavar="ARTIFACT_DIR", help="What gan-export has made.")],
+    directory: Annotated[Path, typer.Argument(metavar="ARTIFACT_DIR", help="An artifact made by gan-export.")],
 ) -> None:
     """Put an artifact that is made already into BentoML's model store, as gan-export --store does."""
     artifact = load_artifact(directory)

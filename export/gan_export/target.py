@@ -37,7 +37,7 @@ def check_target(out: Path, *, force: bool) -> None:
         if not out.exists() and not out.is_symlink():
             return
         if not is_artifact(out):
-            raise ExportError(f"{out}: exists and is no artifact; choose another --out")
+            raise ExportError(f"{out}: exists and is not an artifact; choose another --out")
         if not force:
             raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")
         _refuse_others(out)
@@ -52,7 +52,7 @@ def _refuse_others(out: Path) -> None:
         more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
         names = ", ".join(map(repr, others[:MAX_NAMED]))
         raise ExportError(
-            f"{out}: holds {names}{more}, no part of an artifact, which --force would delete: move them away, or "
+            f"{out}: holds {names}{more}, not part of an artifact, which --force would delete: move them elsewhere, or "
             "choose another --out"
         )
 

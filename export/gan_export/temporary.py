@@ -18,7 +18,7 @@ def no_room(reason: OSError | str) -> str | None:
     """
     number = reason.errno if isinstance(reason, OSError) else None
     if number == errno.EFBIG:  # of another process, this is for a limit of our own
-        return f"can't be copied to {tempfile.gettempdir()}: larger than this shell lets a file be; raise ulimit -f"
+        return f"can't be copied to {tempfile.gettempdir()}: larger than this shell allows files to be; raise ulimit -f"
     if number in _NO_ROOM or any(sign in str(reason) for sign in _SIGNS):
-        return f"can't be copied: there is no room for it in {tempfile.gettempdir()}; name another folder in TMPDIR"
+        return f"can't be copied: there is not enough space in {tempfile.gettempdir()}; set TMPDIR to another folder"
     return None

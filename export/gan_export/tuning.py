@@ -114,7 +114,7 @@ def tune(
                 opened = open_graph(candidate)
                 ratios = speedups(session, opened, feeds)
             except GRAPH_ERRORS as error:
-                progress(f"{names[layer]} can't be drawn as {name}: {first_line(error)}")
+                progress(f"{names[layer]} can't be run as {name}: {first_line(error)}")
                 continue
             tried.append((geometric_mean(ratios), min(ratios), name, candidate, opened))
         if not tried:

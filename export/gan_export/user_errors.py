@@ -28,7 +28,7 @@ def one_line_errors(what: str, hint: str = "") -> Iterator[None]:
         yield
     except SystemExit as error:
         raise IntakeError(
-            f"{what}: it ends the program (exit code {error.code}) as it is imported or constructed; "
+            f"{what}: it ends the program (exit code {error.code}) when it is imported or constructed; "
             'put what a script does under `if __name__ == "__main__":`'
         ) from error
     except (KeyboardInterrupt, GeneratorExit):

@@ -71,8 +71,8 @@ class Constructor:
         except IntakeError as error:
             if self.draws:
                 raise IntakeError(
-                    f"{path.name} draws or seeds random numbers as it is imported, and whether its images depend on "
-                    f"them can't be told, as a second import fails: {error}; put what a script does under "
+                    f"{path.name} draws or seeds random numbers when it is imported, and whether its images depend on "
+                    f"them can't be determined, because a second import fails: {error}; put what a script does under "
                     '`if __name__ == "__main__":`'
                 ) from error
             return self
@@ -131,7 +131,7 @@ def _find(module: ModuleType, name: str, path: Path) -> Callable[..., Any]:
     if found is None:
         raise IntakeError(f"{path.name} has no {name}; {_choices(module)}")
     if isinstance(found, nn.Module):
-        raise IntakeError(f"{path.name}: {name} is a finished module; name its class {type(found).__name__} instead")
+        raise IntakeError(f"{path.name}: {name} is a finished module; give its class {type(found).__name__} instead")
     if not callable(found):
         raise IntakeError(
             f"{path.name}: {name} is a {type(found).__name__}, not a class or function; {_choices(module)}"
@@ -161,7 +161,7 @@ def _arguments(factory: Callable[..., Any], init: Mapping[str, str], name: str) 
             continue
         namespace = values.setdefault(parameter, argparse.Namespace())
         if not isinstance(namespace, argparse.Namespace):
-            raise IntakeError(f"--init {key}={text}: {parameter} was given a value of its own already")
+            raise IntakeError(f"--init {key}={text}: {parameter} already has a value")
         setattr(namespace, attribute, parse_value(text))
     signature = _signature_hint(factory, name)
     open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -170,7 +170,7 @@ def _arguments(factory: Callable[..., Any], init: Mapping[str, str], name: str) 
         raise IntakeError(f"--init {unknown[0]}: no such argument; {signature}")
     by_place = [one.name for one in parameters.values() if one.kind is one.POSITIONAL_ONLY]
     if by_place:
-        raise IntakeError(f"{name} takes {by_place[0]} by position only, which --init can't give; {signature}")
+        raise IntakeError(f"{name} takes {by_place[0]} only by position, which --init can't give; {signature}")
     missing = [
         one.name
         for one in parameters.values()

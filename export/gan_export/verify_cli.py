@@ -42,21 +42,19 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command(epilog=EPILOG)
 def verify_command(
-    directory: Annotated[Path, typer.Argument(metavar="ARTIFACT_DIR", help="What gan-export has made.")],
+    directory: Annotated[Path, typer.Argument(metavar="ARTIFACT_DIR", help="An artifact made by gan-export.")],
     tolerance: Annotated[
         float | None,
         typer.Option(
-            help="Largest absolute error of pixels on [-1, 1]. Default: the one of the export.", min=1e-9, max=2.0
+            help="Largest absolute error of pixels on [-1, 1]. Default: that of the export.", min=1e-9, max=2.0
         ),
     ] = None,
     provider: Annotated[
-        ProviderWord, typer.Option(help="What draws here: the processor, by ONNX Runtime or OpenVINO, or a GPU.")
+        ProviderWord, typer.Option(help="What runs the graph: ONNX Runtime or OpenVINO on the processor, or a GPU.")
     ] = "cpu",
     add: Annotated[
         bool,
-        typer.Option(
-            "--add", help="Put what was measured into the artifact's certificate, of each variant that passed."
-        ),
+        typer.Option("--add", help="Add the results of each variant that passed to the artifact's certificate."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
@@ -78,7 +76,9 @@ def verify_command(
     _refuse_failed(found, directory, added)
     if not as_json:
         _show_slow(with_slow_layers(directory, drawn_by))
-        told = "; its certificate says so" if added else "; its certificate has stronger results" if add else ""
+        told = (
+            "; added to its certificate" if added else "; its certificate already has stronger results" if add else ""
+        )
         Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
 
 
@@ -97,7 +97,7 @@ def _show(found: Certificate, stored: Certificate) -> None:
     console = Console()
     show_certificate(found, console)
     if stored.allowed:
-        console.print(f"let through at export by --allow: {', '.join(stored.allowed)}", highlight=False)
+        console.print(f"allowed to fail at export by --allow: {', '.join(stored.allowed)}", highlight=False)
 
 
 def _refuse_failed(found: Certificate, directory: Path, added: Sequence[VariantCertificate]) -> None:
@@ -111,8 +111,8 @@ def _refuse_failed(found: Certificate, directory: Path, added: Sequence[VariantC
 def _show_slow(variants: Sequence[str]) -> None:
     if variants:
         Console().print(
-            f"{' and '.join(variants)}: for transposed convolutions a GPU has to take a slow algorithm; gan-export "
-            "--for-gpu writes plain ones in their place",
+            f"{' and '.join(variants)}: a GPU has to use a slow algorithm for transposed convolutions; gan-export "
+            "--for-gpu replaces them with plain ones",
             highlight=False,
             soft_wrap=True,
         )

@@ -34,7 +34,7 @@ def refuse_weight_writes(module: nn.Module, run: Callable[[], object]) -> None:
     for (name, weight), address in zip(weights, before, strict=True):
         if weight.data_ptr() != address or address in writes.addresses:
             raise IntakeError(
-                f"forward changes {name}.data, which can't be traced: have it compute with a variable, as in "
+                f"forward changes {name}.data, which can't be traced: compute with a variable instead, as in "
                 "w = self.weight * scale"
             )
 

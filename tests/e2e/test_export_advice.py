@@ -85,7 +85,7 @@ def test_a_file_alone_and_then_what_is_asked_for(gan_export: ExportFn):
     given += ["--module", module]
     assert "needs the length of a latent vector: give --latent D\n" in gan_export(*given)
     assert "(3x12 and 10x16)" in (line := gan_export(*given, "--latent", 12))
-    assert "Look at --latent." in line
+    assert "Check --latent." in line
     given += ["--latent", "10"]
     assert "--image-shape C,H,W (the square one is 1,14,14)" in gan_export(*given)
     printed = gan_export(*given, "--image-shape", "1,14,14")
@@ -120,7 +120,7 @@ UNUSUAL = {
     ),
     "three arguments": (
         *("information.py:ThreeParts", 11, 3),
-        "It needs 3 arguments, where there are latents and labels alone: give the others with --forward code=VALUE, or "
+        "It needs 3 arguments, but only latents and labels are passed: give the others with --forward code=VALUE, or "
         "write a subclass",
         "super().forward(z[:, :9], F.one_hot(label, 3), z[:, 9:])",
     ),

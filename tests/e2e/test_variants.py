@@ -67,6 +67,6 @@ def test_certified_and_served_with_openvino(models: Path, run_command: RunFn, se
 def test_variants_that_there_are_not(run_command: RunFn, tmp_path: Path, text: str):
     done = run_command("gan-export", "ckpt.pt", "--variants", text, cwd=tmp_path)
     assert done.returncode == 2
-    assert f"{text!r}: write fp32 and, if wanted, more of fp32,int8,fp16" in " ".join(
+    assert f"{text!r}: write fp32 and, optionally, others of fp32,int8,fp16" in " ".join(
         done.stderr.replace("│", " ").split()
     )

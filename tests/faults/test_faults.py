@@ -73,7 +73,7 @@ def test_a_fault_that_is_allowed_is_recorded_and_no_other_gate_minds_it(net, sou
     assert exported.certificate.options.allowed == (code,)
     (result,) = exported.certificate.results
     assert [gate.code for gate in result.gates if not gate.passed] == [code]
-    assert f"Let through by --allow: {code}" in (tmp_path / "m" / "README.md").read_text()
+    assert f"Allowed to fail by --allow: {code}" in (tmp_path / "m" / "README.md").read_text()
 
 
 def test_a_manifest_does_not_promise_what_was_let_through(source_of, tmp_path: Path):

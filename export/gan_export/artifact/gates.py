@@ -67,7 +67,7 @@ RULES: Final = (
         measures.evaluation_mode,
         "layers in train mode",
         "eval() reaches every layer",
-        "a layer overrides train(), so that BatchNorm and dropout in it go on training; let it pass the mode on",
+        "a layer overrides train(), so BatchNorm and dropout in it stay in train mode; have it pass the mode on",
     ),
     Rule(
         "dynamic_batch",
@@ -82,7 +82,7 @@ RULES: Final = (
         measures.shape,
         "batches of another shape",
         "outputs are",
-        "the generator gives another image size or layout than declared",
+        "the generator gives a different image size or layout than declared",
         may_be_allowed=False,
     ),
     Rule(
@@ -107,7 +107,7 @@ RULES: Final = (
         "pixels that differ between two runs",
         "the same input gives the same image twice",
         "noise is drawn or dropout is on inside forward; draw noise outside and pass it as latents (on a GPU: a kernel "
-        "adds in another order each time)",
+        "adds in a different order each time)",
     ),
     Rule(
         "batch_invariant",
@@ -115,7 +115,7 @@ RULES: Final = (
         "images that differ alone and in a batch",
         "an image does not depend on its neighbours in the batch, nor on the number of threads",
         "batch statistics are used; export in eval mode, with BatchNorm's running statistics (a case named one_thread: "
-        "an operator rounds otherwise with another number of threads)",
+        "an operator rounds differently with another number of threads)",
     ),
     Rule(
         "value_range",
@@ -146,7 +146,7 @@ RULES: Final = (
         measures.latents_matter,
         "images that equal another one",
         "every latent gives an image of its own",
-        "the generator ignores its latents or a part of them (is --latent too large?), or has collapsed; look at the "
+        "the generator ignores its latents or a part of them (is --latent too large?), or has collapsed; check the "
         "training run's samples",
     ),
     Rule(
@@ -164,8 +164,8 @@ NEAR_RULES: Final = (
         measures.rms_error,
         "root mean square error of pixels on [-1, 1]",
         f"images, but for those of the latents' tails, are within {MIN_PSNR_DB:g} dB of the reference",
-        "in int8, this host's integer kernels give other results; in float16 or TF32, numbers are too large or too "
-        "close for it; or latents are not of the declared distribution; serve fp32 here",
+        "in int8, this host's integer kernels give different results; in float16 or TF32, numbers are too large or too "
+        "close for it; or the latents are not from the declared distribution; serve fp32 here",
         limit=2 * 10 ** (-MIN_PSNR_DB / 20),
     ),
     Rule(

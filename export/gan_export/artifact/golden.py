@@ -28,8 +28,9 @@ def excess_of(image: ImageSpec, latent: LatentSpec) -> str:
         return ""
     size = f"{image.height} x {image.width} pixels and {image.channels} channels"
     return (
-        f"images of {size} are too large: the {LEAST_IMAGES} that an artifact stores to be verified with take "
-        f"{needed / 2**20:.1f} MiB, and {MAX_GOLDEN_BYTES // 2**20} MiB are allowed; export one of smaller images"
+        f"images of {size} are too large: the {LEAST_IMAGES} that an artifact stores for verification take "
+        f"{needed / 2**20:.1f} MiB, and {MAX_GOLDEN_BYTES // 2**20} MiB are allowed; export a generator of smaller "
+        "images"
     )
 
 

@@ -69,14 +69,16 @@ def deterministic(evidence: Evidence) -> Measurement:
     """Pixels that differ where a whole batch was drawn again, of the candidate and of the reference."""
     changed = sum(count for _, count in evidence.copies(whole=True))
     of_reference = evidence.reference.changed
-    return Measurement(changed + of_reference, " (it does not in the module itself)" if of_reference else "")
+    return Measurement(changed + of_reference, " (the module itself is not deterministic)" if of_reference else "")
 
 
 def batch_invariant(evidence: Evidence) -> Measurement:
     """Images that differ where a part of a batch was drawn again, of the candidate and of the reference."""
     moved = [(name, count) for name, count in evidence.copies(whole=False) if count]
     of_reference = evidence.reference.moved
-    where = f" (first: {moved[0][0]})" if moved else " (it does in the module itself)" if of_reference else ""
+    where = (
+        f" (first: {moved[0][0]})" if moved else " (the module itself is not batch invariant)" if of_reference else ""
+    )
     return Measurement(sum(count for _, count in moved) + of_reference, where)
 
 
@@ -143,7 +145,7 @@ def _distinct(evidence: Evidence, kind: str) -> Measurement | None:
         return None
     first: dict[bytes, int] = {}
     equal = [(seen, i) for i, image in enumerate(images) if (seen := first.setdefault(image.tobytes(), i)) != i]
-    return Measurement(len(equal), f" (the ones of {equal[0][0]} and {equal[0][1]} are equal)" if equal else "")
+    return Measurement(len(equal), f" (images {equal[0][0]} and {equal[0][1]} are identical)" if equal else "")
 
 
 def latents_matter(evidence: Evidence) -> Measurement | None:

@@ -114,7 +114,7 @@ def absence_of(provider: Provider) -> str:
         return f"the installed ONNX Runtime {ort.__version__} has no {provider.engine}: {INSTALL}"
     gpus = count_gpus()
     if gpus < 1:
-        found = "the driver shows none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
+        found = "the driver reports none" if gpus == 0 else "NVIDIA's driver (libcuda.so.1) is missing"
         return f"there is no GPU here: {found}; use cpu"
     return ""
 
@@ -123,7 +123,7 @@ def _absence_of_openvino(provider: Provider) -> str:
     if importlib.util.find_spec("openvino") is None:
         return f"the package openvino is not installed: {INSTALL_OPENVINO}"
     if provider is OPENVINO_BF16 and "BF16" not in _openvino_capabilities():
-        return "this processor has no instructions for bfloat16, by what OpenVINO says; use openvino, or cpu"
+        return "this processor has no bfloat16 instructions, according to OpenVINO; use openvino, or cpu"
     return ""
 
 
@@ -164,7 +164,7 @@ def check_provider(provider: Provider) -> None:
         ArtifactError: its package is not installed, or there is no GPU; the message says what to do.
     """
     if absence := absence_of(provider):
-        raise ArtifactError(f"{provider.word} was asked for, and {absence}", code="provider")
+        raise ArtifactError(f"{provider.word} was requested, but {absence}", code="provider")
 
 
 def is_usable(provider: Provider) -> bool:

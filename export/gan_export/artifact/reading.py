@@ -96,7 +96,7 @@ def _read_manifest(directory: Path) -> Manifest:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ArtifactError(
-            f"{directory}: is no artifact, {MANIFEST_FILE} can't be read: {reason}", code="manifest"
+            f"{directory}: is not an artifact: {MANIFEST_FILE} can't be read: {reason}", code="manifest"
         ) from error
     try:
         return Manifest.model_validate_json(text)
@@ -135,7 +135,9 @@ def read_certificate(artifact: Artifact) -> Certificate:
     except OSError as error:
         raise ArtifactError(f"{path}: can't be read: {error.strerror}; export again", code="certificate") from error
     except ValueError as error:
-        raise ArtifactError(f"{path}: is no certificate of this version; export again", code="certificate") from error
+        raise ArtifactError(
+            f"{path}: is not a certificate that this version can read; export again", code="certificate"
+        ) from error
     if certificate.manifest_identity != artifact.manifest.identity():
         raise ArtifactError(
             f"{path}: was written for another {MANIFEST_FILE}; the manifest was changed or the certificate swapped: "
@@ -159,14 +161,14 @@ def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
     path = artifact.directory / MANIFEST_FILE
     if lost := sorted(certified - listed):
         raise ArtifactError(
-            f"{path}: lists no variant {lost[0]!r}, which {CERTIFICATE_FILE} has results of; it lists "
-            f"{', '.join(sorted(listed))}: it was changed after its export: export again",
+            f"{path}: does not list the variant {lost[0]!r}, for which {CERTIFICATE_FILE} has results; it lists "
+            f"{', '.join(sorted(listed))}; it was changed after its export: export again",
             code="manifest",
         )
     if added := sorted(listed - certified):
         raise ArtifactError(
-            f"{path}: lists a variant {added[0]!r}, of which {CERTIFICATE_FILE} has no result; it has results of "
-            f"{', '.join(sorted(certified)) or 'none'}: it was changed after its export: export again",
+            f"{path}: lists a variant {added[0]!r}, for which {CERTIFICATE_FILE} has no result; it has results for "
+            f"{', '.join(sorted(certified)) or 'none'}; it was changed after its export: export again",
             code="manifest",
         )
     if certificate.variants_sha256 not in (None, artifact.manifest.variants_digest()):

@@ -74,7 +74,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
     chosen = artifact.variant(variant)
     if variant not in provider.variants:
         raise ArtifactError(
-            f"{artifact.directory}: {provider.word} does not draw the variant {variant!r}, but "
+            f"{artifact.directory}: {provider.word} can't run the variant {variant!r}, only "
             f"{' or '.join(provider.variants)}",
             code="provider",
         )
@@ -158,8 +158,8 @@ def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.
     )
     if session.get_providers()[0] != provider.engine:
         raise ArtifactError(
-            f"{provider.word} was asked for, and ONNX Runtime can't start its {provider.engine}: a library of CUDA or "
-            "cuDNN is missing, or is of another version than it was built for; the log above names it",
+            f"{provider.word} was requested, but ONNX Runtime can't start its {provider.engine}: a library of CUDA or "
+            "cuDNN is missing, or has a different version than the one it was built for; the log above names it",
             code="provider",
         )
     return session

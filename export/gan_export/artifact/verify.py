@@ -78,15 +78,15 @@ def _drawn_by(provider: Provider, artifact: Artifact) -> list[Variant]:
         if not any(variant.name in each.variants for each in PROVIDERS.values()):
             known = ", ".join(dict.fromkeys(name for each in PROVIDERS.values() for name in each.variants))
             raise ArtifactError(
-                f"{artifact.directory}: its variant {variant.name!r} is unknown; this version draws {known}",
+                f"{artifact.directory}: its variant {variant.name!r} is unknown; this version can run {known}",
                 code="manifest",
             )
         if variant.name in provider.variants:
             drawn.append(variant)
     if not drawn:
         raise ArtifactError(
-            f"{artifact.directory}: has no variant that {provider.word} draws, which are "
-            f"{' and '.join(provider.variants)}: nothing can be verified; export again",
+            f"{artifact.directory}: has no variant that {provider.word} can run; it runs "
+            f"{' and '.join(provider.variants)}, so nothing can be verified; export again",
             code="manifest",
         )
     return drawn
@@ -113,15 +113,15 @@ def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]
     here = (artifact.manifest.identity(), artifact.manifest.variants_digest())
     if here != (found.manifest_identity, found.variants_sha256):
         raise ArtifactError(
-            f"{directory}: is another artifact than the one that was measured, which was replaced in the meantime: "
-            "nothing is added; verify again",
+            f"{directory}: is not the artifact that was measured, which was replaced in the meantime: "
+            "nothing was added; verify again",
             code="identity",
         )
     allowed, used = stored.options.tolerance, found.options.tolerance
     if used > allowed:
         raise ArtifactError(
             f"{directory}: measured with a tolerance of {used:g}, more than the {allowed:g} of its certificate: "
-            "nothing is added; verify without --tolerance",
+            "nothing was added; verify without --tolerance",
             code="certificate",
         )
     before = {(result.variant, result.provider): result for result in stored.results}

@@ -159,9 +159,7 @@ class Family:
         questions = self.ask(inferred)
         asked = any(question.key == IMAGE_SHAPE for question in questions)
         if not asked and net.image_shape[0] not in CHANNELS:
-            raise MismatchError(
-                f"images of {net.image_shape[0]} channels, where only 1 (grey) and 3 (RGB) can be exported"
-            )
+            raise MismatchError(f"images have {net.image_shape[0]} channels; only 1 (grey) and 3 (RGB) can be exported")
         return Fit(
             family=self.name,
             computes=f"{self.computes}, {self.ends_in}",
@@ -192,7 +190,7 @@ class Family:
         except MismatchError as reason:
             raise IntakeError(
                 f"the weights are not those of a {self.name} generator: {reason}; "
-                "without --family the families that fit are named"
+                "leave out --family to see which families fit"
             ) from reason
         settings = {**fit.inferred, **_settle(fit, answers)}
         net = self.net(**settings)
@@ -229,13 +227,13 @@ def _settle(fit: Fit, answers: Mapping[str, str]) -> dict[str, Any]:
                 f"{fit.family} has no setting {shown(key)}; there are: {', '.join({**asked, **known_texts})}"
             )
         if key not in asked and text.replace(" ", "") != known_texts[key]:
-            raise IntakeError(f"{key}={shown(text)} was given, but the weights are of {key}={known_texts[key]}")
+            raise IntakeError(f"{key}={shown(text)} was given, but the weights have {key}={known_texts[key]}")
     return {key: _answer(fit, question, answers.get(key, question.default)) for key, question in asked.items()}
 
 
 def _answer(fit: Fit, question: Question, text: str | None) -> Any:
     if text is None:
-        raise IntakeError(f"{fit.family}: the weights don't tell its {question.key}; give {question}")
+        raise IntakeError(f"{fit.family}: the weights don't determine its {question.key}; give {question}")
     try:
         return question.read(text)
     except ValueError as error:

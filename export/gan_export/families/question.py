@@ -60,7 +60,7 @@ def _read_eps(text: str) -> float:
 def ask_image_shape(values: int) -> Question:
     """Asks how a flat output of so many values is an image."""
     squares = [f"{c},{side},{side}" for c in CHANNELS if c * (side := math.isqrt(values // c)) ** 2 == values]
-    fits = f"{' or '.join(squares)} is the square one" if squares else "no square image has as many"
+    fits = f"{' or '.join(squares)} is the square one" if squares else "no square image has that many values"
 
     def read(text: str) -> ImageShape:
         shape = parse_image_shape(text)

@@ -41,7 +41,7 @@ def find_family(name: str) -> Family:
         if family.name == name:
             return family
     known = ", ".join(family.name for family in FAMILIES)
-    raise IntakeError(f"{shown(name)}: no such family; known are: {known}")
+    raise IntakeError(f"{shown(name)}: no such family; known families: {known}")
 
 
 def fitting(state: State) -> list[Fit]:
@@ -62,7 +62,7 @@ def explain(fits: Sequence[Fit]) -> str:
     if len(groups) > 1:
         lines.append("keys and shapes fit all of these, and the images would differ: give --family NAME")
     elif groups:
-        lines.append("keys and shapes fit, which is no proof: give --family NAME to take it for that")
+        lines.append("keys and shapes fit, which is not proof: give --family NAME to confirm it")
     return "\n".join(lines)
 
 

@@ -83,9 +83,9 @@ def parse(content: bytes) -> ModelProto:
     try:
         model.ParseFromString(content)
     except DecodeError as error:
-        raise IntakeError("is no ONNX model, or cut off or damaged; copy or download it again") from error
+        raise IntakeError("is not an ONNX model, or is cut off or damaged; copy or download it again") from error
     if not model.HasField("graph") or not model.opset_import:
-        raise IntakeError("is no ONNX model: it holds no graph or no operator set; copy or download it again")
+        raise IntakeError("is not an ONNX model: it has no graph or no operator set; copy or download it again")
     return model
 
 
@@ -180,7 +180,9 @@ def _check_tensor(tensor: TensorProto) -> None:
 def _check_opset(model: ModelProto) -> None:
     version, newest = opset_of(model), defs.onnx_opset_version()
     if not FIRST_OPSET <= version <= newest:
-        raise IntakeError(f"is of opset {version}; known are {FIRST_OPSET} to {newest}: export it with another one")
+        raise IntakeError(
+            f"has opset {version}; opsets {FIRST_OPSET} to {newest} can be read: export it with one of these"
+        )
 
 
 def _check_functions(model: ModelProto) -> None:
@@ -228,7 +230,7 @@ def _check_scope(graph: GraphProto, outer: frozenset[str], depth: int) -> None:
         for name in node.input:
             if name and name not in made and name not in outer:
                 raise IntakeError(
-                    f"is damaged: {shown(node.op_type)} uses {shown(name)} before it is made, or in a cycle"
+                    f"is damaged: {shown(node.op_type)} uses {shown(name)} before it is computed, or in a cycle"
                 )
         visible = frozenset(made) | outer if any(True for _ in graphs_in(node)) else frozenset()
         for inner in graphs_in(node):
@@ -237,7 +239,7 @@ def _check_scope(graph: GraphProto, outer: frozenset[str], depth: int) -> None:
             _make(name, made)
     for value in graph.output:
         if value.name not in made and value.name not in outer:
-            raise IntakeError(f"is damaged: nothing makes its output {shown(value.name)}")
+            raise IntakeError(f"is damaged: nothing computes its output {shown(value.name)}")
 
 
 def _make(name: str, made: set[str]) -> None:
@@ -250,7 +252,7 @@ def _check_attributes(node: NodeProto) -> None:
     names = [attribute.name for attribute in node.attribute]
     unknown = {attribute.type for attribute in node.attribute} - _ATTRIBUTE_TYPES
     if len(set(names)) < len(names) or unknown:
-        raise IntakeError(f"is damaged: {shown(node.op_type)} has an attribute twice or of a type it never has")
+        raise IntakeError(f"is damaged: {shown(node.op_type)} has a duplicate attribute, or one of an invalid type")
 
 
 _ATTRIBUTE_TYPES: Final = {

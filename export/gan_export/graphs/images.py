@@ -70,14 +70,14 @@ def _read_layout(shape: tuple[int, ...], output: Port, options: GraphOptions) ->
     for layout, expected, image in readings:
         if rest == expected and image[0] in CHANNELS and min(image) > 0:
             return layout, image
-    found = f"its output {output.describe()} gives {'x'.join(map(str, rest)) or 'no'} values an image"
+    found = f"its output {output.describe()} gives {'x'.join(map(str, rest)) or 'no'} values per image"
     if wanted is not None:
         raise IntakeError(f"--image-shape {','.join(map(str, wanted))}: {found}; channels must be 1 or 3")
     if len(rest) == 1:
         raise IntakeError(f"{found}, in a row: give --image-shape C,H,W")
     if len(rest) == 3 and 4 in (rest[0], rest[2]):
         raise IntakeError(f"{found}; alpha is not supported: leave it out of the graph, with a slice at its end")
-    raise IntakeError(f"{found}; wanted are images of 1 or 3 channels: give --output NAME")
+    raise IntakeError(f"{found}; images with 1 or 3 channels are needed: give --output NAME")
 
 
 def _read_range(seen: Seen, options: GraphOptions) -> Range:

@@ -31,8 +31,8 @@ def find_output(graph: GraphProto, name: str | None) -> Port:
         raise IntakeError("has no output; export it again")
     if not _may_hold_images(port):
         raise IntakeError(
-            f"its output {port.describe()} holds no images: (N, C, H, W), (N, H, W, C), (N, H, W) or (N, C*H*W) of "
-            f"float or uint8 is wanted; give --output NAME; its outputs: {listed(outputs)}"
+            f"its output {port.describe()} can't hold images, which must be (N, C, H, W), (N, H, W, C), (N, H, W) or "
+            f"(N, C*H*W) of float or uint8; give --output NAME; its outputs: {listed(outputs)}"
         )
     return replace(port)
 
@@ -52,7 +52,9 @@ def _largest_image(outputs: list[Port]) -> Port:
     sizes = {port.name: math.prod(port.fixed(axis) or 0 for axis in range(1, port.rank or 0)) for port in possible}
     largest = [port for port in possible if sizes[port.name] == max(sizes.values())]
     if len(possible) > 1 and (len(largest) > 1 or not all(sizes.values()) or not _has_channels(largest[0])):
-        raise IntakeError(f"which of its outputs is the image? Give --output NAME; its outputs: {listed(outputs)}")
+        raise IntakeError(
+            f"has several outputs that could be the image: give --output NAME; its outputs: {listed(outputs)}"
+        )
     return largest[0] if largest else outputs[0]
 
 

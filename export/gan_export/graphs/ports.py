@@ -69,7 +69,7 @@ def named(found: list[Port], name: str, option: str, kind: str) -> Port:
     for port in found:
         if port.name == name:
             return port
-    raise IntakeError(f"{option} {shown(name)}: it has no such {kind}; its {kind}s: {listed(found)}")
+    raise IntakeError(f"{option} {shown(name)}: there is no such {kind}; its {kind}s: {listed(found)}")
 
 
 def narrowed(found: list[Port], wanted: Callable[[Port], bool]) -> list[Port]:

@@ -78,7 +78,7 @@ def examine(content: bytes, options: GraphOptions) -> tuple[ModelProto, dict[str
     try:
         return _examine(parse(content), options)
     except UnicodeDecodeError as error:
-        raise IntakeError("is damaged: a name in it is no UTF-8 text") from error
+        raise IntakeError("is damaged: a name in it is not UTF-8 text") from error
 
 
 def _examine(model: ModelProto, options: GraphOptions) -> tuple[ModelProto, dict[str, Any]]:
@@ -103,7 +103,7 @@ def _examine(model: ModelProto, options: GraphOptions) -> tuple[ModelProto, dict
     found = _run(served, own, PIXELS_OUTPUT)
     # A graph that draws noise is for the certificate to refuse.
     if not draws_noise(original.graph) and not _agree(found.first, images.pixels(seen.first), _tolerance(seen)):
-        raise IntakeError(f"gives other images in opset {OPSET} than in its own {told['opset']}; export it with 17")
+        raise IntakeError(f"gives different images in opset {OPSET} than in its own {told['opset']}; export it with 17")
     _run(served, own, PIXELS_OUTPUT, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)  # it may fold what was never run
     _stage(TOGETHER)
     # What is small for a few images may grow with the square of the batch, or more.
@@ -132,7 +132,7 @@ def _check(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except INVALID as error:
-        raise IntakeError(f"is no valid ONNX graph: {_line(error)}") from error
+        raise IntakeError(f"is not a valid ONNX graph: {_line(error)}") from error
 
 
 def _sample(signature: Signature, options: GraphOptions) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -85,7 +85,7 @@ def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
         if port != label:
             raise IntakeError(
                 f"needs a value for its input {port.describe()}, which is neither latents nor labels; "
-                "export it with that value built in, or say --latent-input or --label-input if it is one of them"
+                "export it with that value built in, or give --latent-input or --label-input if it is one of them"
             )
     latent_dim = _latent_dim(latent, options)
     shape: LatentShape = "map" if latent.rank == 4 else "flat"
@@ -100,8 +100,8 @@ def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) 
         port = named(inputs, options.latent_input, "--latent-input", "input")
         if not _is_latent(port):
             raise IntakeError(
-                f"--latent-input: {port.describe()} is no latent; float32 (N, D) or (N, D, 1, 1) is wanted; "
-                f"its inputs: {listed(inputs)}"
+                f"--latent-input: {port.describe()} can't be the latents, which must be float32 (N, D) or "
+                f"(N, D, 1, 1); its inputs: {listed(inputs)}"
             )
         return port
     found = [port for port in needed if _is_latent(port) and port.shape and port.name != options.label_input]
@@ -111,7 +111,7 @@ def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) 
     found = narrowed(found, lambda port: port.name.lower() in LATENT_NAMES)
     if len(found) != 1:
         raise IntakeError(
-            f"has {len(found) or 'no'} inputs that can be the latents: give --latent-input NAME; "
+            f"has {len(found) or 'no'} inputs that could be the latents: give --latent-input NAME; "
             f"its inputs: {listed(inputs)}"
         )
     return found[0]
@@ -124,7 +124,7 @@ def _find_label(inputs: list[Port], others: list[Port], options: GraphOptions) -
     found = narrowed(found, lambda port: port.name.lower() in LABEL_NAMES)
     if len(found) > 1:
         raise IntakeError(
-            f"has {len(found)} inputs that can be the labels: give --label-input NAME; its inputs: {listed(inputs)}"
+            f"has {len(found)} inputs that could be the labels: give --label-input NAME; its inputs: {listed(inputs)}"
         )
     return found[0] if found else None
 
@@ -146,12 +146,12 @@ def _is_label(port: Port, options: GraphOptions) -> bool:
 def _latent_dim(port: Port, options: GraphOptions) -> int:
     found = port.fixed(1) if port.rank else None
     if found is None and options.latent_dim is None:
-        raise IntakeError(f"does not tell the length of a latent: give --latent D; its input is {port.describe()}")
+        raise IntakeError(f"does not specify the latent dimension: give --latent D; its input is {port.describe()}")
     if None not in (found, options.latent_dim) and found != options.latent_dim:
         raise IntakeError(f"--latent {options.latent_dim}: its input is {port.describe()}; give --latent {found}")
     dim = found or options.latent_dim or 0
     if not 1 <= dim <= MAX_LATENT:
-        raise IntakeError(f"has latents of length {dim}; 1 to {MAX_LATENT:,} is possible")
+        raise IntakeError(f"has latents of length {dim}; 1 to {MAX_LATENT:,} are possible")
     return dim
 
 
@@ -163,16 +163,18 @@ def _classes_of(port: Port, graph: GraphProto, options: GraphOptions) -> tuple[L
         raise IntakeError(f"--classes {said}: its label input {port.describe()} is for {rows} classes")
     classes = said if said is not None else rows
     if classes is None:
-        raise IntakeError(f"does not tell how many classes it has: give --classes K; its label is {port.describe()}")
+        raise IntakeError(f"does not specify the number of classes: give --classes K; its label is {port.describe()}")
     if not 1 <= classes <= MAX_CLASSES:
-        raise IntakeError(f"has {classes} classes; 1 to {MAX_CLASSES:,} is possible")
+        raise IntakeError(f"has {classes} classes; 1 to {MAX_CLASSES:,} are possible")
     return kind, classes
 
 
 def _label_kind(port: Port, options: GraphOptions) -> LabelKind:
     width = port.fixed(1) if port.rank in (2, 4) else None
     if port.type not in (*FLOATS, *INTEGERS) or port.rank not in (None, 1, 2, 4):
-        raise IntakeError(f"--label-input: {port.describe()} is no label; ids (N,) or one-hot (N, K) is wanted")
+        raise IntakeError(
+            f"--label-input: {port.describe()} can't be the labels, which must be ids (N,) or one-hot (N, K)"
+        )
     if port.rank == 4:
         possible: list[LabelKind] = ["one_hot_map"]
     elif port.rank == 1:

@@ -50,8 +50,8 @@ def _follow(graph: GraphProto, outer: set[str]) -> set[str]:
         deciding = _SIZES.get(node.op_type, ())
         if any(place < len(node.input) and node.input[place] in found for place in deciding):
             raise IntakeError(
-                f"decides by the values of its latents, labels or random numbers what is computed in {_where(node)}; "
-                "replace boolean indexing and branches by torch.where, and export it again"
+                f"decides what to compute in {_where(node)} by the values of its latents, labels or random numbers; "
+                "replace boolean indexing and branches with torch.where, and export it again"
             )
         depends = node.op_type in _RANDOM or bool(found.intersection(node.input))
         for inner in graphs_in(node):

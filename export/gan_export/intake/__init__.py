@@ -137,7 +137,7 @@ def _filled(tree: Tree, tensors: list[Tensor | None]) -> dict[str, Any] | list[A
     """The audited tree with its tensors; raises IntakeError if they are not the ones that were audited."""
     declared = [(getattr(torch, ref.dtype), ref.size) for ref in tree.tensors]
     if declared != [tensor is not None and (tensor.dtype, tuple(tensor.shape)) for tensor in tensors]:
-        raise IntakeError("is damaged: torch.load finds other tensors than the file declares")
+        raise IntakeError("is damaged: torch.load finds different tensors than the file declares")
     found = dict(zip(map(id, tree.tensors), tensors, strict=True))
 
     def fill(value: Any) -> Any:

@@ -156,10 +156,10 @@ def _check_kind(names: list[str], folder: str) -> None:
     if PICKLE not in inside:
         kinds = (kind for suffix, kind in _OTHERS.items() if any(name.endswith(suffix) for name in names))
         what = next(kinds, f"a zip archive without {PICKLE}")
-        raise IntakeError(f"is {what}, and no file of torch.save; load it in its own library and save the weights")
+        raise IntakeError(f"is {what}, not a file of torch.save; load it in its own library and save the weights")
     if "constants.pkl" in inside or any(name.startswith("code/") for name in inside):
         raise IntakeError(
-            f"is a TorchScript archive, which carries code; where you trust it, torch.jit.load it and {ADVICE}"
+            f"is a TorchScript archive, which carries code; if you trust it, torch.jit.load it and {ADVICE}"
         )
 
 
@@ -174,7 +174,7 @@ def _member(file: BinaryIO, info: zipfile.ZipInfo) -> Member:
         or "\\" in name
         or {"", "..", "."} & {*parts}
     ):
-        raise MalformedError(f"a member of the archive has a name that is no plain path: {shown(name)}")
+        raise MalformedError(f"a member of the archive has a name that is not a plain path: {shown(name)}")
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
         raise IntakeError(
             f"{shown(name)}: is compressed in the archive, which torch.save never does; unpack and re-save"
@@ -207,4 +207,4 @@ def _check_crc(file: BinaryIO, name: str, member: Member) -> None:
         crc = zlib.crc32(chunk, crc)
         left -= len(chunk)
     if crc != member.crc or left:
-        raise MalformedError(f"{shown(name)}: does not have its checksum: the file is damaged")
+        raise MalformedError(f"{shown(name)}: does not match its checksum: the file is damaged")

@@ -75,13 +75,13 @@ def call(function: object, arguments: object) -> Any:
     if isinstance(function, Unknown) or isinstance(arguments, Unknown):
         return Unknown()
     if not isinstance(function, Global) or function.name not in CALLS or type(arguments) is not tuple:
-        raise MalformedError("its pickle calls something that is no function")
+        raise MalformedError("its pickle calls something that is not a function")
     if any(isinstance(argument, Unknown) for argument in arguments):
         return Unknown()
     try:
         return CALLS[function.name](*arguments)
     except (TypeError, ValueError, struct.error) as error:
-        raise MalformedError(f"its pickle calls {function.name} with arguments that it never has") from error
+        raise MalformedError(f"its pickle calls {function.name} with invalid arguments") from error
 
 
 def new(cls: object, arguments: object) -> Any:
@@ -89,7 +89,7 @@ def new(cls: object, arguments: object) -> Any:
     if isinstance(cls, Unknown):
         return Unknown()
     if not isinstance(cls, Global) or cls.name not in NEW or arguments != ():
-        raise MalformedError("its pickle makes an object of something that is no class")
+        raise MalformedError("its pickle makes an object of something that is not a class")
     return NEW[cls.name]()
 
 
@@ -105,7 +105,7 @@ def build(target: object, state: object) -> None:
         case NumpyType(), (int(), "<" | "|", None, None, None, -1, -1, 0):
             return
         case _:
-            raise MalformedError("its pickle gives an object a state that it never has")
+            raise MalformedError("its pickle gives an object an invalid state")
 
 
 def _tensor(
@@ -192,7 +192,7 @@ def _layout(name: object) -> Constant:
 
 def _numpy_type(code: object, align: object, copy: object) -> NumpyType:
     if type(code) is not str or code not in NUMPY_CODES or (align, copy) not in ((False, True), (0, 1)):
-        raise TypeError("no scalar type")
+        raise TypeError("not a scalar type")
     return NumpyType(code)
 
 

@@ -70,7 +70,7 @@ class Evaluation:
             opcode = _OPCODES[stream.read(1)]
             handler = _HANDLERS.get(opcode.name)
             if handler is None:
-                raise MalformedError(f"its pickle has an opcode that no state dict has: {opcode.name}")
+                raise MalformedError(f"its pickle has an opcode that state dicts don't have: {opcode.name}")
             self._protocol = max(self._protocol, opcode.proto)
             handler(self, opcode.arg.reader(stream) if opcode.arg else None)
             if opcode.name == "STOP":
@@ -84,10 +84,10 @@ class Evaluation:
         if any(name.startswith(("torch.nn.modules.", "torch.nn.parallel.", "__main__.")) for name in self.refused):
             raise IntakeError(
                 f"is a whole pickled module ({first}), not a state dict, and unpickling it would run code; "
-                f"where you trust it, load it and {ADVICE}"
+                f"if you trust it, load it and {ADVICE}"
             )
         raise IntakeError(
-            f"its pickle asks for {first}, which could run code; nothing of it was run; where you trust it, {ADVICE}"
+            f"its pickle asks for {first}, which could run code; nothing of it was run; if you trust it, {ADVICE}"
         )
 
     def _push(self, value: Any) -> None:
@@ -120,14 +120,14 @@ class Evaluation:
         if type(target) is list:
             target.extend(items)
         elif not isinstance(target, Unknown):
-            raise MalformedError("its pickle appends to something that is no list")
+            raise MalformedError("its pickle appends to something that is not a list")
 
     def _set(self, items: list[Any]) -> None:
         target = self._top()
         if isinstance(target, Unknown):
             return
         if type(target) not in (dict, OrderedDict) or len(items) % 2:
-            raise MalformedError("its pickle sets keys of something that is no dict")
+            raise MalformedError("its pickle sets keys of something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             if type(key) not in (str, int):
                 if isinstance(key, Unknown):
@@ -145,7 +145,7 @@ class Evaluation:
     def _stack_global(self, _: Any) -> None:
         name, module = self._pop(), self._pop()
         if type(name) is not str or type(module) is not str:
-            raise MalformedError("its pickle asks for a global whose name is no text")
+            raise MalformedError("its pickle asks for a global whose name is not text")
         if len(module) + len(name) > MAX_NAME:
             raise MalformedError(f"its pickle asks for a global whose name is longer than {MAX_NAME} characters")
         self._find(f"{module}.{name}")
@@ -179,7 +179,7 @@ class Evaluation:
     def _persistent(self, _: Any) -> None:
         identity = self._pop()
         if type(identity) is not tuple:
-            raise MalformedError("its pickle refers to something that is no storage")
+            raise MalformedError("its pickle refers to something that is not a storage")
         if any(isinstance(part, Unknown) for part in identity):
             self._push(Unknown())
         else:

@@ -45,7 +45,7 @@ def audit_safetensors(file: BinaryIO, limits: Limits) -> Tree:
     except (ValueError, RecursionError) as error:
         raise MalformedError("its header is cut off or damaged") from error
     if type(header) is not dict:
-        raise MalformedError("its header is damaged: it is no object")
+        raise MalformedError("its header is damaged: it is not an object")
     header.pop(METADATA, None)
     spans = []
     content: dict[str, TensorRef] = {}
@@ -81,5 +81,5 @@ def _entry(name: str, entry: Any) -> tuple[TensorRef, tuple[int, int]]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return made

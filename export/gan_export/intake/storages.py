@@ -29,12 +29,12 @@ class Storages:
             case ("storage", Global(name), str(key), str(), numel, (str(view), offset, count)) if self._legacy:
                 return _view(self._declare(name, key, numel), view, offset, count)
             case _:
-                raise MalformedError("its pickle refers to something that is no storage")
+                raise MalformedError("its pickle refers to something that is not a storage")
 
     def _declare(self, name: str, key: str, numel: object) -> Storage:
         dtype = STORAGES.get(name)
         if dtype is None or len(key) > MAX_KEY or type(numel) is not int or not is_count(numel):
-            raise MalformedError("its pickle declares a storage of no type or of no size")
+            raise MalformedError("its pickle declares a storage without a type or size")
         storage = self.by_key.setdefault(key, Storage(key, dtype, numel))
         if (storage.dtype, storage.numel) != (dtype, numel):
             raise MalformedError("its pickle declares one storage with two sizes")
@@ -43,7 +43,7 @@ class Storages:
 
 def _view(root: Storage, key: str, offset: object, numel: object) -> Storage:
     if type(offset) is not int or type(numel) is not int or not is_count(offset) or not is_count(numel):
-        raise MalformedError("its pickle declares a view of no size")
+        raise MalformedError("its pickle declares a view without a size")
     if len(key) > MAX_KEY or offset + numel > root.numel:
         raise MalformedError("its pickle declares a view beyond its storage")
     view = root.views.setdefault(key, Storage(key, root.dtype, numel))

@@ -26,7 +26,7 @@ class Tree:
         self._seen: dict[int, TensorRef] = {}
         if not isinstance(value, dict | list | tuple):
             raise IntakeError(
-                f"holds {_kind(value)} and no state dict; save the weights alone: torch.save(model.state_dict(), ...)"
+                f"holds {_kind(value)}, not a state dict; save the weights alone: torch.save(model.state_dict(), ...)"
             )
         self.content: dict[str, Any] | list[Any] = self._visit(value, ())
 

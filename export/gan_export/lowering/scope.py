@@ -45,7 +45,7 @@ class Scope:
             return None
         if name not in self.constants:
             raise LoweringError(
-                node, f"its input {index} is computed while the graph runs, opset {OPSET} wants a constant"
+                node, f"its input {index} is computed while the graph runs, opset {OPSET} needs a constant"
             )
         return self.constants[name]
 

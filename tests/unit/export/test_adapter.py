@@ -313,7 +313,9 @@ def test_alpha_is_told_where_a_shape_was_given():
 
 def test_flat_output_needs_its_shape():
     net = Row()
-    with pytest.raises(IntakeError, match=rf"gives \(N, {PIXELS}\): say how that is an image with --image-shape C,H,W"):
+    with pytest.raises(
+        IntakeError, match=rf"gives \(N, {PIXELS}\): say how to read it as an image with --image-shape C,H,W"
+    ):
         called(net, 0)
     found = called(net, 0, image_shape=(1, 4, 9))
     z = torch.randn(2, Z)

@@ -75,7 +75,7 @@ def test_an_export_s_own_result_is_not_replaced_by_one_of_fewer_images(
     assert add_results(folder, found) == []
     with pytest.raises(SystemExit):
         main([str(folder), "--add"])
-    assert f"{folder}: verified on this host; its certificate has stronger results" in capsys.readouterr().out
+    assert f"{folder}: verified on this host; its certificate already has stronger results" in capsys.readouterr().out
     assert read_certificate(load_artifact(folder)).results == [exported]
 
 
@@ -118,7 +118,7 @@ def test_the_command_adds_what_passed(
     with pytest.raises(SystemExit) as ended:
         main([str(folder), "--add"])
     assert ended.value.code in (0, None)
-    assert f"{folder}: verified on this host; its certificate says so" in capsys.readouterr().out
+    assert f"{folder}: verified on this host; added to its certificate" in capsys.readouterr().out
     kept, added = read_certificate(load_artifact(folder)).results
     assert kept == other
     assert added.compared < stored.results[0].compared  # the golden images alone

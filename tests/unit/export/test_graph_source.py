@@ -407,10 +407,10 @@ AMBIGUOUS: dict[str, tuple[str, str, dict[str, object], str]] = {
         "float[n, 6] a, float[n, 6] b",
         "x = Add(a, b)",
         {},
-        r"has 2 inputs that can be the latents: give --latent-input NAME; its inputs: a float32 \(n, 6\), b float32",
+        r"has 2 inputs that could be the latents: give --latent-input NAME; its inputs: a float32 \(n, 6\), b float32",
     ),
-    "no latents": ("int64[n] a", "x = CastLike(a, w)", {}, r"has no inputs that can be the latents"),
-    "a wrong name": ("float[n, 6] z", "x = Identity(z)", {"latent_input": "q"}, r"--latent-input q: it has no such"),
+    "no latents": ("int64[n] a", "x = CastLike(a, w)", {}, r"has no inputs that could be the latents"),
+    "a wrong name": ("float[n, 6] z", "x = Identity(z)", {"latent_input": "q"}, r"--latent-input q: there is no such"),
     "a wrong length": ("float[n, 6] z", "x = Identity(z)", {"latent_dim": 7}, r"--latent 7: .* give --latent 6"),
     "an unknown length": ("float[n, d] z", "x = Identity(z)", {}, r"length of a latent: give --latent D"),
     "a scalar": ("float[n, 6] z, float psi", "x = Mul(z, psi)", {}, r"needs a value for its input psi float32 \(\)"),
@@ -468,7 +468,7 @@ def test_a_range_is_never_guessed(tmp_path, refused, node, complaint):
 
 def test_flat_images_want_a_shape_and_bytes_want_no_range(tmp_path, refused):
     path = write(Flat(), tmp_path / "f.onnx", (torch.randn(3, Z),), 17, False)
-    refused(path, r"gives 192 values an image, in a row: give --image-shape C,H,W")
+    refused(path, r"gives 192 values per image, in a row: give --image-shape C,H,W")
     path = write(ByteImages(), tmp_path / "b.onnx", (torch.randn(3, Z),), 17, False)
     refused(path, r"uint8, which is on \[0, 255\]", output_range=(0.0, 1.0))
 

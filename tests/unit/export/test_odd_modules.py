@@ -282,7 +282,7 @@ def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> Non
     [
         (
             Locked,
-            "its attribute layer.lock: TypeError: cannot pickle '_thread.lock' object; make it outside of the class",
+            "its attribute layer.lock: TypeError: cannot pickle '_thread.lock' object; create it outside the class",
         ),
         (Computed, "its attribute twice, which was computed from parameters: compute it in forward"),
         (NeverCopied, "all of it: ValueError: there is one of me (test_odd_modules.py:"),
@@ -293,7 +293,7 @@ def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: typ
     convention = find_convention(made, DIM, 0)
     with pytest.raises(CertificationError) as caught:
         EagerRunner(Adapted(made, convention))
-    assert f"the generator can't be copied for a comparison, because of {reason}" in str(caught.value)
+    assert f"the generator can't be copied for comparison, because of {reason}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

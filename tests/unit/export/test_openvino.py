@@ -147,7 +147,7 @@ def test_an_export_is_certified_with_it_and_keeps_the_graph_of_the_processor(mak
     (speed,) = set(exported.notes) - set(plain.notes)
     found = re.fullmatch(
         r"openvino: fp32: images/s: ([\d,]+) at batch 1, ([\d,]+) at batch 64, ([\d.]+)x and ([\d.]+)x "
-        r"of those by ONNX Runtime on the processor\.",
+        r"the speed of ONNX Runtime on the processor\.",
         speed,
     )
     assert found is not None, speed
@@ -182,13 +182,13 @@ def test_without_the_package_it_is_one_line_with_the_way_to_get_it(
         verify_main([str(faces.artifact.directory), "--provider", provider.word])
     assert ended.value.code == 1
     assert capsys.readouterr().err.strip() == (
-        f"gan-verify: {provider.word} was asked for, and the package openvino is not installed: "
+        f"gan-verify: {provider.word} was requested, but the package openvino is not installed: "
         "pip install 'ganworks[openvino]'"
     )
 
 
 def test_bfloat16_on_a_processor_without_it_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gan_export.artifact.providers._openvino_capabilities", lambda: ("FP32", "INT8"))
-    with pytest.raises(ArtifactError, match="openvino-bf16 was asked for, and this processor has no instructions for"):
+    with pytest.raises(ArtifactError, match="openvino-bf16 was requested, but this processor has no instructions for"):
         check_provider(OPENVINO_BF16)
     check_provider(OPENVINO)

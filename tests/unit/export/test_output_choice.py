@@ -78,8 +78,8 @@ def test_which_of_several_is_asked_for_and_can_be_said(made: Any, names: list[st
     ("made", "said"),
     [
         (lambda image: (image, mask(image)), r"there are: 0 \(3 x 8 x 8\), 1 \(1 x 8 x 8\)"),
-        (lambda image: image, "it gives a single tensor: leave --output out"),
-        (lambda image: (image.flatten(1),), "it gives none anywhere"),
+        (lambda image: image, "it gives a single tensor: leave out --output"),
+        (lambda image: (image.flatten(1),), "it does not give any"),
     ],
 )
 def test_an_output_that_is_not_there_is_told_with_those_that_are(made: Any, said: str) -> None:

@@ -94,7 +94,7 @@ def test_files_that_are_no_part_of_an_artifact_are_not_deleted(
     (out / "generator.int8.onnx").write_bytes(b"of an earlier export")
     (out / "thesis.txt").write_text("mine")
     before = snapshot(tmp_path)
-    told = f"{out}: holds 'thesis.txt', no part of an artifact, which --force would delete: move them away, or"
+    told = f"{out}: holds 'thesis.txt', not part of an artifact, which --force would delete: move them away, or"
     assert refused(source, out, force=True).startswith(told)
     for name in ("a", "b", "c"):
         (out / name).mkdir()

@@ -113,7 +113,7 @@ def test_without_the_package_it_is_one_line_with_the_way_to_get_it(provider: Pro
     with pytest.raises(ArtifactError) as caught:
         open_session(faces.artifact, provider=provider)
     assert caught.value.code == "provider"
-    assert str(caught.value).startswith(f"{provider.word} was asked for, and the installed ONNX Runtime")
+    assert str(caught.value).startswith(f"{provider.word} was requested, but the installed ONNX Runtime")
     assert "pip install 'ganworks[cuda]'" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -123,14 +123,14 @@ def test_an_export_for_a_gpu_that_is_not_there_makes_nothing(
     make_source, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     source = make_source(GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4))
-    with pytest.raises(ArtifactError, match="was asked for, and the installed ONNX Runtime") as caught:
+    with pytest.raises(ArtifactError, match="was requested, but the installed ONNX Runtime") as caught:
         export(source, "m", tmp_path / "deep" / "m", providers=(CUDA_TF32,))
     assert caught.value.code == "provider"
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(SystemExit) as ended:  # and before the file is read
         export_main([str(tmp_path / "nowhere.pt"), "--out", str(tmp_path / "m"), "--providers", "cpu,cuda"])
     assert ended.value.code == 1
-    assert "cuda was asked for, and the installed ONNX Runtime" in capsys.readouterr().err
+    assert "cuda was requested, but the installed ONNX Runtime" in capsys.readouterr().err
 
 
 @NO_PACKAGE
@@ -138,7 +138,7 @@ def test_float16_is_left_out_where_it_can_not_be_run(make_source, tmp_path: Path
     source = make_source(GeneratorSpec(image_size=16, channels=1, latent_dim=8, width=4))
     exported = export(source, "m", tmp_path / "m", variants=("fp32", "fp16"))
     (note,) = exported.notes
-    assert note.startswith("fp16 is left out: it can't be run here: the installed ONNX Runtime")
+    assert note.startswith("fp16 is left out because it can't be run here: the installed ONNX Runtime")
     assert note in (tmp_path / "m" / "README.md").read_text()
     assert [variant.name for variant in exported.artifact.manifest.variants] == ["fp32"]
 
@@ -148,13 +148,13 @@ def test_gan_verify_says_so_in_one_line(faces: Exported, capsys: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         verify_main([str(faces.artifact.directory), "--provider", "cuda"])
     assert ended.value.code == 1
-    assert capsys.readouterr().err.strip().startswith("gan-verify: cuda was asked for, and the installed ONNX Runtime")
+    assert capsys.readouterr().err.strip().startswith("gan-verify: cuda was requested, but the installed ONNX Runtime")
 
 
 @NO_GPU
 def test_with_the_package_and_without_a_gpu_it_is_another_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: [CUDA.engine, CPU.engine])
-    with pytest.raises(ArtifactError, match=r"^cuda was asked for, and there is no GPU here: .*; use cpu$") as caught:
+    with pytest.raises(ArtifactError, match=r"^cuda was requested, but there is no GPU here: .*; use cpu$") as caught:
         check_provider(CUDA)
     assert caught.value.code == "provider"
 
@@ -166,7 +166,7 @@ def test_a_variant_is_for_some_providers_only(faces: Exported):
     half = exact.model_copy(update={"name": "fp16"})
     faces.artifact.manifest.variants.append(half)
     try:
-        with pytest.raises(ArtifactError, match="cpu does not draw the variant 'fp16', but fp32 or int8") as caught:
+        with pytest.raises(ArtifactError, match="cpu can't run the variant 'fp16', only fp32 or int8") as caught:
             open_session(faces.artifact, "fp16")
     finally:
         faces.artifact.manifest.variants.remove(half)

@@ -57,7 +57,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFn:
 )
 def test_numbers_that_the_constructor_draws_and_nobody_saved(make: MakeFn, init: str, named: str):
     options = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
-    with pytest.raises(IntakeError, match=f"the weights are not all of it: .* as {named} drawn at random"):
+    with pytest.raises(IntakeError, match=f"the weights file is incomplete: .* as {named} drawn at random"):
         load_source(Path("G.pth"), options)
 
 
@@ -78,7 +78,7 @@ def test_a_seed_that_is_set_at_import_hides_nothing(make: MakeFn, seeding: str, 
     path.write_text(
         f"import random\nimport numpy\nimport torch\nNOISE = torch.randn(192)\n{seeding}\n{path.read_text()}"
     )
-    with pytest.raises(IntakeError, match=r"the weights are not all of it: .* as places is drawn at random"):
+    with pytest.raises(IntakeError, match=r"the weights file is incomplete: .* as places is drawn at random"):
         load_source(Path("G.pth"), options)
 
 
@@ -170,7 +170,7 @@ def test_a_table_with_more_rows_than_classes_is_noted(make: MakeFn, classes: int
         classes=classes,
     )
     torch.save(net.state_dict(), "G.pth")
-    told = f"Its table embed has 10 rows, and --classes is {classes}: the images of the rows behind can't be asked for."
+    told = f"Its table embed has 10 rows, but --classes is {classes}: the classes of the other rows can't be requested."
     assert (told in load_source(Path("G.pth"), options).notes) == noted
     assert len(load_source(Path("G.pth"), options).notes) == 1 + noted
 

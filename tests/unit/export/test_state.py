@@ -161,7 +161,7 @@ class TestChoosing:
             assert (path, value_of(state)) == (key, value)
         assert choose_state(tree, "flat.gen", "ema")[1].keys() == {"0.weight"}
         with pytest.raises(
-            IntakeError, match=r"^--weights-key 'x': no state dict is there; there are: 'a', 'D', 'flat',"
+            IntakeError, match=r"^--weights-key 'x': there is no state dict; there are: 'a', 'D', 'flat',"
         ):
             choose_state(tree, "x", "ema")
 
@@ -176,7 +176,7 @@ class TestChoosing:
                 {"x": weights(), "y": weights()},
                 r"2 state dicts could be the generator: 'x', 'y'; choose with --weights-key",
             ),
-            ({"netD": weights()}, r"only weights of other nets than a generator: 'netD'; if .* give --weights-key"),
+            ({"netD": weights()}, r"only weights of networks other than a generator: 'netD'; if .* give --weights-key"),
             (
                 {"epoch": 3, "name": "x"},
                 r"no state dict in the file, only: 'epoch', 'name'; save generator.state_dict\(\)",
@@ -327,7 +327,10 @@ class TestFolding:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"weight_u": torch.zeros(7)}, "'weight': its spectral norm has vectors of 7 and 6 values: not its sizes"),
+            (
+                {"weight_u": torch.zeros(7)},
+                "'weight': its spectral norm has vectors of 7 and 6 values, which are not its sizes",
+            ),
             ({"weight_u": torch.tensor(1.0)}, "has vectors of 1 and 6 values"),
             ({"weight_u": torch.zeros(5)}, "gives NaN or infinite values"),
             ({"weight_u": torch.zeros(5, dtype=torch.int64)}, "the tensors of its norm are not floats"),
@@ -393,7 +396,7 @@ class TestLoading:
         named = str(dtype).removeprefix("torch.")
         with pytest.raises(IntakeError, match=f"^'2.weight' holds {named}, not float32; if they were quantised, multi"):
             load_exactly(net, state)
-        with pytest.raises(IntakeError, match=f"'2.weight' holds {named}, not float32, and 1 more are no floats; if"):
+        with pytest.raises(IntakeError, match=f"'2.weight' holds {named}, not float32, and 1 more are not floats; if"):
             load_exactly(net, state | {"2.bias": torch.ones(2).to(dtype)})
         assert not torch.equal(net[2].weight, torch.ones(2, 4))
 

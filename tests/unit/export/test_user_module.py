@@ -96,7 +96,7 @@ def test_functions_and_nested_classes(write: WriteFn, name: str, init: dict[str,
     [
         ("Gen", {}, "model.py has no Gen; its module classes: Critic, Generator"),
         ("models.Big", {}, "model.py has no models.Big"),
-        ("finished", {}, "finished module; name its class Generator"),
+        ("finished", {}, "finished module; give its class Generator"),
         ("number", {}, "number is a int, not a class"),
         ("text", {}, "gives str, not a torch.nn.Module"),
         (

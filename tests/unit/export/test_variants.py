@@ -226,7 +226,7 @@ def test_a_rewrite_that_changes_images_is_not_kept(
     monkeypatch.setattr("gan_export.package.tune", wrong)
     exported = export(make_source(SMALL), "m", tmp_path / "m")
     (note,) = exported.notes
-    assert note.startswith("The graph is left as it was traced: rewritten, it failed the gate 'tolerance'")
+    assert note.startswith("The graph is left as it was traced, because the rewritten one failed the gate 'tolerance'")
     assert exported.artifact.manifest.variants[0].rewrites == []
     assert exported.certificate.failures == []
 
@@ -246,7 +246,7 @@ def test_rewrites_that_can_not_be_opened_leave_the_graph_as_it_was_traced(
     monkeypatch.setattr("gan_export.tuning.SIMPLER", (reshapes, batch_norms, unheard_of))
     exported = export(make_source(spec), "m", tmp_path / "m", variants=BOTH)
     first, second = exported.notes
-    assert first.startswith("The graph is left as it was traced: rewritten, ")
+    assert first.startswith("The graph is left as it was traced, because the rewritten one ")
     assert second.startswith("int8 is left out: ONNX Runtime can't draw with it: ")
     assert all("Unheard" in note for note in exported.notes)
     assert all("\n" not in note for note in exported.notes)
@@ -262,7 +262,7 @@ def test_a_form_that_can_not_be_opened_is_not_taken_and_told(
     exported = export(make_source(SPEC), "m", tmp_path / "m", progress=told.append)
     assert exported.notes == ()
     assert [one.name for one in exported.artifact.manifest.variants[0].rewrites] == SIMPLIFIED
-    assert len([line for line in told if line.startswith("blocks.0 can't be drawn as ") and "Unheard" in line]) == 2
+    assert len([line for line in told if line.startswith("blocks.0 can't be run as ") and "Unheard" in line]) == 2
 
 
 def test_manifests_of_before_there_were_rewrites_are_read(both: Exported):

@@ -167,10 +167,10 @@ def test_a_tag_of_two_generators_and_a_store_that_can_not_be_written_are_told_be
         check_store("foo")
     with bentoml.models.create("mine"):
         pass
-    with pytest.raises(ExportError, match="which holds a model that is no generator: give another --name"):
+    with pytest.raises(ExportError, match="which holds a model that is not a generator: give another --name"):
         check_store("mine")
     (store / "toy").write_text("in the way")
-    with pytest.raises(ExportError, match=r"store/toy can't be written: it is no folder"):
+    with pytest.raises(ExportError, match=r"store/toy can't be written: it is not a directory"):
         check_store("toy")
 
 
@@ -180,7 +180,7 @@ def test_a_copy_that_fails_says_that_the_artifact_is_there_and_how_to_repeat_it(
     (artifact.directory / "folder").mkdir()
     with pytest.raises(ExportError) as caught:
         put_into_store(artifact)
-    assert str(caught.value).startswith(f"{artifact.directory} is written, but BentoML's model store can't take it: ")
+    assert str(caught.value).startswith(f"{artifact.directory} is written, but BentoML's model store can't store it: ")
     assert str(caught.value).endswith(f"; repeat it with: python -m gan_export.store '{artifact.directory}'")
     assert list(store.rglob("*")) == []
 

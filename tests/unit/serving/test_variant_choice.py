@@ -149,7 +149,7 @@ def test_a_gpu_that_fails_leaves_auto_with_the_processor(
     monkeypatch.setattr("gan_serving.generator.read_certificate", lambda _artifact: found)
     with caplog.at_level(logging.WARNING, "bentoml.ganworks"):
         generator = make_generator(artifact, Settings(provider="auto"))
-    assert "fp32 with cuda is not served here: [provider] cuda was asked for, and" in caplog.text
+    assert "fp32 with cuda is not served here: [provider] cuda was requested, but" in caplog.text
     assert generator.describe()["engine"]["provider"] == CPU.title
 
 

@@ -154,7 +154,7 @@ def test_families_with_the_same_function_are_one_line(make_state: MakeStateFn):
         "pytorch-gan/gan or pytorch-gan/wgan or pytorch-gan/wgan_gp (the same generator): z 9 -> an"
     )
     assert shape.startswith("--image-shape C,H,W: any with a product of 784; 1,28,28 is the square one")
-    assert last == "keys and shapes fit, which is no proof: give --family NAME to take it for that"
+    assert last == "keys and shapes fit, which is not proof: give --family NAME to confirm it"
     mimicry = explain(fitting(make_state("mimicry"))).splitlines()
     assert mimicry[0].startswith("mimicry/sngan-32 or mimicry/dcgan-32 (the same generator): z 5 -> 3x32x32;")
     assert mimicry[1].endswith("sigmoid")
@@ -180,7 +180,7 @@ def test_what_fits_nothing_is_told_what_comes_nearest(make_state: MakeStateFn):
     [
         (
             {},
-            "pytorch-gan/gan: the weights don't tell its image_shape; give --image-shape C,H,W: any with a",
+            "pytorch-gan/gan: the weights don't determine its image_shape; give --image-shape C,H,W: any with a",
         ),
         ({"image_shape": "1,5,5"}, "image_shape='1,5,5': makes 25 values, not 75; give --image-shape"),
         ({"image_shape": "5,5,3"}, "image_shape='5,5,3': must be channels .1 or 3: alpha is not supported., height"),
@@ -192,7 +192,7 @@ def test_what_fits_nothing_is_told_what_comes_nearest(make_state: MakeStateFn):
         ({"slope": "0.1"}, "pytorch-gan/gan has no setting 'slope'; there are: image_shape, eps, latent_dim, values"),
         (
             {"image_shape": "3,5,5", "latent_dim": "64"},
-            "latent_dim='64' was given, but the weights are of latent_dim=9",
+            "latent_dim='64' was given, but the weights have latent_dim=9",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_an_image_need_not_be_square(make_state: MakeStateFn):
     assert built.module(torch.zeros(2, 9)).shape == (2, 3, 4, 5)
     assert built.hyperparameters["image_shape"] == [3, 4, 5]
     (question, _) = fitting(state)[0].questions
-    assert "no square image has as many" in str(question)
+    assert "no square image has that many values" in str(question)
 
 
 def test_weights_of_another_family_are_refused_with_the_reason(make_state: MakeStateFn):
@@ -231,7 +231,9 @@ def test_the_names():
     names = [family.name for family in FAMILIES]
     assert len(set(names)) == len(names)
     assert [find_family(name).name for name in names] == names
-    with pytest.raises(IntakeError, match=r"'stylegan': no such family; known are: pytorch-examples/dcgan, .*acgan$"):
+    with pytest.raises(
+        IntakeError, match=r"'stylegan': no such family; known families: pytorch-examples/dcgan, .*acgan$"
+    ):
         find_family("stylegan")
 
 

@@ -168,7 +168,7 @@ OTHERS = {
     "model.ckpt.data-00000-of-00001": (bytes(90), "is a TensorFlow checkpoint"),
     "notes.txt": (
         b"Gewichte\n",
-        "'Gewichte'); wanted is a file of torch.save, a .safetensors file or an .onnx file",
+        "'Gewichte'); give a file of torch.save, a .safetensors file or an .onnx file",
     ),
     "noise.bin": (b"\xfe\x00\n\xff" * 30, r"begins with '\xfe\x00\n\xff\xfe\x00\n\xff'"),
     "pickle.pt": (

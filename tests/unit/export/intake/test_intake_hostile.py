@@ -28,8 +28,8 @@ CALLS = {
     "torch.load": (lambda call, mark: call(torch.load, mark), r"torch\.serialization\.load"),
     "bytearray": (lambda call, _: call(bytearray, HUGE), r"__builtin__\.bytearray"),
     "torch.UntypedStorage": (lambda call, _: call(torch.UntypedStorage, HUGE), r"torch\.storage\.UntypedStorage"),
-    "torch.FloatStorage": (lambda call, _: call(torch.FloatStorage, HUGE), "calls something that is no function"),
-    "odd arguments": (lambda call, _: call(torch.Size, ("ab",)), r"torch\.Size with arguments that it never has"),
+    "torch.FloatStorage": (lambda call, _: call(torch.FloatStorage, HUGE), "calls something that is not a function"),
+    "odd arguments": (lambda call, _: call(torch.Size, ("ab",)), r"torch\.Size with invalid arguments"),
     "in a key": (lambda call, mark: {call(os.system, f"touch {mark}"): 1}, NAMED),
     "in metadata": (lambda call, mark: {"_metadata": [call(os.system, f"touch {mark}")]}, NAMED),
 }
@@ -40,7 +40,7 @@ LAUGHS = [b"X\x01\x00\x00\x00%d](%seq%cs" % (i, b"h%c" % (i - 1) * 9 if i else b
 OPCODES = {
     "names from the memo": (MEMO % b"}h\x00h\x01\x93", NAMED),
     "names from the stack": (MEMO % b"\x93", NAMED),
-    "a name that is computed": (b"\x80\x04\x8c\x05posix]\x93.", "whose name is no text"),
+    "a name that is computed": (b"\x80\x04\x8c\x05posix]\x93.", "whose name is not text"),
     "a name that is a dotted path": (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2.__globals__\n.", "__globals__"),
     "names in Latin": (b"\x80\x02cposix\xff\nsystem\n.", "cut off or damaged"),
     "INST": (b"\x80\x02(X\x04\x00\x00\x00trueiposix\nsystem\n.", NAMED),
@@ -74,7 +74,10 @@ OPCODES = {
         b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsNsb.",
         "a state that it never has",
     ),
-    "a storage of another kind": (b"\x80\x02X\x06\x00\x00\x00moduleNN\x87Q.", "refers to something that is no storage"),
+    "a storage of another kind": (
+        b"\x80\x02X\x06\x00\x00\x00moduleNN\x87Q.",
+        "refers to something that is not a storage",
+    ),
 }
 
 
@@ -92,7 +95,7 @@ REPEATED = {
     "a layout": (
         b"ctorch.serialization\n_get_layout\nq\x00](" + b"K\x07" * 60_000 + b"e\x85q\x01",
         BOTH,
-        "calls torch.serialization._get_layout with arguments that it never has",
+        "calls torch.serialization._get_layout with invalid arguments",
     ),
     "a size": (b"ctorch\nSize\nq\x00(" + b"K\x07" * 60_000 + b"t\x85q\x01", BOTH, MAKES),
     "a counter": (b"ccollections\nCounter\nq\x00" + COUNTS + b"\x85q\x01", BOTH, MAKES),
@@ -180,9 +183,9 @@ TENSORS = {
     "a negative stride": ({"size": (2,), "stride": (-1,)}, r"w: declares a size, stride or offset that is negative"),
     "a negative size": ({"size": (-1,), "stride": (1,)}, r"w: declares a size, stride or offset that is negative"),
     "a size without end": ({"size": (2**70, 0), "stride": (1, 1)}, r"beyond any file: \(1180591620717411303424, 0\)"),
-    "dimensions": ({"size": (1,) * 99, "stride": (1,) * 99}, r"with arguments that it never has"),
-    "strides missing": ({"size": (1, 1), "stride": (1,)}, r"with arguments that it never has"),
-    "a size that is no number": ({"size": (True,), "stride": (1,)}, r"with arguments that it never has"),
+    "dimensions": ({"size": (1,) * 99, "stride": (1,) * 99}, r"with invalid arguments"),
+    "strides missing": ({"size": (1, 1), "stride": (1,)}, r"with invalid arguments"),
+    "a size that is no number": ({"size": (True,), "stride": (1,)}, r"with invalid arguments"),
     "a large storage": (
         {"size": (1,), "stride": (1,), "numel": HUGE},
         r"declared as 400,000,000,000 bytes|no data|not where",

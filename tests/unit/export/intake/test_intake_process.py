@@ -42,7 +42,7 @@ def test_a_full_folder_of_temporary_files_and_a_kill_are_told_from_damage(tmp_pa
     torch.save({"w": torch.ones(2**20)}, path)
     command = [sys.executable, "-P", "-m", "gan_export.intake.reader", path, "/dev/full", str(2**30), str(2**30), "60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wanted = f"can't be copied: there is no room for it in {tempfile.gettempdir()}; name another folder in TMPDIR"
+    wanted = f"can't be copied: there is not enough space in {tempfile.gettempdir()}; set TMPDIR to another folder"
     assert _reason(done, Limits()) == wanted
     code = "import os, signal; print('ready', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -69,7 +69,7 @@ def test_a_copy_that_finds_no_room_says_so(tmp_path, scratch):
     path = tmp_path / "weights.pt"
     torch.save({"w": torch.ones(2**20)}, path)
     done = subprocess.run([sys.executable, "-c", READ_BOUNDED, path], capture_output=True, text=True, check=False)
-    wanted = f"can't be copied to {scratch}: larger than this shell lets a file be; raise ulimit -f"
+    wanted = f"can't be copied to {scratch}: larger than this shell allows files to be; raise ulimit -f"
     assert done.stdout == f"{path}: {wanted}\n"
 
 
