@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.console import Console
@@ -118,8 +117,8 @@ def export_command(
         class_names=None if class_names is None else read_names(class_names),
         distribution=distribution,
         latent_shape=latent_shape,
-        label_as=None if label_as is None else _underscored(label_as),
-        order=None if argument_order is None else _underscored(argument_order),
+        label_as=None if label_as is None else options.LABEL_WORDS[label_as],
+        order=None if argument_order is None else options.ORDER_WORDS[argument_order],
         image_shape=None if image_shape is None else image_shape_of(image_shape),
         output_range=None if output_range is None else output_range_of(output_range),
         latent_input=latent_input,
@@ -174,11 +173,6 @@ def _put_into_store(artifact: Artifact, progress: Callable[[str], None]) -> str:
         return put_into_store(artifact)
     except KeyboardInterrupt as error:
         raise StoppedError(f"stopped; {artifact.directory} is written") from error
-
-
-def _underscored(word: str) -> Any:
-    """An option's word as the code has it."""
-    return word.replace("-", "_")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

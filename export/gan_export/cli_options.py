@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -13,8 +13,14 @@ from .artifact.gates import ALLOWABLE
 
 LabelWord = Literal["ids", "one-hot", "none"]
 """How a module wants its labels."""
+LABEL_WORDS: Final[dict[LabelWord, Literal["ids", "one_hot", "none"]]] = {
+    "ids": "ids",
+    "one-hot": "one_hot",
+    "none": "none",
+}
 OrderWord = Literal["latent-first", "label-first"]
 """Of a module's arguments."""
+ORDER_WORDS: Final[dict[OrderWord, conventions.Order]] = {"latent-first": "latent_first", "label-first": "label_first"}
 
 FOREIGN = "Somebody else's generator"
 MODULE = "With --module"

@@ -21,7 +21,8 @@ from .refusal import IntakeError
 from .user_errors import describe_error
 
 TRIED_BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
-ABSENT: Final = ("none", "null")
+ABSENT: Final[Sequence[LabelInput]] = ("none", "null")
+MADE: Final[Sequence[LabelInput]] = ("ids", "one_hot", "one_hot_map")  # of the ids
 OPTIONS: Final = {
     "latent_shape": "--latent-shape flat|map",
     "label": "--label-as ids|one-hot|none",
@@ -99,19 +100,12 @@ def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: As
 
 def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> Iterator[Convention]:
     """Conventions that the signature leaves possible; layout and shape are not known yet."""
-    order, label_name, takes_label = hints_of(module, dict(asked.extras))
+    hints = hints_of(module, dict(asked.extras))
     latents: Sequence[LatentShape] = [asked.latent_shape] if asked.latent_shape else ["flat", "map"]
-    labels: Sequence[LabelInput] = ["ids", "one_hot", "one_hot_map"] if classes and takes_label else []
-    if not classes:
-        labels = ["none", "null"] if takes_label else ["none"]
-    elif takes_label and second_of_no_known_name(parameters_of(module, dict(asked.extras))) and asked.label is None:
-        # Perhaps no label at all: a map of zeros and ones would be multiplied with about anything.
-        labels = ["ids", "one_hot"]
-    if asked.label is not None:
-        labels = ["none", "null"] if asked.label == "none" else [way for way in labels if way.startswith(asked.label)]
+    labels = _labels_to_try(module, classes, asked, hints.takes_label)
     orders: Sequence[Order] = ["latent_first", "label_first"]
-    if asked.order or order:
-        orders = [way for way in orders if way == (asked.order or order)]
+    if asked.order or hints.order:
+        orders = [way for way in orders if way == (asked.order or hints.order)]
     for latent, label, way in itertools.product(latents, labels, orders):
         if label in ABSENT and way != orders[0]:
             continue
@@ -123,9 +117,24 @@ def _drafts(module: nn.Module, latent_dim: int, classes: int, asked: Asked) -> I
             "latent_first" if label == "none" else way,
             layout="nchw",
             image_shape=(0, 0, 0),
-            label_name=label_name,
+            label_name=hints.label_name,
             extras=asked.extras,
         )
+
+
+def _labels_to_try(module: nn.Module, classes: int, asked: Asked, takes_label: bool) -> Sequence[LabelInput]:
+    if asked.label == "none":
+        return ABSENT
+    if not classes and asked.label is None:
+        return ABSENT if takes_label else ["none"]
+    if not classes or not takes_label:
+        return []
+    if asked.label is not None:
+        return [way for way in MADE if way.startswith(asked.label)]
+    if second_of_no_known_name(parameters_of(module, dict(asked.extras))):
+        # Perhaps no label at all: a map of zeros and ones would be multiplied with about anything.
+        return ["ids", "one_hot"]
+    return MADE
 
 
 def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> _Attempt | Failure:

@@ -31,20 +31,24 @@ def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) ->
         for head, tails, fold in _NORMS:
             stem = key.removesuffix(head)
             at, _, name = stem.rpartition("parametrizations.")
-            parts = [f"{stem}{tail}" for tail in tails]
-            if stem == key or not name.rpartition(".")[2].startswith("weight") or not set(parts) <= folded.keys():
-                continue
-            weight = at + name
-            tensors = [folded.pop(part) for part in (key, *parts)]
-            if not all(tensor.is_floating_point() for tensor in tensors):
-                raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
-            folded[weight] = fold(shown(weight), weight in transposed, *(tensor.float() for tensor in tensors))
-            if not folded[weight].isfinite().all():
-                raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
+            parts = [key, *(f"{stem}{tail}" for tail in tails)]
+            if stem != key and name.rpartition(".")[2].startswith("weight") and set(parts) <= folded.keys():
+                weight, tensors = at + name, [folded.pop(part) for part in parts]
+                folded[weight] = _multiplied(weight, fold, tensors, weight in transposed)
     left = [key for key in folded if "parametrizations" in key.split(".")]
     left += [key for key in folded if key.endswith("_orig") and f"{key.removesuffix('_orig')}_u" in folded]
     if left:
         raise IntakeError(f"{shown(left[0])} belongs to a norm that can't be folded; save the net without it")
+    return folded
+
+
+def _multiplied(weight: str, fold: Callable[..., Tensor], tensors: Sequence[Tensor], is_transposed: bool) -> Tensor:
+    """The plain weight that a norm's tensors make."""
+    if not all(tensor.is_floating_point() for tensor in tensors):
+        raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
+    folded = fold(shown(weight), is_transposed, *(tensor.float() for tensor in tensors))
+    if not folded.isfinite().all():
+        raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
     return folded
 
 

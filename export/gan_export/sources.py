@@ -16,7 +16,7 @@ from .artifact import SAMPLER, LatentSpec
 from .artifact.latents import Distribution
 from .completeness import check_complete
 from .convention_search import Asked, find_convention
-from .conventions import BYTES, TANH, Range, check_range_of_bytes
+from .conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
 from .copies import find_copy
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
@@ -125,8 +125,8 @@ def _on_tanh_range(built: Built) -> nn.Module:
     if built.value_range == TANH:
         return built.module
     shape = (built.channels, built.height, built.width)
-    label = "ids" if built.classes else "none"
-    plain = Convention(built.latent_dim, built.classes, "flat", label, "latent_first", "nchw", shape)  # type: ignore[arg-type]
+    label: LabelInput = "ids" if built.classes else "none"
+    plain = Convention(built.latent_dim, built.classes, "flat", label, "latent_first", "nchw", shape)
     return Adapted(built.module, dataclasses.replace(plain, value_range=built.value_range)).eval()
 
 

@@ -120,19 +120,23 @@ def unwrap(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
         state: of a generator that was saved as a part of something, `generator.main.0.weight` and so on.
         expected: the keys of the net that it is for.
     """
+    best = _without_heads(state, expected)
+    needed = [key for key in expected if not key.endswith("num_batches_tracked")]
+    if not needed or set(needed) <= best.keys():
+        return best
+    tail = f".{max(needed, key=len)}"
+    holders = [key.removesuffix(tail) for key in state if key.endswith(tail)]
+    whole = [head for head in holders if all(f"{head}.{key}" in state for key in needed)]
+    return _below(state, whole[0]) if len(whole) == 1 else best
+
+
+def _without_heads(state: Mapping[str, Tensor], expected: Collection[str]) -> State:
+    """Without as many first names, common to all keys, as makes most of them expected ones."""
     best = current = dict(state)
     while len(heads := {key.partition(".")[0] for key in current}) == 1 and all("." in key for key in current):
-        prefix = f"{heads.pop()}."
-        current = {key.removeprefix(prefix): value for key, value in current.items()}
+        current = _below(current, heads.pop())
         if len(current.keys() & set(expected)) > len(best.keys() & set(expected)):
             best = current
-    needed = [key for key in expected if not key.endswith("num_batches_tracked")]
-    if needed and not set(needed) <= best.keys():
-        tail = f".{max(needed, key=len)}"
-        holders = [key.removesuffix(tail) for key in state if key.endswith(tail)]
-        whole = [head for head in holders if all(f"{head}.{key}" in state for key in needed)]
-        if len(whole) == 1:
-            return _below(state, whole[0])
     return best
 
 

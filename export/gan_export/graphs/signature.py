@@ -89,10 +89,13 @@ def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
             )
     latent_dim = _latent_dim(latent, options)
     shape: LatentShape = "map" if latent.rank == 4 else "flat"
-    kind, classes = ("none", 0) if label is None else _classes_of(label, graph, options)
-    if label is None and options.classes:
+    output = find_output(graph, options.output)
+    if label is not None:
+        kind, classes = _classes_of(label, graph, options)
+        return Signature(latent, latent_dim, shape, label, kind, classes, output)
+    if options.classes:
         raise IntakeError(f"takes no labels, but --classes {options.classes} was given; its inputs: {listed(inputs)}")
-    return Signature(latent, latent_dim, shape, label, kind, classes, find_output(graph, options.output))  # type: ignore[arg-type]
+    return Signature(latent, latent_dim, shape, None, "none", 0, output)
 
 
 def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) -> Port:

@@ -313,7 +313,7 @@ def test_of_several_outputs_the_largest_images_are_taken_or_it_is_asked(tmp_path
     )
     path = saved(model, tmp_path / "g.onnx")
     if side is None:
-        with pytest.raises(IntakeError, match="which of its outputs is the image\\? Give --output NAME; its outputs: "):
+        with pytest.raises(IntakeError, match="could be the image: give --output NAME; its outputs: "):
             served(path)
         return
     z = draw(range(4), 192, "normal").latents

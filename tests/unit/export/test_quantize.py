@@ -239,7 +239,8 @@ def test_a_net_that_does_not_bear_it_is_refused_with_its_figures():
         net.to_image[0].weight[0] /= OUTLIER
         net.to_image[0].weight *= 8
     with pytest.raises(
-        QuantizationError, match=r"error too large: PSNR \d+\.\d dB, [\d.]+% of uint8 pixels off by more than 4, the worst"
+        QuantizationError,
+        match=r"too large: PSNR \d+\.\d dB, [\d.]+% of uint8 pixels off by more than 4, the worst",
     ):
         quantize(graph_of(net), LATENT, 0)
 
