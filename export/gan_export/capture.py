@@ -180,7 +180,7 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> torch.export.Expor
         batch = torch.export.Dim(BATCH, min=least)
         shapes = tuple({0: batch} for _ in example)
         try:
-            # Oblivious: a batch of 1 is no special case.
+            # Oblivious: a batch of 1 is not a special case.
             with symbolic_shapes_config.patch(backed_size_oblivious=True), PerSampleConvolutions():  # type: ignore[attr-defined]
                 return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything

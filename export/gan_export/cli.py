@@ -97,7 +97,7 @@ def export_command(
     label_input: options.LabelInput = None,
     output: options.Output = None,
 ) -> None:
-    """Export a generator to ONNX and certify the file; on failure there is no artifact and the reason is told."""
+    """Export a generator to ONNX and certify the file; on failure nothing is written and the reason is printed."""
     chosen = name_of(weights_file) if name is None else checked_name(name)
     _check_gates(allow or [])
     if portable and for_gpu:
@@ -148,7 +148,7 @@ def export_command(
 
 
 def _check_gates(codes: Sequence[str]) -> None:
-    """Raises typer.BadParameter for a code of --allow that is no gate's, or of a gate that has to pass."""
+    """Raises typer.BadParameter for a code of --allow that is not a gate's, or of a gate that has to pass."""
     for code in codes:
         if code not in ALLOWABLE:
             raise typer.BadParameter(f"{code!r}: use one of {', '.join(ALLOWABLE)}", param_hint="--allow")

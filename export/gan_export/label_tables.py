@@ -23,7 +23,7 @@ def rows_left_over(module: nn.Module, convention: Convention) -> str | None:
     """
     if convention.label != "ids":
         return None
-    # In an order that nothing else has: what is looked up by position, say, is no label.
+    # In an order that nothing else has: what is looked up by position, say, is not a label.
     label = torch.arange(LOOKED_UP_IMAGES).flip(0) % convention.classes
     found: list[tuple[str, int]] = []
 

@@ -30,8 +30,8 @@ def check_target(out: Path, *, force: bool) -> None:
         force: an artifact that is there may be replaced.
 
     Raises:
-        ExportError: something is there that is no artifact, or one that may not be replaced, or that holds files which
-            are none of its own; or nobody can look.
+        ExportError: something is there that is not an artifact, or one that may not be replaced or holds files that are
+            not its own; or the place can't be read.
     """
     try:
         if not out.exists() and not out.is_symlink():
@@ -86,7 +86,7 @@ def put(staging: Path, out: Path) -> None:
     """Rename into place, to be read by everybody; an older artifact steps aside first and is deleted last.
 
     Raises:
-        ExportError: files came into the older one that are none of its own.
+        ExportError: files that are not its own appeared in the older one.
         OSError: it can't be renamed.
     """
     staging.chmod(0o755)

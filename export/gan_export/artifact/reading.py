@@ -21,7 +21,7 @@ MAX_FILE_BYTES: Final = 2**31  # of an ONNX file without external data
 
 
 class ArtifactError(ValueError):
-    """A directory that is no artifact, or a damaged one; the message is one line.
+    """A directory that is not an artifact, or a damaged one; the message is one line.
 
     `code` is stable: manifest, digest, identity, signature, unloadable, golden, certificate, provider, variant,
     name_taken, or a gate's.

@@ -56,7 +56,7 @@ Array = NDArray[Any]
 
 
 def read_bytes(path: Path, most: int) -> bytes:
-    """The file's content, read once; raises IntakeError if it is no file or larger than `most` bytes."""
+    """The file's content, read once; raises IntakeError if it is not a file or is larger than `most` bytes."""
     # A pipe would wait for its writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(descriptor, "rb") as file:  # noqa: PTH123

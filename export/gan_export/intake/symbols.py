@@ -39,7 +39,7 @@ class Global:
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that says something of a tensor and is no part of the tree, such as a layout."""
+    """A value that says something of a tensor and is not part of the tree, such as a layout."""
 
     name: str
 
