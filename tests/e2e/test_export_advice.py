@@ -83,7 +83,7 @@ def test_a_file_alone_and_then_what_is_asked_for(gan_export: ExportFn):
     assert "no known family has keys like 'gen.0.0." in (line := gan_export(*given))
     assert "; give --module FILE.py:CLASS --latent D\n" in line
     given += ["--module", module]
-    assert "needs the length of a latent vector: give --latent D\n" in gan_export(*given)
+    assert "needs the latent dimension: give --latent D\n" in gan_export(*given)
     assert "(3x12 and 10x16)" in (line := gan_export(*given, "--latent", 12))
     assert "Check --latent." in line
     given += ["--latent", "10"]

@@ -326,7 +326,7 @@ def test_the_command_says_which_gate_failed_and_what_to_do(copied: Path):
 def test_where_nothing_was_drawn_nothing_is_verified(copied: Path, options: list[str]):
     """Also where the certificate was renamed with the manifest and sealed again."""
     rename_variant(copied)
-    for renamed, words in ((False, "lists no variant 'fp32', which"), (True, "its variant 'exact' is unknown")):
+    for renamed, words in ((False, "does not list the variant 'fp32'"), (True, "its variant 'exact' is unknown")):
         if renamed:
             stored = Certificate.model_validate_json((copied / "certificate.json").read_text())
             results = [result.model_copy(update={"variant": "exact"}) for result in stored.results]

@@ -59,7 +59,7 @@ def test_nothing_is_added_to_an_artifact_that_was_replaced_in_the_meantime(
         (folder / file.name).write_bytes(file.read_bytes())
     before = snapshot(folder)
     for measured in (elsewhere, elsewhere.model_copy(update={"variants_sha256": "0" * 64})):
-        with pytest.raises(ArtifactError, match="is another artifact than the one that was measured") as caught:
+        with pytest.raises(ArtifactError, match="is not the artifact that was measured") as caught:
             add_results(folder, measured)
         assert (caught.value.code, "\n" in str(caught.value)) == ("identity", False)
     assert snapshot(folder) == before

@@ -81,7 +81,7 @@ def test_what_is_no_whole_copy_or_an_unfinished_average_is_left_to_the_names(tre
 def test_averaged_weights_under_other_names_are_not_passed_over(average: Any, place: str) -> None:
     flat = place.startswith("state.")
     tree = {"state": below("model") | average} if flat else {"state": below("model"), **average}
-    with pytest.raises(IntakeError, match=f"averaged weights at '{place}' are without the generator's own names"):
+    with pytest.raises(IntakeError, match=f"averaged weights at '{place}' don't have the generator's own names"):
         find_copy(tree, NAMES, "ema")
     found = find_copy(tree, NAMES, "raw")
     assert found is not None

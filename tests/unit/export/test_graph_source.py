@@ -287,7 +287,7 @@ def test_other_float_types_are_cast_at_both_ends(tmp_path, net, kind):
 def test_another_output_is_chosen_by_name(tmp_path):
     path = write(Doubled(), tmp_path / "g.onnx", (torch.randn(3, Z),), 17, False)
     outputs = [one.name for one in onnx.load(path).graph.output]
-    with pytest.raises(IntakeError, match=r"holds no images.* give --output NAME; its outputs: "):
+    with pytest.raises(IntakeError, match=r"can't hold images.* give --output NAME; its outputs: "):
         served(path, output=outputs[0])
     for options in ({"output": outputs[1]}, {}):
         found = pixels_of(served(path, **options), latents())
@@ -412,13 +412,13 @@ AMBIGUOUS: dict[str, tuple[str, str, dict[str, object], str]] = {
     "no latents": ("int64[n] a", "x = CastLike(a, w)", {}, r"has no inputs that could be the latents"),
     "a wrong name": ("float[n, 6] z", "x = Identity(z)", {"latent_input": "q"}, r"--latent-input q: there is no such"),
     "a wrong length": ("float[n, 6] z", "x = Identity(z)", {"latent_dim": 7}, r"--latent 7: .* give --latent 6"),
-    "an unknown length": ("float[n, d] z", "x = Identity(z)", {}, r"length of a latent: give --latent D"),
+    "an unknown length": ("float[n, d] z", "x = Identity(z)", {}, r"latent dimension: give --latent D"),
     "a scalar": ("float[n, 6] z, float psi", "x = Mul(z, psi)", {}, r"needs a value for its input psi float32 \(\)"),
     "classes unknown": (
         "float[n, 6] z, int64[n] k",
         "l = Unsqueeze(k, one) \n f = CastLike(l, w) \n x = Add(z, f)",
         {},
-        r"how many classes it has: give --classes K; its label is k int64 \(n\)",
+        r"number of classes: give --classes K; its label is k int64 \(n\)",
     ),
     "two labels": ("float[n, 6] z, int64[n] k, int64[n] l", "x = Identity(z)", {}, r"give --label-input NAME"),
     "labels unasked": ("float[n, 6] z", "x = Identity(z)", {"classes": 4}, r"takes no labels, but --classes 4"),

@@ -209,7 +209,7 @@ def test_latents_that_forward_writes_into_stay_as_they_are() -> None:
 
 def test_a_forward_that_changes_its_module_is_named_as_such() -> None:
     module = Changing().eval()
-    with pytest.raises(IntakeError, match="called twice with the same latents it draws different images, as forward"):
+    with pytest.raises(IntakeError, match="with the same latents it gives different images, because forward changes"):
         check_complete(module, Changing().eval(), find_convention(module, DIM, 0))
 
 
@@ -220,7 +220,7 @@ def test_noise_of_numpy_or_python_is_named_as_such(noise: Callable[[], float]) -
             return self.pixels(z + noise())
 
     module = Noisy().eval()
-    with pytest.raises(IntakeError, match="forward draws random numbers of NumPy's or Python's: leave that noise out"):
+    with pytest.raises(IntakeError, match="forward draws random numbers from NumPy or Python: leave that noise out"):
         check_complete(module, Noisy().eval(), find_convention(module, DIM, 0))
 
 
@@ -228,7 +228,9 @@ def test_noise_of_numpy_or_python_is_named_as_such(noise: Callable[[], float]) -
 def test_what_the_first_call_draws_and_keeps_is_named(made: type[nn.Module], name: str) -> None:
     module, twin = made().eval(), made().eval()
     convention = find_convention(module, DIM, 0)
-    with pytest.raises(IntakeError, match=f"as {name} is drawn at random when it is constructed, or called for the"):
+    with pytest.raises(
+        IntakeError, match=f"because {name} is drawn at random when it is constructed, or called for the"
+    ):
         check_complete(module, twin, convention)
 
 

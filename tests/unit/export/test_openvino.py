@@ -189,6 +189,8 @@ def test_without_the_package_it_is_one_line_with_the_way_to_get_it(
 
 def test_bfloat16_on_a_processor_without_it_is_one_line(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("gan_export.artifact.providers._openvino_capabilities", lambda: ("FP32", "INT8"))
-    with pytest.raises(ArtifactError, match="openvino-bf16 was requested, but this processor has no instructions for"):
+    with pytest.raises(
+        ArtifactError, match="openvino-bf16 was requested, but this processor has no bfloat16 instructions"
+    ):
         check_provider(OPENVINO_BF16)
     check_provider(OPENVINO)

@@ -67,7 +67,7 @@ def test_which_of_several_is_asked_for_and_can_be_said(made: Any, names: list[st
     with pytest.raises(IntakeError) as caught:
         find_convention(module, DIM, 0)
     listed = ", ".join(f"{name} ({shape})" for name, shape in zip(names, shapes, strict=True))
-    assert str(caught.value).endswith(f"say which with --output; there are: {listed}")
+    assert str(caught.value).endswith(f"choose one with --output; there are: {listed}")
     for name, shape in zip(names, shapes, strict=True):
         convention = find_convention(module, DIM, 0, Asked(output=name))
         assert ".".join(map(str, convention.output)) == name

@@ -94,11 +94,11 @@ def test_files_that_are_no_part_of_an_artifact_are_not_deleted(
     (out / "generator.int8.onnx").write_bytes(b"of an earlier export")
     (out / "thesis.txt").write_text("mine")
     before = snapshot(tmp_path)
-    told = f"{out}: holds 'thesis.txt', not part of an artifact, which --force would delete: move them away, or"
+    told = f"{out}: holds 'thesis.txt', not part of an artifact, which --force would delete: move them elsewhere, or"
     assert refused(source, out, force=True).startswith(told)
     for name in ("a", "b", "c"):
         (out / name).mkdir()
-    assert "holds 'a', 'b', 'c' and 1 more, no part of an artifact" in refused(source, out, force=True)
+    assert "holds 'a', 'b', 'c' and 1 more, not part of an artifact" in refused(source, out, force=True)
     for name in ("a", "b", "c"):
         (out / name).rmdir()
     assert snapshot(tmp_path) == before
@@ -110,7 +110,7 @@ def test_files_that_are_no_part_of_an_artifact_are_not_deleted(
         if text == MOMENTS[-1]:
             (out / "late.txt").write_text("mine")
 
-    with pytest.raises(ExportError, match=r"holds 'late\.txt', no part of an artifact"):
+    with pytest.raises(ExportError, match=r"holds 'late\.txt', not part of an artifact"):
         export(source, "m", out, force=True, progress=write)
     (out / "late.txt").unlink()
     assert snapshot(tmp_path) == before
@@ -135,7 +135,7 @@ def test_what_is_no_artifact_is_never_touched(source: Source, snapshot: Snapshot
     out = tmp_path / "out"
     make(out)
     before = snapshot(tmp_path)
-    assert "exists and is no artifact" in refused(source, out, force=force)
+    assert "exists and is not an artifact" in refused(source, out, force=force)
     assert snapshot(tmp_path) == before
 
 

@@ -176,5 +176,7 @@ def test_a_variant_is_for_some_providers_only(faces: Exported):
 def test_providers_are_written_as_their_words():
     assert providers_of("cpu") == ()
     assert providers_of("cuda-tf32, cpu,cuda") == (CUDA, CUDA_TF32)
-    with pytest.raises(typer.BadParameter, match="'cuda,tpu': write some of cpu,cuda,cuda-tf32,openvino,openvino-bf16"):
+    with pytest.raises(
+        typer.BadParameter, match="'cuda,tpu': write one or more of cpu,cuda,cuda-tf32,openvino,openvino-bf16"
+    ):
         providers_of("cuda,tpu")

@@ -57,7 +57,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeFn:
 )
 def test_numbers_that_the_constructor_draws_and_nobody_saved(make: MakeFn, init: str, named: str):
     options = make(init=init, result="torch.tanh(self.body(z) + torch.as_tensor(self.places)).view(-1, 3, 8, 8)")
-    with pytest.raises(IntakeError, match=f"the weights file is incomplete: .* as {named} drawn at random"):
+    with pytest.raises(IntakeError, match=f"the weights file is incomplete: .* because {named} drawn at random"):
         load_source(Path("G.pth"), options)
 
 
@@ -78,7 +78,7 @@ def test_a_seed_that_is_set_at_import_hides_nothing(make: MakeFn, seeding: str, 
     path.write_text(
         f"import random\nimport numpy\nimport torch\nNOISE = torch.randn(192)\n{seeding}\n{path.read_text()}"
     )
-    with pytest.raises(IntakeError, match=r"the weights file is incomplete: .* as places is drawn at random"):
+    with pytest.raises(IntakeError, match=r"the weights file is incomplete: .* because places is drawn at random"):
         load_source(Path("G.pth"), options)
 
 
@@ -238,10 +238,13 @@ METHOD = """
     [
         (
             "        self.body = nn.LazyLinear(192)",
-            r"has lazy layers, .* \('body.weight' is one's\): give the class layers of",
+            r"has lazy layers, .* \(such as that of 'body.weight'\): give the class layers of",
         ),
-        ("        self.body.to('meta')", "'body.weight' of Generator is on the device 'meta', which holds no numbers"),
-        (METHOD.format(name="state_dict(self)", body="return {'net': {}}"), r"state_dict\(\) has 'net', a dict and no"),
+        ("        self.body.to('meta')", "'body.weight' of Generator is on the device 'meta', which holds no data"),
+        (
+            METHOD.format(name="state_dict(self)", body="return {'net': {}}"),
+            r"state_dict\(\) has 'net', a dict, not",
+        ),
         (
             METHOD.format(name="state_dict(self)", body="return [1]"),
             r"state_dict\(\) gives list, not tensors by name: leave",
@@ -283,7 +286,7 @@ def test_a_module_with_a_scripted_part_is_refused_by_its_name(make: MakeFn):
 def test_float64_within_forward_is_named(make: MakeFn, result: str):
     options = make(init="        self.head = nn.Linear(192, 192)", result=f"self.head({result}).view(-1, 3, 8, 8)")
     torch.save(nn.ModuleDict({"body": nn.Linear(6, 192), "head": nn.Linear(192, 192)}).state_dict(), "G.pth")
-    with pytest.raises(IntakeError, match=r"exported in float32, weights included: use no float64 in forward"):
+    with pytest.raises(IntakeError, match=r"exported in float32, weights included: don't use float64 in forward"):
         load_source(Path("G.pth"), options)
 
 
@@ -320,7 +323,7 @@ def test_a_layer_with_the_name_of_an_average_is_one_where_the_class_has_it(make:
     torch.save({"G": net.state_dict()}, "G.pth")
     assert load_source(Path("G.pth"), options).weights == "raw"
     torch.save({"G": net.state_dict(), "ema": [torch.ones(2, 2)]}, "G.pth")
-    with pytest.raises(IntakeError, match="averaged weights at 'ema' are without the generator's own names"):
+    with pytest.raises(IntakeError, match="averaged weights at 'ema' don't have the generator's own names"):
         load_source(Path("G.pth"), options)
 
 

@@ -105,11 +105,11 @@ def test_functions_and_nested_classes(write: WriteFn, name: str, init: dict[str,
             r"needs nz: give --init nz=VALUE; its signature is Generator\(nz, ngf=64, act='relu'",
         ),
         ("strict", {"nz": "1", "nfg": "2"}, r"--init nfg: no such argument; its signature is strict\(nz, ngf=64\)"),
-        ("positional", {"nz": "1"}, "by position only"),
+        ("positional", {"nz": "1"}, "only by position"),
         ("fails", {"nz": "1"}, r"fails can't be constructed: RuntimeError: first line \(model.py:\d+\)"),
         ("Generator", {"nz": "text"}, r"TypeError: .* \(model.py:\d+\); its signature"),
         ("leaves", {}, r"ends the program \(exit code 3\)"),
-        ("make", {"nz": "1", "nz.a": "2"}, "--init nz.a=2: nz was given a value of its own"),
+        ("make", {"nz": "1", "nz.a": "2"}, "--init nz.a=2: nz already has a value"),
     ],
 )
 def test_mistakes_are_told_in_one_line(write: WriteFn, name: str, init: dict[str, str], reason: str):

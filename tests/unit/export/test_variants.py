@@ -158,7 +158,7 @@ def test_a_variant_that_a_service_would_refuse_when_it_starts_is_left_out(
     monkeypatch.setattr("gan_export.variants.unpack_golden", others)
     made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
     (note,) = (each for each in made.notes if each.startswith("int8 is left out: it failed the gate 'psnr'"))
-    assert note.endswith(". That is of the golden images, which a service looks at when it starts.")
+    assert note.endswith(". This was on the golden images, which a service checks when it starts.")
     assert [variant.name for variant in made.artifact.manifest.variants] == ["fp32"]
     assert [path.name for path in made.artifact.directory.glob("*.onnx")] == ["generator.onnx"]
 
@@ -247,7 +247,7 @@ def test_rewrites_that_can_not_be_opened_leave_the_graph_as_it_was_traced(
     exported = export(make_source(spec), "m", tmp_path / "m", variants=BOTH)
     first, second = exported.notes
     assert first.startswith("The graph is left as it was traced, because the rewritten one ")
-    assert second.startswith("int8 is left out: ONNX Runtime can't draw with it: ")
+    assert second.startswith("int8 is left out: ONNX Runtime can't run it: ")
     assert all("Unheard" in note for note in exported.notes)
     assert all("\n" not in note for note in exported.notes)
     assert [(each.name, each.rewrites) for each in exported.artifact.manifest.variants] == [("fp32", [])]

@@ -130,7 +130,7 @@ def test_a_generator_that_was_saved_inside_something(make_state: MakeStateFn):
 def test_images_that_no_artifact_can_hold_do_not_fit(make_state: MakeStateFn):
     state = make_state("pytorch-gan-conv", channels=4)
     assert fitting(state) == []
-    with pytest.raises(IntakeError, match=r"images of 4 channels, where only 1 .* and 3 "):
+    with pytest.raises(IntakeError, match=r"images have 4 channels; only 1 .* and 3 "):
         find_family("pytorch-gan/dcgan").build(state, {})
 
 
@@ -222,7 +222,7 @@ def test_an_image_need_not_be_square(make_state: MakeStateFn):
 
 def test_weights_of_another_family_are_refused_with_the_reason(make_state: MakeStateFn):
     with pytest.raises(
-        IntakeError, match=r"not those of a mimicry/sngan-32 generator: 'l1.weight' is missing; without "
+        IntakeError, match=r"not those of a mimicry/sngan-32 generator: 'l1.weight' is missing; leave out --family"
     ):
         find_family("mimicry/sngan-32").build(make_state("studiogan"), {})
 

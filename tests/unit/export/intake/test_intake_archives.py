@@ -72,10 +72,10 @@ ZIPS = {
     "members that are not announced": (archive(PICKLE, [FIRST * 9], 3), "has 9 members and announces 3"),
     "a size beyond the file": (archive(PICKLE, [entry(b"a/data.pkl", EMPTY, 0, 2**31)]), "described in two ways"),
     "two names": (archive(PICKLE, [entry(b"b/data.pkl", EMPTY, 0)]), "described in two ways"),
-    "an escape": (named(b"a/../../etc/passwd"), "no plain path: a/../../etc/passwd"),
-    "an absolute path": (named(b"/etc/passwd"), "no plain path: /etc/passwd"),
-    "a name with a zero": (named(b"a/data/0\0x"), r"no plain path: a/data/0\x00x"),
-    "a long name": (named(b"a/" + b"x" * 300), "no plain path"),
+    "an escape": (named(b"a/../../etc/passwd"), "not a plain path: a/../../etc/passwd"),
+    "an absolute path": (named(b"/etc/passwd"), "not a plain path: /etc/passwd"),
+    "a name with a zero": (named(b"a/data/0\0x"), r"not a plain path: a/data/0\x00x"),
+    "a long name": (named(b"a/" + b"x" * 300), "not a plain path"),
     "an encrypted member": (archive(PICKLE, [entry(b"a/data.pkl", EMPTY, 0, flags=1)]), "is encrypted"),
     "a second directory before the end": (
         archive(PICKLE, [FIRST])[:-22] + archive(b"", [FIRST]),
@@ -89,13 +89,13 @@ ZIPS = {
         "was not written on a little-endian machine",
     ),
     "no pickle": (archive(local(b"a/x", b""), [entry(b"a/x", b"", 0)]), "is a zip archive without data.pkl"),
-    "a changed byte": (archive(PICKLE.replace(b"}", b")"), [FIRST]), "does not have its checksum"),
+    "a changed byte": (archive(PICKLE.replace(b"}", b")"), [FIRST]), "does not match its checksum"),
     "a checksum": (
         archive(
             PICKLE + local(b"a/data/0", b"1234").replace(b"1234", b"1235"),
             [FIRST, entry(b"a/data/0", b"1234", len(PICKLE))],
         ),
-        "data/0: does not have its checksum",
+        "data/0: does not match its checksum",
     ),
 }
 
