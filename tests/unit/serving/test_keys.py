@@ -360,3 +360,10 @@ def test_the_command_refuses_with_one_line(arguments: list[str]):
     command = [sys.executable, "-m", "gan_serving.keys", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_a_key_with_letters_beyond_ascii_is_that_of_its_utf_8_bytes(file: Path):
+    key = "schlüssel-" + "s" * 20
+    write(file, line("dora", key))
+    keys = Keys.from_settings(Settings(api_keys_file=str(file)))
+    assert keys.check(Headers(raw=[(b"x-api-key", key.encode())])) == "dora"

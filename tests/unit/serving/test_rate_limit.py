@@ -120,18 +120,31 @@ def test_memory_is_bounded(clock: Clock):
     assert len(limiter) <= 2 * MAX_BUCKETS
 
 
-def test_full_buckets_are_dropped_before_those_that_hold_somebody_back(clock: Clock):
-    limiter = RateLimiter(1, 2, 0, clock)
-    for _ in range(2):
-        limiter.admit("greedy")
-    # The oldest of all is full again by the time there are too many; the greedy one, used later, is not.
+def test_a_caller_in_debt_is_remembered_while_others_who_owe_nothing_are_forgotten(clock: Clock):
+    limiter = RateLimiter(0, 1, 10, clock)
+    limiter.charge("greedy", 10_000)  # and is not heard of again, so that it is the oldest of all
     for number in range(MAX_BUCKETS - 1):
-        limiter.admit(f"early {number}")
-    clock.now += 1.5
-    assert wait_of(limiter, "greedy") == 0
-    limiter.admit("one more")
-    assert wait_of(limiter, "greedy") > 0
+        limiter.charge(f"early {number}", 1)
+    clock.now += 5
+    for number in range(20):
+        limiter.charge(f"late {number}", 1)
     assert len(limiter) <= MAX_BUCKETS
+    assert wait_of(limiter, "greedy", images=1) > 0
+
+
+def test_a_caller_who_was_heard_of_lately_is_remembered(clock: Clock):
+    limiter = RateLimiter(0.001, 2, 0, clock)
+    limiter.admit("steady")
+    for number in range(MAX_BUCKETS - 1):
+        limiter.admit(f"caller {number}")
+    limiter.admit("steady")
+    limiter.admit("one more")
+    assert len(limiter) <= MAX_BUCKETS
+    assert wait_of(limiter, "steady") > 0
+
+
+def test_a_bucket_holds_one_request_at_least(clock: Clock):
+    assert wait_of(RateLimiter(1, 0, 0, clock)) == 0
 
 
 @pytest.mark.parametrize(
