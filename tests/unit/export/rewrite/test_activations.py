@@ -12,6 +12,7 @@ SHAPE = (5, 7, 9)  # an odd number of values: something is left over wherever a 
 NODES = {
     "Elu": helper.make_node("Elu", ["x"], ["y"], alpha=0.7),
     "Selu": helper.make_node("Selu", ["x"], ["y"]),
+    "Selu, other curve": helper.make_node("Selu", ["x"], ["y"], alpha=0.9, gamma=1.3),
     "Celu": helper.make_node("Celu", ["x"], ["y"], alpha=1.5),
     "Softplus": helper.make_node("Softplus", ["x"], ["y"]),
     "Log": helper.make_node("Log", ["x"], ["y"]),

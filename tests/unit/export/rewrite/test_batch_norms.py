@@ -61,6 +61,39 @@ def test_it_stays_where_something_else_sees_the_layer_or_there_is_none(make_grap
         assert operators(batch_norms(model)) == operators(model)
 
 
+@pytest.mark.parametrize(
+    ("kind", "attributes", "shape", "weights"),
+    [
+        ("Conv", {}, (8, 3, 3), {"w": (8, 8, 1, 1), "scale": np.ones(8), "shift": np.ones(8)}),  # in float64
+        ("Conv", {}, (8, 3, 3), {"w": (8, 8, 1, 1), "mean": np.ones(8), "variance": np.ones(8)}),
+        ("Gemm", {"transA": 1}, (6,), {"w": (6, 8)}),
+        ("Gemm", {}, (6,), {"w": (6, 8), "b": (5, 1)}),  # one for each image of a batch of five
+    ],
+)
+def test_other_layers_keep_theirs(make_graph, operators, kind, attributes, shape, weights):
+    given = [name for name in weights if name in ("w", "b")]
+    nodes = [helper.make_node(kind, ["x", *given], ["h"], **attributes), norm()]
+    model = make_graph(nodes, shape, STATISTICS | weights)
+    assert operators(batch_norms(model)) == [kind, "BatchNormalization"]
+
+
+def test_statistics_of_the_batch_itself_are_not_folded(make_graph, operators):
+    training = helper.make_node("BatchNormalization", ["h", *NORM], ["y", "means", "variances"], training_mode=1)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["h"]), training]
+    model = make_graph(nodes, (8, 3, 3), {"w": (8, 8, 1, 1)} | STATISTICS)
+    assert operators(batch_norms(model)) == operators(model)
+
+
+def test_a_reshape_of_one_row_into_several_images_stays(make_graph, operators):
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "sizes"], ["h"]),
+        norm(),
+    ]
+    model = make_graph(nodes, (6,), {"w": (6, 2 * 8 * 15), "sizes": np.array([-1, 8, 3, 5])} | STATISTICS)
+    assert operators(batch_norms(model)) == operators(model)
+
+
 def test_a_channel_that_is_no_run_of_the_layer_before_stays(make_graph, operators):
     nodes = [
         helper.make_node("Gemm", ["x", "w"], ["flat"]),

@@ -67,6 +67,24 @@ def test_a_label_is_looked_up_in_a_table(make_graph, assert_same, operators, kin
     assert_same(before, after)
 
 
+@pytest.mark.parametrize(
+    ("gather", "joined", "product", "shape", "weights"),
+    [
+        ({}, ["x", "e"], {"transA": 1}, (6,), {"embedding": (3, 4), "w": (10, 7)}),
+        ({}, ["x", "x", "e"], {}, (2,), {"embedding": (3, 4), "w": (8, 7)}),
+        ({"axis": 1}, ["x", "e"], {}, (6,), {"embedding": (3, 4), "w": (10, 7)}),  # a column for each image
+    ],
+)
+def test_a_label_that_is_joined_otherwise_stays(make_graph, operators, gather, joined, product, shape, weights):
+    nodes = [
+        helper.make_node("Gather", ["embedding", "label"], ["e"], **gather),
+        helper.make_node("Concat", joined, ["c"], axis=1),
+        helper.make_node("Gemm", ["c", "w"], ["y"], **product),
+    ]
+    model = make_graph(nodes, shape, weights, label=True)
+    assert operators(labels(model)) == ["Gather", "Concat", "Gemm"]
+
+
 def test_a_label_that_does_more_or_would_need_a_large_table_stays(make_graph, assert_same, operators):
     embed = helper.make_node("Gather", ["embedding", "label"], ["e"])
     product = [embed, helper.make_node("Mul", ["e", "x"], ["h"]), helper.make_node("Gemm", ["h", "w"], ["y"])]

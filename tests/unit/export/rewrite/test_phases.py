@@ -143,6 +143,17 @@ def test_others_stay(make_graph, attributes, shape, weight):
         assert list(phases(model, form).graph.node) == list(model.graph.node)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_whose_bias_is_computed_stays(make_graph, operators, form):
+    nodes = [
+        helper.make_node("Neg", ["b"], ["negative"]),
+        helper.make_node("ConvTranspose", ["x", "w", "negative"], ["y"], strides=[2, 2]),
+    ]
+    model = make_graph(nodes, (4, 5, 5), {"w": (4, 3, 4, 4), "b": (3,)})
+    assert split_layers(model, form) == []
+    assert operators(phases(model, form)) == operators(model)
+
+
 def test_split_takes_windows_and_phases_where_there_are_groups_and_says_which(make_graph, assert_same, operators):
     more = {"strides": [2, 2], "pads": [1, 1, 1, 1]}
     nodes = [

@@ -53,6 +53,13 @@ def test_other_tails_stay(make_graph, operators, nodes):
     assert operators(rounding(model)) == operators(model)
 
 
+@pytest.mark.parametrize("changed", [{"low": 1}, {"low": -1}, {"high": 254}, {"high": 256}], ids=str)
+def test_a_tail_with_other_limits_stays(make_graph, operators, changed):
+    limits = {name: np.array(value, np.float32) for name, value in changed.items()}
+    model = make_graph(tail(), (10,), CONSTANTS | limits, kind=TensorProto.UINT8)
+    assert operators(rounding(model)) == operators(model)
+
+
 def test_a_value_on_the_way_that_is_used_elsewhere_keeps_the_tail(make_graph, operators):
     model = make_graph(tail(), (10,), CONSTANTS, outputs=("y",), kind=TensorProto.UINT8)
     model.graph.output.append(helper.make_tensor_value_info("c", TensorProto.FLOAT, None))

@@ -22,12 +22,13 @@ CASES = {  # how it is enlarged, by how much, kernel, pads, groups
 }
 
 
-def enlarged(how: dict[str, str], kernel: object, scales: tuple[int, int], **attributes: object):
+def enlarged(how: dict[str, str], kernel: object, scales: tuple[float, ...], **attributes: object):
+    """Scales of height and width, or of all four dimensions."""
     nodes = [
         helper.make_node("Resize", ["x", "", "scales"], ["h"], **how),
         helper.make_node("Conv", ["h", "w", "b"], ["y"], **attributes),
     ]
-    return nodes, {"w": kernel, "b": (6,), "scales": np.array([1, 1, *scales], np.float32)}
+    return nodes, {"w": kernel, "b": (6,), "scales": np.array([1, 1, *scales][-4:], np.float32)}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -56,7 +57,11 @@ def test_with_a_kernel_of_three_a_quarter_of_the_outputs_needs_four_ninths_of_th
     [
         (BILINEAR, (6, 4, 3, 3), (2, 2), {"pads": [1] * 4}),
         (REPEAT | {"nearest_mode": "ceil"}, (6, 4, 3, 3), (2, 2), {"pads": [1] * 4}),
+        (REPEAT | {"nearest_mode": "round_prefer_floor"}, (6, 4, 3, 3), (2, 2), {"pads": [1] * 4}),
+        (HALF | {"nearest_mode": "floor"}, (6, 4, 3, 3), (2, 2), {"pads": [1] * 4}),
         (REPEAT, (6, 4, 3, 3), (1.5, 2), {"pads": [1] * 4}),
+        (REPEAT, (6, 8, 3, 3), (1, 2, 2, 2), {"pads": [1] * 4}),  # channels are repeated too
+        (REPEAT, (6, 4, 3, 3), (2, 1, 2, 2), {"pads": [1] * 4}),  # and images
         (REPEAT, (6, 4, 3, 3), (2, 2), {"strides": [2, 2]}),
         (REPEAT, (6, 4, 3, 3), (2, 2), {"dilations": [2, 2]}),
         (REPEAT, (6, 4, 3, 3), (2, 2), {"pads": [3] * 4}),
