@@ -175,3 +175,14 @@ def test_refusals(seeds, options, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         draw(seeds, 4, **{"distribution": "normal", **options})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform"])
+@pytest.mark.parametrize("word", [0, 2**64 - 1])
+def test_the_farthest_words_give_finite_latents(monkeypatch: pytest.MonkeyPatch, word: int, distribution: str):
+    farthest = 1.0 if distribution == "uniform" else -NORMAL.inv_cdf(2.0**-54)
+    monkeypatch.setattr(
+        "gan_export.artifact.latents.words_of", lambda seeds, count: np.full((len(seeds), count), word, np.uint64)
+    )
+    (latents,) = draw([5], 3, distribution).latents
+    assert latents.tolist() == pytest.approx([(farthest if word else -farthest)] * 3, rel=0.02)

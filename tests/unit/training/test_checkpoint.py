@@ -178,6 +178,7 @@ def drop(*keys: str):
     ("edit", "words"),
     [
         (put("version", value=2), "checkpoint version 2; this ganworks reads 1"),
+        (put("version", value=0), "checkpoint version 0; this ganworks reads 1"),
         (put("version", value=None), "checkpoint version None"),
         (put("version", value=torch.ones(2)), "checkpoint version"),
         (drop("trainer"), "damaged: 'trainer'"),

@@ -1,5 +1,6 @@
 """Every metric against an independent formula or a case whose answer is known."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,10 @@ def test_class_agreement_and_shares() -> None:
     predicted, asked = torch.tensor([0, 1, 1, 3]), torch.tensor([0, 1, 2, 3])
     assert class_agreement(predicted, asked) == 0.75
     assert class_shares(predicted, 5) == [0.25, 0.5, 0.0, 0.25, 0.0]
+
+
+def test_real_images_that_are_all_the_same_say_nothing_of_diversity() -> None:
+    assert math.isnan(relative_diversity(torch.ones(5, 3), normal(5, 3, 0)))
 
 
 def test_diversity_is_the_mean_distance_of_pairs() -> None:

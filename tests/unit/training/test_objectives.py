@@ -145,6 +145,7 @@ def test_gradient_penalty_of_a_linear_critic(weight):
     norm = value(critic.score.weight.double().norm())
     loss = WGAN(gp_weight=weight).critic_loss(critic, real, fake, 0)
     assert float(loss.parts["gradient_penalty"]) == pytest.approx((norm - 1) ** 2, rel=CLOSE)
+    assert float(loss.parts["penalty_loss"]) == pytest.approx(weight * (norm - 1) ** 2, rel=CLOSE)
     added = value(loss.total - loss.parts["critic_loss"])
     assert added == pytest.approx(weight * (norm - 1) ** 2, rel=1e-4)
     (slope,) = torch.autograd.grad(loss.total, critic.score.weight)
@@ -215,6 +216,18 @@ def test_only_a_critic_with_batch_norm_sees_real_and_fake_apart(norm, calls):
     critic.register_forward_pre_hook(lambda _module, given: seen.append(len(given[0])))
     critic_outputs(critic, Batch(torch.zeros(5, 1, 16, 16)), Batch(torch.zeros(3, 1, 16, 16)))
     assert seen == calls
+
+
+def test_the_penalty_is_taken_on_the_line_from_a_real_image_to_its_fake_partner():
+    real, fake = batch(0, labels=True), batch(1, labels=True)
+    drawn = iter([torch.linspace(0, 1, N)])
+    found = interpolate(real, fake, lambda like: next(drawn).reshape(like.shape))
+    share = torch.linspace(0, 1, N).reshape(N, 1, 1, 1)
+    torch.testing.assert_close(found.images, (1 - share) * real.images + share * fake.images)
+    assert torch.equal(found.labels, real.labels)
+    quarter = WGAN().critic_loss(bowl, real, fake, 0, lambda like: torch.full_like(like, 0.75)).parts
+    norms = (0.25 * real.images + 0.75 * fake.images).double().flatten(1).norm(dim=1)
+    assert float(quarter["gradient_penalty"]) == pytest.approx(float((norms - 1).square().mean()), rel=CLOSE)
 
 
 def test_gradient_penalty_is_per_sample():

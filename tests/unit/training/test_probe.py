@@ -7,6 +7,7 @@ from gan_training.build import build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.metrics.neighbours import memorisation_ratio
+from gan_training.nets import Generator
 from gan_training.outcome import Progress
 from gan_training.watch.memorisation import MemorisationCheck
 from gan_training.watch.probe import DiversityMetrics, DiversityProbe
@@ -57,6 +58,30 @@ class TestProbe:
         assert found.class_diversity == pytest.approx(0, abs=1e-3)
         assert found.diversity > 0.8
         assert found.classes_covered >= 0.9
+
+    def test_a_class_of_few_images_says_nothing_of_its_spread(self, digits):
+        spec, _ = build_specs(TrainConfig.for_type("cgan", "digits"), 16, 1, 10)
+        probe, rng = DiversityProbe(digits, spec, 0), torch.Generator().manual_seed(1)
+        labels = probe.labels[:500].clone()
+        rows = [torch.where(digits.labels == label)[0] for label in labels]
+        fake = digits.images[torch.stack([of[torch.randint(len(of), (), generator=rng)] for of in rows])]
+        found = {}
+        for few in (0, 3, 12):
+            labels[:few], fake[:few] = 10, fake[0].clone()  # another class, of the same image again and again
+            found[few] = probe.compare(fake.float() / 127.5 - 1, labels).class_diversity
+        assert found[0] > 0.7
+        assert found[3] == pytest.approx(found[0], abs=0.1)
+        assert found[12] == pytest.approx(0, abs=1e-3)
+
+    def test_samples_are_drawn_on_the_statistics_of_their_own_batch_as_in_training(self, probe):
+        generator = Generator(probe.spec)
+        before = probe.measure(generator, 7)
+        norms = [module for module in generator.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+        assert norms
+        for norm in norms:
+            norm.running_mean.fill_(1e6)  # in eval mode, all samples would be one
+        assert probe.measure(generator, 7) == before
+        assert all((norm.running_mean == 1e6).all() for norm in norms)
 
     def test_classes_too_rare_to_be_seen_in_500_samples_are_not_missed(self):
         """Samples that are real images themselves lack many of 400 classes by chance."""

@@ -1,5 +1,6 @@
 """Going on with a run: data that moved, data that changed, settings that can't; and two runs in one folder."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durab
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
-from gan_training.resume import changed_config
+from gan_training.resume import changed_config, why_finished
 from gan_training.run import Run
 
 SMALL = {
@@ -101,6 +102,28 @@ def test_a_run_whose_minutes_are_used_up_says_so(run: Path, tmp_path: Path):
         Run.resumed(out, {"minutes": 0.001})
     Run.resumed(out, {"steps": step + 1, "minutes": None}).train(quiet)
     assert load_checkpoint(out / "ckpt.pt").step == step + 1
+
+
+@pytest.mark.parametrize("seconds", [0.1, 6.0, 6.001, 7.0, 12.0, 3599.9])
+def test_the_minutes_that_are_asked_for_are_enough_to_go_on(run: Path, seconds: float):
+    checkpoint = dataclasses.replace(load_checkpoint(run / "ckpt.pt"), seconds=seconds)
+    config = checkpoint.config.with_changes({"steps": 10, "minutes": seconds / 60})
+    words = re.search(r"give --minutes above ([\d.]+), to go on$", why_finished(config, checkpoint))
+    assert words is not None
+    more = float(words[1]) + 0.01
+    assert why_finished(config.with_changes({"minutes": more}), checkpoint) == ""
+    assert more * 60 < seconds + 7, "rounded up to a tenth of a minute"
+
+
+def test_a_finished_run_says_so_whatever_its_minutes(run: Path):
+    checkpoint = dataclasses.replace(load_checkpoint(run / "ckpt.pt"), seconds=1000.0)
+    config = changed_config(checkpoint, {"minutes": 0.5})
+    assert why_finished(config, checkpoint) == "the run has done its 2 steps; give --steps above 2 to go on"
+
+
+def test_the_device_that_auto_comes_to_is_no_change(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Run.resumed(run, {"steps": 3, "device": "auto"}).config.steps == 3
 
 
 def test_a_finished_run_says_so(run: Path):

@@ -175,6 +175,11 @@ def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
     return {"real_score": 1.0, "fake_score": 1.0 + critic, "critic_loss": critic, "gradient_penalty": penalty}
 
 
+def every(lines: int, i: int, **measures: float) -> dict[str, float]:
+    """What is measured once in so many lines."""
+    return measures if i % lines == 0 else {}
+
+
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
@@ -182,6 +187,13 @@ def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
         (None, lambda _: bce(0.9, 0.95, 0.6, 2.0)),
         (None, lambda i: wasserstein(-2.0 + 0.3 * (-1) ** i)),
         (None, lambda i: wasserstein(-20.0, penalty=19.0) if i < 8 else wasserstein(-2.0)),
+        (None, lambda i: bce(0.5, 0.6, 70_000.0, 900.0) if i < 5 else bce(0.7, 0.7)),
+        (None, lambda i: wasserstein(-2.0) | {"penalty_loss": 100.0 if i < 5 else 0.1}),
+        (None, lambda i: bce(0.7, 0.7, 1.2 + (0.6 * (-1) ** (i // 2) if i < 15 else 0.0))),
+        (None, lambda _: bce(0.99, 1.0, 0.05, 1.0)),  # a generator that learns all the same
+        (None, lambda i: bce(0.7, 0.7) | every(25, i, diversity=0.24 + 0.06 * (i // 25))),  # it still learns
+        (None, lambda i: bce(0.7, 0.7) | every(25, i, diversity=0.14 + 0.06 * (i // 25), classes_covered=0.3)),
+        (None, lambda i: bce(0.7, 0.7) | every(5, i, diversity=1.0, spacing=0.1 if i < 15 else 1.0)),
         ("critic-wins", lambda _: bce(0.99, 1.0, 0.05, 5.0)),
         ("critic-lost", lambda _: bce(0.5, 0.52, 1.386, 0.69)),
         ("critic-lost", lambda _: wasserstein(0.01)),
@@ -192,6 +204,9 @@ def wasserstein(critic: float, penalty: float = 0.05) -> dict[str, float]:
         ("oscillation", lambda i: bce(0.7, 0.7, 1.2 + 0.6 * (-1) ** (i // 2))),
         ("oscillation", lambda i: wasserstein(-2.0 + 1.9 * (-1) ** (i // 2))),
         ("memorisation", lambda _: bce(0.7, 0.7) | {"memorisation_ratio": 0.2}),
+        ("collapse", lambda i: bce(0.7, 0.7) | every(25, i, diversity=0.3 + 0.01 * (i // 25))),
+        ("collapse", lambda i: bce(0.7, 0.7) | every(25, i, diversity=0.5 + 0.06 * (i // 25), classes_covered=0.3)),
+        ("collapse", lambda i: bce(0.7, 0.7) | every(5, i, diversity=1.0, spacing=0.1)),
     ],
 )
 def test_each_kind_of_instability_has_its_own_alarm(kind, line):
@@ -205,6 +220,9 @@ def test_an_alarm_rings_once_and_again_when_the_fault_comes_back():
     def stretch(first: int, last: int, ratio: float) -> list[dict[str, float]]:
         return [{"step": float(step), "memorisation_ratio": ratio} for step in range(first, last, 100)]
 
+    monitor = Monitor()
+    monitor.replay(stretch(100, 1000, 0.3) + stretch(1000, 1100, 1.0) + stretch(1100, 1300, 0.3))
+    assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(100, "memorisation")], "it was hardly gone"
     monitor = Monitor()
     monitor.replay(stretch(100, 1000, 0.3) + stretch(1000, 2000, 1.0) + stretch(2000, 2500, 0.3))
     assert [(alarm.step, alarm.kind) for alarm in monitor.alarms] == [(100, "memorisation"), (2000, "memorisation")]
