@@ -26,6 +26,18 @@ READY_SECONDS = 90
 STOP_SECONDS = 30
 MARK = "TEST_SERVICE_PORT"
 """In the environment of a service, and so of all its processes."""
+SHELL = (
+    "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "LINES", "TERMINAL_WIDTH",
+    "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy",
+)  # fmt: skip
+"""What a developer's shell or CI says of terminals, and of a way to the services that tests start."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart() -> None:
+    """Whatever the environment says of our programs stays outside; tests say themselves what they need."""
+    for name in [name for name in os.environ if name.startswith("GAN_") or name in SHELL]:
+        del os.environ[name]
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ def test_files_are_those_that_the_service_makes(service, client: RunFn, tmp_path
     assert arrays.shape == (9, 28, 28, 1)
     done = client("sample", "--n", 9, "--seed", 4, "--label", 7, "--out", "single", "--quiet")
     assert (done.stdout, done.returncode) == ("", 0)
-    for i, path in enumerate(sorted((tmp_path / "single").glob("0*.png"))):
+    for path, array in zip(sorted((tmp_path / "single").glob("0*.png")), arrays, strict=True):
         with Image.open(path) as image:
-            assert (np.asarray(image) == arrays[i, :, :, 0]).all()
+            assert (np.asarray(image) == array[:, :, 0]).all()
 
 
 def test_latents_from_the_service_draw_the_seeds_images(service, client: RunFn, tmp_path: Path) -> None:

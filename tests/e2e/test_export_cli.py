@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from commands import PYTHON, run_forked
 from PIL import Image
+from waiting import until
 
 from gan_export.artifact import load_artifact, open_session, run_session
 from gan_export.artifact.certificate import Certificate
@@ -248,11 +248,8 @@ def test_sigterm_in_the_middle_leaves_nothing_behind(tmp_path: Path, checkpoint:
     command = [Path(PYTHON).parent / "gan-export", checkpoint, "--out", "made/birds"]
     environment = os.environ | {"TMPDIR": str(temporary)}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + SECONDS
-    while not any(temporary.glob("gan-export*")):  # where the process that reads the weights puts its part
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
+    # Where the process that reads the weights puts its part.
+    until(lambda: any(temporary.glob("gan-export*")), "the weights are read", seconds=SECONDS, process=process)
     process.terminate()
     _, told = process.communicate(timeout=SECONDS)
     assert process.returncode == 130, told

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import httpx
 import numpy as np
 import pytest
 from toy_artifact import SIZE, images_of, put_in_place, write_artifact
+from waiting import until
 
 from gan_client import GanClient, errors
 
@@ -24,7 +24,6 @@ pytestmark = pytest.mark.slow
 
 CALLERS = 3
 SEEDS = [11, 12, 13]
-PATIENCE = 60.0  # seconds
 STORE = """
 import sys
 from pathlib import Path
@@ -74,13 +73,6 @@ def steady_load(url: str, models: list[str]) -> Iterator[Answers]:
             over.set()
     for caller in callers:
         caller.result()
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what}: did not happen in {PATIENCE:g} s"
-        time.sleep(0.02)
 
 
 def pixels_of(folder: Path) -> bytes:

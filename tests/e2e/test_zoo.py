@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from toy_artifact import write_artifact
+from waiting import until
 
 from gan_export.artifact import load_artifact
 
@@ -102,10 +102,8 @@ def test_a_bare_serve_serves_the_zoo_and_then_what_comes_into_models(
 
         making = write_artifact(checkout / "models" / ".making", name="mine")
         making.rename(checkout / "models" / "mine")
-        end = time.monotonic() + SOON
-        while (seen := names_and_default(service.url)) != (sorted([*NAMES, "mine"]), "mine"):
-            assert time.monotonic() < end, seen
-            time.sleep(0.1)
+        mine = (sorted([*NAMES, "mine"]), "mine")
+        until(lambda: names_and_default(service.url) == mine, "the new artifact is served by default", seconds=SOON)
         assert "ERROR" not in service.log.read_text()
 
 

@@ -3,13 +3,13 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 from commands import PYTHON
+from waiting import until
 
 from gan_training.checkpoint import load_checkpoint
 from gan_training.config import TrainConfig
@@ -46,11 +46,7 @@ def test_ctrl_c_while_it_trains_is_one_line(tmp_path: Path) -> None:
         signal.signal(signal.SIGINT, before)
     metrics = tmp_path / "work" / "small" / "run" / "metrics.jsonl"
     try:
-        end = time.monotonic() + WAIT_SECONDS
-        while not (metrics.exists() and metrics.stat().st_size):
-            assert time.monotonic() < end
-            assert build.poll() is None
-            time.sleep(0.05)
+        until(lambda: metrics.exists() and metrics.stat().st_size, "training", seconds=WAIT_SECONDS, process=build)
         os.killpg(build.pid, signal.SIGINT)  # as a terminal does
         _, told = build.communicate(timeout=WAIT_SECONDS)
     finally:

@@ -9,9 +9,8 @@ import io
 import json
 import socket
 import ssl
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ import psutil
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from trap_artifact import latents
+from waiting import until
 
 PATIENCE = 60.0  # seconds for what must happen
 SMALL = "small"
@@ -88,13 +88,6 @@ def look(service: Address) -> Series:
             for sample in family.samples
         }
     )
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what}: did not happen in {PATIENCE:g} s"
-        time.sleep(0.02)
 
 
 def worker_of(service: Workers, clients: list[socket.socket]) -> list[int | None]:

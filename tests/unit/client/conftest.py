@@ -29,7 +29,7 @@ class Act(Enum):
     DROP = "closes without an answer"
     HOLD = "never answers"
     TRICKLE = "sends its answer a byte at a time, without end"
-    LATE = "sends its headers after 0.7 s and then nothing"
+    LATE = "sends its headers after 1.6 s and then nothing"
     NOT_HTTP = "speaks another protocol"
     CUT = "closes in the middle of the answer"
     CONTRACT = "answers after all, as the contract says"
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif step is Act.HOLD:
             service.closing.wait()
         elif step is Act.LATE:
-            service.closing.wait(0.7)
+            service.closing.wait(1.6)
             self._send(Reply(200, b"", {"Content-Length": "4096"}))
             service.closing.wait()
         elif step is Act.NOT_HTTP:
@@ -220,8 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch):
-    """Whatever the developer's shell says about services, keys and proxies stays outside."""
-    for name in ("GAN_URL", "GAN_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    """Services are reached without the proxies that a shell names for an index of packages."""
+    for name in ("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
 
 

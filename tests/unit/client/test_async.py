@@ -142,12 +142,12 @@ def test_time_until_the_headers_is_not_given_once_more_to_the_body(service, act)
 
     async def story():
         started = time.monotonic()
-        async with AsyncGanClient(service.url, timeout=1) as client:
+        async with AsyncGanClient(service.url, timeout=2) as client:
             with pytest.raises(errors.DeadlineExceededError):
                 await client.generate()
         return time.monotonic() - started
 
-    assert 1 <= asyncio.run(story()) < 1.6
+    assert 2 <= asyncio.run(story()) < 3.5, "once more would be 3.6 s"
 
 
 def test_transport_is_injected():

@@ -250,19 +250,19 @@ def test_deadline_covers_the_whole_answer(service, act, act_name):
 def test_time_until_the_headers_is_not_given_once_more_to_the_body(service, act):
     service.script.append(act.LATE)
     started = time.monotonic()
-    with GanClient(service.url, timeout=1) as client, pytest.raises(errors.DeadlineExceededError):
+    with GanClient(service.url, timeout=2) as client, pytest.raises(errors.DeadlineExceededError):
         client.generate()
-    assert 1 <= time.monotonic() - started < 1.6
+    assert 2 <= time.monotonic() - started < 3.5, "once more would be 3.6 s"
 
 
 def test_time_until_a_connection_is_free_is_not_given_once_more_to_the_answer(service, act, monkeypatch):
     monkeypatch.setattr("gan_client.transport.MAX_CONNECTIONS", 1)
-    service.script.extend([act.LATE, act.HOLD])
+    service.script.extend([act.HOLD, act.HOLD])
     with GanClient(service.url, timeout=2, max_retries=0) as client:
 
         def ask() -> None:
             with pytest.raises(errors.DeadlineExceededError):
-                client.with_options(timeout=1).generate()
+                client.with_options(timeout=1.4).generate()
 
         first = threading.Thread(target=ask, daemon=True)
         first.start()
@@ -270,7 +270,7 @@ def test_time_until_a_connection_is_free_is_not_given_once_more_to_the_answer(se
         started = time.monotonic()
         with pytest.raises(errors.DeadlineExceededError):
             client.generate()
-        assert 2 <= time.monotonic() - started < 2.6
+        assert 2 <= time.monotonic() - started < 3.3, "once more would be 3.4 s"
         first.join(5)
     assert len(service.received) == 2
 

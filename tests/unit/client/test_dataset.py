@@ -18,6 +18,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import until
 
 from gan_client import cli
 from gan_client.commands.progress import ProgressLines
@@ -382,8 +383,7 @@ def test_two_at_once_in_one_folder_are_refused(service, dataset, tmp_path):
     ask = ["--out", "d", "--n", "20000", "--seed", "3"]
     first = start(service, *ask, cwd=tmp_path)
     try:
-        while not (tmp_path / "d" / "labels.csv").exists():
-            time.sleep(0.001)
+        until((tmp_path / "d" / "labels.csv").exists, "the first one writes", process=first)
         code, _, err = dataset(*ask, cwd=tmp_path)
     finally:
         first.kill()

@@ -1,7 +1,6 @@
 """A session that runs batches of one size alone: here on the processor, whose sessions bind memory as a GPU's do."""
 
 import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import thread as futures
@@ -9,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from waiting import until
 
 from gan_export.artifact import Artifact, draw, open_session, run_session
 from gan_export.artifact.fixed_batch import FixedBatchSession, on_gpu_thread
@@ -82,10 +82,7 @@ def test_it_may_be_forgotten_by_a_thread_that_is_handing_over_work(faces: Export
     thread.start()
     thread.join(10)
     assert not thread.is_alive()
-    deadline = time.monotonic() + 10
-    while closed() is not None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert closed() is None
+    until(lambda: closed() is None, "its thread has gone")
 
 
 def test_an_error_in_the_gpus_thread_is_the_callers(faces: Exported):

@@ -18,8 +18,6 @@ from gan_serving.worker import Worker
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Settings]:
     """The settings of an environment that has these GAN_* variables and no others."""
-    for name in [name for name in os.environ if name.startswith("GAN_")]:
-        monkeypatch.delenv(name)
 
     def in_environment(**variables: str) -> Settings:
         for name, value in variables.items():

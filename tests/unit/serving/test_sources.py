@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from toy_artifact import write_artifact
+from waiting import until
 
 from gan_export.artifact import load_artifact
 from gan_export.refusal import ExportError
@@ -198,11 +198,7 @@ def test_an_artifact_that_is_made_already_is_put_there_and_ctrl_c_leaves_the_sto
     ours, theirs = os.openpty()  # reading it waits
     (folder / "z").symlink_to(os.ttyname(theirs))
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + SECONDS
-    while not any(temporary.glob("bentoml-model-*/z")):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.02)
+    until(lambda: any(temporary.glob("bentoml-model-*/z")), "the copy has begun", process=process)
     process.send_signal(signal.SIGINT)
     printed, told = process.communicate(timeout=SECONDS)
     os.close(ours)
