@@ -176,6 +176,7 @@ def test_shares_are_of_requests_that_callers_made_and_of_connections_that_were_r
 
 def test_every_panel_shows_something_where_there_is_no_kubelet() -> None:
     titles = {panel["title"] for panel in board()["panels"]}
+    assert titles <= {where.rpartition(" ")[0] for where in expressions()}
     for where, expression in expressions().items():
         if where.rpartition(" ")[0] in titles:
             assert {use.name for use in uses(expression)} - set(OTHERS), where

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_training.checkpoint import CheckpointError, load_checkpoint
+from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.data import DataError
 from gan_training.run import Run
 
@@ -247,7 +247,7 @@ def test_what_only_training_needs_is_checked_on_resume(ckpt, toy_data, edit):
 LOAD_BOUNDED = """
 import resource, sys
 from pathlib import Path
-from gan_training.checkpoint import CheckpointError, load_checkpoint
+from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
 try:
@@ -340,3 +340,20 @@ def test_bytes_changed_inside_a_tensor_are_found_by_their_checksum(make_run, tmp
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"the checkpoint is damaged: .*/data.* does not have its checksum"):
         load_checkpoint(path)
+
+
+def test_a_checkpoint_is_on_disk_with_its_name_before_training_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut would leave can't be seen here; what the system was told to write can."""
+    told, fsync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        told.append((Path(f"/proc/self/fd/{descriptor}").resolve(), (tmp_path / "ckpt.pt").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    save_durably({"a": torch.zeros(3)}, tmp_path / "ckpt.pt")
+    (content, was_there), (folder, is_there) = told
+    assert (content.parent, was_there) == (tmp_path, False)
+    assert (folder, is_there) == (tmp_path, True)
