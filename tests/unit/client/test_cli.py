@@ -11,6 +11,7 @@ import sys
 from importlib.metadata import version
 
 import pytest
+from one_line import assert_one_line
 from PIL import Image
 
 import gan_client as gan_client_package
@@ -28,11 +29,6 @@ def gan_client(*arguments, cwd=None, **environment):
     )
     assert "Traceback" not in done.stderr
     return done
-
-
-def assert_one_line(stderr):
-    assert stderr.startswith("gan-client: ")
-    assert stderr.count("\n") == 1
 
 
 def test_sample_writes_images_sheet_and_one_line(service, tmp_path):

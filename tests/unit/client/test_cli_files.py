@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from one_line import assert_one_line
 from PIL import Image
 from rich.console import Console
 
@@ -38,13 +39,6 @@ def gan_client(service, tmp_path, capsys, monkeypatch):
         return code, printed.out, printed.err
 
     return run
-
-
-def assert_one_line(err, *words):
-    assert err.startswith("gan-client: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 def names(folder):

@@ -17,6 +17,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from one_line import assert_one_line
 from PIL import Image
 from waiting import until
 
@@ -64,13 +65,6 @@ def hashes(folder):
 def table(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
-
-
-def assert_one_line(err, *words):
-    assert err.startswith("gan-client: ")
-    assert err.count("\n") == 1
-    for word in words:
-        assert word in err
 
 
 def test_folder(service, dataset, tmp_path):

@@ -11,43 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from v2_requests import CLASSES, DIM, LABELS, MAX_N, Z, binary_request, tensor
 
 from gan_export.artifact import Manifest
 from gan_serving.errors import BodyTooLargeError, InvalidRequestError
 from gan_serving.v2.request import Inference, parse_inference
 from gan_serving.v2.wire import inflate
 
-DIM = 3
-MAX_N = 8
-CLASSES = 5
 MUTATIONS = 2000
 MOST_MEMORY = 2**20  # bytes that parsing a body of a few hundred may take, whatever it claims
 MEMORY_PER_BYTE = 12  # of a large body, when it is refused: its text, and copies of it
-
-Z = np.array([[0.5, -1.25, 3.0], [1e-3, 2.0, -0.0]], np.float32)  # (2, DIM)
-LABELS = np.array([4, 0], np.int64)
 
 
 @pytest.fixture(scope="module")
 def conditional(make_manifest: Callable[..., Manifest]) -> Manifest:
     return make_manifest([f"class {i}" for i in range(CLASSES)], dim=DIM)
-
-
-def tensor(name: str, datatype: str, array: np.ndarray) -> dict[str, Any]:
-    """A binary input."""
-    shape, size = list(array.shape), array.nbytes
-    return {"name": name, "shape": shape, "datatype": datatype, "parameters": {"binary_data_size": size}}
-
-
-def binary_request() -> tuple[dict[str, Any], bytes]:
-    """The JSON object of a valid binary request, and the bytes behind it."""
-    content = {
-        "id": "a",
-        "parameters": {"binary_data_output": True},
-        "inputs": [tensor("z", "FP32", Z), tensor("label", "INT64", LABELS)],
-        "outputs": [{"name": "image", "parameters": {"binary_data": True}}],
-    }
-    return content, Z.tobytes() + LABELS.tobytes()
 
 
 def refusal(manifest: Manifest, content: Any, binary: bytes = b"", length: str | None = None) -> str:

@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from v2_requests import CLASSES, DIM, LABELS, MAX_N, Z, binary_request, tensor
 
 from gan_export.artifact import Manifest, draw
 from gan_serving.errors import InvalidRequestError
 from gan_serving.v2.request import LONGEST_ID, Inference, parse_inference
-
-DIM = 3
-MAX_N = 8
-CLASSES = 5
-
-Z = np.array([[0.5, -1.25, 3.0], [1e-3, 2.0, -0.0]], np.float32)  # (2, DIM)
-LABELS = np.array([4, 0], np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -29,31 +23,12 @@ def unconditional(make_manifest: Callable[..., Manifest]) -> Manifest:
     return make_manifest(dim=DIM)
 
 
-def tensor(name: str, datatype: str, array: np.ndarray, data: Any = None) -> dict[str, Any]:
-    """An input; as binary data unless `data` is given."""
-    entry = {"name": name, "shape": list(array.shape), "datatype": datatype}
-    if data is None:
-        return entry | {"parameters": {"binary_data_size": array.nbytes}}
-    return entry | {"data": data}
-
-
 def z_input(**changes: Any) -> dict[str, Any]:
     return tensor("z", "FP32", Z, Z.tolist()) | changes
 
 
 def label_input(**changes: Any) -> dict[str, Any]:
     return tensor("label", "INT64", LABELS, LABELS.tolist()) | changes
-
-
-def binary_request() -> tuple[dict[str, Any], bytes]:
-    """The JSON object of a valid binary request, and the bytes behind it."""
-    content = {
-        "id": "a",
-        "parameters": {"binary_data_output": True},
-        "inputs": [tensor("z", "FP32", Z), tensor("label", "INT64", LABELS)],
-        "outputs": [{"name": "image", "parameters": {"binary_data": True}}],
-    }
-    return content, Z.tobytes() + LABELS.tobytes()
 
 
 def parse(manifest: Manifest, content: Any, binary: bytes | None = None, length: str | None = None) -> Inference:
