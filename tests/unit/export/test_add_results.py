@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gan_export.artifact import Artifact, ArtifactError, load_artifact
+from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.providers import CUDA
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import add_results, verify
@@ -55,14 +56,19 @@ def test_nothing_is_added_to_an_artifact_that_was_replaced_in_the_meantime(
     found, _ = verify(folder)
     (here,) = found.results
     elsewhere = found.model_copy(update={"results": [here.model_copy(update={"provider": CUDA.title})]})
-    for file in clouds.artifact.directory.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    before = snapshot(folder)
-    for measured in (elsewhere, elsewhere.model_copy(update={"variants_sha256": "0" * 64})):
+
+    def refused(measured: Certificate) -> None:
+        before = snapshot(folder)
         with pytest.raises(ArtifactError, match="is not the artifact that was measured") as caught:
             add_results(folder, measured)
         assert (caught.value.code, "\n" in str(caught.value)) == ("identity", False)
-    assert snapshot(folder) == before
+        assert snapshot(folder) == before
+
+    refused(elsewhere.model_copy(update={"manifest_identity": "0" * 64}))
+    refused(elsewhere.model_copy(update={"variants_sha256": "0" * 64}))
+    for file in clouds.artifact.directory.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    refused(elsewhere)
 
 
 def test_an_export_s_own_result_is_not_replaced_by_one_of_fewer_images(
