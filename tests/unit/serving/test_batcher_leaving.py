@@ -10,6 +10,8 @@ import pytest
 
 from gan_serving.batcher import Batcher
 from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
+from gan_serving.jobs import Inputs
+from gan_serving.long_requests import stream
 
 A_WHILE = 0.1  # seconds, for what must not happen
 
@@ -17,7 +19,7 @@ A_WHILE = 0.1  # seconds, for what must not happen
 def in_parts(batcher: Batcher, images: int, size: int = 64) -> AsyncIterator[np.ndarray]:
     """A long request in parts of so many."""
     rows = np.stack([np.arange(images), np.full(images, 0.5)], 1).astype(np.float32)
-    return batcher.stream((rows[i : i + size], None) for i in range(0, images, size))
+    return stream(batcher, (Inputs(rows[i : i + size], None) for i in range(0, images, size)))
 
 
 async def until_waiting(batcher: Batcher, images: int) -> None:

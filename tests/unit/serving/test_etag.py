@@ -68,7 +68,7 @@ def test_images_that_are_left_to_chance_have_no_tag(digits: Manifest):
     assert tag_of({"n": 2, "label": 1}, digits) is None
 
 
-@pytest.mark.parametrize("library", ["onnxruntime", "numpy", "PIL", "zlib"])
+@pytest.mark.parametrize("library", ["scipy", "numpy", "PIL", "zlib"])
 def test_another_version_of_what_makes_the_bytes_makes_another_tag(
     digits: Manifest, library: str, monkeypatch: pytest.MonkeyPatch
 ):

@@ -4,8 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-
-from gan_serving.guard import Guard
+from guarding import guard_of
 
 TIMEOUT = 0.1  # seconds
 PATIENCE = 10.0  # seconds until a test that hangs is ended
@@ -31,7 +30,7 @@ def asked(app: Any, *headers: tuple[bytes, bytes], timeout: float = TIMEOUT) -> 
         sent.append(message)
 
     scope = {"type": "http", "method": "GET", "path": "/", "headers": [*headers], "query_string": b""}
-    guard = Guard(app, max_body=1000, timeout=timeout)
+    guard = guard_of(app, max_body=1000, timeout=timeout)
     asyncio.run(asyncio.wait_for(guard(scope, receive, send), PATIENCE))
     return sent
 
@@ -71,7 +70,7 @@ def cancelled(is_draining: bool) -> tuple[BaseException | None, list[dict[str, A
             sent.append(message)
 
         scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-        guard = Guard(app, max_body=1000, timeout=PATIENCE, is_draining=lambda: is_draining)
+        guard = guard_of(app, max_body=1000, timeout=PATIENCE, is_draining=lambda: is_draining)
         task = asyncio.create_task(guard(scope, asyncio.Event().wait, send))
         await begun.wait()
         task.cancel()

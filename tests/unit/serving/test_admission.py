@@ -1,0 +1,13 @@
+"""When those may come again for whom there was no room."""
+
+import pytest
+
+from gan_serving.admission import Admission
+
+
+def test_the_time_of_an_image_is_that_of_full_batches_where_most_images_are_in_them():
+    admission = Admission(100, 1)
+    for _ in range(10):
+        admission.worked(1, 0.010)
+        admission.worked(64, 0.064)
+    assert admission.seconds_for(65) == pytest.approx(0.074, rel=0.2)
