@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -28,7 +29,8 @@ from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
 from .supervisor import mind_every_signal
 
-_LOCK: Final = "ganworks.lock"  # in BENTOML_HOME, of a service with several workers
+_METRICS: Final = "ganworks-metrics"  # in BENTOML_HOME: a folder for each service that runs
+_LEFT_SECONDS: Final = 60.0  # after which an unlocked folder there is nobody's that is just starting
 
 
 def check_before_serving() -> Settings:
@@ -55,7 +57,7 @@ def check_before_serving() -> Settings:
         if found.api_keys_file:
             # Not resolved: Kubernetes replaces a link on the way to the file.
             os.environ["GAN_API_KEYS_FILE"] = str(Path(found.api_keys_file).expanduser().absolute())
-        _check_home(found.workers)
+        _keep_metrics_apart()
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         mind_every_signal()
         if found.workers > 1:
@@ -127,25 +129,40 @@ def _check_port(host: str, port: object) -> None:
             _exit(f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port")
 
 
-def _check_home(workers: int) -> None:
-    """Warn where BentoML is about to wipe the metrics of another service's workers, which lie in its home."""
-    home, several = Path(BentoMLContainer.bentoml_home.get()), workers > 1
+def _keep_metrics_apart() -> None:
+    """Give BentoML a folder of this service's own for its workers' metrics: it wipes the one that it finds.
+
+    All services of one BENTOML_HOME would share that folder, and each that starts would end the metrics of the others.
+    """
+    parent = Path(BentoMLContainer.bentoml_home.get()) / _METRICS
     try:
-        lock = os.open(home / _LOCK, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if several else 0), 0o600)
+        parent.mkdir(mode=0o700, exist_ok=True)
+        folder = tempfile.mkdtemp(dir=parent)
     except OSError:
-        return  # nobody has several workers there; or it can't be written, and BentoML will say so
+        return  # it can't be written: BentoML takes a temporary folder
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _lock(folder)  # until this process ends
+    BentoMLContainer.prometheus_multiproc_dir.set(folder)
+    for other in parent.iterdir():  # of services that were killed
+        lock = _lock(other)
+        if lock is not None:
+            if time.time() - os.fstat(lock).st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: str | Path) -> int | None:
+    """Lock a folder; None when somebody else has, or it is gone, or its file system has no locks."""
     try:
-        fcntl.flock(lock, (fcntl.LOCK_EX if several else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(
-            f"bentoml serve: BENTOML_HOME {home} is another service's with several workers, whose metrics are lost: "
-            "give each a home of its own",
-            file=sys.stderr,
-        )
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
-        pass  # its file system has no locks
-    if not several:
-        os.close(lock)  # else it is held until this process ends
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _share_flags() -> None:

@@ -128,13 +128,18 @@ def test_while_the_queue_is_full_nothing_is_read_and_it_is_over_when_there_is_ro
         assert post(service, "no request").status_code == 400
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_home_that_another_services_workers_have_is_told(serve, trap_models, tmp_path: Path, workers: int) -> None:
+def test_services_with_one_home_leave_each_others_metrics_alone(serve, trap_models, tmp_path: Path) -> None:
+    left = tmp_path / "ganworks-metrics" / "left"  # of a service that was killed
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
     with serve(models=trap_models, home=tmp_path, workers=2) as first:
-        with serve(models=trap_models, home=tmp_path, workers=workers) as second:
-            (line,) = (each for each in second.log.read_text().splitlines() if "BENTOML_HOME" in each)
-            assert line.startswith(f"bentoml serve: BENTOML_HOME {tmp_path} is another service's with several workers")
-        assert "BENTOML_HOME" not in first.log.read_text()
+        assert not left.exists()
+        assert post(first, {"n": 3}).status_code == 200
+        with serve(models=trap_models, home=tmp_path, workers=2) as second:
+            assert post(second, {"n": 5}).status_code == 200
+            assert [look(each).images("generated") for each in (first, second)] == [3, 5]
+        assert look(first).images("generated") == 3
+    assert not any((tmp_path / "ganworks-metrics").iterdir())
 
 
 @contextlib.contextmanager
