@@ -27,7 +27,7 @@ from .loading import Problem, read_artifact
 from .settings import Settings, SettingsError, settings, unknown_variables
 from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
-from .supervisor import mind_every_signal
+from .supervisor import mind_every_signal, tell_taken_port, unavailable
 
 _METRICS: Final = "ganworks-metrics"  # in BENTOML_HOME: a folder for each service that runs
 _LEFT_SECONDS: Final = 60.0  # after which an unlocked folder there is nobody's that is just starting
@@ -60,6 +60,7 @@ def check_before_serving() -> Settings:
         _keep_metrics_apart()
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         mind_every_signal()
+        tell_taken_port()
         if found.workers > 1:
             _share_flags()
     return found
@@ -126,7 +127,7 @@ def _check_port(host: str, port: object) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            _exit(f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port")
+            _exit(unavailable(host, port, error))
 
 
 def _keep_metrics_apart() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 from circus.exc import ConflictError
 from circus.sighandler import SysHandler
+from circus.sockets import CircusSocket
 
 RETRY_SECONDS: Final = 0.1
 
@@ -33,3 +36,25 @@ def _quit(self: Any) -> None:  # in place of SysHandler.quit, which asks once
         arbiter.sockets.close_all()  # no worker is started any more that would need them
 
     loop.add_callback_from_signal(ask)
+
+
+def unavailable(host: str, port: int, error: OSError) -> str:
+    """What to say of an address that can't be listened on."""
+    return f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port"
+
+
+def tell_taken_port() -> None:
+    """End the process with one line where circus can't listen: two services may have found the port free at once."""
+
+    def told(method: Callable[..., None]) -> Callable[..., None]:
+        def call(self: Any, *given: Any) -> None:
+            try:
+                method(self, *given)
+            except OSError as error:
+                print(f"bentoml serve: {unavailable(self.host, self.port, error)}", file=sys.stderr)
+                sys.exit(1)
+
+        return call
+
+    # Not around its `bind_and_listen`, which logs the error too. Of two that are bound at once, one can't listen.
+    CircusSocket.bind, CircusSocket.listen = told(CircusSocket.bind), told(CircusSocket.listen)
