@@ -1,8 +1,10 @@
 """Whether a request that changes or costs something was sent by a web page that may not.
 
 CORS keeps a foreign page from reading an answer, and from sending what a plain form couldn't; a form's POST needs no
-leave. So any page that a visitor's browser shows could unload the models of a service on the visitor's own machine or
-network, had the browser not to say whose page it is. What comes from no browser has no `Origin`, and is left alone.
+leave, and an image's address none either. So any page that a visitor's browser shows could unload the models of a
+service on the visitor's own machine or network, or have it draw, had the browser not to say whose page it is: in
+`Origin`, and of a GET that only embeds an image in `Sec-Fetch-Site` and `Referer`. What comes from no browser has none
+of them, and is left alone.
 """
 
 from __future__ import annotations
@@ -13,11 +15,18 @@ from typing import Final
 from .errors import ForeignPageError
 from .fields import show
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that any page may use: they change nothing, and it can't read their answers."""
+COSTLY: Final = frozenset({("GET", "/generate"), ("HEAD", "/generate")})
+"""Those that have images drawn all the same."""
 _HOSTS: Final = (b"host", b"x-forwarded-host")
 """No page can set them. A proxy may have put another name into the first, and the visitor's into the second."""
 _PORTS: Final = {b"http": b":80", b"https": b":443"}
+
+
+def may_cost(method: str, path: str) -> bool:
+    """Whether a request changes or costs something, so that not every page may send it."""
+    return method not in _READING or (method, path) in COSTLY
 
 
 class ForeignPages:
@@ -34,9 +43,13 @@ class ForeignPages:
         """Raises ForeignPageError.
 
         Args:
-            headers: of a request that has an `Origin`, by their names in lower case.
+            headers: of a request, by their names in lower case.
         """
-        origin = headers[b"origin"]
+        origin = headers.get(b"origin")
+        if origin is None:
+            if headers.get(b"sec-fetch-site") != b"cross-site":
+                return  # from no browser, typed in, or of a page of the same site
+            origin = _origin_of(headers.get(b"referer", b""))
         if b"*" in self._listed or origin in self._listed:
             return
         # What the browser itself makes of it, where the connection is safe: right behind any proxy.
@@ -50,6 +63,12 @@ class ForeignPages:
                 f"the request was sent by a page of the origin {show(origin.decode('latin-1'))}, which may not call; "
                 + advice
             )
+
+
+def _origin_of(referer: bytes) -> bytes:
+    """The origin of a page's address, which the page may have kept from being sent."""
+    parts = referer.split(b"/", 3)
+    return b"/".join(parts[:3]) if len(parts) > len((b"scheme:", b"")) else b"null"
 
 
 def _is_own(origin: bytes, headers: Mapping[bytes, bytes]) -> bool:

@@ -21,7 +21,7 @@ from .access_log import AccessLog
 from .connection import install as install_protocol
 from .cors import allowed_origins, with_cors
 from .errors import QueueFullError
-from .foreign_pages import ForeignPages
+from .foreign_pages import COSTLY, ForeignPages
 from .guard import Guard
 from .keys import Keys
 from .metrics import Metrics, metrics
@@ -32,7 +32,7 @@ from .tracing import exporter
 from .v2 import ProtocolErrors
 from .worker import SCOPE_KEY, Worker
 
-_DRAWING: Final = frozenset({"/generate", "/interpolate"})
+_DRAWING: Final = COSTLY | {("POST", "/generate"), ("POST", "/interpolate")}
 
 
 class Gateway:
@@ -93,7 +93,7 @@ class Gateway:
 
     def _refusal(self, scope: Scope) -> QueueFullError | None:
         """The answer to a request for new images while there is no room for them."""
-        if scope["path"] not in _DRAWING or scope["method"] != "POST" or self.worker is None:
+        if (scope["method"], scope["path"]) not in _DRAWING or self.worker is None:
             return None
         refusal = self.worker.catalog.refusal()
         if refusal is not None and (self.worker.cache.capacity or "if-none-match" in Headers(scope=scope)):

@@ -1,4 +1,4 @@
-"""POST /generate: from the body to the response."""
+"""/generate: from the body, or the query of a GET, to the response."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from .leaving import unless_caller_leaves
 from .long_requests import stream
 from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
+from .query import body_of
 from .stream_formats import STREAM_FORMATS, NdjsonStream
 from .worker import Worker
 
@@ -44,9 +45,18 @@ SHEET_BYTES: Final = 2**28
 """Of the images of one contact sheet, which can't be sent in parts."""
 
 
-async def post_generate(request: Request) -> Response:
-    """POST /generate."""
-    return await answered(request, answer)
+async def serve_generate(request: Request) -> Response:
+    """POST and GET /generate; HEAD is answered as GET."""
+    if request.method == "POST":
+        return await answered(request, answer)
+    response = await answered(request, partial(_answer_get, request.scope["query_string"]))
+    response.headers["Cache-Control"] = "private, no-cache" if "etag" in response.headers else "no-store"
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+async def _answer_get(query: bytes, context: RequestContext) -> Response:
+    return await answer(replace(context, body=body_of(query)))
 
 
 async def answer(context: RequestContext) -> Response:
@@ -196,4 +206,4 @@ def _joined(batches: list[Batch]) -> Batch:
     return replace(batches[0], images=np.concatenate([batch.images for batch in batches]), seeds=None, labels=None)
 
 
-ROUTES: Final = (Route("/generate", post_generate, methods=["POST"]),)
+ROUTES: Final = (Route("/generate", serve_generate, methods=["GET", "POST"]),)

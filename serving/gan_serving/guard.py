@@ -30,7 +30,7 @@ from .errors import (
     ServiceError,
     TooManyBodiesError,
 )
-from .foreign_pages import READING, ForeignPages
+from .foreign_pages import ForeignPages, may_cost
 from .keys import CALLER_SCOPE_KEY, Keys
 from .probes import UNCOUNTED
 from .rate_limit import RateLimiter, caller_of
@@ -109,7 +109,7 @@ class Guard:
         answer = _Answer(scope, send, call)
         timeout = self.timeout
         try:
-            if b"origin" in headers and scope["method"] not in READING:
+            if may_cost(scope["method"], scope["path"]):
                 self.pages.check(headers)
             await self._check_caller(scope, call)
             self._check_length(headers)

@@ -48,6 +48,7 @@ from .errors import (
     UnknownModelError,
 )
 from .guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
+from .query import PARAMETERS
 from .settings import Settings
 from .worker import worker_of
 
@@ -63,7 +64,7 @@ _ALWAYS: Final[tuple[type[ServiceError], ...]] = (
 )  # fmt: skip
 """What the guard may answer to any call."""
 _TO_A_POST: Final = (ForeignPageError,)
-"""What else the guard may answer to a call that changes or costs something."""
+"""What else the guard may answer to a call that changes something."""
 _OF_A_MODEL: Final = (UnknownModelError,)
 """What else may be answered where a generator is named."""
 _OF_IMAGES: Final = (*_TO_A_POST, *_OF_A_MODEL, QueueFullError, GenerationError)
@@ -99,7 +100,7 @@ def document(settings: Settings) -> _Schema:
             f"Any request may say in {TIMEOUT_HEADER} how many seconds its caller waits.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(),
+        "paths": _paths(definitions["GenerateRequest"]["properties"]),
         "components": {
             "schemas": definitions,
             "securitySchemes": {
@@ -111,11 +112,21 @@ def document(settings: Settings) -> _Schema:
     }
 
 
-def _paths() -> _Schema:
-    return {**_image_paths(), **_model_paths(), **_process_paths()}
+def _paths(fields: _Schema) -> _Schema:
+    return {
+        **_image_paths({name: _one_value(fields[name]) for name in PARAMETERS}),
+        **_model_paths(),
+        **_process_paths(),
+    }
 
 
-def _image_paths() -> _Schema:
+def _one_value(field: _Schema) -> _Schema:
+    """What a query may say of a field; a label is a class's name or id."""
+    kinds = [kind for kind in field["anyOf"] if kind["type"] not in ("array", "null")]
+    return {**kinds[-1], "description": field["description"].replace("for all images, or a list of n", "of all images")}
+
+
+def _image_paths(fields: _Schema) -> _Schema:
     json_or_picture = {
         "application/json": _ref("GenerateResponse"),
         "image/png": _BINARY, "image/webp": _BINARY, "image/jpeg": _BINARY,
@@ -125,6 +136,10 @@ def _image_paths() -> _Schema:
     animations = {"image/gif": _BINARY, "image/webp": _BINARY, "image/png": _BINARY, "application/x-npy": _BINARY}
     return {
         "/generate": {
+            "get": _call(
+                "draw", "The same images under an address, as of an <img>.", json_or_picture, _OF_IMAGES,
+                extra=_UNCHANGED, headers=("If-None-Match",), query=fields,
+            ),
             "post": _call(
                 "generate", "Images from seeds or latents.", json_or_picture, _OF_IMAGES,
                 body="GenerateRequest", extra=_UNCHANGED, headers=("If-None-Match",),
@@ -195,8 +210,10 @@ def _call(
     body_required: bool = False,
     extra: _Schema | None = None,
     headers: tuple[str, ...] = (),
+    query: _Schema | None = None,
 ) -> _Schema:
-    asked = [_header(name, {"type": "string"}) for name in (*headers, REQUEST_ID_HEADER)]
+    asked = [_optional(name, "header", {"type": "string"}) for name in (*headers, REQUEST_ID_HEADER)]
+    asked += [_optional(name, "query", schema) for name, schema in (query or {}).items()]
     call: _Schema = {
         "operationId": operation,
         "summary": summary,
@@ -229,8 +246,8 @@ def _described(error: type[ServiceError]) -> str:
     return f"`{error.code}`: {said}"
 
 
-def _header(name: str, schema: _Schema) -> _Schema:
-    return {"name": name, "in": "header", "required": False, "schema": schema}
+def _optional(name: str, place: str, schema: _Schema) -> _Schema:
+    return {"name": name, "in": place, "required": False, "schema": schema}
 
 
 def _ref(name: str) -> _Schema:

@@ -58,10 +58,10 @@ def test_every_code_is_told_where_it_may_come(document: dict) -> None:
         response = document["paths"][path][method]["responses"].get(str(status), {"description": ""})
         return set(re.findall(r"`(\w+)`: ", response["description"]))
 
-    for path in ("/generate", "/interpolate"):
-        assert codes(path, "post", 429) == {"rate_limited", "queue_full"}
-        assert codes(path, "post", 500) == {"internal", "generation_failed"}
-        assert codes(path, "post", 403) == {"foreign_page"}
+    for path, method in (("/generate", "get"), ("/generate", "post"), ("/interpolate", "post")):
+        assert codes(path, method, 429) == {"rate_limited", "queue_full"}
+        assert codes(path, method, 500) == {"internal", "generation_failed"}
+        assert codes(path, method, 403) == {"foreign_page"}
     for path, method in (("/latents", "post"), ("/models/reload", "post"), ("/models", "get"), ("/livez", "get")):
         assert codes(path, method, 429) == {"rate_limited"}
         assert codes(path, method, 500) == {"internal"}
@@ -88,7 +88,7 @@ def test_a_fuzzer_finds_nothing(service, tmp_path: Path) -> None:
         [*command, *limits, *checks], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    assert "Tested: 11" in done.stdout
+    assert "Tested: 12" in done.stdout
     assert "Traceback" not in service.log.read_text()
 
 

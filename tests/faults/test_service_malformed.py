@@ -77,7 +77,7 @@ def requests(rng: random.Random) -> Iterator[tuple[str, str, bytes]]:
         path = rng.choice(PATHS) if rng.random() < 0.5 else "/" + "".join(rng.choices(string.ascii_letters, k=12))
         yield "path", "POST", request_bytes(valid, path=path)
         method = rng.choice(METHODS)
-        yield "method", method, request_bytes(b"", method=method)
+        yield "method", method, request_bytes(b"", path="/interpolate", method=method)
         body, length = infer_body(rng)
         yield "v2", "POST", request_bytes(body, path=INFER, inference_header_content_length=length)
         yield "v2", "POST", request_bytes(b"[" * rng.randrange(1, 9000), path=INFER)

@@ -33,6 +33,10 @@ async def generate(_: Request) -> Response:
     return JSONResponse({"seed": 1}, headers={"X-Gan-Seed": "1"})
 
 
+async def models(_: Request) -> Response:
+    return JSONResponse([])
+
+
 async def unauthorized(_: Request) -> Response:
     raise UnauthorizedError("no key")
 
@@ -44,7 +48,9 @@ async def limited(_: Request) -> Response:
 def call(
     method: str, path: str = "/generate", origin: str | None = OURS, *, origins: str | None, **headers: str
 ) -> Any:
-    routes = [Route(f"/{end.__name__}", end, methods=["GET", "POST"]) for end in (generate, unauthorized, limited)]
+    routes = [
+        Route(f"/{end.__name__}", end, methods=["GET", "POST"]) for end in (generate, models, unauthorized, limited)
+    ]
     settings = Settings(cors_origins=origins)
     pages = ForeignPages(allowed_origins(settings))
     app = with_cors(guard_of(Router(routes), max_body=1000, timeout=30, pages=pages), settings)
@@ -68,7 +74,7 @@ def test_off_by_default():
 
     assert with_cors(app, Settings()) is app
     assert with_cors(app, Settings(cors_origins=" , ")) is app
-    response = call("GET", origins=None)
+    response = call("GET", "/models", origins=None)
     assert response.status_code == 200
     assert not any(name.startswith("access-control") for name in response.headers)
     assert preflight(origins=None).status_code == 405
@@ -96,7 +102,7 @@ def test_the_headers_of_a_refusal_come_through():
 
 @pytest.mark.parametrize("origin", ["https://evil.example", OURS + ".evil.example", OURS + ":8443", "null", None])
 def test_other_pages_are_not_told_that_they_may(origin: str | None):
-    response = call("GET", origin=origin, origins=f"{OURS},{THEIRS}")
+    response = call("GET", "/models", origin, origins=f"{OURS},{THEIRS}")
     assert response.status_code == 200
     assert "access-control-allow-origin" not in response.headers
     assert response.headers["vary"] == "Origin"
@@ -203,3 +209,27 @@ def test_what_is_near_is_foreign(headers: dict[str, str]):
 def test_any_page_may_call_where_all_are_listed():
     for origin in (OURS, "null"):
         assert call("POST", origin=origin, origins="*").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a program
+        ({"Sec_Fetch_Site": "none"}, 200),  # typed in
+        ({"Sec_Fetch_Site": "same-origin"}, 200),
+        ({"Sec_Fetch_Site": "same-site", "Referer": "http://localhost:5173/"}, 200),
+        ({"Sec_Fetch_Site": "cross-site", "Referer": f"{OURS}/gallery/?page=2"}, 200),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": OURS}, 200),  # <img crossorigin>
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Referer": f"{THEIRS}/"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Referer": f"{OURS}.evil.example/{OURS}"}, 403),
+        ({"Sec_Fetch_Site": "cross-site", "Origin": THEIRS, "Referer": f"{OURS}/"}, 403),
+        ({"Origin": THEIRS}, 403),
+    ],
+)
+def test_an_image_that_a_page_embeds_is_drawn_for_pages_that_may_call(
+    method: str, headers: dict[str, str], status: int
+):
+    assert call(method, "/generate", None, origins=OURS, **headers).status_code == status
+    assert call(method, "/models", None, origins=OURS, **headers).status_code == 200
