@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
+from difflib import get_close_matches
+from http import HTTPStatus
 from http.client import responses
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +20,7 @@ from .errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
 logger = logging.getLogger("bentoml.ganworks")
 
 _SHOWN_PATH: Final = 200  # characters
+_COMPARED_PATH: Final = 64  # characters; comparing takes time, and no path here is half as long
 _OWN: Final = {error.status: error.code for error in (QueueFullError, NotReadyError, DeadlineError)}
 """Codes of statuses that others answer with too; the rest have their phrase."""
 
@@ -27,18 +31,27 @@ def error_response(error: ServiceError) -> Response:
     return error_of(error.status, error.detail(), error.headers)
 
 
-def detail_of_status(status: int, method: str, path: str) -> ErrorDetail:
+def detail_of_status(
+    status: int, method: str, path: str, *, allow: str = "", known: Collection[str] = ()
+) -> ErrorDetail:
     """What to say of an error that is not the service's own, but Starlette's router's or BentoML's.
 
     Args:
         status: of its response, 400 or more.
         method: of the request.
         path: of the request, unquoted.
+        allow: the response's header of that name: the methods that the path has.
+        known: the paths that there are.
     """
     shown = quote(path)[:_SHOWN_PATH]
-    messages = {404: f"there is no {shown}", 405: f"{shown} can't be called with {method}"}
-    phrase = responses.get(status, "error").lower()
-    return ErrorDetail(code=_OWN.get(status, phrase.replace(" ", "_")), message=messages.get(status, phrase))
+    message = phrase = responses.get(status, "error").lower()
+    if status == HTTPStatus.NOT_FOUND:
+        near = get_close_matches(path, known, n=1) if len(path) <= _COMPARED_PATH else []
+        message = f"there is no {shown}" + "".join(f"; the nearest path is {one}" for one in near)
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        usable = sorted({one.strip() for one in allow.split(",")} - {"", "HEAD"})
+        message = f"{shown} can't be called with {method}" + (f"; use {' or '.join(usable)}" if usable else "")
+    return ErrorDetail(code=_OWN.get(status, phrase.replace(" ", "_")), message=message)
 
 
 def internal_error() -> ErrorDetail:

@@ -26,6 +26,7 @@ from .guard import Guard
 from .keys import Keys
 from .metrics import Metrics, metrics
 from .observe import Requests
+from .probes import PROBES
 from .rate_limit import RateLimiter
 from .settings import Settings
 from .tracing import exporter
@@ -83,6 +84,7 @@ class Gateway:
             refusal=self._refusal,
             pages=ForeignPages(allowed_origins(self.settings)),
             is_draining=lambda: self.worker is not None and self.worker.draining,
+            paths=sorted(PROBES.union(route.path for route in self._routes if isinstance(route, Route))),
         )
         outermost = _traced(with_cors(ProtocolErrors(guard), self.settings))
 

@@ -7,7 +7,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Final, Protocol, TypeAlias
 
@@ -75,6 +75,7 @@ class Guard:
         pages: ForeignPages,
         refusal: Callable[[Scope], ServiceError | None] = lambda _scope: None,
         is_draining: Callable[[], bool] = lambda: False,
+        paths: Collection[str] = (),
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
@@ -88,6 +89,7 @@ class Guard:
         self.pages = pages
         self.is_draining = is_draining  # whether the process was told to stop
         self._held = 0  # bytes of the bodies of all requests that are not answered yet
+        self.paths = paths  # that there are, to name the nearest one to whoever mistyped it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -106,7 +108,7 @@ class Guard:
             self.observer.end(scope, call, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: _Sent, call: Call) -> None:
-        answer = _Answer(scope, send, call)
+        answer = _Answer(scope, send, call, self.paths)
         timeout = self.timeout
         try:
             if may_cost(scope["method"], scope["path"]):
@@ -210,8 +212,8 @@ class Guard:
 class _Answer:
     """The `send` that the application sees: adds the request id, and rewrites errors that are not in our shape."""
 
-    def __init__(self, scope: Scope, send: Send, call: Call) -> None:
-        self.scope, self.send, self.call = scope, send, call
+    def __init__(self, scope: Scope, send: Send, call: Call, known: Collection[str]) -> None:
+        self.scope, self.send, self.call, self.known = scope, send, call, known
         self.deadline: Deadline | None = None  # None before it runs
         self.refusal: ServiceError | None = None  # the guard's own no, which the application may have caught
         self.received = 0  # bytes of the request's body
@@ -253,7 +255,11 @@ class _Answer:
             start = {**start, "status": replaced.status_code, "headers": [*replaced.raw_headers]}
             self.body = bytes(replaced.body)
         elif not self.body.startswith(b'{"error":{"code":'):
-            detail = detail_of_status(start["status"], self.scope["method"], self.scope["path"])
+            allow = next((v.decode("latin-1") for k, v in start["headers"] if k.lower() == b"allow"), "")
+            known = () if "endpoint" in self.scope else self.known  # a path that has a route is not mistyped
+            detail = detail_of_status(
+                start["status"], self.scope["method"], self.scope["path"], allow=allow, known=known
+            )
             replaced = error_of(start["status"], detail)
             self.call.code = detail.code
             kept = [(k, v) for k, v in start["headers"] if k.lower() in (b"retry-after", b"allow", b"server")]

@@ -90,7 +90,9 @@ def make_app(timeout: float) -> Starlette:
     """As BentoML installs it: inside Starlette's outermost error handler, around everything else."""
     routes = [Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"]) for endpoint in ENDPOINTS]
     routes.append(Route("/status/{status}", answers_with))
-    return Starlette(routes=routes, middleware=[Middleware(guard_of, max_body=MAX_BODY, timeout=timeout)])
+    paths = [route.path for route in routes]
+    guard = Middleware(guard_of, max_body=MAX_BODY, timeout=timeout, paths=paths)
+    return Starlette(routes=routes, middleware=[guard])
 
 
 def call(path: str, method: str = "GET", *, timeout: float = PATIENCE, **options: Any) -> httpx.Response:
@@ -237,9 +239,11 @@ def test_an_error_of_the_service_that_nobody_caught():
     ("path", "method", "status", "code", "message"),
     [
         ("/nowhere", "GET", 404, "not_found", "there is no /nowhere"),
+        ("/json_aray", "GET", 404, "not_found", "there is no /json_aray; the nearest path is /json_array"),
         ("/two%0Alines/%C3%9C", "GET", 404, "not_found", "there is no /two%0Alines/%C3%9C"),
         ("/" + "x" * 5000, "GET", 404, "not_found", "there is no /" + "x" * 199),
-        ("/echo", "DELETE", 405, "method_not_allowed", "/echo can't be called with DELETE"),
+        ("/status/404", "GET", 404, "not_found", "there is no /status/404"),
+        ("/echo", "DELETE", 405, "method_not_allowed", "/echo can't be called with DELETE; use GET or POST"),
         ("/json_array", "GET", 400, "bad_request", "bad request"),
         ("/many_parts", "GET", 503, "not_ready", "service unavailable"),
         ("/status/401", "GET", 401, "unauthorized", "unauthorized"),
