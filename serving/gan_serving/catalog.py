@@ -213,7 +213,9 @@ class Catalog:
                 known = ", ".join(sorted(self._registry.serving)) or "none"
                 raise UnknownModelError(f"model {name!r} is not loaded; this service has {known}", "model")
             self._flags.unload(name)
+            before = self.default_name
             self._registry.remove({name: "unloaded by request"})
+            self._tell_default(before)
 
     def _load_at_start(self, is_stopping: Callable[[], bool]) -> None:
         # The first request should not wait for the modules that draw latents.
@@ -258,10 +260,20 @@ class Catalog:
         examined = [*examined, *await self._load(now, unloaded, heirs)]
         if self._is_stalled:
             await self.start()  # somebody has to see when they come
+        before = self.default_name
         report = self._registry.take(now, examined, unloaded, asked=asked)
+        self._tell_default(before)
         if asked:
             self._flags.ask()
         return report
+
+    def _tell_default(self, before: str | None) -> None:
+        """Say that requests without a model get another generator from now on, if they do."""
+        now = self.default_name
+        if now is not None and now != before:
+            logger.info(
+                "generator %s is now the default of requests that name none; set GAN_DEFAULT_MODEL to keep one", now
+            )
 
     async def _survey(self) -> Survey:
         found = [await self._surveys.run_one(i, _survey_task(source)) for i, source in enumerate(self._sources)]

@@ -121,6 +121,26 @@ def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:
     assert house.events == []
 
 
+@pytest.mark.parametrize("default", [None, "a"])
+def test_another_default_is_told(house: House, caplog: pytest.LogCaptureFixture, default: str | None) -> None:
+    caplog.set_level("INFO", "bentoml.ganworks")
+
+    def told() -> list[str]:
+        lines = [line.partition(" is now the default of requests that name none") for line in caplog.messages]
+        return [name for name, said, _ in lines if said]
+
+    async def scenario(catalog: Catalog) -> None:
+        os.utime(house.put("b", 2) / "manifest.json", (2000, 2000))
+        await look(catalog)
+        assert told() == ([] if default else ["generator b"])
+        await look(catalog)
+        await catalog.unload("b")
+        assert told() == ([] if default else ["generator b", "generator a"])
+
+    os.utime(house.put("a", 1) / "manifest.json", (1000, 1000))
+    house.drive(scenario, default=default)
+
+
 def test_a_default_that_is_not_there_is_told_at_the_start_and_to_who_relies_on_it(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
