@@ -2,7 +2,7 @@
 
     python -m gan_serving.keys [NAME]
 
-prints a new key, and the line for the file that GAN_API_KEYS_FILE names.
+prints a new key's line on standard output, for the file that GAN_API_KEYS_FILE names, and the key on standard error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import hashlib
 import hmac
 import logging
-import os
 import re
 import secrets
 import sys
@@ -236,7 +235,7 @@ def _from_lines(file: Path, content: bytes) -> Iterator[tuple[str, bytes]]:
             # It may be a key that somebody forgot to hash: the line isn't shown.
             raise SettingsError(
                 f"GAN_API_KEYS_FILE: line {number} of {file} is not name:sha256 with 64 hexadecimal digits; "
-                "make one with python -m gan_serving.keys NAME"
+                "add one with python -m gan_serving.keys NAME >> FILE"
             )
         name, digest = match[1], bytes.fromhex(match[2])
         yield (f"key-{match[2][:8].lower()}" if name == _NAMELESS else name), digest
@@ -256,7 +255,7 @@ def new_key(name: str = _NAMELESS) -> tuple[str, str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print a new key and its line."""
+    """Print a new key's line, and the key itself where it doesn't get into the file."""
     program = "python -m gan_serving.keys"
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
         print(f"usage: {program} [NAME]", file=sys.stderr)
@@ -266,8 +265,11 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    print(f"key   {key}", f"line  {line}", sep=os.linesep)
-    print(f"{program}: give the key to its caller, and add the line to the file of GAN_API_KEYS_FILE", file=sys.stderr)
+    print(line)
+    print(
+        f"{program}: the key is {key} and shown only now; the line is for the file of GAN_API_KEYS_FILE",
+        file=sys.stderr,
+    )
     return 0
 
 
