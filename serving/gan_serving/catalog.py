@@ -23,6 +23,7 @@ from gan_export.artifact import draw
 from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
+from .nearest import nearest
 from .registry import EventFn, Registry
 from .settings import Settings
 from .shared_flags import SharedFlags, flags_of_environment
@@ -140,6 +141,8 @@ class Catalog:
     def _unknown(self, name: str | None, *, asked: bool) -> UnknownModelError:
         reason = self._why_not(name)
         what = "is unknown" if reason is None else f"is not served: {reason}"
+        if name is not None and (near := nearest(name, self._registry.serving)):
+            what += f", the nearest is {near}"
         whose = f"model {name!r}" if asked else f"the service's GAN_DEFAULT_MODEL, {name!r},"
         advice = "this service has" if asked else "name one of"
         names = ", ".join(sorted(self._registry.serving))

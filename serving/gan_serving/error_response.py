@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
-from difflib import get_close_matches
 from http import HTTPStatus
 from http.client import responses
 from typing import Final
@@ -16,11 +15,11 @@ from gan_client.types import ErrorBody, ErrorDetail
 
 from .call import current_call
 from .errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
+from .nearest import nearest
 
 logger = logging.getLogger("bentoml.ganworks")
 
 _SHOWN_PATH: Final = 200  # characters
-_COMPARED_PATH: Final = 64  # characters; comparing takes time, and no path here is half as long
 _OWN: Final = {error.status: error.code for error in (QueueFullError, NotReadyError, DeadlineError)}
 """Codes of statuses that others answer with too; the rest have their phrase."""
 
@@ -46,8 +45,8 @@ def detail_of_status(
     shown = quote(path)[:_SHOWN_PATH]
     message = phrase = responses.get(status, "error").lower()
     if status == HTTPStatus.NOT_FOUND:
-        near = get_close_matches(path, known, n=1) if len(path) <= _COMPARED_PATH else []
-        message = f"there is no {shown}" + "".join(f"; the nearest path is {one}" for one in near)
+        near = nearest(path, known)
+        message = f"there is no {shown}" + (f"; the nearest path is {near}" if near else "")
     elif status == HTTPStatus.METHOD_NOT_ALLOWED:
         usable = sorted({one.strip() for one in allow.split(",")} - {"", "HEAD"})
         message = f"{shown} can't be called with {method}" + (f"; use {' or '.join(usable)}" if usable else "")

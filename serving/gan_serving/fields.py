@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, TypeAlias
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from gan_export.artifact import Manifest
 
 from .errors import InvalidRequestError
+from .nearest import nearest
 
 Label: TypeAlias = int | str
 
@@ -68,9 +71,24 @@ def _class_id(asked: Label, manifest: Manifest) -> int:
             return asked
     elif asked in names:
         return names.index(asked)
+    elif (same := _same_text(asked, tuple(names))) is not None:
+        return same
     elif asked.isascii() and asked.isdigit() and int(asked) < len(names):
         return int(asked)
-    raise InvalidRequestError(f"label is {show(asked)}; {manifest.name} has {_label_rule(manifest)}", "label")
+    near = nearest(asked, names) if isinstance(asked, str) else None
+    hint = f", the nearest is {show(near)}" if near else ""
+    raise InvalidRequestError(f"label is {show(asked)}{hint}; {manifest.name} has {_label_rule(manifest)}", "label")
+
+
+def _same_text(asked: str, names: tuple[str, ...]) -> int | None:
+    """The class whose name is the same text in other code points: a Mac's folders have their accents apart."""
+    return None if asked.isascii() else _by_text(names).get(normalize("NFC", asked))
+
+
+@lru_cache(maxsize=16)
+def _by_text(names: tuple[str, ...]) -> dict[str, int]:
+    """The class id of each name in Unicode's Normalization Form C, the first one's where two are the same."""
+    return {normalize("NFC", name): i for i, name in reversed(list(enumerate(names)))}
 
 
 def _label_rule(manifest: Manifest) -> str:

@@ -116,6 +116,8 @@ def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:
         assert {model.artifact for model in catalog.list()} == {catalog.get(n).manifest.identity() for n in "abc"}
         with pytest.raises(UnknownModelError, match=r"'d' is unknown; this service has a, b, c"):
             catalog.get("d")
+        with pytest.raises(UnknownModelError, match=r"'A' is unknown, the nearest is a; this service has a, b, c"):
+            catalog.get("A")
 
     house.drive(scenario)
     assert house.events == []

@@ -360,3 +360,19 @@ def test_the_largest_sheets_that_are_let_through_can_be_written():
         images = np.zeros((n, 1, 28, 28), np.uint8)
         batch = Batch("toy", images, None, None, None, request.columns)
         assert encode(batch, format_of(request, "", n, IMAGE)).body
+
+
+def test_a_class_name_is_the_same_text_however_it_is_composed(make_manifest: MakeManifestFn) -> None:
+    composed, apart = "rote \u00c4pfel", "rote A\u0308pfel"
+
+    def ids(asked: str, *names: str) -> Any:
+        return plan_of({"label": asked}, make_manifest(list(names))).every_label
+
+    assert ids(composed, "Birnen", apart) == ids(apart, "Birnen", composed) == 1
+    assert [ids(asked, apart, composed) for asked in (apart, composed)] == [0, 1]  # exactly what was asked for first
+
+
+@pytest.mark.parametrize(("asked", "near"), [("hors", "horse"), ("SHIP", "ship"), ("aeroplane", "airplane")])
+def test_the_nearest_class_name_is_told(make_manifest: MakeManifestFn, asked: str, near: str) -> None:
+    with pytest.raises(InvalidRequestError, match=f"^label is '{asked}', the nearest is '{near}'; toy has class ids"):
+        plan_of({"label": asked}, make_manifest(["airplane", "horse", "ship"]))

@@ -1,0 +1,19 @@
+"""The name that somebody who mistyped one may have meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from itertools import islice
+from typing import Final
+
+LONGEST: Final = 40  # characters of a name that is compared: it takes time
+MOST: Final = 1000  # names that it is compared with
+
+
+def nearest(asked: str, known: Iterable[str]) -> str | None:
+    """The one of the known names that is most like it, capitals or not; None if none is."""
+    if len(asked) > LONGEST:
+        return None
+    short = {name.casefold(): name for name in islice(known, MOST) if len(name) <= LONGEST}
+    return next((short[near] for near in get_close_matches(asked.casefold(), short, n=1)), None)
