@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import logging
 import os
 import shutil
 import socket
@@ -29,6 +30,8 @@ from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
 from .supervisor import mind_every_signal, tell_taken_port, unavailable
 
+logger = logging.getLogger("bentoml.ganworks")
+
 _METRICS: Final = "ganworks-metrics"  # in BENTOML_HOME: a folder for each service that runs
 _LEFT_SECONDS: Final = 60.0  # after which an unlocked folder there is nobody's that is just starting
 
@@ -41,7 +44,7 @@ def check_before_serving() -> Settings:
     """
     try:
         found = settings()
-        Keys.from_settings(found)
+        keys = Keys.from_settings(found)
         allowed_origins(found)
     except SettingsError as error:
         _exit(str(error))
@@ -51,7 +54,10 @@ def check_before_serving() -> Settings:
             print(f"bentoml serve: {line}", file=sys.stderr)
         _check_provider(found)
         _check_artifacts(found)
-        _check_port(str(context.params.get("host") or "0.0.0.0"), context.params.get("port"))
+        host, port = str(context.params.get("host") or "0.0.0.0"), context.params.get("port")
+        _check_port(host, port)
+        if not keys.enabled:
+            logger.info("no API keys: whoever reaches %s:%s may call", host, port)
         # The worker processes may have another working directory.
         os.environ["GAN_MODELS"] = ":".join(_resolved(source) for source in found.model_sources)
         if found.api_keys_file:
