@@ -3,7 +3,11 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gan_client.types import GenerateRequest, InterpolateRequest
 from gan_serving import generate, interpolate, latents, pages, playground, system, v2
 from gan_serving.error_response import detail_of_status
 from gan_serving.errors import ServiceError
@@ -59,3 +63,32 @@ def test_the_endpoints_are_those_of_the_code() -> None:
     }
     routes = {(method, route.path) for route in ROUTES for method in (route.methods or set()) - {"HEAD"}}
     assert table | block == routes | BENTOML
+
+
+def allowed(schema: dict[str, Any]) -> str:
+    """The range of a number, as the page has it."""
+    if "minimum" not in schema and "exclusiveMinimum" not in schema:
+        return ""
+    low = str(schema["minimum"]) if "minimum" in schema else f"above {schema['exclusiveMinimum']:g}"
+    high = "2**53 - 1" if schema.get("exclusiveMaximum") == 2**53 else schema.get("maximum", "`GAN_MAX_N`")
+    return f"{low} to {high:g}" if isinstance(high, float) else f"{low} to {high}"
+
+
+def test_the_ranges_of_fields_are_those_of_the_types() -> None:
+    ranges: dict[str, str] = {}
+    for kind in (GenerateRequest, InterpolateRequest):
+        for name, field in kind.model_json_schema()["properties"].items():
+            for schema in field.get("anyOf", [field]):
+                found = allowed(schema) or allowed(schema.get("items", {}))
+                if found and name != "label":
+                    default = f"; {field['default']} when absent" if field.get("default") else ""
+                    assert ranges.setdefault(name, found + default) == found + default
+    table = PAGE.partition("### Ranges")[2].partition("###")[0]
+    rows = re.findall(r"^\| (`.*`) \| (.*) \|$", table, re.MULTILINE)
+    assert {name: text for names, text in rows for name in re.findall(r"`(\w+)`", names)} == ranges
+
+
+@pytest.mark.parametrize("word", ["yes", "on", "1", "true", "no", "off", "0", "false"])
+def test_what_counts_as_true_and_false(word: str) -> None:
+    assert f"`{word}`" in PAGE
+    assert Settings.model_validate({"metrics_open": word}).metrics_open is (word in ("yes", "on", "1", "true"))
