@@ -212,7 +212,7 @@ def test_bad_requests_get_one_clear_line(
         ("POST", "/generate", b"[]", 400, "invalid_request"),
         ("POST", "/generate", b'{"latents": [[NaN]]}', 400, "invalid_request"),
         ("POST", "/generate", b"\xff\xfe", 400, "invalid_request"),
-        ("GET", "/generate", b"", 405, "method_not_allowed"),
+        ("GET", "/interpolate", b"", 405, "method_not_allowed"),
         ("GET", "/nowhere", b"", 404, "not_found"),
         ("GET", "/models/nobody", b"", 404, "unknown_model"),
         ("GET", "/models/..%2f..%2fetc%2fpasswd", b"", 404, "not_found"),
