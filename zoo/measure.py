@@ -28,6 +28,8 @@ BIN = Path(sys.executable).parent
 READY_SECONDS, STOP_SECONDS = 90, 30
 LARGEST_GAP = 0.10
 """By which int8 may differ from fp32, relative, in each of GAPS."""
+MEASURES = 2
+"""Counted up when a measure of gan-eval becomes another one: what was measured before is measured again."""
 GAPS = ("class_agreement", "precision", "recall", "frechet_distance")
 
 
@@ -67,7 +69,7 @@ def evaluate(recipe: Recipe, artifact: Artifact, work: Path) -> list[VariantEval
     """
     evaluations: list[VariantEvaluation] = []
     options = _options(recipe)
-    key = hashlib.sha256(json.dumps(options).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([MEASURES, *options]).encode()).hexdigest()[:12]
     for variant in artifact.manifest.variants:
         stem = f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
         images, figures = work / f"{stem}.npz", work / f"{stem}-{key}.json"

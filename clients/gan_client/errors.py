@@ -147,7 +147,8 @@ class InternalServerError(StatusError):
 
 
 class UnavailableError(StatusError):
-    """502 or 503: the service is starting, draining, out of connections, or down behind a proxy."""
+    """502 or 503: the service is starting, draining, out of room for connections or bodies, or down behind a
+    proxy."""
 
     advice = "Ask again later; `gan-client health` says when it is ready."
 
@@ -175,6 +176,7 @@ MORE_IMAGES: Final = "Use client.stream() or `gan-client dataset` for more, or r
 _ADVICE: Final = {
     "not_found": "",  # a path of the URL, not a generator
     "too_many_connections": "Open fewer connections at once.",
+    "too_many_bodies": "Send smaller requests, or fewer at once.",
 }
 
 

@@ -175,11 +175,11 @@ class HttpTransport:
                         raise StoppedError
                     body.take(chunk)
                 return exchange.answer(response.status_code, response.headers, body.whole())
-        except httpx.HTTPError as error:
-            raise translate(error, self._url, deadline, exchange.request_id) from error
-        except RuntimeError as error:
+        except (httpx.HTTPError, RuntimeError) as error:
             if self._http.is_closed:
                 raise ClientClosedError from error
+            if isinstance(error, httpx.HTTPError):
+                raise translate(error, self._url, deadline, exchange.request_id) from error
             raise
 
     def close(self) -> None:

@@ -45,14 +45,16 @@ LABEL_NAMES: Final = frozenset(
 """What arguments and inputs that take labels are called, in lower case."""
 
 ROUNDING: Final = 1e-5  # by which values may be outside of their range
+ENDS: Final = 0.05  # share of [0, 255] within which some value has to come of either end
 NEGATIVE: Final = -0.05  # a tanh generator goes below this, a sigmoid one can't
 
 
 def find_range(low: float, high: float, images: int) -> Range:
     """The range that a generator's output is on, where that is certain.
 
-    Of [0, 1] and [0, 255] it is where both the lowest and the highest quarter are reached, and nothing is outside: a
-    generator on a wider range that never leaves the upper half of it but reaches both ends of that half is not one.
+    It is [0, 1] where both its lowest and its highest quarter are reached and nothing is outside: a generator on
+    [-1, 1] that never leaves the upper half but reaches both ends of it is unlikely. It is [0, 255] where both ends are
+    all but reached: an output without bounds may well end anywhere below.
 
     Args:
         low: the least finite value of some images; NaN if there is none.
@@ -64,7 +66,7 @@ def find_range(low: float, high: float, images: int) -> Range:
     """
     if math.isnan(low):
         raise IntakeError("its output is NaN or infinite everywhere; export an earlier checkpoint")
-    found = f"its output is between {low:.4g} and {high:.4g} on {images} images"
+    found = f"its output is between {low:.6g} and {high:.6g} on {images} images"
     if low < -1 - ROUNDING or high > BYTES[1] + ROUNDING or (low < -ROUNDING and high > 1 + ROUNDING):
         raise IntakeError(
             f"{found}: images must be on [-1, 1], [0, 1] or [0, 255]; end it with tanh, sigmoid or a clamp"
@@ -72,10 +74,10 @@ def find_range(low: float, high: float, images: int) -> Range:
     if low < NEGATIVE:
         return TANH
     if high <= 1 + ROUNDING:
-        if 0 <= low < 0.25 and high > 0.75:
+        if -ROUNDING <= low < 0.25 and high > 0.75:
             return SIGMOID
         raise IntakeError(f"{found}, which fits both [-1, 1] and [0, 1]: give --output-range -1,1 or 0,1")
-    if low < 0.25 * BYTES[1] and high > 0.75 * BYTES[1]:
+    if low < ENDS * BYTES[1] and high > (1 - ENDS) * BYTES[1]:
         return BYTES
     raise IntakeError(
         f"{found}, which may be a part of [0, 255] or unbounded: give --output-range 0,255 if these are bytes, or end "

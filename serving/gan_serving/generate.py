@@ -197,7 +197,7 @@ class _Task:
             raise InvalidRequestError(
                 f"n is {len(self.plan)}; a contact sheet has {most} images of this size at most: "
                 "ask for npy, zip or ndjson",
-                "n",
+                "format",
             )
 
 

@@ -37,6 +37,14 @@ def count_shared(images: Tensor, others: Tensor) -> int:
     return sum(hash(image.tobytes()) in known for image in images.numpy())
 
 
+def distinct(images: Tensor) -> Tensor:
+    """(k,) int64: the first row of each of the images, uint8 (N, C, H, W), that are not equal byte for byte."""
+    first: dict[int, int] = {}
+    for row, image in enumerate(images.numpy()):
+        first.setdefault(hash(image.tobytes()), row)
+    return torch.tensor(list(first.values()))
+
+
 def in_chunks(images: Tensor) -> Iterator[Tensor]:
     """(N, C, H, W) uint8 in slices of a few images."""
     return iter(torch.split(images, max(1, CHUNK_BYTES // images[0].numel())))

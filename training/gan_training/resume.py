@@ -22,11 +22,13 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
         ConfigError: another setting is changed, two don't go together, the run is beyond the `steps` that are asked
             for, or its minutes are used up.
     """
+    if "precision" in changes:
+        checkpoint.config.with_changes({"precision": changes["precision"]})  # refuses what is none
     stored, may_change = checkpoint.config.to_dict(), TrainConfig.RUNTIME | {"data"}
     others = [name for name, value in changes.items() if name not in may_change and stored[name] != value]
     device = str(changes.get("device", checkpoint.config.device))
     same = {name for name in others if _is_same(name, changes[name], checkpoint, device)}
-    different = [f"{name} (was {stored[name]}, now {changes[name]})" for name in others if name not in same]
+    different = [f"{name} (was {_was(name, checkpoint)}, now {changes[name]})" for name in others if name not in same]
     if different:
         raise ConfigError(f"--resume can't change {', '.join(different)}; {_NEW_RUN}")
     may_change |= same & {"device", "precision"}  # as the run was found to have them, from now on by name
@@ -75,6 +77,13 @@ def _is_same(name: str, value: object, checkpoint: Checkpoint, device: str) -> b
         was = checkpoint.precision
         return now == (choose_bf16(config.precision, choose_device(device)) if was is None else was == "bf16")
     return False
+
+
+def _was(name: str, checkpoint: Checkpoint) -> str:
+    """A setting of the run, and what `auto` came to."""
+    value = str(checkpoint.config.to_dict()[name])
+    is_found = name == "precision" and value == "auto" and checkpoint.precision is not None
+    return f"{value}, {checkpoint.precision}" if is_found else value
 
 
 def _device_type(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ from .metrics.subsample import subsample_indices
 from .nets import draw_latents
 from .run_folder import BEST, CHECKPOINT
 from .specs import GeneratorSpec
+
+TRIED: Final = 8  # images that a checkpoint generates at first, to find out whether it can
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,13 @@ def prepare_samples(
             f"{_shape(real.image_size, real.channels)}; give --image-size and --channels, or other --data"
         )
 
-    def draw(progress: ProgressFn) -> Samples:
+    def draw(progress: ProgressFn, count: int = n) -> Samples:
         try:
-            return generate(generator, spec, n, like=real.labels, seed=seed, progress=progress)
+            return generate(generator, spec, count, like=real.labels, seed=seed, progress=progress)
         except NonFiniteImagesError as error:
             raise CheckpointError(f"{path}: {error}: its training has diverged") from error
 
+    draw(keep_silent, min(n, TRIED))
     has_seen = bool(held_out_of) and checkpoint.data_sha256 == held_out_of
     note = (
         f"{path}: was trained on {real.source} whole, the tenth too that real images are taken from, so its figures "
@@ -167,7 +170,7 @@ def labels_like(labels: Tensor, n: int, classes: int, seed: int) -> Tensor:
     """(n,) labels, each class as often as in (M,) `labels`, as nearly as whole numbers can be.
 
     Class after class in turns, the rare ones in the first turns. What of n doesn't go into whole numbers is a seeded
-    choice, by the shares that are left; of classes that are equally frequent, and no more than n, the first.
+    choice, by the shares that are left. Of equally frequent classes, no more than n, the first have one more.
     """
     counts = torch.bincount(labels, minlength=classes)
     if n >= classes and bool((counts == counts[0]).all()):

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from gan_client.types import ModelInfo
 
 _RETRIES: Final = 12  # 43 s of pauses in the mean, 79 s at most: a restart of the service is no reason to stop
-_FILES: Final = (".npy", ".parquet", ".arrow", ".tfrecord", ".lmdb")  # what mimetypes may not know
+_FILES: Final = frozenset(
+    {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".npy", ".pt", ".pth", ".h5", ".hdf5", ".parquet"}
+    | {".arrow", ".tfrecord", ".lmdb", ".csv", ".json", ".jsonl", ".txt", ".pdf", ".mp4"}
+    | {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+)
+"""How names of files end that somebody may expect; a folder may well have another dot in its name."""
 _TIMEOUT: Final = max(DEFAULT_TIMEOUT, 120.0)
 
 
@@ -145,7 +150,7 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
     """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if they disagree, or for the
     name of another kind of file."""
     is_npz = out.suffix.lower() == ".npz"
-    if not is_npz and not out.is_dir() and _names_a_file(out):
+    if not is_npz and not out.is_dir() and out.suffix.lower() in _FILES:
         raise InvalidArgumentError(
             f"out is {str(out)!r}: a data set is a folder (--format folder or webdataset), whose name does not end in "
             f"{out.suffix}, or a file FILE.npz",
@@ -161,13 +166,6 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
             f"shard-size is {shard_size}: it is for --format webdataset only", param="shard-size"
         )
     return layout
-
-
-def _names_a_file(out: Path) -> bool:
-    """Whether the name ends as a well-known kind of file does; other folders may well have a dot in theirs."""
-    import mimetypes
-
-    return out.suffix.lower() in _FILES or any(mimetypes.guess_type(out.name))
 
 
 def _draw(client: GanClient, destination: Destination, plan: Plan, chunk: int, quiet: bool) -> int:

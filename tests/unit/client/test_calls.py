@@ -208,6 +208,22 @@ def test_closed_client_says_so(service):
     assert service.received == []
 
 
+def test_client_that_is_closed_during_a_call_says_so(service, act):
+    service.script.append(act.HOLD)
+    client = GanClient(service.url, timeout=3, max_retries=0)
+
+    def close() -> None:
+        while not service.received:
+            time.sleep(0.01)
+        client.close()
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    with pytest.raises(errors.ClientClosedError):
+        client.generate()
+    closing.join()
+
+
 def test_message_of_the_service_is_one_harmless_line(client, service):
     service.script.append(service.error(400, "x", "bad\n\x1b[31mred\x07 " + "y" * 5000))
     with pytest.raises(errors.InvalidRequestError) as caught:

@@ -397,6 +397,7 @@ def test_the_range_is_measured(value_range: tuple[float, float]):
         (0.4, 0.6, r"between 0\.\d+ and 0\.\d+ on 64 images.*give --output-range -1,1 or 0,1"),
         (-0.04, 0.9, "give --output-range -1,1 or 0,1"),
         (0, 90, "give --output-range 0,255"),
+        (0, 230, "give --output-range 0,255"),
         (-3, 4, r"between -2\.\d+ and 3\.\d+ on 64 images: images must be on"),
         (-1, 200, "images must be on"),
         (0, 300, "images must be on"),

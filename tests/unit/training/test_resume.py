@@ -167,7 +167,7 @@ def test_a_run_whose_precision_was_found_goes_on_with_it_or_says_otherwise(run: 
     Run.fresh(load_checkpoint(run / "ckpt.pt").config.with_changes({"precision": "auto"}), out).train(quiet)
     assert load_checkpoint(out / "ckpt.pt").precision == "bf16"
     assert Run.resumed(out, {"steps": 3, "precision": "auto"}).advice == []
-    with pytest.raises(ConfigError, match=r"can't change precision \(was auto, now fp32\)"):
+    with pytest.raises(ConfigError, match=r"can't change precision \(was auto, bf16, now fp32\)"):
         Run.resumed(out, {"steps": 3, "precision": "fp32"})
     native_bf16(False)
     words = "the run was trained in bf16, and goes on in fp32, as precision is auto; give --precision bf16 to keep it"

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_training.data import ImageData
+from gan_training.duplicates import distinct
 from gan_training.metrics.neighbours import Nearest, relative_distance
 
 CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
@@ -25,8 +26,9 @@ class MemorisationCheck:
 
     def __init__(self, data: ImageData) -> None:
         self.images = data.images
+        self.rows = distinct(data.images)  # many equal images would be all candidates, and no neighbours of each other
         at_once = max(1, _NUMBERS // data.images[0].numel())
-        self.thumbnails = torch.cat([_thumbnails(part) for part in torch.split(data.images, at_once)])
+        self.thumbnails = torch.cat([_thumbnails(data.images[rows]) for rows in torch.split(self.rows, at_once)])
 
     def check(self, samples: Tensor) -> tuple[float, Nearest]:
         """uint8 (N, C, H, W) samples -> `relative_distance` (1: as new as real images), and the neighbours."""
@@ -39,8 +41,8 @@ class MemorisationCheck:
     def _nearest(self, queries: Tensor, *, others: bool = False) -> Nearest:
         """`others`: training images that are equal to the query don't count."""
         distances = torch.cdist(_thumbnails(queries), self.thumbnails)  # (N, M)
-        count = min(CANDIDATES, len(self.images))
-        candidates = distances.topk(count, largest=False).indices  # (N, count)
+        count = min(CANDIDATES, len(self.rows))
+        candidates = self.rows[distances.topk(count, largest=False).indices]  # (N, count)
         at_once = max(1, _NUMBERS // (count * queries[0].numel()))
         difference = torch.cat(
             [
