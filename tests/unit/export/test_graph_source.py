@@ -481,6 +481,48 @@ def test_class_names_must_fit(tmp_path):
         assert str(caught.value).startswith(f"{path}: ")
 
 
+class FromConstant(Tanh):
+    """Begins with a constant that is repeated for the batch, as StyleGAN does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.full((1, 1, 1, 1), 0.7))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return super().forward(z) * self.constant.expand(z.shape[0], -1, -1, -1)
+
+
+def test_a_constant_that_is_repeated_needs_no_other_opset(tmp_path):
+    """ConstantOfShape, which ONNX can't convert to opset 18, has got more types since, and nothing else."""
+    path = write(FromConstant(), tmp_path / "g.onnx", (torch.randn(3, Z),), 20, modern=False)
+    assert "ConstantOfShape" in {node.op_type for node in onnx.load(path).graph.node}
+    model = served(path)
+    assert [one.version for one in model.opset_import] == [17]
+    assert np.abs(pixels_of(model, latents()) - author_images(path, latents())).max() < CLOSE
+
+
+def test_what_changed_is_converted_beside_what_has_no_conversion(tmp_path):
+    """ReduceMax has got a type and a sentence in opset 20, so it is left to ONNX's converter."""
+    body = (
+        "s = Shape(z) \n c = ConstantOfShape(s) \n m = ReduceMax <keepdims = 1> (z) \n a = Add(z, c) \n x = Add(a, m)"
+    )
+    model = linear("float[n, 6] z", body)
+    model.opset_import[0].version = 20
+    path = saved(model, tmp_path / "g.onnx")
+    converted = served(path)
+    assert [(one.domain, one.version) for one in converted.opset_import] == [("", 17)]
+    assert {node.domain for node in converted.graph.node} == {""}
+    assert np.abs(pixels_of(converted, latents(1)) - author_images(path, latents(1))).max() < CLOSE
+
+
+def test_a_type_that_the_older_opset_lacks_is_refused(tmp_path, refused):
+    model = linear("float[n, 6] z", "s = Shape(z) \n c = ConstantOfShape(s) \n f = Cast <to = 1> (c) \n x = Add(z, f)")
+    value = helper.make_tensor("v", TensorProto.FLOAT8E4M3FN, [1], [0])
+    model.graph.node[1].attribute.append(helper.make_attribute("value", value))
+    model.opset_import[0].version = 20
+    refused(saved(model, tmp_path / "g.onnx"), "FLOAT8|float8|type")
+
+
 def test_an_operator_that_opset_17_lacks_is_named(tmp_path, refused):
     model = linear("float[n, 6] z", "x = Identity(z)")
     model.graph.node[0].op_type = "BitwiseNot"
