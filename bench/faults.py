@@ -237,7 +237,7 @@ def net_name(text: str) -> str:
     """In any case, e.g. nanweight."""
     found = next((name for name in NETS if name.lower() == text.lower()), None)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no fault; choose from {', '.join(NETS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a fault; choose from {', '.join(NETS)}")
     return found
 
 

@@ -67,11 +67,11 @@ def read_recipes(path: Path, only: Sequence[str]) -> list[Recipe]:
     except OSError as error:
         raise BuildError(f"{path}: can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise BuildError(f"{path}: is no TOML: {error}") from error
+        raise BuildError(f"{path}: is not TOML: {error}") from error
     known: dict[str, Any] = content.get("artifact", {})
     unknown = [name for name in only if name not in known]
     if unknown:
-        raise BuildError(f"{unknown[0]!r} is no artifact of {path}; use one of {', '.join(known)}")
+        raise BuildError(f"{unknown[0]!r} is not an artifact of {path}; use one of {', '.join(known)}")
     try:
         data = {name: _made(Data, given) for name, given in content["data"].items()}
         recipes = [

@@ -87,11 +87,11 @@ def test_a_recipe_becomes_an_artifact_once(
 @pytest.mark.parametrize(
     ("recipe", "only", "words"),
     [
-        (RECIPE, ["large"], "'large' is no artifact of .*; use one of small"),
+        (RECIPE, ["large"], "'large' is not an artifact of .*; use one of small"),
         (RECIPE.replace("variants", "variant"), [], "'variant' is unknown"),
         (RECIPE.replace("cgan-28", "cgan-29"), [], "preset 'cgan-29' is unknown"),
         (RECIPE.replace("steps=200", "step=20"), [], "--set step: there is no such setting"),
-        ("images =", [], "is no TOML"),
+        ("images =", [], "is not TOML"),
     ],
 )
 def test_a_recipe_that_cannot_be_meant_is_one_line(

@@ -271,5 +271,5 @@ FAULTS = (
     Fault(OneLatentIgnored, "latents_matter", "moving dimension 5 of the latent changes no pixel"),
     Fault(LatentsIgnored, "latents_matter", "ignores its latents"),
     Fault(LabelIgnored, "labels_matter", "0 and 1 are identical"),
-    Fault(LabelModulo, "labels_matter", "0 and 2 are equal"),
+    Fault(LabelModulo, "labels_matter", "0 and 2 are identical"),
 )

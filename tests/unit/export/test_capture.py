@@ -182,7 +182,7 @@ def within(module: nn.Module) -> nn.Module:
         (Raises(), "failed", r"\(test_capture.py:\d+\): no luck with 8 numbers"),
         (NeedsFile(), "failed", r"\(test_capture.py:\d+\): no such table"),
         (OneBatch(), "dynamic_batch", "a constant \\(3\\); use -1"),
-        (Branches(), "untraceable", r"values of tensors \(test_capture.py:\d+\)"),
+        (Branches(), "untraceable", r"tensor values \(test_capture.py:\d+\)"),
         (within(Median()), "unsupported_operator", "aten.median.dim, used in 1.1;"),
         (within(Antialias()), "unsupported_operator", "Resize in 1.1: opset 17 can't antialias"),
     ],
