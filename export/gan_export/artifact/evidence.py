@@ -50,6 +50,11 @@ class Evidence:
             for name, pixels in self.reference.float32.items()
         }
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the generator itself gives other images each time, or was exported though it does."""
+        return self.reference.changed > 0 or not self.manifest.properties.deterministic
+
     def copies(self, *, whole: bool) -> Iterator[tuple[str, int]]:
         """Cases that must equal another, and how many pixels differ; not `whole`: equal a part, images that differ."""
         for name, case in self.cases.items():
@@ -83,8 +88,9 @@ class Evidence:
         return np.concatenate([source[case].ravel() for case in names]).astype(np.float64)
 
     def own_rounding(self) -> float | None:
-        """Largest difference of the reference in float32 from itself in float64; None if there is no float64."""
-        if not self.reference.float64:
+        """Largest difference of the reference in float32 from itself in float64; None if there is no float64, or if
+        noise differs too."""
+        if self.is_noisy or not self.reference.float64:
             return None
         return max(
             float(np.abs(self.reference.float32[name] - exact).max()) for name, exact in self.reference.float64.items()

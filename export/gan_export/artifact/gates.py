@@ -17,6 +17,13 @@ MIN_PSNR_DB: Final = 40.0
 MIN_IMAGE_PSNR_DB: Final = 20.0  # of one image; in the zoo another one is at 17 dB at most, and int8's at 23 at least
 MAX_VISIBLE_SHARE: Final = 0.02  # of uint8 pixels
 
+NOISE_ADVICE: Final = (
+    "the generator draws noise or applies dropout in forward; switch it off (`--init` or `--forward`; see "
+    "docs/bring-your-own.md, Noise inside the module), or make it a constant"
+)
+MOVED_BY_NOISE: Final = frozenset({"deterministic", "batch_invariant", "tolerance", "psnr", "visible", "worst_image"})
+"""Gates that noise alone makes fail: whatever else may be wrong, it can't be told apart from that."""
+
 
 class Rule(NamedTuple):
     """A gate: `measure` (of measures.py) returns None where there is nothing to judge."""
@@ -45,6 +52,7 @@ def judge(evidence: Evidence, options: Options, rules: Sequence[Rule] | None = N
             continue
         limit = options.tolerance if rule.code == "tolerance" else rule.limit
         passed = measured.value <= limit
+        advice = NOISE_ADVICE if evidence.is_noisy and rule.code in MOVED_BY_NOISE else rule.advice
         gate = Gate(
             code=rule.code,
             passed=passed,
@@ -53,7 +61,7 @@ def judge(evidence: Evidence, options: Options, rules: Sequence[Rule] | None = N
             limit=limit,
             unit=rule.unit,
             what=rule.what + measured.detail,
-            advice=rule.advice,
+            advice=advice,
         )
         gates.append(gate)
         if gate.failed:
@@ -106,7 +114,7 @@ RULES: Final = (
         measures.deterministic,
         "pixels that differ between two runs",
         "the same input gives the same image twice",
-        "noise is drawn or dropout is on inside forward; draw noise outside and pass it as latents (on a GPU: a kernel "
+        "noise is drawn or dropout is on inside the graph; switch it off, or make it a constant (on a GPU: a kernel "
         "adds in a different order each time)",
     ),
     Rule(
@@ -120,7 +128,7 @@ RULES: Final = (
     Rule(
         "value_range",
         measures.value_range,
-        "outside the declared range, or unused of it",
+        "share of the range left unused, or exceeded",
         "pixels are on",
         "the declared output range is wrong, e.g. a sigmoid generator declared as tanh",
         limit=RANGE_SLACK,
