@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
@@ -49,10 +50,13 @@ class SourceOptions:
 def names_of(classes: int, asked: tuple[str, ...] | None, found: tuple[str, ...] = ()) -> list[str] | None:
     """The class names of a generator: those that were asked for, else its own, else its ids; None without classes.
 
+    They are in Unicode's form NFC: the names of a Mac's folders are in another, in which nobody types them.
+
     Raises:
         IntakeError: another number of names than classes, or names that can't be told apart or sent.
     """
-    names = list(asked or found or map(str, range(classes)))
+    given = asked or found or tuple(map(str, range(classes)))
+    names = [unicodedata.normalize("NFC", name) for name in given]
     if asked is not None and len(asked) != classes:
         raise IntakeError(f"{len(asked)} class names were given, but the generator has {classes} classes")
     if not classes:
