@@ -12,7 +12,7 @@ from .artifact.certificate import Certificate, Gate, VariantCertificate
 from .artifact.pixels import psnr_of
 from .artifact.providers import first_provider
 from .artifact.sheet import contact_sheet
-from .show import title_of
+from .show import share_of, title_of
 
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
@@ -84,8 +84,10 @@ def _errors_row(result: VariantCertificate, variant: Variant) -> str:
     errors = result.against_float32
     if errors is None:
         return f"| {title_of(result)} | not measured | | | | | {speeds} |"
+    pixels = share_of(result.uint8_differing_share or 0.0)
+    pixels += f" (by {result.uint8_max_difference} at most)" if result.uint8_max_difference else ""
     psnr = "no difference" if errors.psnr_db is None else f"{errors.psnr_db:.1f} dB"
     return (
         f"| {title_of(result)} | {errors.max_abs:.2e} | {errors.mean_abs:.2e} | {errors.p999_abs:.2e} | {psnr} "
-        f"| {result.uint8_differing_share:.4%} (by {result.uint8_max_difference} at most) | {speeds} |"
+        f"| {pixels} | {speeds} |"
     )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .adapter import user_code
 from .artifact import Manifest, run_session
-from .artifact.candidate import CertificationError, run_candidate
+from .artifact.candidate import CertificationError, Speeds, run_candidate
 from .artifact.cases import Array, Cases
 from .artifact.certificate import Certificate, Options, VariantCertificate
 from .artifact.evidence import Evidence, Reference
@@ -174,8 +174,8 @@ def certify_variant(
     reference: Reference,
     options: Options,
     provider: Provider = CPU,
-) -> tuple[VariantCertificate, dict[str, float]]:
-    """Compare one variant on disk with the reference; returns the measurements and the speeds by batch size.
+) -> tuple[VariantCertificate, Speeds]:
+    """Compare one variant on disk with the reference; returns the measurements and the speeds.
 
     Raises:
         CertificationError: the file could not be run at all.

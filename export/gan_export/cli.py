@@ -55,8 +55,8 @@ Examples:
 
   gan-export generator.onnx --latent-input noise
 
-Then: bentoml serve. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than with 0 nothing
-was written, unless the line says that the artifact is: copying it for --store comes last.
+The last line says how to serve it. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than
+with 0 nothing was written, unless the line says that the artifact is: copying it for --store comes last.
 
 --version shows the version.
 """

@@ -39,9 +39,9 @@ from .directions import principal_directions
 from .other_providers import certify_other_providers
 from .refusal import ExportError
 from .source import Source
-from .target import check_target, put, staging_folder
+from .target import check_target, lost_variants, put, staging_folder, variants_at
 from .tuning import GRAPH_ERRORS, RewrittenGraph, tune
-from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, with_variants
+from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, unsteady, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")
 AS_TRACED = "The graph is left as it was traced, because the rewritten one"
@@ -108,10 +108,12 @@ def export(
         for_gpu=for_gpu or any(provider.is_cuda for provider in measured_on),
         progress=progress,
     )
+    before = variants_at(out)
     with staging_folder(out) as staging:
         written = _write(source, name, staging, recipe)
         put(staging, out)
-    return replace(written, artifact=Artifact(out, written.artifact.manifest))
+    notes = (*written.notes, *lost_variants(before, variants))
+    return replace(written, artifact=Artifact(out, written.artifact.manifest), notes=notes)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def _write(source: Source, name: str, staging: Path, recipe: _Recipe) -> Exporte
     (staging / CERTIFICATE_FILE).write_text(certificate.to_json())
     artifact = load_artifact(staging)
     card.draw_preview(artifact).save(staging / PREVIEW_FILE, optimize=True)
-    (staging / card.CARD_FILE).write_text(card.write_card(manifest, certificate, notes), encoding="utf-8")
+    (staging / card.CARD_FILE).write_text(
+        card.write_card(manifest, certificate, [*notes, *unsteady(all_made)]), encoding="utf-8"
+    )
     return Exported(artifact, certificate, tuple(notes))
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 
 from .artifact.certificate import Certificate, Gate, VariantCertificate
 from .artifact.gates import rules_of
+from .artifact.measures import VISIBLE
 from .artifact.pixels import psnr_of
 from .artifact.providers import CPU, provider_titled
+
+LEAST_SHARE: Final = 1e-6  # that can be told from 0 in what is printed
 
 
 def show_certificate(certificate: Certificate, console: Console) -> None:
@@ -42,13 +47,24 @@ def sentence(result: VariantCertificate, reference: str) -> str:
         return (
             f"{title_of(result)}: {result.images} images drawn with {result.provider}; their errors can't be measured"
         )
-    near = next((gate for gate in result.gates if gate.code == "psnr"), None)
-    without = "" if near is None else f"; without the latents' tails the PSNR is {psnr_of(near.measured):.1f} dB"
+    judged = {gate.code: gate.measured for gate in result.gates}
+    if "psnr" in judged and "visible" in judged:
+        return (
+            f"{title_of(result)}: compared with {reference}, the PSNR is {psnr_of(judged['psnr']):.1f} dB, and "
+            f"{share_of(judged['visible'])} of the uint8 pixels differ by more than {VISIBLE}; the certificate has the "
+            "errors in the latents' tails too"
+        )
+    share = share_of(result.uint8_differing_share or 0.0)
+    by = f", by {result.uint8_max_difference} at most" if result.uint8_max_difference else ""
     return (
         f"{title_of(result)}: {result.compared} images differ from {reference} by at most {errors.max_abs:.2e} "
-        f"({errors.mean_abs:.2e} on average), {result.uint8_differing_share:.4%} of uint8 pixels by "
-        f"{result.uint8_max_difference} at most{without}"
+        f"({errors.mean_abs:.2e} on average); {share} of the uint8 pixels differ{by}"
     )
+
+
+def share_of(share: float) -> str:
+    """A share of uint8 pixels in words, of which a few must not look like none."""
+    return "none" if share == 0 else f"{share:.4%}" if share >= LEAST_SHARE else f"less than {LEAST_SHARE:.4%}"
 
 
 def _verdict(gate: Gate) -> str:

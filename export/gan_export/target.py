@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from .artifact import CERTIFICATE_FILE, MANIFEST_FILE, PREVIEW_FILE, is_artifact
 from .artifact.golden import GOLDEN_FILE
+from .artifact.manifest import EXACT
+from .artifact.reading import read_manifest
 from .card import CARD_FILE
 from .refusal import ExportError
 from .variants import VARIANTS, file_of
@@ -43,6 +45,18 @@ def check_target(out: Path, *, force: bool) -> None:
         _refuse_others(out)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+
+
+def variants_at(out: Path) -> tuple[str, ...]:
+    """Names of the variants of the artifact that is there; none where there is no artifact."""
+    return tuple(variant.name for variant in read_manifest(out).variants) if is_artifact(out) else ()
+
+
+def lost_variants(before: Sequence[str], asked: Collection[str]) -> list[str]:
+    """A sentence on the variants that an artifact had and that the one in its place was not asked to have."""
+    lost = [name for name in before if name not in {EXACT, *asked}]
+    again = ",".join(dict.fromkeys([EXACT, *asked, *lost]))
+    return [f"{name} is left out: the artifact that was replaced had it; --variants {again} makes it." for name in lost]
 
 
 def _refuse_others(out: Path) -> None:

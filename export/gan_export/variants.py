@@ -12,7 +12,7 @@ from typing import Final
 import onnx
 
 from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
-from .artifact.candidate import CertificationError, Results, run_candidate
+from .artifact.candidate import CertificationError, Results, Speeds, run_candidate
 from .artifact.cases import Cases
 from .artifact.certificate import Gate, Options, VariantCertificate
 from .artifact.evidence import Reference
@@ -33,6 +33,7 @@ INT8: Final = "int8"
 FP16: Final = "fp16"
 """For GPUs."""
 VARIANTS: Final = (EXACT, INT8, FP16)
+SPREAD: Final = 1.5  # of the rates of one graph and batch size: more is the host's doing
 PAYS: Final = 1.15  # times fp32's speed, in the mean over the batches: for less, nobody should get other pixels
 
 
@@ -46,6 +47,7 @@ class Made:
 
     variant: Variant
     result: VariantCertificate
+    spread: float = 1.0  # of its speed between turns
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Certifier:
         )
         listed = [*(made.variant for made in before), variant]
         result, speeds = self._measure(with_variants(manifest, listed), name, provider)
-        rates = {batch: rate for batch, rate in speeds.items() if rate > 0}  # 0: that batch was refused
-        return Made(variant.model_copy(update={"images_per_second": rates}), result)
+        rates = {batch: rate for batch, rate in speeds.rates.items() if rate > 0}
+        return Made(variant.model_copy(update={"images_per_second": rates}), result, speeds.spread)
 
     def certify_optional(
         self, manifest: Manifest, name: str, graph: RewrittenGraph, before: Sequence[Made], provider: Provider = CPU
@@ -127,9 +129,10 @@ class Certifier:
         Raises:
             CertificationError: it could not be run at all.
         """
-        return self._measure(with_variants(manifest, [each.variant for each in made]), name, provider)
+        result, speeds = self._measure(with_variants(manifest, [each.variant for each in made]), name, provider)
+        return result, speeds.rates
 
-    def _measure(self, whole: Manifest, name: str, provider: Provider) -> tuple[VariantCertificate, dict[str, float]]:
+    def _measure(self, whole: Manifest, name: str, provider: Provider) -> tuple[VariantCertificate, Speeds]:
         (self.staging / MANIFEST_FILE).write_text(whole.to_json())
         return certify_variant(self.staging, whole, name, self.cases, self.reference, self.options, provider)
 
@@ -185,6 +188,16 @@ def add_int8(
             f"int8 is left out: it is not faster than fp32 on this host ({words}); a processor with VNNI would help."
         )
     return certifier.certify_optional(manifest, INT8, RewrittenGraph(found.model, found.rewrites), [made])
+
+
+def unsteady(made: Sequence[Made]) -> list[str]:
+    """A sentence on each variant whose speed differed much between turns."""
+    return [
+        f"{each.variant.name}: its images/s differed by a factor of {each.spread:.1f} between turns: something else "
+        "ran on this host, and the rates, which GAN_VARIANT=auto goes by, may be too low."
+        for each in made
+        if each.spread > SPREAD
+    ]
 
 
 def first_failed(gates: Sequence[Gate], exact: Made) -> Gate | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -38,10 +38,23 @@ class Result:
 Results: TypeAlias = dict[str, Result]
 
 
+@dataclass(frozen=True)
+class Speeds:
+    """Images per second by batch size, in the fastest and in the slowest turn; no batch that was refused."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    slowest: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def spread(self) -> float:
+        """How many times as fast the fastest turn was as the slowest, of the batch size where that is largest."""
+        return max((self.rates[batch] / rate for batch, rate in self.slowest.items() if rate > 0), default=1.0)
+
+
 def run_candidate(
     directory: Path, variant: str, cases: Cases, provider: Provider = CPU, *, timed: bool = False
-) -> tuple[Results, dict[str, float]]:
-    """Run the cases in a fresh process (probe.py); returns their results, and the speeds by batch size if `timed`.
+) -> tuple[Results, Speeds]:
+    """Run the cases in a fresh process (probe.py); returns their results, and the speeds if `timed`.
 
     Raises:
         CertificationError: the process failed, with its last line.
@@ -80,8 +93,11 @@ def run_candidate(
             raise CertificationError(f"the exported graph can't be run: {reason}", code=code if tab else "unloadable")
         with np.load(made, allow_pickle=False) as stored:
             results = {name: _result(stored, name) for name in cases}
-            speeds = {key.partition(".")[2]: round(float(stored[key]), 1) for key in stored.files if "speed." in key}
-    return results, speeds
+            rates, slowest = (
+                {key.removeprefix(kind): round(float(stored[key]), 1) for key in stored.files if key.startswith(kind)}
+                for kind in ("speed.", "slowest.")
+            )
+    return results, Speeds(rates, slowest)
 
 
 def _result(stored: Any, name: str) -> Result:

@@ -17,6 +17,7 @@ from .golden import unpack_golden
 from .manifest import CERTIFICATE_FILE, MANIFEST_FILE, Manifest, Variant
 
 MAX_MANIFEST_BYTES: Final = 8 * 2**20
+MAX_NAMED: Final = 3  # artifacts that a message lists
 MAX_FILE_BYTES: Final = 2**31  # of an ONNX file without external data
 
 
@@ -61,7 +62,7 @@ def load_artifact(directory: Path) -> Artifact:
     Raises:
         ArtifactError: no manifest, not one this version reads, or a file whose sha256 is another.
     """
-    manifest = _read_manifest(directory)
+    manifest = read_manifest(directory)
     artifact = Artifact(directory, manifest)
     for variant in manifest.variants:
         read_graph(artifact, variant)
@@ -71,7 +72,7 @@ def load_artifact(directory: Path) -> Artifact:
 def is_artifact(directory: Path) -> bool:
     """Whether there is a manifest of ours, be the other files damaged or missing."""
     try:
-        _read_manifest(directory)
+        read_manifest(directory)
     except ArtifactError:
         return False
     return True
@@ -87,13 +88,24 @@ def find_artifacts(folder: Path) -> list[Path]:
     return sorted(path.parent for path in found if not path.parent.name.startswith("."))
 
 
-def _read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
+    """What an artifact says of itself, be its other files damaged or missing.
+
+    Raises:
+        ArtifactError: it is missing, or not one this version reads.
+    """
     path = directory / MANIFEST_FILE
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes", code="manifest")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError) and (inside := find_artifacts(directory)):
+            more = f" and {len(inside) - MAX_NAMED} more" if len(inside) > MAX_NAMED else ""
+            names = ", ".join(map(str, inside[:MAX_NAMED]))
+            raise ArtifactError(
+                f"{directory}: is not an artifact, but holds some: give one of {names}{more}", code="manifest"
+            ) from error
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ArtifactError(
             f"{directory}: is not an artifact: {MANIFEST_FILE} can't be read: {reason}", code="manifest"
