@@ -128,7 +128,7 @@ RULES: Final = (
     Rule(
         "value_range",
         measures.value_range,
-        "share of the range left unused, or exceeded",
+        "distance beyond the range, or short of an end of it",
         "pixels are on",
         "the declared output range is wrong, e.g. a sigmoid generator declared as tanh",
         limit=RANGE_SLACK,

@@ -76,9 +76,12 @@ def batch_invariant(evidence: Evidence) -> Measurement:
     """Images that differ where a part of a batch was drawn again, of the candidate and of the reference."""
     moved = [(name, count) for name, count in evidence.copies(whole=False) if count]
     of_reference = evidence.reference.moved
-    where = (
-        f" (first: {moved[0][0]})" if moved else " (the module itself is not batch invariant)" if of_reference else ""
-    )
+    if moved:
+        where = f" (first: {moved[0][0]})"
+    elif of_reference:
+        where = f" (the module itself is not {'deterministic' if evidence.is_noisy else 'batch invariant'})"
+    else:
+        where = ""
     return Measurement(sum(count for _, count in moved) + of_reference, where)
 
 

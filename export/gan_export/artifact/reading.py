@@ -101,10 +101,10 @@ def read_manifest(directory: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) and (inside := find_artifacts(directory)):
-            more = f" and {len(inside) - MAX_NAMED} more" if len(inside) > MAX_NAMED else ""
-            names = ", ".join(map(str, inside[:MAX_NAMED]))
+            more = f" or another of its {len(inside)}" if len(inside) > MAX_NAMED else ""
+            names = " or ".join(map(str, inside[:MAX_NAMED]))
             raise ArtifactError(
-                f"{directory}: is not an artifact, but holds some: give one of {names}{more}", code="manifest"
+                f"{directory}: is not an artifact, but holds some: give {names}{more}", code="manifest"
             ) from error
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ArtifactError(

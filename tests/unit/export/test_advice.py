@@ -52,7 +52,7 @@ def test_noise_is_named_by_every_gate_that_it_fails(failing, make_source: MakeSo
     assert caught.value.code == failing
     told = str(caught.value)
     assert "switch it off (`--init` or `--forward`; see docs/bring-your-own.md, Noise inside the module)" in told
-    for untrue in ("batch statistics", "rounding", "larger --tolerance", "as latents"):
+    for untrue in ("not batch invariant", "batch statistics", "rounding", "larger --tolerance", "as latents"):
         assert untrue not in told
 
 
@@ -146,7 +146,7 @@ def test_a_replacement_says_what_it_drops(
 
 def test_a_folder_of_artifacts_is_told_from_an_artifact(faces: Exported, copy_of: Callable[[Artifact], Path]):
     out = copy_of(faces.artifact)
-    with pytest.raises(ArtifactError, match=f"{out.parent}: is not an artifact, but holds some: give one of {out}$"):
+    with pytest.raises(ArtifactError, match=f"{out.parent}: is not an artifact, but holds some: give {out}$"):
         verify(out.parent)
 
 
