@@ -12,7 +12,8 @@ from .artifact import Rewrite
 from .package import Exported
 from .show import show_certificate
 
-BENTOFILE: Final = "bentofile.yaml"
+SERVED_BY: Final = "serving/bento.py"
+"""What `bentoml serve` starts in a checkout, and in no other folder."""
 MODELS: Final = "models"
 """Where a checkout's service looks for artifacts."""
 
@@ -41,7 +42,7 @@ def show_export(exported: Exported, tag: str | None) -> None:
 
 def serving_command(directory: Path) -> str:
     """What serves an artifact, for a shell in the current folder."""
-    is_default = Path(BENTOFILE).is_file() and directory.resolve().parent == Path(MODELS).resolve()
+    is_default = Path(SERVED_BY).is_file() and directory.resolve().parent == Path(MODELS).resolve()
     if is_default:
         return "bentoml serve"
     return f"GAN_MODELS={shlex.quote(str(directory))} bentoml serve gan_serving.service:GanService"

@@ -65,8 +65,9 @@ def test_the_command_that_serves_it_finds_it(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models" / "x").mkdir(parents=True)
     service = "bentoml serve gan_serving.service:GanService"
-    assert serving_command(Path("models/x")) == f"GAN_MODELS=models/x {service}"  # no bentofile
-    Path("bentofile.yaml").touch()
+    assert serving_command(Path("models/x")) == f"GAN_MODELS=models/x {service}"  # no checkout
+    Path("serving").mkdir()
+    Path("serving/bento.py").touch()
     assert serving_command(Path("models/x")) == serving_command(tmp_path / "models" / "x") == "bentoml serve"
     for folder in ("../u3/models/style", "models/old/x", "two words/it's"):
         assignment, *rest = shlex.split(serving_command(Path(folder)))
