@@ -27,6 +27,8 @@ def work(tmp_path_factory: pytest.TempPathFactory, run_command: RunFn) -> Path:
     train = ("gan-train", "--type", "cgan", "--data", "npz:real.npz", "--out", "run", "--steps", 5)
     done = run_command(*train, "--set", "generator_width=8", "--set", "critic_width=8", cwd=folder)
     assert done.returncode == 0, done.stderr
+    (folder / "artifact").mkdir()
+    (folder / "artifact" / "manifest.json").write_text("{}")
     return folder
 
 
@@ -104,6 +106,13 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     assert run_command("gan-eval", *asked, cwd=work, env=env).stderr == "", "images that it has not seen"
 
 
+def test_real_images_are_brought_to_the_checkpoints_size(work: Path, run_command: RunFn) -> None:
+    ask = ("--data", "npz:large.npz", "--n", 40, "--features", "classifier", "--json")
+    done = run_command("gan-eval", "run/ckpt.pt", *ask, cwd=work, env={"GAN_CACHE": str(work / "cache")})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["images"] == 40
+
+
 def test_what_test_images_without_labels_and_pictures_of_other_kinds_leave_out_is_said(
     work: Path, run_command: RunFn
 ) -> None:
@@ -128,9 +137,7 @@ def test_what_test_images_without_labels_and_pictures_of_other_kinds_leave_out_i
     (found,) = json.loads(done.stdout)
     assert found["real_class_agreement"] is None
     assert "whose accuracy can't be told, as the test images have no labels" in (work / "p.html").read_text()
-    assert found["notes"][0].startswith(
-        "folder:some: 1 pictures of kinds that can't be read were passed over (1 .heic)"
-    )
+    assert found["notes"][0].startswith("folder:some: 1 picture of kinds that can't be read was passed over (1 .heic)")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,7 @@ def test_what_test_images_without_labels_and_pictures_of_other_kinds_leave_out_i
         (("run/ckpt.pt",), 2, ["--data"]),
         (("run/ckpt.pt", "--data", "npz:real.npz", "--seed", str(10**23)), 2, ["seed", "9007199254740991"]),
         (("run", "--data", "npz:real.npz"), 1, ["run: is the folder of a run; give run/ckpt.pt"]),
+        (("artifact", "--data", "npz:real.npz"), 1, ["artifact: is an artifact; draw images with gan-client dataset"]),
         (("run/samples", "--data", "npz:real.npz"), 1, ["holds a run's sample grids", "give run/ckpt.pt"]),
         (("run/samples/step_0000005.png", "--data", "npz:real.npz"), 1, ["step_0000005.png: is one picture"]),
         (("a.npz", "b.npz", "--data", "npz:real.npz", "--neighbours", "pairs.png"), 2, ["--neighbours", "one", "2"]),

@@ -30,7 +30,7 @@ from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
-from .samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized
+from .samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized, shape_wanted
 
 EPILOG = """
 Examples:
@@ -73,7 +73,8 @@ def evaluate(
     for target in filter(None, (page, neighbours)):
         check_target(target)
     inception, why_not = _inception(features)
-    train, test, held_out_of = _real(data, test_data, image_size, channels)
+    size_wanted, channels_wanted = shape_wanted(images)
+    train, test, held_out_of = _real(data, test_data, image_size or size_wanted, channels or channels_wanted)
     for real in (train, test):
         refuse_few(real.images, real.source)
     prepared = [

@@ -33,8 +33,8 @@ TestData = Annotated[
     ),
 ]
 Count = Annotated[int, typer.Option("--n", min=8, max=1_000_000, help="Images to judge.")]
-ImageSize = Annotated[int | None, typer.Option(help="Pixels. Default: the data's.")]
-Channels = Annotated[int | None, typer.Option(help="1 or 3. Default: the data's.")]
+ImageSize = Annotated[int | None, typer.Option(help="Pixels. Default: the checkpoint's, or the data's.")]
+Channels = Annotated[int | None, typer.Option(help="1 or 3. Default: the checkpoint's, or the data's.")]
 Weights = Annotated[checkpoint.Weights, typer.Option(help="Of a checkpoint.")]
 Seed = Annotated[int, typer.Option(min=0, max=2**53 - 1, help="Of a checkpoint's latents.")]
 Features = Annotated[

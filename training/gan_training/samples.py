@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,11 +62,8 @@ def prepare_samples(
     Raises:
         CheckpointError, DataError: unreadable, or classes that the real data don't have.
     """
-    with looking(path):
-        _refuse_what_is_no_set(path)
-        is_folder = path.is_dir()
-    if is_folder or path.suffix == ".npz":
-        kind = "folder" if is_folder else "npz"
+    kind = _kind(path)
+    if kind != "checkpoint":
         found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
         labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
         samples = Samples(found.images[rows], None if labels is None else labels[rows])
@@ -100,6 +97,22 @@ def prepare_samples(
     return Prepared(draw, (note,) if has_seen else ())
 
 
+def shape_wanted(paths: Sequence[Path]) -> tuple[int | None, int | None]:
+    """(image size, channels) of the first checkpoint of `paths`, which real images have to have; None without one."""
+    for path in paths:
+        if _kind(path) == "checkpoint":
+            spec = load_checkpoint(path).generator_spec
+            return spec.image_size, spec.channels
+    return None, None
+
+
+def _kind(path: Path) -> Literal["folder", "npz", "checkpoint"]:
+    """What `path` is read as; raises DataError where it is sure to be something else."""
+    with looking(path):
+        _refuse_what_is_no_set(path)
+        return "folder" if path.is_dir() else "npz" if path.suffix == ".npz" else "checkpoint"
+
+
 def resized(found: ImageData, real: ImageData) -> Iterator[str]:
     """A line on what was done to `found` so that its images are as those of `real`, if anything was."""
     if found.stored_as:
@@ -111,9 +124,9 @@ def resized(found: ImageData, real: ImageData) -> Iterator[str]:
 
 
 def found_in(data: ImageData) -> Iterator[str]:
-    """A line on what was found when they were read, if anything was."""
-    if data.note:
-        yield f"{data.source}: {data.note}"
+    """A line on each thing that was found when they were read."""
+    for note in data.notes:
+        yield f"{data.source}: {note}"
 
 
 def refuse_few(images: Tensor, source: str) -> None:
@@ -128,6 +141,8 @@ def _refuse_what_is_no_set(path: Path) -> None:
         raise DataError(f"{path}: is one picture; give the folder that holds many, an npz, or a checkpoint")
     if (path / CHECKPOINT).is_file():
         raise DataError(f"{path}: is the folder of a run; give {path / CHECKPOINT} (or {BEST})")
+    if (path / "manifest.json").is_file():
+        raise DataError(f"{path}: is an artifact; draw images with gan-client dataset first, and give those")
     if path.name == "samples" and (path.parent / CHECKPOINT).is_file():
         raise DataError(f"{path}: holds a run's sample grids, many images on each; give {path.parent / CHECKPOINT}")
 
