@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import unicodedata
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
         config=TrainConfig.from_dict(content["config"]),
         generator_spec=GeneratorSpec.from_dict(content["generator_spec"]),
         critic_spec=CriticSpec.from_dict(content["critic_spec"]),
-        class_names=tuple(map(str, content["class_names"])),
+        class_names=tuple(unicodedata.normalize("NFC", str(name)) for name in content["class_names"]),
         trainer=trainer,
         batches=content["batches"],
         seconds=float(content["seconds"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -138,7 +139,7 @@ def _train(request: Request, *, tensorboard: bool) -> None:
         for name, value in run.config.to_dict().items():
             print(f"{name} = {value}")
         return
-    print(f"{checkpoint} (step {run.step:,}, {run.seconds:.0f} s); next: gan-export {checkpoint}")
+    print(f"{checkpoint} (step {run.step:,}, {run.seconds:.0f} s); next: gan-export {shlex.quote(str(checkpoint))}")
 
 
 @contextmanager

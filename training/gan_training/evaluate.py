@@ -212,13 +212,13 @@ def split(data: ImageData, share: float = HELD_OUT) -> tuple[ImageData, ImageDat
     is_taken[order] = True
     if len(order) < len(data):
         told = f"{len(order):,} of its {len(data):,} images stand for all; give --test-data to compare with all of them"
-        data = replace(data, note="; ".join(filter(None, (data.note, told))))
+        data = replace(data, notes=(*data.notes, told))
     return _part(data, is_taken & ~is_held), _part(data, is_held)
 
 
 def _part(data: ImageData, mask: Tensor) -> ImageData:
     labels = None if data.labels is None else data.labels[mask]
-    return ImageData(data.images[mask], labels, data.class_names, data.source, data.note)
+    return ImageData(data.images[mask], labels, data.class_names, data.source, data.notes)
 
 
 def _shape(images: Tensor) -> str:

@@ -136,7 +136,7 @@ BAD: dict[str, tuple[Callable[[], ImageData], str, dict[str, Any], list[str]]] =
         ["the brightest value of the images is 15 of 255: masks of 0 and 1, or 10 or 12 bits in files of 16? Scale"],
     ),
     "what was found while reading": (
-        lambda: dataclasses.replace(unlabelled(noise()), note="2 pictures were passed over"),
+        lambda: dataclasses.replace(unlabelled(noise()), notes=("2 pictures were passed over",)),
         "dcgan",
         {},
         ["2 pictures were passed over"],
@@ -295,6 +295,13 @@ def test_small_data_is_counted_and_not_estimated() -> None:
     assert lines(unlabelled(images))[1].startswith(
         "14 % of the images have a near-identical copy in the data, e.g. images 100 and 650 (counted from 0): "
     )
+
+
+def test_copies_in_a_folder_are_named_by_their_files() -> None:
+    images = noise(700, channels=3)
+    images[650:] = images[100:150]
+    data = dataclasses.replace(unlabelled(images), file_names=[f"cat/{i}.png" for i in range(700)])
+    assert "e.g. cat/100.png and cat/650.png: the nets" in lines(data)[1]
 
 
 def test_the_same_shapes_in_other_colours_are_no_copies() -> None:

@@ -213,7 +213,7 @@ def test_split_takes_a_choice_of_images_that_may_be_larger_than_memory(monkeypat
         assert part.labels is not None
         where = [int((data.images == image).flatten(1).all(1).nonzero()) for image in part.images]
         assert torch.equal(part.labels, torch.tensor(where) % 4)
-        assert part.note == "100 of its 1,000 images stand for all; give --test-data to compare with all of them"
+        assert part.notes == ("100 of its 1,000 images stand for all; give --test-data to compare with all of them",)
 
 
 class MeanAndSpread(torch.nn.Module):

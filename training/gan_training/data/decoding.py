@@ -12,7 +12,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gan_training.errors import first_line
 from gan_training.specs import SUPPORTED_SIZES
+from gan_training.words import counted
 
 from . import pixel_cache
 from .image_data import DataError
@@ -41,6 +42,14 @@ LOOKED_AT: Final = 100
 
 _CACHE_VERSION: Final = 1  # of everything here and in pixels.py that changes the decoded images
 
+LISTED: Final = 5
+"""How many of the images that can't be read are named."""
+TINY: Final = 4
+"""An image's shorter side times this is less than the wanted size: enlarged, hardly anything is to be seen."""
+
+_REPAIR: Final = "; repair or remove it"
+_OF_SEVERAL: Final = ("GIF", "PNG", "TIFF", "WEBP")
+"""Formats that may hold several frames or pages, each a picture of its own."""
 _NOT_RASTER = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 """Formats that Pillow only names, or renders by running another program: never opened."""
 
@@ -76,20 +85,24 @@ class EncodedImages(Protocol):
         """Changes whenever the images do. Asked only of sets that are large enough for the cache."""
 
 
-def read_images(where: str, images: EncodedImages, request: Request) -> NDArray[np.uint8]:
-    """(N, H, W, C): every image decoded; `DataError` naming the one at fault, or `where` when they don't fit."""
+def read_images(where: str, images: EncodedImages, request: Request, notes: list[str]) -> NDArray[np.uint8]:
+    """(N, H, W, C): every image decoded; `DataError` naming those at fault, or `where` when they don't fit.
+
+    `notes`: gets a line for each kind of oddity among the images that are decoded now, not among those of the cache.
+    """
     if len(images) < CACHE_FROM_IMAGES and images.stored_bytes < CACHE_FROM_BYTES:
-        decoded = _in_memory(where, _Decoding(images, request))
+        decoded = _in_memory(where, _Decoding(images, request, notes))
     else:
-        decoded = _cached(where, images, request)
+        decoded = _cached(where, images, request, notes)
     return decoded.transpose(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C), a view
 
 
 class _Decoding:
     """What is to be decoded, and into which shape."""
 
-    def __init__(self, images: EncodedImages, request: Request) -> None:
+    def __init__(self, images: EncodedImages, request: Request, notes: list[str]) -> None:
         self.images = images
+        self.notes = notes
         self.channels = request.channels
         self.progress = request.progress
         size = request.image_size or _common_size(images) or DEFAULT_SIZE
@@ -99,15 +112,45 @@ class _Decoding:
         """Decode all images; how many channels of the shape are needed: 1 if nobody asked and all are grey."""
         count, channels, size, _ = self.shape
         is_grey = np.ones(count, np.bool_)
+        failed: dict[int, DataError] = {}
+        tiny: list[int] = []
+        moving: list[int] = []
 
         def place(index: int) -> None:
-            array = as_array(_decode(self.images, index, size), channels)
+            try:
+                with _opened(self.images, index) as image:
+                    if min(image.size) * TINY < size:
+                        tiny.append(index)
+                    if _is_moving(image):
+                        moving.append(index)
+                    array = as_array(_decode(image, size), channels)
+            except DataError as error:
+                failed[index] = error
+                return
             is_grey[index] = (array == array[:, :, :1]).all()
             put(index, array.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
 
         with _only_bombs():
             in_threads(place, count, lambda done: self.progress(done, count))
+        if failed:
+            raise _together([failed[index] for index in sorted(failed)])
+        self.notes[:] = self._oddities(sorted(tiny), sorted(moving))
         return 1 if self.channels is None and is_grey.all() else channels
+
+    def _oddities(self, tiny: list[int], moving: list[int]) -> list[str]:
+        size, name = self.shape[-1], self.images.name
+        lines: list[str] = []
+        if tiny:
+            lines.append(
+                f"{counted(len(tiny), 'image')} narrower or lower than a quarter of the {size} pixels wanted, e.g. "
+                f"{name(tiny[0])}: enlarged, such images are blurs; remove them, or give a smaller --image-size"
+            )
+        if moving:
+            lines.append(
+                f"{counted(len(moving), 'image')} of several frames or pages, e.g. {name(moving[0])}: only the first "
+                "is taken; save the others that you want as images of their own"
+            )
+        return lines
 
 
 def stored_sizes(images: EncodedImages) -> frozenset[tuple[int, int]]:
@@ -127,13 +170,13 @@ def _in_memory(where: str, decoding: _Decoding) -> NDArray[np.uint8]:
     return images if kept == images.shape[1] else images[:, :kept].copy()
 
 
-def _cached(where: str, images: EncodedImages, request: Request) -> NDArray[np.uint8]:
+def _cached(where: str, images: EncodedImages, request: Request, notes: list[str]) -> NDArray[np.uint8]:
     asked = f"{_CACHE_VERSION} {PIL.__version__} {request.image_size} {request.channels}"
     key = hashlib.sha256(asked.encode() + b"\0" + images.identity()).hexdigest()[:32]
     stored = pixel_cache.find(key, len(images))
     if stored is not None:
         return stored
-    decoding = _Decoding(images, request)
+    decoding = _Decoding(images, request, notes)
     try:
         return pixel_cache.store(key, decoding.shape, decoding.fill)
     except OSError as error:
@@ -150,8 +193,13 @@ def _cached(where: str, images: EncodedImages, request: Request) -> NDArray[np.u
 def _common_size(images: EncodedImages) -> int | None:
     """The width and height of all images when that is one supported number, read from the headers."""
     sizes: set[tuple[int, int]] = set()
+
+    def look(index: int) -> None:
+        with suppress(DataError):  # decoding finds all that can't be read
+            sizes.add(_dimensions(images, index))
+
     with _only_bombs():
-        in_threads(lambda index: sizes.add(_dimensions(images, index)), len(images))
+        in_threads(look, len(images))
     if len(sizes) != 1:
         return None
     width, height = sizes.pop()
@@ -172,12 +220,27 @@ def _dimensions(images: EncodedImages, index: int) -> tuple[int, int]:
         return image.size
 
 
-def _decode(images: EncodedImages, index: int, size: int) -> Image.Image:
+def _decode(image: Image.Image, size: int) -> Image.Image:
     """The image as `size` x `size`, mode L or RGB."""
-    with _opened(images, index) as image:
-        # JPEG can decode at a fraction of its size; twice the target leaves the last step to the resize.
-        image.draft(None, (2 * size, 2 * size))
-        return square(flatten(image), size)
+    # JPEG can decode at a fraction of its size; twice the target leaves the last step to the resize.
+    image.draft(None, (2 * size, 2 * size))
+    return square(flatten(image), size)
+
+
+def _is_moving(image: Image.Image) -> bool:
+    """Whether there is more than the first frame or page. Of a phone's JPEG the rest is no picture of its own."""
+    with suppress(Exception):  # what is damaged there doesn't concern the first frame
+        return image.format in _OF_SEVERAL and bool(getattr(image, "is_animated", False))
+    return False
+
+
+def _together(errors: list[DataError]) -> DataError:
+    """One error for all images that can't be read."""
+    if len(errors) == 1:
+        return errors[0]
+    faults = "; ".join(str(error).removesuffix(_REPAIR) for error in errors[:LISTED])
+    more = f"; and {len(errors) - LISTED:,} more" if len(errors) > LISTED else ""
+    return DataError(f"{len(errors):,} images can't be used: {faults}{more}; repair or remove them")
 
 
 @contextmanager
@@ -193,4 +256,4 @@ def _opened(images: EncodedImages, index: int) -> Iterator[Image.Image]:
     except Exception as error:
         reason = "no image format is recognised" if isinstance(error, UnidentifiedImageError) else first_line(error)
         name = images.name(index)
-        raise DataError(f"{name}: can't be read as an image ({reason}); repair or remove it") from error
+        raise DataError(f"{name}: can't be read as an image ({reason}){_REPAIR}") from error

@@ -1,8 +1,8 @@
 """`folder:DIR`: image files, one subfolder per class, or all directly in DIR (unlabelled).
 
-Classes are the subfolders' names in natural order (2 before 10). Hidden entries and files whose extension is
-none that Pillow reads are passed over, with a note where it is an image's all the same; a file that claims to be
-an image and isn't stops the load. Folders are read one level deep, links are followed. Size and channels are
+Classes are the subfolders' names, in Unicode NFC and in natural order (2 before 10). Hidden entries and files whose
+extension is none that Pillow reads are passed over, with a note where it is an image's all the same; files that claim
+to be images and aren't stop the load. Folders are read one level deep, links are followed. Size and channels are
 settled as decoding.py says.
 
 The decoded images of a large folder are kept in the cache folder. They are decoded anew when a file was added,
@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gan_training.words import counted
 
 from .decoding import SUFFIXES, read_images, stored_sizes
 from .image_data import DataError
@@ -44,8 +48,11 @@ def load(request: Request) -> RawImages:
     passed: Counter[str] = Counter()
     files, labels, class_names = _find(root, passed)
     images = _ImageFiles(root, files)
-    pixels = read_images(str(root), images, request)
-    return RawImages(pixels, labels, class_names, _note(passed), stored_sizes(images))
+    notes: list[str] = []
+    pixels = read_images(str(root), images, request, notes)
+    told = tuple(filter(None, [_note(passed), *notes]))
+    names = [os.path.relpath(file.path, root) for file in files]
+    return RawImages(pixels, labels, class_names, told, stored_sizes(images), names)
 
 
 class _ImageFiles:
@@ -83,7 +90,8 @@ def _note(passed: Counter[str]) -> str:
         return ""
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in passed.most_common(4))
     return (
-        f"{passed.total():,} pictures of kinds that can't be read were passed over ({kinds}); save them as PNG or JPEG"
+        f"{counted(passed.total(), 'picture')} of kinds that can't be read {'was' if passed.total() == 1 else 'were'} "
+        f"passed over ({kinds}); save {'it' if passed.total() == 1 else 'them'} as PNG or JPEG"
     )
 
 
@@ -105,6 +113,7 @@ def _find(
     if not folders:
         why = _note(passed) or "one folder per class, or images, as .png, .jpg, .webp, ..."
         raise DataError(f"{root} holds no image: {why}")
+    names = _names(root, folders)
     files: list[_ImageFile] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
@@ -113,14 +122,32 @@ def _find(
         if nested:
             raise DataError(
                 f"class {folder.name!r} holds folders ({_some(nested)}) and classes are one level deep; "
-                f"if those are the classes, write folder:{folder}"
+                f"if those are the classes, write {shlex.quote(f'folder:{folder}')}"
             )
         if not images:
             why = _note(passed) or "add images or remove the folder"
             raise DataError(f"class {folder.name!r} has no image ({folder}): {why}")
         files += images
         labels += [label] * len(images)
-    return files, np.array(labels, np.int64), tuple(folder.name for folder in folders)
+    return files, np.array(labels, np.int64), names
+
+
+def _names(root: Path, folders: list[Path]) -> tuple[str, ...]:
+    """The classes' names in Unicode NFC, as keyboards write them; macOS may have written NFD."""
+    names: dict[str, None] = {}
+    for folder in folders:
+        name = _composed(folder.name)
+        if name in names:
+            raise DataError(
+                f"{root} holds two folders called {name!r}, whose accents are written in two ways (Unicode NFC and "
+                "NFD); put the images of both into one"
+            )
+        names[name] = None
+    return tuple(names)
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _entries(folder: Path, passed: Counter[str]) -> tuple[list[_ImageFile], list[Path]]:
@@ -144,7 +171,7 @@ def _entries(folder: Path, passed: Counter[str]) -> tuple[list[_ImageFile], list
             elif _NOT_READ.fullmatch(suffix):
                 passed[suffix] += 1
     images.sort(key=lambda file: _natural(file.path))  # the same folder in all
-    return images, sorted(folders, key=lambda path: _natural(path.name))
+    return images, sorted(folders, key=lambda path: _natural(_composed(path.name)))
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:

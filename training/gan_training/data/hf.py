@@ -54,8 +54,9 @@ def load(request: Request) -> RawImages:
     image = _image_column(datasets, wanted, rows.features)
     labels, names = _labels(datasets, wanted, rows)
     images = _Rows(wanted, rows, image)
-    pixels = read_images(wanted.source, images, request)
-    return RawImages(pixels, labels, names, stored_sizes=stored_sizes(images))
+    notes: list[str] = []
+    pixels = read_images(wanted.source, images, request, notes)
+    return RawImages(pixels, labels, names, tuple(notes), stored_sizes(images))
 
 
 def _parse(argument: str) -> _Wanted:

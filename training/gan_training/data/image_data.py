@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,10 +48,12 @@ class ImageData:
     """One name per class id; empty when `labels` is None."""
     source: str
     """The source as the user wrote it."""
-    note: str = ""
-    """What was found when it was read and the user should know, in one line."""
+    notes: tuple[str, ...] = ()
+    """What was found when it was read and the user should know, a line each."""
     stored_as: str = ""
     """Size (and channels, of arrays) before the images were cropped, resized or recoloured; empty: they were not."""
+    file_names: Sequence[str] = ()
+    """Of each image, where it is a file of a folder: relative to that. Otherwise empty."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)

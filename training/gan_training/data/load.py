@@ -97,7 +97,7 @@ def _finish(
     images = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
     labels = None if raw.labels is None else torch.from_numpy(raw.labels.astype(np.int64))
     stored_as = _stored_as(raw, size, channels)
-    return ImageData(torch.from_numpy(images), labels, names, source, raw.note, stored_as)
+    return ImageData(torch.from_numpy(images), labels, names, source, raw.notes, stored_as, raw.file_names)
 
 
 def _stored_as(raw: RawImages, size: int, channels: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,11 +46,13 @@ class RawImages:
     """(N,) of any integer type; not checked yet. None: unlabelled."""
     class_names: tuple[str, ...] | None
     """One name per class id; None: the ids are the names."""
-    note: str = ""
-    """What the user should know of it, in one line."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of it, a line each."""
     stored_sizes: frozenset[tuple[int, int]] = frozenset()
     """(width, height) of files that were resized when they were decoded, of some of them where they are many; empty:
     `pixels` are as they were stored."""
+    file_names: Sequence[str] = ()
+    """Of each image, where it is a file of a folder: relative to that."""
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def test_what_is_no_image_is_passed_over(tmp_path):
     data = load_data(f"folder:{tmp_path}")
     assert data.class_names == ("a", "b")
     assert len(data) == 2
-    assert data.note == ""
+    assert data.notes == ()
 
 
 def test_pictures_that_can_not_be_read_are_passed_over_with_a_note(tmp_path):
@@ -208,12 +208,59 @@ def test_pictures_that_can_not_be_read_are_passed_over_with_a_note(tmp_path):
         put(tmp_path / name / "1.png", flat("L", 5))
         for photo in ("1.HEIC", "2.heic", "3.nef"):
             (tmp_path / name / photo).write_bytes(b"a photo")
-    assert load_data(f"folder:{tmp_path}").note == (
-        "6 pictures of kinds that can't be read were passed over (4 .heic, 2 .nef); save them as PNG or JPEG"
+    assert load_data(f"folder:{tmp_path}").notes == (
+        "6 pictures of kinds that can't be read were passed over (4 .heic, 2 .nef); save them as PNG or JPEG",
     )
     for name in ("a", "b"):
         (tmp_path / name / "1.png").unlink()
     with pytest.raises(DataError, match=r"class 'a' has no image .*: 3 pictures of kinds .* \(2 .heic, 1 .nef\); save"):
+        load_data(f"folder:{tmp_path}")
+
+
+def test_one_picture_that_can_not_be_read_is_not_several(tmp_path):
+    for name in ("1.png", "2.png"):
+        put(tmp_path / name, flat("L", 5))
+    (tmp_path / "1.HEIC").write_bytes(b"a photo")
+    assert load_data(f"folder:{tmp_path}").notes == (
+        "1 picture of kinds that can't be read was passed over (1 .heic); save it as PNG or JPEG",
+    )
+
+
+@pytest.mark.parametrize("image_size", [None, 16])
+def test_all_unreadable_images_are_told_at_once(tmp_path, image_size: int | None):
+    for i in range(10):
+        put(tmp_path / f"{i}.png", flat("L", 5))
+    for i in range(7):
+        (tmp_path / f"torn-{i}.png").write_bytes(noise_png()[:30] if i % 2 else b"text")
+    with pytest.raises(DataError) as caught:
+        load_data(f"folder:{tmp_path}", image_size)
+    text = str(caught.value)
+    assert text.startswith(f"7 images can't be used: {tmp_path}/torn-0.png: can't be read as an image (no image format")
+    assert text.endswith("; and 2 more; repair or remove them")
+    assert [f"torn-{i}.png" in text for i in range(7)] == [True] * 5 + [False] * 2
+
+
+def test_tiny_and_animated_images_are_told(tmp_path):
+    for i in range(4):
+        put(tmp_path / f"{i}.png", flat("L", 5, (32, 32)))
+    put(tmp_path / "dot.png", flat("RGB", (1, 2, 3), (3, 2)))
+    put(tmp_path / "just wide enough.png", flat("L", 5, (8, 8)))
+    animation(tmp_path / "moving.gif")
+    palette_colour(tmp_path / "still.gif")
+    tiny, moving = load_data(f"folder:{tmp_path}", 32).notes
+    assert tiny.startswith(f"1 image narrower or lower than a quarter of the 32 pixels wanted, e.g. {tmp_path}/dot.png")
+    assert moving.startswith(f"1 image of several frames or pages, e.g. {tmp_path}/moving.gif: only the first is taken")
+
+
+def test_class_names_are_composed_whatever_the_disk_holds(tmp_path):
+    for name in ("A\u0308pfel", "\u00c4hren", "Birnen"):
+        put(tmp_path / name / "1.png", flat("L", 5))
+    data = load_data(f"folder:{tmp_path}")
+    assert set(data.class_names) == {"\u00c4pfel", "\u00c4hren", "Birnen"}
+    assert data.class_names[-2:] == ("\u00c4hren", "\u00c4pfel"), "in the order of the composed names"
+    assert data.file_names[-1] == "A\u0308pfel/1.png"
+    put(tmp_path / "\u00c4pfel" / "1.png", flat("L", 6))
+    with pytest.raises(DataError, match="two folders called '\u00c4pfel'"):
         load_data(f"folder:{tmp_path}")
 
 
