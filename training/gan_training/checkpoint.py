@@ -42,6 +42,7 @@ class Checkpoint:
     seconds: float  # training time so far
     history: list[dict[str, float]]  # the lines of metrics.jsonl
     data_sha256: str | None = None  # ImageData.digest() of the training set; None in older checkpoints
+    data_at: str | None = None  # the configuration's data with the whole path; None in older checkpoints
     precision: str | None = None  # fp32 or bf16, where the configuration has auto; None in older checkpoints
 
     @property
@@ -70,6 +71,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seconds": checkpoint.seconds,
         "history": checkpoint.history,
         "data_sha256": checkpoint.data_sha256,
+        "data_at": checkpoint.data_at,
         "precision": checkpoint.precision,
     }
     save_durably(content, path)
@@ -159,6 +161,7 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
         seconds=float(content["seconds"]),
         history=content["history"],
         data_sha256=content.get("data_sha256"),
+        data_at=content.get("data_at"),
         precision=content.get("precision"),
     )
     if len(checkpoint.class_names) != checkpoint.generator_spec.classes:

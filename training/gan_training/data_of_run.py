@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
+
 from .config import ConfigError, TrainConfig
 from .data import DataError, ImageData, load_data
 from .observer import TellFn
 from .parallel import Parallel
 
+_OF_PATHS = ("folder", "npz", "idx")
 
-def load_for(config: TrainConfig, parallel: Parallel, tell: TellFn) -> ImageData:
-    """The training set. Of processes that train together the first reads it, then the others from its cache."""
+
+def place_of(data: str) -> str:
+    """`data` as it can be read from any directory: with the whole path, where it names one."""
+    kind, _, path = data.partition(":")
+    if kind not in _OF_PATHS or path.startswith("~"):
+        return data
+    return f"{kind}:{os.path.abspath(path)}"  # noqa: PTH100 - resolve() would follow links, which may change
+
+
+def find_again(data: str, place: str | None) -> str:
+    """What to read for a run that goes on: `place`, where its data were, or else what `data` names from here.
+
+    Raises DataError where there is neither.
+    """
+    kind, _, path = data.partition(":")
+    if kind not in _OF_PATHS:
+        return data
+    for source in filter(None, (place, data)):
+        argument = source.partition(":")[2]
+        if any(Path(path).expanduser().exists() for path in (argument, argument.rpartition("#")[0] or argument)):
+            return source
+    where = place_of(data).partition(":")[2]
+    raise DataError(f"{data}: {where} doesn't exist; give --data with its place now")
+
+
+def load_for(config: TrainConfig, parallel: Parallel, tell: TellFn, place: str) -> ImageData:
+    """The training set, which is read from `place`. Of processes that train together the first reads it, then the
+    others from its cache."""
 
     def progress(done: int, total: int) -> None:
         tell(f"reading {config.data}", done, total)
 
     with parallel.main_first():
-        return load_data(config.data, config.image_size, config.channels, progress=progress)
+        data = load_data(place, config.image_size, config.channels, progress=progress)
+    return replace(data, source=config.data)
 
 
 def check_fit(config: TrainConfig, data: ImageData) -> None:
@@ -24,6 +56,8 @@ def check_fit(config: TrainConfig, data: ImageData) -> None:
         found = "has no labels" if data.labels is None else "has one class"
         needs = "them" if data.labels is None else "2 or more"
         instead = "leave out --conditional" if config.type == "wgan" else "use --type dcgan or wgan"
+        if config.data.startswith("folder:"):
+            instead += ", or put each class into a subfolder" if data.labels is None else ", or add a subfolder"
         raise DataError(f"{config.data}: {found}, and {config.type} needs {needs}; {instead}")
     if config.translate > data.image_size // 4:
         raise ConfigError(

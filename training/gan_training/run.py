@@ -17,7 +17,7 @@ from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_check
 from .config import TrainConfig
 from .data import DataError, ImageData
 from .data.batches import EpochBatches
-from .data_of_run import check_fit, load_for
+from .data_of_run import check_fit, find_again, load_for, place_of
 from .device import choose_bf16, choose_device, compute_exactly
 from .divergence import check_losses, check_weights_finite, finite_images
 from .interrupt import CtrlC
@@ -67,6 +67,7 @@ class Run:
         )
         self.observer = Observer(config, out, data, self.generator_spec, self.device, tell)
         self.seconds = 0.0
+        self.data_at = place_of(config.data)
         self.found = stamp(out / CHECKPOINT)  # what may be replaced
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
@@ -90,7 +91,7 @@ class Run:
         found = stamp(out / CHECKPOINT)
         if not force:
             check_free(out)
-        data = load_for(config, parallel, tell)
+        data = load_for(config, parallel, tell, config.data)
         with enough_memory(config):
             run = cls(config, out, data, parallel=parallel, tell=tell)
         run.found = found
@@ -107,10 +108,12 @@ class Run:
         with parallel.main_first():
             checkpoint = load_checkpoint(out / CHECKPOINT)
         config = changed_config(checkpoint, changes)
-        data = load_for(config, parallel, tell)
+        place = config.data if "data" in changes else find_again(config.data, checkpoint.data_at)
+        data = load_for(config, parallel, tell, place)
         told = [check_data(data, config, checkpoint), why_finished(config, checkpoint)]
         with enough_memory(config):
             run = cls(config, out, data, checkpoint, parallel, tell)
+        run.data_at = place_of(place)
         run.advice = [line for line in (*told, other_precision(run.precision, checkpoint)) if line]
         run.found = found
         return run
@@ -293,6 +296,7 @@ class Run:
             seconds=self.seconds,
             history=self.observer.history,
             data_sha256=self.data_sha256,
+            data_at=self.data_at,
             precision=self.precision,
         )
 

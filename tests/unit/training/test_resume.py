@@ -13,6 +13,8 @@ import torch
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.config import ConfigError, TrainConfig
+from gan_training.data import DataError
+from gan_training.data_of_run import place_of
 from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
 from gan_training.resume import changed_config, why_finished
@@ -54,6 +56,36 @@ def test_data_that_moved_are_taken(run: Path, tmp_path: Path):
     again.train(quiet)
     found = load_checkpoint(run / "ckpt.pt")
     assert (found.step, found.config.data) == (3, f"npz:{tmp_path / 'moved.npz'}")
+
+
+def test_a_run_goes_on_from_another_directory(tmp_path: Path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    write_data(tmp_path / "data.npz")
+    monkeypatch.chdir(tmp_path / "home")
+    config = TrainConfig.for_type("cgan", "npz:../data.npz", steps=2, **SMALL)
+    Run.fresh(config, Path("run")).train(quiet)
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere" / "deep")
+    out = tmp_path / "home" / "run"
+    for steps in (3, 4):
+        again = Run.resumed(out, {"steps": steps})
+        assert (again.advice, again.config.data, again.data.source) == ([], "npz:../data.npz", "npz:../data.npz")
+        again.train(quiet)
+    (tmp_path / "data.npz").rename(tmp_path / "elsewhere" / "data.npz")  # a project that was moved
+    assert Run.resumed(out, {"steps": 5}).advice == []
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"npz:../data.npz: {tmp_path}/data.npz doesn't exist; give --data with its"):
+        Run.resumed(out, {"steps": 5})
+    content = torch.load(out / "ckpt.pt", weights_only=True)
+    del content["data_at"]  # as of before it was written down
+    save_durably(content, out / "ckpt.pt")
+    monkeypatch.chdir(tmp_path / "elsewhere" / "deep")
+    assert Run.resumed(out, {"steps": 5}).advice == []
+
+
+@pytest.mark.parametrize("data", ["digits", "mnist#test", "hf:ylecun/mnist", "npz:/a/b.npz", "folder:~/pictures"])
+def test_what_is_the_same_from_everywhere_stays_as_it_is(data: str):
+    assert place_of(data) == data
 
 
 def test_other_data_under_another_name_are_refused(run: Path, tmp_path: Path):
