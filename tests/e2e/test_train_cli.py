@@ -5,6 +5,8 @@ import errno
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -62,9 +64,11 @@ def gan_train(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]
 def trained(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps; tests copy it."""
     root = tmp_path_factory.mktemp("trained")
-    done = gan_train(root, *ACGAN, "--data", f"folder:{shapes}", "--out", "out", "--steps", 2)
+    done = gan_train(root, *ACGAN, "--data", f"folder:{shapes}", "--out", "an out", "--steps", 2)
     assert done.returncode == 0, done.stderr
-    return root / "out"
+    command = done.stdout.strip().partition("; next: ")[2]
+    assert shlex.split(command) == ["gan-export", "an out/ckpt.pt"]
+    return root / "an out"
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -168,7 +172,10 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(shapes, tmp_path):
     assert done.returncode == 0, done.stderr
     settings = dict(line.split(" = ") for line in done.stdout.splitlines())
     assert (settings["type"], settings["n_critic"], settings["drift"]) == ("wgan", "3", "0.5")
+    assert "conditioned_by" in settings
+    assert "r1_gamma" not in settings, "which wgan doesn't have"
     assert "wgan on folder:" in done.stderr
+    assert re.search(r"^classes \(images\): [^(]+ \(\d+\), ", done.stderr, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .config import SETTING_TYPES, TYPE_WORDS, ConfigError, value_type
+from .words import did_you_mean
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
@@ -16,8 +17,9 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         if not separator:
             raise ConfigError(f"--set {assignment!r} has no '='; write --set name=value")
         if name not in SETTING_TYPES or name in ("type", "data"):
-            known = ", ".join(sorted(set(SETTING_TYPES) - {"type", "data"}))
-            raise ConfigError(f"--set {name}: there is no such setting; known are {known}")
+            known = sorted(set(SETTING_TYPES) - {"type", "data"})
+            meant = did_you_mean(name, known, f"known are {', '.join(known)}")
+            raise ConfigError(f"--set {name}: there is no such setting{meant}")
         values[name] = _parse(name, text.strip(), SETTING_TYPES[name])
     return values
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import torch
 import typer
 
 from . import train_options as options
 from .assignments import parse_assignments
 from .checkpoint import CheckpointError
 from .command import INTERRUPTED, need, run_command
-from .config import ConfigError
-from .data import DataError, UnknownSourceError
+from .config import GAN_TYPES, ONLY_FOR, ConfigError
+from .data import DataError, ImageData, UnknownSourceError
 from .outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
 from .parallel import Parallel, ParallelError, PeerLostError, started
 from .progress import Reporter
@@ -53,6 +54,9 @@ FAILURES: Final[dict[type[Exception], int]] = {
     TrainingStoppedError: INTERRUPTED,
 }
 """What is told to the user in one line, and the exit code."""
+
+CLASSES: Final = 100
+"""So many of the data's classes a dry run names."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -127,6 +131,8 @@ def _train(request: Request, *, tensorboard: bool) -> None:
         run = open_run(request, parallel, tell)
         if parallel.is_main:
             reporter.line(describe(run))
+            if request.dry_run and run.data.classes:
+                reporter.line(f"classes (images): {_classes(run.data)}")
             for advice in run.advice:
                 reporter.line(f"advice: {advice}")
         if not request.dry_run:
@@ -137,9 +143,18 @@ def _train(request: Request, *, tensorboard: bool) -> None:
         return
     if request.dry_run:
         for name, value in run.config.to_dict().items():
-            print(f"{name} = {value}")
+            if run.config.type in ONLY_FOR.get(name, GAN_TYPES):
+                print(f"{name} = {value}")
         return
     print(f"{checkpoint} (step {run.step:,}, {run.seconds:.0f} s); next: gan-export {shlex.quote(str(checkpoint))}")
+
+
+def _classes(data: ImageData) -> str:
+    """`cat (20), dog (30), ...`: how many images there are of each class, of up to CLASSES classes."""
+    counts = [] if data.labels is None else torch.bincount(data.labels, minlength=data.classes).tolist()
+    named = [f"{name} ({count:,})" for name, count in zip(data.class_names, counts, strict=True)]
+    more = f" and {len(named) - CLASSES:,} more" if len(named) > CLASSES else ""
+    return f"{', '.join(named[:CLASSES])}{more}"
 
 
 @contextmanager

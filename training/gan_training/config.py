@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, NamedTuple, Self, get_args, get_origin
 from .objectives import Lipschitz
 from .ranges import RANGES, out_of_range
 from .specs import SUPPORTED_SIZES, Latent, Norm, Upsample
+from .words import did_you_mean
 
 GanType = Literal["dcgan", "cgan", "acgan", "wgan"]
 GAN_TYPES: Final[tuple[GanType, ...]] = get_args(GanType)
@@ -152,7 +153,8 @@ class TrainConfig:
                 effect is not refused: it may have one with other changes.
         """
         if gan_type not in GAN_TYPES:
-            raise ConfigError(f"type {gan_type!r} is unknown; use one of {', '.join(GAN_TYPES)}")
+            meant = did_you_mean(gan_type, GAN_TYPES, f"use one of {', '.join(GAN_TYPES)}")
+            raise ConfigError(f"type {gan_type!r} is unknown{meant}")
         given = {**(preset or {}), **changes}
         for name in given:
             if gan_type not in ONLY_FOR.get(name, GAN_TYPES):

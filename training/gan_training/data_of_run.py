@@ -27,14 +27,13 @@ def find_again(data: str, place: str | None) -> str:
 
     Raises DataError where there is neither.
     """
-    kind, _, path = data.partition(":")
-    if kind not in _OF_PATHS:
+    if data.partition(":")[0] not in _OF_PATHS:
         return data
     for source in filter(None, (place, data)):
         argument = source.partition(":")[2]
         if any(Path(path).expanduser().exists() for path in (argument, argument.rpartition("#")[0] or argument)):
             return source
-    where = place_of(data).partition(":")[2]
+    where = place_of(place or data).partition(":")[2]
     raise DataError(f"{data}: {where} doesn't exist; give --data with its place now")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import GAN_TYPES, ConfigError, TrainConfig
+from .words import did_you_mean
 
 _FOLDER = resources.files(__package__) / "presets"
 
@@ -32,7 +33,9 @@ def load_preset(name: str) -> dict[str, Any]:
     elif _is_file(Path(name)):
         raise ConfigError(f"preset {name!r} is a file, but not a .toml one; settings are read from TOML alone")
     else:
-        raise ConfigError(f"preset {name!r} is unknown; use one of {', '.join(preset_names())}, or a .toml file")
+        known = preset_names()
+        meant = did_you_mean(name, known, f"use one of {', '.join(known)}, or a .toml file")
+        raise ConfigError(f"preset {name!r} is unknown{meant}")
     try:
         values = tomllib.loads(text)
     except ValueError as error:  # TOMLDecodeError, and a number of more digits than Python reads

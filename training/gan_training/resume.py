@@ -10,6 +10,7 @@ from .checkpoint import Checkpoint
 from .config import ConfigError, TrainConfig
 from .data import ImageData
 from .device import choose_bf16, choose_device
+from .words import counted
 
 _NEW_RUN = "start a new run with another --out"
 
@@ -49,7 +50,7 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
 def why_finished(config: TrainConfig, checkpoint: Checkpoint) -> str:
     """Why there is nothing to do for a run that goes on with `config`, and how there would be; empty if there is."""
     if checkpoint.step >= config.steps:
-        return f"the run has done its {config.steps:,} steps; give --steps above {checkpoint.step} to go on"
+        return f"the run has done its {counted(config.steps, 'step')}; give --steps above {checkpoint.step} to go on"
     return f"{_time_up(config, checkpoint)}, to go on" if _is_time_up(config, checkpoint) else ""
 
 
@@ -59,7 +60,8 @@ def _is_time_up(config: TrainConfig, checkpoint: Checkpoint) -> bool:
 
 def _time_up(config: TrainConfig, checkpoint: Checkpoint) -> str:
     used = math.ceil(checkpoint.seconds / 6) / 10
-    return f"the run's {config.minutes:g} minutes are used up; they count all of the run: give --minutes above {used:g}"
+    up = "minute is used up; it counts" if config.minutes == 1 else "minutes are used up; they count"
+    return f"the run's {config.minutes:g} {up} all of the run: give --minutes above {used:g}"
 
 
 def _is_same(name: str, value: object, checkpoint: Checkpoint, device: str) -> bool:

@@ -31,6 +31,7 @@ from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, other_precision, why_finished
 from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable, check_untouched
+from .words import counted
 
 
 class Run:
@@ -307,10 +308,11 @@ def describe(run: Run) -> str:
     parameters = sum(p.numel() for p in run.trainer.generator.parameters())
     critic_parameters = sum(p.numel() for p in run.trainer.critic.parameters())
     what = f"{g.classes} classes" if g.classes else "no labels"
+    steps = counted(config.steps, "step")
     return (
         f"{config.type} on {config.data}: {len(run.data):,} images, {g.image_size}x{g.image_size}, "
         f"{'grey' if g.channels == 1 else 'RGB'}, {what}; generator {parameters:,} and critic {critic_parameters:,} "
-        f"parameters; {config.steps:,} steps of {config.batch_size} on {run.device}"
+        f"parameters; {steps} of {config.batch_size} on {run.device}"
         f"{f' in {run.parallel.world} processes' if run.parallel.world > 1 else ''}"
         f"{' in bf16' if run.bf16 else ''}"
     )

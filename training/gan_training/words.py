@@ -13,9 +13,11 @@ def counted(count: float, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def did_you_mean(text: str, known: Iterable[str]) -> str:
-    """`; did you mean NAME?` of the known name that is most like `text`; empty where none is, or two are equally."""
+def did_you_mean(text: str, known: Iterable[str], then: str) -> str:
+    """`; did you mean NAME? Then` of the known name that is most like `text`; `; then` where none is, or two are."""
     likeness = {name: SequenceMatcher(None, text.lower(), name.lower()).ratio() for name in known}
     best = max(likeness.values(), default=0.0)
     nearest = [name for name, ratio in likeness.items() if ratio == best]
-    return f"; did you mean {nearest[0]}?" if best >= _ALIKE and len(nearest) == 1 else ""
+    if best < _ALIKE or len(nearest) > 1:
+        return f"; {then}"
+    return f"; did you mean {nearest[0]}? {then[:1].upper()}{then[1:]}"

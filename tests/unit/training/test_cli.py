@@ -21,6 +21,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / name).mkdir(parents=True)
         if "hollow" not in name:
             Image.new("RGB", (28, 28), "red").save(root / name / "1.png")
+    (root / "flat").mkdir()
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (28, 28), "red").save(root / "flat" / name)
     noise = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
     np.savez(root / "unlabelled.npz", images=noise)
     np.savez(root / "odd.npz", images=noise[:, :26, :26])
@@ -35,6 +38,13 @@ BASE = "--type cgan --data folder:shapes --out out --steps 1"
 BAD = [
     ("--type gan --data digits --out out", 2, "type 'gan' is unknown; use one of dcgan, cgan, acgan, wgan"),
     ("--data digits --out out", 2, "--type is missing"),
+    ("--type CGAN --data digits --out out", 2, "type 'CGAN' is unknown; did you mean cgan? Use one of dcgan, cgan"),
+    ("--type cgan --data digit --out out", 2, "unknown data source 'digit'; did you mean digits? The known forms"),
+    ("--type cgan --data shapes --out out", 2, "source 'shapes'; it is a folder: write folder:shapes; the known"),
+    ("--type cgan --data odd.npz --out out", 2, "source 'odd.npz'; it is a file of arrays: write npz:odd.npz; the"),
+    ("--type cgan --data folder:flat --out out", 1, "use --type dcgan or wgan, or put each class into a subfolder"),
+    (f"{BASE} --set tranlate=2", 2, "there is no such setting; did you mean translate? Known are auxiliary_weight,"),
+    ("--preset cgan28 --data digits --out out", 2, "preset 'cgan28' is unknown; did you mean cgan-28? Use one of"),
     ("--type cgan --out out", 2, "--data is missing"),
     ("--type cgan --data cifar --out out", 2, "unknown data source 'cifar'"),
     ("--type cgan --data folder:nowhere --out out", 1, "nowhere doesn't exist"),
@@ -76,7 +86,7 @@ BAD = [
     (f"{BASE} --set critic_lr=nan", 2, "critic_lr is nan; it must be from 0 to 1"),
     (f"{BASE} --bogus", 2, "--bogus"),
     (f"{BASE} stray", 2, "stray"),
-    ("--preset cgan-29 --data digits --out out", 2, "preset 'cgan-29' is unknown; use one of "),
+    ("--preset cgan-29 --data digits --out out", 2, "preset 'cgan-29' is unknown; did you mean cgan-28? Use one of "),
     (f"--preset {'p' * 300} --data digits --out out", 2, "is unknown; use one of "),
     ("--preset none.toml --data digits --out out", 2, "none.toml: no such file"),
     ("--preset cgan-28 --type wgan --data digits --out out", 2, "--type is wgan, but preset cgan-28 is one for cgan"),

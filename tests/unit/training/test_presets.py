@@ -71,7 +71,9 @@ def test_a_file_of_another_kind_says_so(tmp_path: Path):
 
 
 def test_unknown_names_and_missing_files_say_what_there_is(tmp_path):
-    with pytest.raises(ConfigError, match=r"preset 'cgan-29' is unknown; use one of .*cgan-28.*or a .toml file"):
+    with pytest.raises(
+        ConfigError, match=r"preset 'cgan-29' is unknown; did you mean cgan-28\? Use one of .*or a \.toml"
+    ):
         load_preset("cgan-29")
     with pytest.raises(ConfigError, match=r"no such file; in the box are .*cgan-28"):
         load_preset(str(tmp_path / "none.toml"))

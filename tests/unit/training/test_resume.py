@@ -163,6 +163,12 @@ def test_a_finished_run_says_so(run: Path):
     assert Run.resumed(run, {"steps": 3}).advice == []
 
 
+def test_one_minute_is_used_up(run: Path):
+    checkpoint = load_checkpoint(run / "ckpt.pt")
+    checkpoint = replace(checkpoint, config=checkpoint.config.with_changes({"minutes": 1.0, "steps": 9}), seconds=61)
+    assert why_finished(checkpoint.config, checkpoint).startswith("the run's 1 minute is used up; it counts all of the")
+
+
 def test_settings_that_can_not_change_are_named(run: Path):
     with pytest.raises(ConfigError, match=r"can't change latent_dim \(was 4, now 5\); start a new run"):
         Run.resumed(run, {"latent_dim": 5})

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gan_training.errors import first_line
 from gan_training.specs import SUPPORTED_SIZES
+from gan_training.words import did_you_mean
 
 from . import digits, folder, hf, idx, mnist, npz
 from .image_data import DataError, ImageData, UnknownSourceError, breaks_text
@@ -76,7 +81,18 @@ def _named(source: str) -> tuple[Source, str]:
         if not takes_argument and "#" in entry.form and source in (f"{name}#{split}" for split in idx.SPLITS):
             return entry, source.removeprefix(f"{name}#")
     known = "; ".join(f"{entry.form} (as in {entry.example})" for entry in SOURCES.values())
-    raise UnknownSourceError(f"unknown data source {source!r}; the known forms are: {known}")
+    raise UnknownSourceError(f"unknown data source {source!r}{_meant(source, f'the known forms are: {known}')}")
+
+
+def _meant(source: str, then: str) -> str:
+    """The rest of a message: what the user may have meant by `source`, and `then`."""
+    with suppress(OSError, ValueError, RuntimeError):  # no usable path
+        path = Path(source).expanduser()
+        if path.is_dir():
+            return f"; it is a folder: write {shlex.quote(f'folder:{source}')}; {then}"
+        if path.suffix == ".npz" and path.is_file():
+            return f"; it is a file of arrays: write {shlex.quote(f'npz:{source}')}; {then}"
+    return did_you_mean(source, [name for name, entry in SOURCES.items() if ":" not in entry.form], then)
 
 
 def _finish(

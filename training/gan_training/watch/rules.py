@@ -1,7 +1,7 @@
 """What can go wrong in a run, each as a rule over the last lines of metrics.jsonl.
 
 A rule is a function of recent history alone, so that a resumed run rings the same alarms as one that never stopped.
-Ranges come from healthy and from provoked runs of each type; docs/training.md shows them.
+Ranges come from healthy and from provoked runs of each type; docs/trials.md shows them.
 """
 
 from __future__ import annotations
