@@ -1,4 +1,7 @@
-"""The classic one-dimensional GAN: uniform noise in, samples of a normal distribution out, on the same loop."""
+"""The classic one-dimensional GAN: uniform noise in, samples of a normal distribution out, on the same loop.
+
+pip install 'ganworks[train]' scipy
+"""
 
 import argparse
 from collections.abc import Iterator
