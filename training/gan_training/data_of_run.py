@@ -30,11 +30,19 @@ def find_again(data: str, place: str | None) -> str:
     if data.partition(":")[0] not in _OF_PATHS:
         return data
     for source in filter(None, (place, data)):
-        argument = source.partition(":")[2]
-        if any(Path(path).expanduser().exists() for path in (argument, argument.rpartition("#")[0] or argument)):
+        path = source.partition(":")[2]
+        if _may_exist(path) or _may_exist(path.rpartition("#")[0]):
             return source
     where = place_of(place or data).partition(":")[2]
     raise DataError(f"{data}: {where} doesn't exist; give --data with its place now")
+
+
+def _may_exist(path: str) -> bool:
+    """Whether there is something; also where that can't be told, as reading it says why."""
+    try:
+        return bool(path) and Path(path).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # no permission; a NUL byte; `~name` of no known user
+        return True
 
 
 def load_for(config: TrainConfig, parallel: Parallel, tell: TellFn, place: str) -> ImageData:

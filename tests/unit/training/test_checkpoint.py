@@ -207,6 +207,7 @@ def drop(*keys: str):
         (put("trainer", "ema", "project.weight", value="zeros"), "damaged: a state dict holds something"),
         (drop("trainer", "ema", "project.weight"), "damaged: its ema weights have no project.weight"),
         (put("seconds", value="long"), "damaged"),
+        (put("data_at", value=3), "damaged: the place of its data is not text"),
     ],
 )
 def test_a_tampered_checkpoint_is_refused(ckpt, edit, words):
@@ -214,6 +215,13 @@ def test_a_tampered_checkpoint_is_refused(ckpt, edit, words):
     edit(content)
     torch.save(content, ckpt)
     assert words in refused(ckpt)
+
+
+def test_class_names_of_an_older_checkpoint_are_composed(ckpt):
+    content = torch.load(ckpt, weights_only=True)
+    content["class_names"][0] = "A\u0308pfel"
+    torch.save(content, ckpt)
+    assert load_checkpoint(ckpt).class_names[0] == "\u00c4pfel"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError
-from gan_training.data_of_run import place_of
+from gan_training.data_of_run import find_again, place_of
 from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
 from gan_training.resume import changed_config, why_finished
@@ -86,6 +86,15 @@ def test_a_run_goes_on_from_another_directory(tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize("data", ["digits", "mnist#test", "hf:ylecun/mnist", "npz:/a/b.npz", "folder:~/pictures"])
 def test_what_is_the_same_from_everywhere_stays_as_it_is(data: str):
     assert place_of(data) == data
+
+
+def test_the_test_split_of_a_folder_is_found_again(tmp_path: Path, monkeypatch):
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    place = place_of("idx:mnist#test")
+    monkeypatch.chdir("/")
+    assert find_again("idx:mnist#test", place) == f"idx:{tmp_path}/mnist#test"
+    assert find_again("digits", "digits") == "digits"
 
 
 def test_other_data_under_another_name_are_refused(run: Path, tmp_path: Path):
