@@ -71,7 +71,7 @@ def test_the_index_shows_no_link_that_only_a_checkout_has(release: Release) -> N
     page = contents(release.wheel)[name].decode()
     links = re.findall(r"\]\(([^)]+)\)", page)
     assert [link for link in links if not link.startswith(("https://", "#"))] == []
-    assert "one loop trains all four" in page.lower().replace("\n", " ")
+    assert "a single training loop runs all four" in page.lower().replace("\n", " ")
     assert page.count("```") == (ROOT / "README.md").read_text().count("```")
     assert "Description-Content-Type: text/markdown" in page
     for minor in (11, 12, 13, 14):
