@@ -136,7 +136,7 @@ class TooManyConnectionsError(RetryLaterError):
 
 
 class TooManyBodiesError(RetryLaterError):
-    """The bodies of other requests take the GAN_MAX_BODIES bytes that this worker has for them."""
+    """The long bodies of other requests take the GAN_MAX_BODIES bytes that this worker has for them."""
 
     status, code = 503, "too_many_bodies"
 

@@ -31,6 +31,7 @@ from .errors import (
     TooManyBodiesError,
 )
 from .foreign_pages import ForeignPages, may_cost
+from .json_marks import AT_ONCE
 from .keys import CALLER_SCOPE_KEY, Keys
 from .probes import UNCOUNTED
 from .rate_limit import RateLimiter, caller_of
@@ -79,7 +80,7 @@ class Guard:
     ) -> None:
         self.app = app
         self.max_body = max_body  # bytes
-        self.max_bodies = max_bodies  # bytes of all requests together
+        self.max_bodies = max_bodies  # bytes of all long bodies together; at least max_body
         self.timeout = timeout  # seconds until the response must have begun
         self.body_timeout = body_timeout  # seconds until the body must be there
         self.keys = keys
@@ -88,7 +89,7 @@ class Guard:
         self.refusal = refusal  # of a request that isn't worth reading now
         self.pages = pages
         self.is_draining = is_draining  # whether the process was told to stop
-        self._held = 0  # bytes of the bodies of all requests that are not answered yet
+        self._held = 0  # bytes of the long bodies of all requests that are not answered yet
         self.paths = paths  # that there are, to name the nearest one to whoever mistyped it
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -142,7 +143,7 @@ class Guard:
                 raise
             await answer.fail(receive, error_of(500, internal_error()))
         finally:
-            self._held -= answer.received
+            self._held -= answer.held_bytes
 
     async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
         """Answer with an error; where a response has begun, its connection closes before the end."""
@@ -185,19 +186,20 @@ class Guard:
             receive = timed_receive(receive, self.body_timeout)
 
         async def limited() -> Message:
+            before = answer.held_bytes
             try:
                 message = await receive()
             except RequestTimeoutError as error:
                 answer.refusal = error
                 raise
-            size = len(message.get("body", b""))
-            answer.received += size
-            self._held += size
+            answer.received += len(message.get("body", b""))
+            more = answer.held_bytes - before
+            self._held += more
             if answer.received > self.max_body:
                 answer.refusal = self._too_large("the body is longer")
-            elif size and self._held > max(self.max_bodies, answer.received):
+            elif more and self._held > self.max_bodies:
                 answer.refusal = TooManyBodiesError(
-                    f"this worker holds {self.max_bodies} bytes of requests, the most it takes; try again later", 1
+                    f"this worker holds {self.max_bodies} bytes of long requests, the most it takes; try again later", 1
                 )
             if answer.refusal is not None:
                 raise answer.refusal
@@ -220,6 +222,11 @@ class _Answer:
         self.began = False
         self.held: Message | None = None  # the start of an error response, until its body is known
         self.body = b""
+
+    @property
+    def held_bytes(self) -> int:
+        """What its body takes of the room for all; a short one takes none, and finds room beside stalled long ones."""
+        return self.received if self.received > AT_ONCE else 0
 
     @property
     def is_late(self) -> bool:

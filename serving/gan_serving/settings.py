@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -95,7 +95,8 @@ class Settings(BaseSettings):
         default=128 * 2**20,
         ge=1024,
         le=2**40,
-        description="Bytes of request bodies that a worker holds at once; more get 503; one alone always passes.",
+        description="Bytes of request bodies above 64 KiB that a worker holds at once; more get 503; at least "
+        "`GAN_MAX_BODY`.",
     )
 
     api_keys: str | None = Field(
@@ -155,6 +156,14 @@ class Settings(BaseSettings):
     @classmethod
     def _names_sources(cls, value: str) -> str:
         parse_sources(value)
+        return value
+
+    @field_validator("max_bodies")
+    @classmethod
+    def _has_room_for_one(cls, value: int, info: ValidationInfo) -> int:
+        one = info.data.get("max_body", 0)
+        if value < one:
+            raise ValueError(f"give at least the {one} bytes of GAN_MAX_BODY, for one request of that size")
         return value
 
     @property

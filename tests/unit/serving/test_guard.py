@@ -20,6 +20,7 @@ from starlette.routing import Route, Router
 from gan_client.types import ErrorBody
 from gan_serving.error_response import error_response
 from gan_serving.errors import InvalidRequestError, QueueFullError, ServiceError
+from gan_serving.json_marks import AT_ONCE
 
 MAX_BODY = 1000  # bytes
 TIMEOUT = 0.2  # seconds, for what is meant to be late
@@ -169,7 +170,7 @@ def test_a_chunked_body_that_is_too_large_is_refused_where_the_limit_is(path: st
     assert sent <= MAX_BODY + 200
 
 
-def test_bodies_of_several_requests_are_limited_together_and_one_alone_is_not():
+def test_bodies_of_several_requests_are_limited_together_but_for_short_ones():
     reached, release = asyncio.Event(), asyncio.Event()
 
     async def holds(request: Request) -> Response:
@@ -181,25 +182,30 @@ def test_bodies_of_several_requests_are_limited_together_and_one_alone_is_not():
 
     async def talk() -> None:
         app = guard_of(
-            Router([Route("/", holds, methods=["POST"])]), max_body=MAX_BODY, timeout=PATIENCE, max_bodies=600
+            Router([Route("/", holds, methods=["POST"])]),
+            max_body=3 * AT_ONCE,
+            timeout=PATIENCE,
+            max_bodies=3 * AT_ONCE,
         )
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-            alone = asyncio.create_task(client.post("/?wait", content=b"x" * 700))
+            alone = asyncio.create_task(client.post("/?wait", content=b"x" * 3 * AT_ONCE))
             await asyncio.wait_for(reached.wait(), PATIENCE)
-            assert (await client.post("/", content=b"")).text == "0", "a request without a body needs no room"
+            for short in (0, 1, AT_ONCE):
+                assert (await client.post("/", content=b"x" * short)).text == str(short), "it needs no room"
             for _ in range(3):
-                refused = await client.post("/", content=b"x")
+                refused = await client.post("/", content=b"x" * (AT_ONCE + 1))
                 assert refused.status_code == 503
                 assert refused.headers["retry-after"] == "1"
                 error = error_of(refused).error
                 assert (error.code, error.message) == (
                     "too_many_bodies",
-                    "this worker holds 600 bytes of requests, the most it takes; try again later",
+                    f"this worker holds {3 * AT_ONCE} bytes of long requests, the most it takes; try again later",
                 )
             release.set()
-            assert (await alone).text == "700"
-            assert (await client.post("/", content=b"x" * 700)).text == "700", "what was held has not been let go"
+            assert (await alone).text == str(3 * AT_ONCE)
+            again = await client.post("/", content=b"x" * 3 * AT_ONCE)
+            assert again.text == str(3 * AT_ONCE), "what was held has not been let go"
 
     asyncio.run(asyncio.wait_for(talk(), PATIENCE))
 

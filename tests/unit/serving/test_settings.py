@@ -48,6 +48,14 @@ def test_a_variable_that_is_no_setting_is_told(name: str, lines: list[str]):
     assert unknown_variables(["PATH", name]) == lines
 
 
+def test_one_body_of_the_largest_size_has_room(read):
+    assert read(GAN_MAX_BODY="2048", GAN_MAX_BODIES="2048").max_bodies == 2048
+    with pytest.raises(SettingsError) as caught:
+        read(GAN_MAX_BODIES="2047")
+    reason = "give at least the 2048 bytes of GAN_MAX_BODY, for one request of that size"
+    assert str(caught.value) == f"GAN_MAX_BODIES is '2047': {reason}"
+
+
 def test_variables_of_the_other_stages_are_known():
     root = Path(__file__).resolve().parents[3]
     sources = [
