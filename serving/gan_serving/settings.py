@@ -8,7 +8,7 @@ prints the table of docs/serving.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
@@ -31,8 +31,9 @@ from gan_export.artifact.providers import ProviderWord
 from .errors import SettingsError as SettingsError
 from .sources import Source, parse_sources
 
+_CLIENTS_KEY: Final = "GAN_API_KEY"
 _OF_OTHERS: Final = frozenset(
-    {"GAN_API_KEY", "GAN_CACHE", "GAN_CACHE_GIB", "GAN_DATA_MIRROR", "GAN_INCEPTION_WEIGHTS", "GAN_URL"}
+    {_CLIENTS_KEY, "GAN_CACHE", "GAN_CACHE_GIB", "GAN_DATA_MIRROR", "GAN_INCEPTION_WEIGHTS", "GAN_URL"}
 )
 """Variables of the client and of training, which may be in the same environment."""
 
@@ -192,14 +193,17 @@ def settings() -> Settings:
         raise SettingsError(f"GAN_{name.upper()} is {first['input']!r}: {_advice(name, first)}") from error
 
 
-def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """A line for each GAN_* variable that nobody reads, with what may have been meant.
+def unknown_variables(environment: Collection[str]) -> list[str]:
+    """A line for each GAN_* variable that nobody reads, or that leaves the service open, with what may have been meant.
 
     Args:
         environment: names of variables, in any case.
     """
     known = [name.upper() for name in Settings.model_fields]
     lines = []
+    given = {name.upper() for name in environment}
+    if _CLIENTS_KEY in given and not given & {"GAN_API_KEYS", "GAN_API_KEYS_FILE"}:
+        lines.append(f"{_CLIENTS_KEY} is the client's, and the service is open; did you mean GAN_API_KEYS?")
     for name in sorted(environment):
         prefix, word = name[:4].upper(), name[4:].upper()
         if prefix != "GAN_" or word in known or prefix + word in _OF_OTHERS:

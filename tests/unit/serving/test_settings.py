@@ -63,7 +63,14 @@ def test_variables_of_the_other_stages_are_known():
     ]
     read = {name for text in sources for name in re.findall(r'"(GAN_[A-Z_]+)"', text)}
     assert len(read) >= 6
-    assert unknown_variables(read) == []
+    assert unknown_variables(read | {"GAN_API_KEYS"}) == []
+
+
+def test_a_key_for_the_client_alone_leaves_the_service_open_and_is_told():
+    told = ["GAN_API_KEY is the client's, and the service is open; did you mean GAN_API_KEYS?"]
+    assert unknown_variables(["GAN_API_KEY"]) == unknown_variables(["gan_api_key"]) == told
+    assert unknown_variables(["GAN_API_KEY", "GAN_API_KEYS"]) == []
+    assert unknown_variables(["GAN_API_KEY", "GAN_API_KEYS_FILE"]) == []
 
 
 FRACTIONS = ("GAN_TIMEOUT",)
