@@ -25,7 +25,7 @@ from .encode import SLOW_BYTES, Encoded, encode
 from .error_response import cut_off
 from .errors import InvalidRequestError
 from .etag import etag_of, names
-from .handling import RequestContext, answered, parsed
+from .handling import RequestContext, answered, parsed, planned
 from .jobs import Images, Inputs
 from .leaving import unless_caller_leaves
 from .long_requests import stream
@@ -68,8 +68,11 @@ async def answer(context: RequestContext) -> Response:
     Raises:
         ServiceError: of any kind.
     """
-    task = await parsed(context, partial(_read, context))
-    worker, generator, plan, etag = context.worker, task.generator, task.plan, task.etag
+    worker = context.worker
+    asked = await parsed(context, partial(parse_request, max_n=worker.settings.max_n))
+    generator = worker.catalog.get(asked.model)
+    task = await planned(context, lambda: _task(context, asked, generator))
+    plan, etag = task.plan, task.etag
     call = current_call()
     call.model, call.images = generator.manifest.name, len(plan)
     made = {"X-Gan-Model": generator.manifest.name, "X-Gan-Artifact": generator.identity}
@@ -91,11 +94,8 @@ async def answer(context: RequestContext) -> Response:
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
-def _read(context: RequestContext, body: bytes) -> _Task:
-    most = context.worker.settings.max_n
-    asked = parse_request(body, most)
-    generator = context.worker.catalog.get(asked.model)
-    plan = make_plan(asked, generator.manifest, most)
+def _task(context: RequestContext, asked: GenerateRequest, generator: Generator) -> _Task:
+    plan = make_plan(asked, generator.manifest, context.worker.settings.max_n)
     wanted = format_of(asked, context.headers.get("accept", ""), len(plan), generator.manifest.image)
     return _Task(context.worker, generator, plan, wanted, asked, etag_of(generator.digest, plan, asked, wanted))
 

@@ -71,3 +71,11 @@ async def parsed(context: RequestContext, parse: Callable[[bytes], _T]) -> _T:
         return parse(body)
 
     return await worker.in_parsers(work)
+
+
+async def planned(context: RequestContext, plan: Callable[[], _T]) -> _T:
+    """What `plan` makes of a parsed body; of one longer than AT_ONCE in another thread, as it was parsed there.
+
+    What belongs to the event loop, such as the catalog, is asked between the two.
+    """
+    return plan() if len(context.body) <= AT_ONCE else await context.worker.in_parsers(plan)

@@ -21,7 +21,7 @@ from .call import current_call
 from .encode import SLOW_BYTES, Encoded
 from .errors import InvalidRequestError
 from .generator import Generator
-from .handling import RequestContext, answered, parsed
+from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .long_requests import stream
 from .negotiate import animation_format_of
@@ -56,25 +56,25 @@ async def answer(context: RequestContext) -> Response:
     Raises:
         ServiceError: of any kind.
     """
-    asked = await parsed(context, partial(_read, context))
-    manifest, frames = asked.generator.manifest, len(asked.path)
+    worker = context.worker
+    request = await parsed(context, partial(parse_interpolation, max_n=worker.settings.max_n))
+    generator = worker.catalog.get(request.model)
+    asked = await planned(context, lambda: _asked(context, request, generator))
+    manifest, frames = generator.manifest, len(asked.path)
     call = current_call()
     call.model, call.images = manifest.name, frames
-    context.worker.admit(asked.generator, context.caller, frames)
-    encoded = await unless_caller_leaves(context.receive, _animate(context.worker, asked))
+    worker.admit(generator, context.caller, frames)
+    encoded = await unless_caller_leaves(context.receive, _animate(worker, asked))
     made = {
         "X-Gan-Model": manifest.name,
-        "X-Gan-Artifact": asked.generator.identity,
+        "X-Gan-Artifact": generator.identity,
         "X-Gan-Frames": str(frames),
     }
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
-def _read(context: RequestContext, body: bytes) -> _Asked:
-    most = context.worker.settings.max_n
-    request = parse_interpolation(body, most)
-    generator = context.worker.catalog.get(request.model)
-    path = make_path(request, generator.manifest, most)
+def _asked(context: RequestContext, request: InterpolateRequest, generator: Generator) -> _Asked:
+    path = make_path(request, generator.manifest, context.worker.settings.max_n)
     wanted = animation_format_of(request, context.headers.get("accept", ""))
     _check_size(path, generator.manifest)
     return _Asked(request, generator, path, wanted)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from over_http import PATIENCE, over_http
+from over_http import PATIENCE, OneModel, over_http
 
 from gan_client.types import StreamError
 from gan_export.artifact import Manifest
@@ -113,6 +113,29 @@ def test_a_long_body_is_read_and_resolved_in_a_thread_that_encodes_nothing(
         held.let_go.set()
     assert resolved_in[0] == threading.main_thread().name
     assert resolved_in[1].startswith("parse")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/generate", {"n": 1, "format": "npy"}), ("/interpolate", {"seeds": [1, 2], "steps": 3, "format": "npy"})],
+)
+def test_the_catalog_is_asked_in_the_event_loop_also_for_a_long_body(
+    digits: Manifest, monkeypatch: pytest.MonkeyPatch, path: str, body: dict[str, Any]
+):
+    asked_in, get = [], OneModel.get
+
+    def told(catalog: OneModel, name: str | None) -> Any:
+        asked_in.append(threading.current_thread())
+        return get(catalog, name)
+
+    monkeypatch.setattr(OneModel, "get", told)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.post(path, content=json.dumps(body) + " " * AT_ONCE)
+        assert response.status_code == 200, response.text
+
+    over_http(digits, scenario)
+    assert asked_in == [threading.main_thread()]
 
 
 def test_an_animation_whose_caller_leaves_is_told_to_end(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
