@@ -11,7 +11,7 @@ import logging
 import os
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,11 @@ SIZES: Final = {"histogram": 2**20, "counter": 2**17, "gauge_livesum": 2**15, "g
 """Bytes of each file that are taken: room for a hundred generators."""
 _LIVE: Final = "gauge_live"  # kinds whose values end with their process
 _FOLDED: Final = "0"  # in the place of a process's number: of all that have ended
+_MADE: Final = ".made"  # complete sums of all that is folded, which is about to be removed
+_SUMMED: Final = ("counter", "histogram")
 _LOCK: Final = "ganworks.lock"
 _USED: Final = struct.Struct("i")  # at the start of a file: how many of its bytes mean something
+_LEAST: Final = 8  # bytes of a file that was begun
 
 
 def reserve() -> bool:
@@ -64,15 +67,18 @@ def settled() -> Iterator[None]:
     counted is folded into one file: theirs would stay too, and each be read every time.
     """
     folder = os.environ.get(FOLDER)
-    lock = None if folder is None else _open_lock(Path(folder))
-    if folder is None or lock is None:
+    if folder is None:
         yield
         return
+    _forget_queues(Path(folder))
+    lock = _open_lock(Path(folder))
     try:
-        _settle(Path(folder), lock)
+        if lock is not None:
+            _settle(Path(folder), lock)
         yield
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
 
 
 def _open_lock(folder: Path) -> int | None:
@@ -82,32 +88,59 @@ def _open_lock(folder: Path) -> int | None:
         return None
 
 
-def _settle(folder: Path, lock: int) -> None:
-    """Deal with the files of the dead, and hold the lock with the others who read."""
+def _forget_queues(folder: Path) -> None:
+    """Remove what the dead had waiting, and their files that were never begun; that needs no room, and no lock."""
     with suppress(OSError):
-        dead = [path for path in folder.glob("*_*.db") if _is_dead(path.stem.rpartition("_")[2])]
-        if dead:
+        for path in _of_dead(folder):
+            if path.name.startswith(_LIVE) or path.stat().st_size < _LEAST:
+                path.unlink(missing_ok=True)  # another worker may be doing the same
+
+
+def _settle(folder: Path, lock: int) -> None:
+    """Fold what the dead have counted, and hold the lock with the others who read."""
+    with suppress(OSError):
+        if _of_dead(folder) or [*folder.glob(f"*_{_FOLDED}_*.db"), *folder.glob(f"*{_MADE}")]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or there is another time
-            for kind in ("counter", "histogram"):
-                _fold(folder / f"{kind}_{_FOLDED}.db", [path for path in dead if path.name.startswith(kind)])
-            _remove(path for path in dead if path.name.startswith(_LIVE))
+            for kind in _SUMMED:
+                _fold(folder, kind)
     with suppress(OSError):  # a file system without locks
         fcntl.flock(lock, fcntl.LOCK_SH)
 
 
-def _fold(into: Path, dead: Sequence[Path]) -> None:
-    """Add the values of several files up in one; raises OSError when there is no room, and changes nothing."""
-    if not dead:
-        return
+def _fold(folder: Path, kind: str) -> None:
+    """Add the values of the dead up in one file; raises OSError when there is no room, and loses nothing.
+
+    Nor does it when it is killed, between any two steps: the files of the dead get names of their own, under which they
+    still count, and are removed once the sums are complete under theirs.
+    """
+    into = folder / f"{kind}_{_FOLDED}.db"
+    made = into.with_suffix(_MADE)
+    if not made.exists():
+        for path in folder.glob(f"{kind}_*.db"):
+            number = path.stem.removeprefix(f"{kind}_")
+            marked = folder / f"{kind}_{_FOLDED}_{number}.db"
+            if _is_dead(number) and not marked.exists():
+                path.rename(marked)
+        dead = [*folder.glob(f"{kind}_{_FOLDED}_*.db")]
+        if not dead:
+            return
+        making = into.with_suffix(".making")
+        _add_up([path for path in (into, *dead) if path.exists()], making)
+        making.replace(made)
+    for path in folder.glob(f"{kind}_{_FOLDED}_*.db"):
+        path.unlink(missing_ok=True)
+    made.replace(into)
+
+
+def _add_up(files: Sequence[Path], making: Path) -> None:
+    """Write the sums of the values of several files into another."""
     from prometheus_client import mmap_dict  # here: the package looks at its import where values are kept
 
     values: Any = mmap_dict.MmapedDict
-    files = [path for path in (into, *dead) if path.exists()]
     sums: dict[str, float] = defaultdict(float)
     for path in files:
         for key, value, *_ in values.read_all_values_from_file(path):
             sums[key] += value
-    making = into.with_suffix(".making")
     making.unlink(missing_ok=True)  # of one that was killed
     take_pages(making, sum(map(_used, files)))
     made = values(making)
@@ -115,19 +148,16 @@ def _fold(into: Path, dead: Sequence[Path]) -> None:
         made.write_value(key, value, 0.0)
     made.close()
     os.truncate(making, _used(making))
-    making.replace(into)
-    _remove(dead)
 
 
 def _used(path: Path) -> int:
     with path.open("rb") as file:
         used: int = _USED.unpack(file.read(_USED.size))[0]
-    return max(used, 8)
+    return max(used, _LEAST)
 
 
-def _remove(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)  # another worker may be doing the same
+def _of_dead(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*_*.db") if _is_dead(path.stem.rpartition("_")[2])]
 
 
 def _is_dead(pid: str) -> bool:

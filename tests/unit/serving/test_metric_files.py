@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
 
 from gan_serving.metric_files import FOLDER, settled
 
@@ -58,6 +61,12 @@ def room(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
+def counted(folder: Path) -> float:
+    """The counter's sum over all files that are read."""
+    files = [str(path) for path in folder.glob("counter_*.db")]
+    return sum(value for path in files for _, value, *_ in MmapedDict.read_all_values_from_file(path))
+
+
 def gone(count: int) -> list[int]:
     """Numbers that no process has."""
     most = int(Path("/proc/sys/kernel/pid_max").read_text())
@@ -104,10 +113,81 @@ def test_a_full_disk_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch
     killed(folder, number)
     monkeypatch.setattr("gan_serving.metric_files.take_pages", no_room)
     with settled():
-        assert (folder / f"counter_{number}.db").exists()
+        assert counted(folder) == 2
+    assert not [*folder.glob("gauge_live*")], "what the dead had waiting needs no room to be forgotten"
     monkeypatch.undo()
     monkeypatch.setenv(FOLDER, str(folder))
     assert 'asked_total{who="a"} 2.0' in run(SUMS)
+
+
+def test_without_room_for_the_lock_no_queue_of_the_dead_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (number,) = gone(1)
+    (folder / f"gauge_livesum_{number}.db").write_bytes(b"\0" * 64)
+    monkeypatch.setattr("gan_serving.metric_files._open_lock", lambda _folder: None)
+    with settled():
+        assert not [*folder.iterdir()]
+
+
+@pytest.mark.parametrize("size", [0, 7])
+def test_a_file_that_a_worker_died_before_beginning_is_removed(folder: Path, size: int) -> None:
+    (number,) = gone(1)
+    (folder / f"counter_{number}.db").write_bytes(b"\0" * size)
+    with settled():
+        assert not [*folder.glob("*.db")]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL."""
+
+
+def test_a_fold_that_is_killed_counts_nothing_twice_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    first, second, third = gone(3)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    monkeypatch.setenv(FOLDER, str(whole))
+    killed(whole, first)
+    with settled():  # folds the first
+        killed(whole, second)
+    for kind in ("counter", "histogram"):
+        shutil.copy(whole / f"{kind}_{second}.db", whole / f"{kind}_{third}.db")
+    step = 0
+    while True:
+        folder = tmp_path / str(step)
+        shutil.copytree(whole, folder)
+        monkeypatch.setenv(FOLDER, str(folder))
+        finished = killed_at(step, folder, monkeypatch)
+        with settled():
+            assert counted(folder) == 6, f"killed at step {step}"
+        assert sorted(path.name for path in folder.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
+        if finished:
+            break
+        step += 1
+    assert step >= 6, "the fold changes files in fewer steps than it can"
+
+
+def killed_at(step: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Add up, and be killed before this change of a name; True if it ended without so many."""
+    left = step
+
+    def counting(change: Callable[..., object]) -> Callable[..., object]:
+        def changed(*given: object, **more: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return change(*given, **more)
+
+        return changed
+
+    with monkeypatch.context() as patched:
+        for name in ("rename", "replace", "unlink"):
+            patched.setattr(Path, name, counting(getattr(Path, name)))
+        try:
+            with settled():
+                assert counted(folder) == 6
+        except Killed:
+            return False
+    return True
 
 
 def test_a_number_that_is_used_again_inherits_no_queue(folder: Path) -> None:
