@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -41,6 +42,7 @@ class Output:
         self._writing = False
         self._dropped = 0
         self._closed = False
+        self._beginning = threading.Lock()
         self._thread: threading.Thread | None = (
             None  # begun with the first text: not in a process that forks or serves nothing
         )
@@ -62,7 +64,9 @@ class Output:
 
     def close(self, seconds: float = CLOSE_SECONDS) -> None:
         """Wait until everything is written, for a limited time. What comes later is written at once, or dropped where
-        that would have to wait."""
+        that would have to wait. A second call doesn't wait again."""
+        if self._closed:
+            return
         self._closed = True
         end = time.monotonic() + seconds
         # In this order: the thread is writing before it takes anything away.
@@ -70,9 +74,10 @@ class Output:
             time.sleep(GATHER_SECONDS / 4)
 
     def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="output", daemon=True)
-            self._thread.start()
+        with self._beginning:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+                self._thread.start()
         self._filled.set()
 
     def _run(self) -> None:
@@ -112,6 +117,7 @@ OUTPUT: Final = Output()
 
 def write_logs_aside() -> None:
     """Have what is logged to standard output written by the thread too; BentoML has set up the handlers before."""
+    atexit.register(OUTPUT.close)  # where the service ends without being stopped in an orderly way
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
             handler.setStream(OUTPUT)

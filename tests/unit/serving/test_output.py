@@ -3,11 +3,13 @@
 import fcntl
 import logging
 import os
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,33 @@ def test_what_is_logged_to_standard_output_goes_the_same_way(monkeypatch: pytest
     write_logs_aside()
     assert ours.stream is module.OUTPUT
     assert others.stream is sys.stderr
+
+
+def test_what_waits_when_python_ends_is_written():
+    program = "from gan_serving.output import *; write_logs_aside(); OUTPUT.write('the last line\\n')"
+    ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ended.stdout == "the last line\n"
+
+
+def test_first_lines_that_come_at_once_begin_one_thread(pipe: Pipe, monkeypatch: pytest.MonkeyPatch):
+    writers = [threading.Thread(target=pipe.output.write, args=(LINE,)) for _ in range(3)]
+    begun, begin = [], threading.Thread
+
+    def slowly(**given: Any) -> threading.Thread:
+        begun.append(given)
+        time.sleep(0.05)
+        return begin(**given)
+
+    monkeypatch.setattr(module.threading, "Thread", slowly)
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    pipe.output.close(PATIENCE)
+    assert len(begun) == 1
+    monkeypatch.undo()
+    pipe.begin_reading()
+    assert pipe.all_lines() == [LINE] * 3
 
 
 def test_a_line_costs_next_to_nothing(pipe: Pipe):
