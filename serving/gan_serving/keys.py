@@ -137,15 +137,15 @@ class Keys:
 
         Whoever asks meanwhile waits too: after a quiet hour, a key that was revoked long ago would work once more.
         """
-        if self._looking is None:
+        if self._looking is None or self._looking.done():
             self._next_look = self._clock() + LOOK_SECONDS
             self._looking = asyncio.create_task(self._compare(file))
-        looking = self._looking
-        try:
-            await asyncio.shield(looking)
-        finally:
-            if looking.done():
-                self._looking = None
+            self._looking.add_done_callback(self._looked)  # also where nobody waits for it any more
+        await asyncio.shield(self._looking)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        if self._looking is task:
+            self._looking = None
 
     async def _compare(self, file: Path) -> None:
         task = ThreadedTask(object(), partial(_read_if_changed, file, self._seen))

@@ -260,6 +260,26 @@ def test_after_a_quiet_time_nobody_gets_in_with_a_key_that_was_revoked(file: Pat
     assert {type(each) for each in asyncio.run(main())} == {UnauthorizedError}
 
 
+def test_a_look_that_nobody_waited_for_to_the_end_is_not_taken_for_a_later_one(file: Path, clock: Clock):
+    keys = keys_of(clock, api_keys_file=str(file))
+    clock.pass_by()
+
+    async def main() -> None:
+        leaves = asyncio.create_task(keys.check(bearer(ALICE)))
+        await asyncio.sleep(0)
+        look = keys._looking
+        assert look is not None
+        leaves.cancel()
+        await asyncio.wait([leaves, look])
+        assert leaves.cancelled()
+        write(file, line("bob", BOB), age=1)
+        clock.pass_by()
+        with pytest.raises(UnauthorizedError):
+            await keys.check(bearer(ALICE))
+
+    asyncio.run(main())
+
+
 def test_an_emptied_file_lets_nobody_in(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture):
     keys = keys_of(clock, api_keys_file=str(file))
     write(file, "# all revoked\n", age=5)
