@@ -300,6 +300,15 @@ def test_compose_mounts_what_there_is_where_grafana_looks() -> None:
     assert source["url"] == f"http://prometheus:{prometheus_port}"
 
 
+def test_no_critical_alert_rings_for_what_a_caller_can_cause() -> None:
+    (group,) = BY_KIND["PrometheusRule"]["spec"]["groups"]
+    critical = {rule["alert"] for rule in group["rules"] if rule["labels"]["severity"] == "critical"}
+    late = {rule["alert"] for rule in group["rules"] if "deadline" in rule["expr"]}
+    assert late == {"GanworksDeadlines"}, "a caller sets X-Request-Timeout"
+    assert "GanworksErrors" in critical
+    assert not late & critical
+
+
 def test_the_dashboard_is_whole() -> None:
     board = json.loads((DEPLOY / "grafana" / "ganworks.json").read_text())
     variables = {each["name"] for each in board["templating"]["list"]}
