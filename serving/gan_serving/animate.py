@@ -17,6 +17,9 @@ from gan_export.artifact.sheet import to_picture
 from .batch import Batch
 from .encode import Encoded, encode, webp_options
 
+SLOW_FILM_BYTES: Final = 2**20
+"""Of frames, from which on a film is not encoded among what takes a moment: one of 1 MiB took 0.4 s as webp of 28x28,
+0.1 s of 64x64."""
 _GIF_TICK: Final = 10  # milliseconds: a GIF counts time in hundredths of a second
 _GIF_SHORTEST: Final = 20  # milliseconds; browsers take less for a mistake and show such a frame for 100
 _PALETTE_FRAMES: Final = 32  # frames, spread over the whole, that the colours of a gif are chosen from

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from gan_client.types import AnimationFormat, InterpolateRequest
 from gan_export.artifact import Manifest
 
-from .animate import encode_animation, is_animated
+from .animate import SLOW_FILM_BYTES, encode_animation, is_animated
 from .batch import Batch
 from .call import current_call
 from .encode import SLOW_BYTES, Encoded
@@ -90,7 +90,8 @@ async def _animate(worker: Worker, asked: _Asked) -> Encoded:
         frames = Batch(asked.generator.manifest.name, images, None, None, None, request.columns, request.quality)
         return encode_animation(frames, wanted, request.fps, left.is_set)
 
-    slow = is_animated(wanted) or sum(part.nbytes for part in parts) > SLOW_BYTES
+    most = SLOW_FILM_BYTES if is_animated(wanted) else SLOW_BYTES
+    slow = sum(part.nbytes for part in parts) > most
     began = time.perf_counter()
     try:
         encoded = await worker.in_encoders(work, slow=slow)

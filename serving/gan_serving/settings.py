@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         default=2,
         ge=1,
         le=256,
-        description="Threads that encode images; animations and large sheets have one of their own.",
+        description="Threads that encode images; large animations and sheets have one of their own.",
     )
     timeout: float = Field(
         default=60.0,

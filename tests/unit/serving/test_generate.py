@@ -18,7 +18,8 @@ from gan_serving.json_marks import AT_ONCE
 from gan_serving.stream_formats import NdjsonStream
 
 SHEET = {"n": 80, "format": "png"}  # 80 images of 8x8: too many bytes to be encoded in the event loop
-FILM = {"seeds": [1, 2], "steps": 40, "format": "webp"}
+FILM: dict[str, Any] = {"seeds": [1, 2], "steps": 40, "format": "webp"}
+FILM_FRAMES = 41
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +44,21 @@ class Held:
         assert await asyncio.to_thread(self.inside.acquire, timeout=PATIENCE)
 
 
-def test_a_sheet_does_not_wait_for_animations(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_waits_for_large_animations_but_their_like(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(interpolate, "SLOW_FILM_BYTES", FILM_FRAMES * 64 - 1)
     held = Held(interpolate.encode_animation)
-    monkeypatch.setattr(interpolate, "encode_animation", held)
+    monkeypatch.setattr(
+        interpolate,
+        "encode_animation",
+        lambda frames, *more: (held if len(frames) == FILM_FRAMES else held.encode)(frames, *more),
+    )
 
     async def scenario(client: httpx.AsyncClient) -> None:
         films = [asyncio.create_task(client.post("/interpolate", json=FILM)) for _ in range(3)]
         await held.is_entered()
-        sheet = await asyncio.wait_for(client.post("/generate", json=SHEET), PATIENCE / 4)
-        assert sheet.status_code == 200
+        for path, body in (("/generate", SHEET), ("/interpolate", FILM | {"steps": FILM["steps"] - 1})):
+            small = await asyncio.wait_for(client.post(path, json=body), PATIENCE / 4)
+            assert small.status_code == 200
         assert not any(film.done() for film in films)
         held.let_go.set()
         assert [film.status_code for film in await asyncio.gather(*films)] == [200] * 3
