@@ -165,7 +165,7 @@ def test_shares_are_of_requests_that_callers_made_and_of_connections_that_were_r
 ) -> None:
     found = [uses(expression) for expression in expressions().values()]
     shares = [share for share in found if {"gan_rejections_total", REQUESTS} <= {use.name for use in share}]
-    assert len(shares) == 3
+    assert len(shares) == 4
     told = {sample["endpoint"] for sample in series[REQUESTS].samples}
     for share in shares:
         (asked,) = [use for use in share if use.name == REQUESTS]
