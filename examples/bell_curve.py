@@ -1,7 +1,4 @@
-"""The classic one-dimensional GAN: uniform noise in, samples of a normal distribution out, on the same loop.
-
-pip install 'ganworks[train]' scipy
-"""
+"""A one-dimensional GAN, from uniform noise to a normal distribution, on the same loop (ganworks[train] and scipy)."""
 
 import argparse
 from collections.abc import Iterator

@@ -304,7 +304,7 @@ OTLP = {"services": {"tracing": {"exporter_type": "otlp", "sample_rate": 1.0, "o
         ),
         pytest.param(
             {"GAN_PROVIDER": "cuda"},
-            ["GAN_PROVIDER: cuda was asked for", "has no CUDAExecutionProvider", "pip install 'ganworks[cuda]'"],
+            ["GAN_PROVIDER: cuda was requested", "has no CUDAExecutionProvider", "pip install 'ganworks[cuda]'"],
             marks=pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA"),
         ),
     ],

@@ -61,7 +61,7 @@ export function isSendable(key) {
 export async function call(path, as, { body, signal } = {}) {
   const headers = {};
   const key = apiKey();
-  if (!isSendable(key)) throw new CallError("The API key is none of this service's: it has characters that no key has.", { status: 401 });
+  if (!isSendable(key)) throw new CallError("The API key is not one of this service's: it has characters that no key has.", { status: 401 });
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
