@@ -29,7 +29,6 @@ import random
 import shutil
 import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -40,6 +39,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from plain_export import PlainExport
+from report.faults import tables
 from tampering import TAMPERINGS
 from torch import Tensor
 
@@ -58,7 +58,6 @@ import planted
 GOOD = planted.Good.__name__
 NETS: dict[str, Any] = {GOOD: planted.Fault(planted.Good, "", "")} | {fault.name: fault for fault in planted.FAULTS}
 EXAMPLE_BATCH, OTHER_BATCH = 3, 5  # BatchBakedIn is made for 3
-LONGEST = 38  # cell of a table, in characters
 EPILOG = """examples:
   python bench/faults.py --only NanWeight WrongEps      under a minute: these two and Good, and no second table
   python bench/faults.py --json > faults.json
@@ -204,35 +203,6 @@ def tamper_with_good() -> list[Row]:
     return rows
 
 
-def print_table(title: str, rows: list[Row]) -> None:
-    """A line for each fault ("-": let through), and the totals."""
-    ways = list(rows[0].verdicts)
-    lines = [[title, *ways]]
-    lines += [[row.name, *(cell(row.verdicts[way]) for way in ways)] for row in rows]
-    lines.append(["caught", *(total(rows, way) for way in ways)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
-
-
-def cell(verdict: Verdict) -> str:
-    """At most LONGEST characters; "-" for a fault that was let through."""
-    return textwrap.shorten(verdict.words, LONGEST, placeholder=" ...") if verdict.caught else "-"
-
-
-def total(rows: list[Row], way: str) -> str:
-    """How many faults this way of checking caught, and whether it complained of Good."""
-    faults = [row.verdicts[way].caught for row in rows if row.code]
-    alarms = sum(row.verdicts[way].caught for row in rows if not row.code)
-    return f"{sum(faults)} of {len(faults)}" + (", and a false alarm" if alarms else "")
-
-
-def judge_ours(rows: list[Row]) -> str:
-    """The rule: the first column gives each fault its own code, and none to what is good."""
-    wrong = [row.name for row in rows if next(iter(row.verdicts.values())).words != row.code]
-    return f"not {', '.join(wrong)}" if wrong else "all"
-
-
 def net_name(text: str) -> str:
     """In any case, e.g. nanweight."""
     found = next((name for name in NETS if name.lower() == text.lower()), None)
@@ -257,19 +227,17 @@ def main() -> None:
     torch.set_num_threads(1)
     began = time.perf_counter()
     chosen = [fault for name, fault in NETS.items() if not options.only or name in (GOOD, *options.only)]
-    tables = {"at export": [ask(AT_EXPORT, Attempt(fault), fault.name, fault.code) for fault in chosen]}
+    found = {"at export": [ask(AT_EXPORT, Attempt(fault), fault.name, fault.code) for fault in chosen]}
     if not options.only:
-        tables["after the export"] = tamper_with_good()
+        found["after the export"] = tamper_with_good()
     versions = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": ort.__version__}
+    seconds = time.perf_counter() - began
+    rows = {title: [asdict(row) for row in table] for title, table in found.items()}
     if options.json:
-        rows = {title: [asdict(row) for row in table] for title, table in tables.items()}
-        print(json.dumps({**versions, "seconds": round(time.perf_counter() - began, 1), "tables": rows}, indent=2))
+        print(json.dumps({**versions, "seconds": round(seconds, 1), "tables": rows}, indent=2))
         return
     print(", ".join(f"{package} {version}" for package, version in versions.items()), end="")
-    print(f"; {time.perf_counter() - began:.0f} s\n")
-    for title, table in tables.items():
-        print_table(title, table)
-        print(f"caught by the right gate, and nothing said of what is good: {judge_ours(table)}\n")
+    print(f"; {seconds:.0f} s\n\n{tables({'tables': rows})}")
 
 
 if __name__ == "__main__":

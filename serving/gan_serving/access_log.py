@@ -9,12 +9,10 @@ from json.encoder import encode_basestring_ascii
 from typing import Final, Literal
 
 from .output import OUTPUT, Output
-from .probes import PROBES
+from .probes import UNCOUNTED
 from .settings import Settings
 
 LOGGER_NAME: Final = "ganworks.access"
-QUIET_PATHS: Final = PROBES | {"/metrics"}
-"""Asked every few seconds by machines; logged only with GAN_ACCESS_LOG=all."""
 MAX_TEXT: Final = 256
 """Characters of one value; what a client wrote can't make a line longer."""
 
@@ -81,7 +79,7 @@ class AccessLog:
 
     def wants(self, path: str) -> bool:
         """Whether a request of this path is logged."""
-        is_meant = self._mode == "all" or (self._mode == "on" and path not in QUIET_PATHS)
+        is_meant = self._mode == "all" or (self._mode == "on" and path not in UNCOUNTED)
         return is_meant and self._logger.isEnabledFor(logging.INFO)
 
     def write(self, record: AccessRecord) -> None:

@@ -46,8 +46,7 @@ async def stream(batcher: Batcher, parts: Iterable[Inputs]) -> AsyncGenerator[Im
             running.popleft()
     finally:
         for job in running:
-            if not job.future.cancel() and not job.future.cancelled():
-                job.future.exception()  # heard: the part before it failed already
+            job.future.cancel()  # also of one that failed: nobody asks for its exception any more
             batcher.drop(job)
 
 

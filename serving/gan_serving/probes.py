@@ -5,6 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"})
-"""They need no API key, count towards no limit, and stand in the log with GAN_ACCESS_LOG=all alone."""
+"""They need no API key."""
 UNCOUNTED: Final = PROBES | {"/metrics"}
-"""What is answered whatever a caller has asked for before, and however many connections are open."""
+"""They count towards no limit, of a caller or of connections, and are logged with GAN_ACCESS_LOG=all alone."""

@@ -35,18 +35,24 @@ def test_it_hears_what_torch_says_and_keeps_it_from_the_terminal(faults: ModuleT
 def test_a_table_of_one_fault(faults: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(sys, "argv", ["faults.py", "--only", "batchbakedin"])
     faults.main()
-    _, _, heads, good, baked, caught, rule, *_ = capsys.readouterr().out.splitlines()
-    assert heads.split("  ")[0] == "at export"
-    assert good.split() == ["Good", "-", "-", "-", "-"]
-    assert baked.split()[:3] == ["BatchBakedIn", "dynamic_batch", "raised:"]
-    assert caught.split() == ["caught", *["1", "of", "1"] * 4]
-    assert rule.endswith(": all")
+    _, _, heads, _, good, baked, caught = capsys.readouterr().out.splitlines()
+    assert heads.startswith("| at export |")
+    assert cells(good) == ["Good", "-", "-", "-", "-"]
+    assert cells(baked)[:2] == ["BatchBakedIn", "`dynamic_batch`"]
+    assert cells(baked)[2].startswith("`raised: ")
+    assert cells(caught) == ["**caught**", *["**1 of 1**"] * 4]
 
 
 def test_a_false_alarm_and_a_wrong_gate_are_told(faults: ModuleType):
-    quiet, loud = faults.Verdict(False), faults.Verdict(True, "shape")
-    rows = [faults.Row("Good", "", {"a": quiet, "b": loud}), faults.Row("X", "finite", {"a": loud, "b": quiet})]
-    assert faults.total(rows, "a") == "1 of 1"
-    assert faults.total(rows, "b") == "0 of 1, and a false alarm"
-    assert faults.judge_ours(rows) == "not X"
-    assert faults.judge_ours(rows[:1]) == "all"
+    quiet, loud = {"caught": False, "words": ""}, {"caught": True, "words": "shape"}
+    rows = [
+        {"name": "Good", "code": "", "verdicts": {"ours": quiet, "theirs": loud}},
+        {"name": "X", "code": "finite", "verdicts": {"ours": loud, "theirs": quiet}},
+        {"name": "Y", "code": "shape", "verdicts": {"ours": loud, "theirs": quiet}},
+    ]
+    *_, caught = faults.tables({"tables": {"at export": rows}}).splitlines()
+    assert cells(caught) == ["**caught**", "**1 of 2**", "**0 of 2, and a false alarm**"]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
