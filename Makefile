@@ -17,7 +17,7 @@ help:
 	@echo "make test           lint, types and the whole test suite"
 	@echo "make lint | types   those alone"
 	@echo "make browser        Chromium for tests/browser, where it is missing and apt can install it"
-	@echo "make zoo            train, export and measure the artifacts of zoo/ again; ONLY=NAME for one, RUNS=DIR: docs/zoo.md"
+	@echo "make zoo            train, export and measure the artifacts of zoo/ again; ONLY=NAME for one, RUNS=DIR, MEASURE=1: docs/zoo.md"
 	@echo "make bench          measure everything and write docs/performance.md; ONLY=serving for one, QUICK=1 to try it"
 	@echo "make clean          delete .venv, caches and what was built"
 
@@ -57,7 +57,7 @@ browser:
 	echo "make: no Chromium, and apt can't install it: tests/browser can't run" >&2; test -z "$(REQUIRE_BROWSER)"
 
 zoo: setup
-	$(BIN)/python zoo/build.py $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
+	$(BIN)/python zoo/build.py $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(MEASURE),--measure)
 
 # QUICK=1 writes into build/bench/ and leaves docs/ alone. The serving part needs wrk, and says so where there is none.
 bench: $(PEERS)

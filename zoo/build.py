@@ -1,16 +1,19 @@
 """Make the artifacts of this folder again: train, export, serve, draw, evaluate, write the cards. `make zoo` runs it.
 
-What is done is not done again: a run goes on where it stopped, a finished one is used as it is.
+What is done is not done again: a run goes on where it stopped, a finished one is used as it is. With --measure, nothing
+is trained or exported: the artifacts that are there are judged again, and their cards written anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import shutil
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,7 @@ TRIES = 3
 EPILOG = """examples:
   make zoo                                    all of them; days on a small machine
   make zoo ONLY=mnist-cgan
+  make zoo MEASURE=1                          minutes: what is there is judged again
   python zoo/build.py --only mnist-cgan --only mnist-wgan --runs runs
 """
 
@@ -53,6 +57,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=Path, metavar="DIR", help="folder of runs of gan-train: DIR/NAME is gone on with"
     )
+    parser.add_argument("--measure", action="store_true", help="judge the artifacts of --out; train and export nothing")
     parser.add_argument("--recipes", type=Path, default=RECIPES, metavar="FILE", help="other recipes")
     parser.add_argument("--out", type=Path, default=HERE, metavar="DIR", help="where the artifacts go; default: zoo")
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "zoo", metavar="DIR", help="default: runs/zoo")
@@ -61,8 +66,11 @@ def main() -> None:
         for recipe in read_recipes(options.recipes, options.only):
             print(f"== {recipe.name}", file=sys.stderr, flush=True)
             work = options.work / recipe.name
-            made = build(recipe, options.runs / recipe.name if options.runs else work / "run", work, options.out)
-            print(made)
+            work.mkdir(parents=True, exist_ok=True)
+            if options.measure:
+                print(measured_again(recipe, work, options.out))
+            else:
+                print(build(recipe, options.runs / recipe.name if options.runs else work / "run", work, options.out))
         if options.out.resolve() == HERE:
             folders = [HERE / recipe.name for recipe in read_recipes(RECIPES, [])]
             PAGE.write_text(with_table(PAGE.read_text("utf-8"), [each for each in folders if each.exists()]), "utf-8")
@@ -82,11 +90,24 @@ def build(recipe: Recipe, run_folder: Path, work: Path, out: Path) -> Path:
         work: folder for what is made on the way.
         out: the artifact's folder is made here, all of it or nothing.
     """
-    work.mkdir(parents=True, exist_ok=True)
     checkpoint = trained(recipe, run_folder)
     artifact = exported(recipe, run_folder / recipe.checkpoint, work / "artifact")
     evaluations = evaluate(recipe, artifact, work)
     return published(recipe, run_folder, checkpoint, artifact, evaluations, out)
+
+
+def measured_again(recipe: Recipe, work: Path, out: Path) -> Path:
+    """Judge the artifact that is in `out`, and write its figures and its card anew; returns its folder.
+
+    What the card says of the training and the export stays, as do the graphs.
+    """
+    folder = out / recipe.name
+    artifact = load_artifact(folder)
+    training = json.loads((folder / FIGURES).read_text("utf-8"))["training"]
+    evaluations = evaluate(recipe, artifact, work)
+    with _replacing(folder, artifact) as staging:
+        _write_figures(staging, recipe, training, artifact, evaluations)
+    return folder
 
 
 def trained(recipe: Recipe, run_folder: Path) -> Checkpoint:
@@ -152,18 +173,30 @@ def published(
     out: Path,
 ) -> Path:
     """The artifact with its card and pictures, renamed into place."""
-    staging, folder = out / f".{recipe.name}.part", out / recipe.name
+    folder = out / recipe.name
+    alarms = _alarms(run_folder, checkpoint.step)
+    with _replacing(folder, artifact) as staging:
+        _write_figures(staging, recipe, _training(checkpoint, alarms), artifact, evaluations)
+        annotations = [Annotation(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
+        picture = draw_picture(checkpoint.history, checkpoint.step, annotations)
+        picture.save(staging / "curves.png", optimize=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _replacing(folder: Path, artifact: Artifact) -> Iterator[Path]:
+    """A copy of the artifact to be completed; it takes the folder's place when the block has ended well."""
+    staging = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         shutil.copytree(artifact.directory, staging)
-        _complete(staging, recipe, run_folder, checkpoint, artifact, evaluations)
+        yield staging
         size = sum(file.stat().st_size for file in staging.iterdir())
         if size > LARGEST_BYTES:
             raise BuildError(f"{folder}: has {size:,} bytes, {LARGEST_BYTES:,} are allowed; make the generator smaller")
         _put(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return folder
 
 
 def _put(new: Path, folder: Path) -> None:
@@ -176,43 +209,37 @@ def _put(new: Path, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _complete(
+def _write_figures(
     staging: Path,
     recipe: Recipe,
-    run_folder: Path,
-    checkpoint: Checkpoint,
+    training: dict[str, Any],
     artifact: Artifact,
     evaluations: list[VariantEvaluation],
 ) -> None:
-    """Figures, card and pictures into an artifact's folder."""
-    alarms = _alarms(run_folder, checkpoint.step)
-    figures = _figures(checkpoint, artifact, evaluations, alarms)
+    """Figures, card and the picture of neighbours into an artifact's folder."""
+    shares = evaluations[0].values["class_shares"] or []
+    figures = {
+        "training": training,
+        "hosts": {each.variant: each.host for each in evaluations},
+        "class_names": artifact.manifest.class_names or list(map(str, range(len(shares)))),
+        "variants": {each.variant: each.values for each in evaluations},
+    }
     (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     card = write_card(recipe, (artifact.directory / "README.md").read_text("utf-8"), figures)
     (staging / "README.md").write_text(card, "utf-8")
-    annotations = [Annotation(alarm.step, str(i), f"{i} {alarm.kind}", True) for i, alarm in enumerate(alarms, 1)]
-    picture = draw_picture(checkpoint.history, checkpoint.step, annotations)
-    picture.save(staging / "curves.png", optimize=True)
     if evaluations[0].neighbours is not None:
         shutil.copy(evaluations[0].neighbours, staging / "neighbours.png")
 
 
-def _figures(
-    checkpoint: Checkpoint, artifact: Artifact, evaluations: list[VariantEvaluation], alarms: list[Alarm]
-) -> dict[str, Any]:
+def _training(checkpoint: Checkpoint, alarms: list[Alarm]) -> dict[str, Any]:
+    """What the card says of the run."""
     rates = [line["images_per_second"] for line in checkpoint.history if "images_per_second" in line]
-    shares = evaluations[0].values["class_shares"] or []
     return {
-        "training": {
-            "steps": checkpoint.step,
-            "batch_size": checkpoint.config.batch_size,
-            "seconds": round(checkpoint.seconds),
-            "alarms": [alarm.message for alarm in alarms],
-            "images_per_second": round(statistics.median(rates)) if rates else None,
-        },
-        "hosts": {each.variant: each.host for each in evaluations},
-        "class_names": artifact.manifest.class_names or list(map(str, range(len(shares)))),
-        "variants": {each.variant: each.values for each in evaluations},
+        "steps": checkpoint.step,
+        "batch_size": checkpoint.config.batch_size,
+        "seconds": round(checkpoint.seconds),
+        "alarms": [alarm.message for alarm in alarms],
+        "images_per_second": round(statistics.median(rates)) if rates else None,
     }
 
 

@@ -24,12 +24,13 @@ def write_card(recipe: Recipe, exported: str, figures: dict[str, Any]) -> str:
 
     Args:
         recipe: how the artifact was made.
-        exported: the card that gan-export wrote.
+        exported: the card that gan-export wrote, or an earlier one of this function.
         figures: content of quality.json.
     """
     head, mark, certificate = exported.partition(CERTIFICATE)
     if not mark:
         raise BuildError("the card of gan-export has no section Certificate; zoo/card.py must follow it")
+    head, _, _ = head.partition("\n## Data\n")
     names, variants = figures["class_names"], figures["variants"]
     first: dict[str, Any] = next(iter(variants.values()))
     sections = {

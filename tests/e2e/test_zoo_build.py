@@ -60,6 +60,14 @@ def test_a_recipe_becomes_an_artifact_once(
     assert "$ " not in again.stderr, "everything was there already"
     assert (folder / "README.md").read_text() == card
 
+    (folder / "quality.json").write_text(json.dumps(figures | {"variants": {}, "hosts": {}}))
+    (folder / "README.md").write_text(card.replace("It has hardly been trained.", "It is perfect."))
+    judged = build(tmp_path, "--measure", "--work", "elsewhere")
+    assert judged.returncode == 0, judged.stderr
+    assert "$ gan-eval" in judged.stderr and "$ gan-train" not in judged.stderr
+    assert json.loads((folder / "quality.json").read_text()) == figures
+    assert (folder / "README.md").read_text() == card
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["build.py", *PLACES])
     monkeypatch.setattr(builder, "LARGEST_BYTES", 1000)
