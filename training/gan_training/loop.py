@@ -244,8 +244,13 @@ def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
     return state | {"param_groups": [group | {"lr": float(group["lr"])} for group in state["param_groups"]]}
 
 
+@torch.no_grad()
 def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
-    """Moments and settings of `state`, but what the device asks for stays."""
+    """Moments and settings of `state`, but what the device asks for stays.
+
+    Raises ValueError for moments that are not as large as their weights: the fused step takes them to be, and to lie in
+    memory as the weights do, and would read and write elsewhere.
+    """
     own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
     groups = [
         saved | {"capturable": group["capturable"]} for saved, group in zip(state["param_groups"], own, strict=True)
@@ -254,3 +259,8 @@ def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     for group, before, saved in zip(optimizer.param_groups, own, groups, strict=True):
         group["lr"] = before["lr"]
         _set_lr(group, saved["lr"])
+    for weight, kept in optimizer.state.items():
+        for name in kept.keys() - {"step"}:
+            if kept[name].shape != weight.shape:
+                raise ValueError(f"{name} of weights {tuple(weight.shape)} has the shape {tuple(kept[name].shape)}")
+            kept[name] = torch.empty_like(weight).copy_(kept[name])

@@ -266,11 +266,11 @@ class Run:
             raise DataError(f"{changed} ({error})") from error
         try:
             self.trainer.load_state_dict(checkpoint.trainer)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            self.observer.restore(checkpoint.history)
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if is_short_of_memory(error):
                 raise
             raise CheckpointError(f"{self.out / CHECKPOINT}: the checkpoint is damaged: {error!r}") from error
-        self.observer.restore(checkpoint.history)
         self.seconds = checkpoint.seconds
 
     def _check_weights(self) -> None:

@@ -154,7 +154,7 @@ def test_another_projects_file_is_refused(tmp_path, content):
     assert refused(path) == "is not a checkpoint of gan-train (no 'ganworks.checkpoint' mark in it)"
 
 
-def put(*keys: str, value: object):
+def put(*keys: str | int, value: object):
     """An edit that sets content[keys[0]][keys[1]]... to `value`."""
 
     def edit(content: dict) -> None:
@@ -231,11 +231,15 @@ def test_class_names_of_an_older_checkpoint_are_composed(ckpt):
         put("trainer", "rng", value="x"),
         put("trainer", "critic_optimizer", value={}),
         put("trainer", "generator_optimizer", "param_groups", value=[]),
+        put("trainer", "generator_optimizer", "state", 0, "exp_avg", value=torch.zeros(1)),  # SIGSEGV at the next step
+        put("trainer", "critic_optimizer", "state", 0, "exp_avg_sq", value=[0.0]),
         drop("trainer", "torch_rng"),
         put("trainer", "steps_done", value="four"),
         put("batches", value={"epoch": 0, "position": 3}),
         put("batches", value={}),
         put("history", value=7),
+        put("history", value=[7]),
+        put("history", value=[{"seconds": 1.0}]),
     ],
 )
 def test_what_only_training_needs_is_checked_on_resume(ckpt, toy_data, edit):

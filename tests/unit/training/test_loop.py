@@ -1,5 +1,6 @@
 """The loop: what one step does to the weights, the average that is sampled from, and starting where it stopped."""
 
+import copy
 import io
 from collections.abc import Iterator
 
@@ -168,6 +169,23 @@ def test_a_state_goes_on_as_if_there_had_been_no_stop(make_run, tmp_path, case, 
     assert resumed.trainer.steps_done == 6
     assert states_equal(straight.trainer.state_dict(), resumed.trainer.state_dict())
     assert straight.data_batches.state_dict() == resumed.data_batches.state_dict()
+
+
+def test_moments_that_lie_otherwise_in_memory_are_the_same_moments(make_run, tmp_path):
+    """The fused step goes through weights and moments side by side, wherever an older version had them lie."""
+    runs = [make_run("dcgan", tmp_path) for _ in range(2)]
+    runs[0].trainer.step()
+    for run, is_changed in zip(runs, (False, True), strict=True):
+        state = copy.deepcopy(runs[0].trainer.state_dict())
+        for kept in state["critic_optimizer"]["state"].values():
+            if is_changed:
+                kept["exp_avg"] = kept["exp_avg"].contiguous()
+        run.trainer.load_state_dict(state)
+    runs[1].data_batches.load_state_dict(runs[0].data_batches.state_dict())
+    for run in runs:
+        torch.manual_seed(3)
+        run.trainer.step()
+    assert states_equal(*(run.trainer.critic.state_dict() for run in runs))
 
 
 def test_bf16_is_another_computation_on_float32_weights(make_run, tmp_path):
