@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
 from gan_training.command import INTERRUPTED, run_command
+from gan_training.terminal import console_of_stderr
 
 from . import cli_options as options
 from .artifact import Artifact
@@ -127,7 +127,7 @@ def export_command(
     )
     target = out or Path("models") / chosen
     _check_before_reading(target, chosen if store else None, drawn_by, force=force)
-    with Console(stderr=True).status("reading the file") as status:
+    with console_of_stderr().status("reading the file") as status:
         exported = export(
             load_source(weights_file, source_options, status.update),
             chosen,

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from gan_training.command import run_command
+from gan_training.terminal import console_of_stderr
 
 from .artifact.candidate import CertificationError
 from .artifact.certificate import Certificate, VariantCertificate
@@ -60,7 +61,7 @@ def verify_command(
 ) -> None:
     """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
     drawn_by = PROVIDERS[provider]
-    with Console(stderr=True).status("reading the artifact") as status:
+    with console_of_stderr().status("reading the artifact") as status:
         try:
             check_provider(drawn_by)
             found, stored = verify(directory, tolerance, status.update, drawn_by)

@@ -86,6 +86,7 @@ def test_real_images_score_better_than_noise_and_an_untrained_net(work: Path, ru
     with Image.open(work / "pairs.png") as picture:
         assert picture.size == (8 * 18 + 2, 2 * 18 + 2), "four pairs of each class"
     assert again.returncode == 0, again.stderr
+    assert "\x1b" not in again.stderr, "a file, whose cursor nothing hides"
     assert cached.stat().st_mtime_ns == stamp, "the second evaluation trained the classifier again"
     for word in ("frechet_distance", "others[/b]:one:.npz", "real images", others["classifier"]):
         assert word in again.stdout

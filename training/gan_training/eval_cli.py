@@ -31,6 +31,7 @@ from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
 from .page import check_target, write_picture
 from .samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized, shape_wanted
+from .terminal import console_of_stderr
 
 EPILOG = """
 Examples:
@@ -143,7 +144,7 @@ def _inception(features: FeaturesOption) -> tuple[nn.Module | None, str]:
 
 
 def _bar() -> Progress:
-    console = Console(stderr=True)
+    console = console_of_stderr()
     what = TextColumn("{task.description}", markup=False)  # names of files are no markup
     columns = (what, BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from .outcome import Progress as RunProgress
+from .terminal import console_of_stderr
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal: a log, CI
 LONG = 2.0  # seconds after which something besides training is worth a line there
@@ -19,7 +19,7 @@ class Reporter:
     """Call it with each Progress of a run; `tell` is for what takes long besides. Writes to stderr."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
+        self.console = console_of_stderr()
         self.bar_width = 40 if self.console.width >= WIDE else 10
         self.bar = Progress(
             BarColumn(self.bar_width),

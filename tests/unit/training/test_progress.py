@@ -9,11 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from gan_training.eval_cli import _bar
 from gan_training.outcome import Progress
 from gan_training.progress import Reporter, describe_progress
 
 PROGRESS = Progress(820, 20_000, 6.0, None, 631.4, {"critic_loss": 1.21, "generator_loss": 0.91}, "critic-wins")
 SIDE = "training the classifier that evaluates (once for these data)"
+NAMED = "judging d[/b]:one:.npz"  # neither markup nor emoji
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,7 @@ SIDE = "training the classifier that evaluates (once for these data)"
         (40, "critic-wins"),
     ],
 )
-@pytest.mark.parametrize("side", [None, SIDE])
+@pytest.mark.parametrize("side", [None, SIDE, NAMED])
 def test_the_verdict_is_whole_on_a_terminal_of_any_width(monkeypatch, columns: int, expected: str, side: str | None):
     main, terminal = pty.openpty()
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -42,6 +44,18 @@ def test_the_verdict_is_whole_on_a_terminal_of_any_width(monkeypatch, columns: i
     assert shown
     assert shown[-1].rstrip().endswith(f" {expected}")
     assert max(map(len, lines)) <= columns
+
+
+def test_a_name_is_neither_markup_nor_emoji_in_the_bar_of_gan_eval(monkeypatch):
+    main, terminal = pty.openpty()
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    with os.fdopen(terminal, "w") as writer:
+        monkeypatch.setattr(sys, "stderr", writer)
+        with _bar() as bar:
+            bar.add_task(NAMED, total=1)
+            bar.refresh()
+    assert NAMED.encode() in everything(main)
 
 
 def everything(main: int) -> bytes:
