@@ -1,50 +1,43 @@
-"""One run in a folder at a time."""
+"""Files that one process at a time holds, and that those who die, however they do, leave free."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedRandom
 from pathlib import Path
-
-from filelock import FileLock, Timeout
-
-from .checkpoint import CheckpointError
-from .files import writing
-
-LOCK = ".lock"
-
-Stamp = tuple[int, int, int] | None
-
-
-def stamp(path: Path) -> Stamp:
-    """By which a file that is always replaced as a whole is known again; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Makes the folder and keeps other processes' runs out of it; what died, however it died, keeps out nobody.
+def alone_with(path: Path, *, waits: bool = True) -> Iterator[BufferedRandom]:
+    """The file at `path`, open for reading and writing, with what an earlier process left in it.
 
-    Raises:
-        CheckpointError: another process trains there, or the folder can't be written.
+    Other processes that ask for it wait until this one leaves or dies, so one that enters should first look
+    whether there is still something to do. Raises OSError, also where files can't be locked.
+
+    Args:
+        path: of the file, which is made where there is none; its folder exists.
+        waits: for another process that has it; BlockingIOError otherwise.
     """
-    lock = FileLock(folder / LOCK)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise CheckpointError(
-                f"{folder}: another gan-train is training there; wait for its end, or give another --out (if there is "
-                f"none, remove {folder / LOCK})"
-            ) from error
+    while True:
+        with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, file):
+                yield file
+                return
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete the file unless a living process holds it. Never raises OSError."""
+    with suppress(OSError), alone_with(path, waits=False):  # held, or not ours
+        path.unlink()
+
+
+def _is_still(path: Path, file: BufferedRandom) -> bool:
+    """Whether `path` names the open `file`: whoever held its lock before may have renamed or removed it."""
     try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows keeps what is open
-            (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -21,7 +21,6 @@ from .data_of_run import check_fit, find_again, load_for, place_of
 from .device import choose_bf16, choose_device, compute_exactly
 from .divergence import check_losses, check_weights_finite, finite_images
 from .interrupt import CtrlC
-from .lock import alone_in, stamp
 from .loop import Trainer
 from .memory import enough_memory, is_short_of_memory
 from .nets import Critic, Generator, draw_latents
@@ -30,7 +29,7 @@ from .observer import Observer, TellFn, is_due
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, other_precision, why_finished
-from .run_folder import BEST, CHECKPOINT, check_folder, check_free, check_resumable, check_untouched
+from .run_folder import BEST, CHECKPOINT, alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
 from .words import counted
 
 

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .checkpoint import CheckpointError
 from .config import ConfigError
-from .files import looking
-from .lock import Stamp, stamp
+from .files import looking, writing
+from .lock import alone_with
 
 CHECKPOINT = "ckpt.pt"
 BEST = "best.pt"
+LOCK = ".lock"
+
+Stamp = tuple[int, int, int] | None
+
+
+def stamp(path: Path) -> Stamp:
+    """By which a file that is always replaced as a whole is known again; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_free(out: Path) -> None:
@@ -49,3 +63,28 @@ def check_untouched(out: Path, found: Stamp) -> None:
             f"{out / CHECKPOINT}: another run has written or removed it since this one began; go on with it with "
             "--resume, or give another --out"
         )
+
+
+@contextmanager
+def alone_in(out: Path) -> Iterator[None]:
+    """Makes the folder and keeps other processes' runs out of it.
+
+    Raises:
+        CheckpointError: another process trains there, or the folder can't be written.
+    """
+    lock = out / LOCK
+    with ExitStack() as stack:
+        with writing(out):
+            out.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(alone_with(lock, waits=False))
+            except BlockingIOError as error:
+                raise CheckpointError(
+                    f"{out}: another gan-train is training there; wait for its end, or give another --out (if there is "
+                    f"none, remove {lock})"
+                ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # the folder may be gone, or closed by now
+                lock.unlink()

@@ -15,16 +15,16 @@ from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durab
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError
 from gan_training.data_of_run import find_again, place_of
-from gan_training.lock import LOCK, alone_in
 from gan_training.outcome import Progress
 from gan_training.resume import changed_config, why_finished
 from gan_training.run import Run
+from gan_training.run_folder import LOCK, alone_in
 
 SMALL = {
     "batch_size": 4, "latent_dim": 4, "generator_width": 4, "critic_width": 4, "max_width": 8, "evaluate_every": 0,
     "report": False, "device": "cpu",
 }  # fmt: skip
-HOLDER = "import sys; from pathlib import Path; from gan_training.lock import alone_in\n"
+HOLDER = "import sys; from pathlib import Path; from gan_training.run_folder import alone_in\n"
 HOLDER += "with alone_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
 
 

@@ -12,8 +12,8 @@ from typing import Final
 
 import httpx
 
-from gan_training.cache import alone_with
 from gan_training.errors import first_line
+from gan_training.lock import alone_with
 
 from .image_data import DataError
 from .source import ProgressFn, keep_silent

@@ -1,8 +1,8 @@
-"""The lock on an unfinished file, fought over by several at once."""
+"""The lock on a file, fought over by several at once."""
 
 from concurrent.futures import ThreadPoolExecutor
 
-from gan_training.cache import alone_with, remove_abandoned
+from gan_training.lock import alone_with, remove_abandoned
 
 
 def test_each_that_enters_holds_the_file_that_stands_there(tmp_path):
