@@ -20,7 +20,6 @@ from .outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedErr
 from .parallel import Parallel, ParallelError, PeerLostError, started
 from .progress import Reporter
 from .request import Request, open_run
-from .run import describe
 from .specs import SpecError
 
 EPILOG = """
@@ -130,7 +129,7 @@ def _train(request: Request, *, tensorboard: bool) -> None:
         tell = reporter.tell if parallel.is_main else lambda *_: None
         run = open_run(request, parallel, tell)
         if parallel.is_main:
-            reporter.line(describe(run))
+            reporter.line(run.description)
             if request.dry_run and run.data.classes:
                 reporter.line(f"classes (images): {_classes(run.data)}")
             for advice in run.advice:

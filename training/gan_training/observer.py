@@ -27,6 +27,7 @@ from .tensorboard import EventWriter
 from .watch.memorisation import MemorisationCheck
 from .watch.monitor import Monitor
 from .watch.probe import DiversityProbe
+from .window import is_due
 
 if TYPE_CHECKING:
     from .validation import Validation
@@ -214,11 +215,6 @@ class Observer:
     def _write_alarms(self) -> None:
         if self.monitor.alarms or (self.out / ALARMS).exists():
             _write_lines(self.out / ALARMS, [vars(alarm) for alarm in self.monitor.alarms])
-
-
-def is_due(step: int, every: int) -> bool:
-    """Whether what happens every so many steps, or never if that is 0, happens after this step."""
-    return every > 0 and step % every == 0
 
 
 def _write_lines(path: Path, lines: list[dict[str, float]]) -> None:

@@ -10,6 +10,7 @@ from .checkpoint import Checkpoint
 from .config import ConfigError, TrainConfig
 from .data import ImageData
 from .device import choose_bf16, choose_device
+from .window import is_time_up
 from .words import counted
 
 _NEW_RUN = "start a new run with another --out"
@@ -42,7 +43,7 @@ def changed_config(checkpoint: Checkpoint, changes: dict[str, object]) -> TrainC
             f"run: give more than {checkpoint.step}"
         )
     asked = [name for name in ("steps", "minutes") if name in changes and changes[name] != stored[name]]
-    if asked and checkpoint.step < config.steps and _is_time_up(config, checkpoint):
+    if asked and checkpoint.step < config.steps and is_time_up(config, checkpoint.seconds):
         raise ConfigError(f"{_time_up(config, checkpoint)}, or --set minutes=none")
     return config
 
@@ -51,11 +52,7 @@ def why_finished(config: TrainConfig, checkpoint: Checkpoint) -> str:
     """Why there is nothing to do for a run that goes on with `config`, and how there would be; empty if there is."""
     if checkpoint.step >= config.steps:
         return f"the run has done its {counted(config.steps, 'step')}; give --steps above {checkpoint.step} to go on"
-    return f"{_time_up(config, checkpoint)}, to go on" if _is_time_up(config, checkpoint) else ""
-
-
-def _is_time_up(config: TrainConfig, checkpoint: Checkpoint) -> bool:
-    return config.minutes is not None and checkpoint.seconds >= config.minutes * 60
+    return f"{_time_up(config, checkpoint)}, to go on" if is_time_up(config, checkpoint.seconds) else ""
 
 
 def _time_up(config: TrainConfig, checkpoint: Checkpoint) -> str:

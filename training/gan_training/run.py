@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from .config import TrainConfig
 from .data import DataError, ImageData
 from .data.batches import EpochBatches
 from .data_of_run import check_fit, find_again, load_for, place_of
+from .description import describe
 from .device import choose_bf16, choose_device, compute_exactly
 from .divergence import check_losses, check_weights_finite, finite_images
 from .interrupt import CtrlC
@@ -25,12 +25,12 @@ from .loop import Trainer
 from .memory import enough_memory, is_short_of_memory
 from .nets import Critic, Generator, draw_latents
 from .objectives import Batch
-from .observer import Observer, TellFn, is_due
+from .observer import Observer, TellFn
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, other_precision, why_finished
 from .run_folder import BEST, CHECKPOINT, alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
-from .words import counted
+from .window import Window, advance, is_due, is_time_up, steps_until_due
 
 
 class Run:
@@ -148,30 +148,27 @@ class Run:
         return self.out / CHECKPOINT
 
     def _train(self, report: Callable[[Progress], None]) -> None:
-        config, is_stopped = self.config, False
+        config = self.config
         began, before = time.monotonic(), self.seconds
         with CtrlC() as ctrl_c:
-            for window in self._windows():
-                losses, done, seconds, is_stopped = self._advance(window, ctrl_c)
+
+            def is_stopped() -> bool:
+                return self.parallel.anyone(ctrl_c.pressed)
+
+            while not self._is_finished():
+                window = advance(self.trainer, steps_until_due(config, self.step), config.batch_size, is_stopped)
                 self.seconds = before + time.monotonic() - began
-                rate = done * config.batch_size * self.trainer.objective.critic_steps / max(seconds, 1e-9)
-                line = {"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses}
-                if is_due(self.step, config.evaluate_every):
-                    self._check_weights()
-                alarms = self._observe(line)
-                progress = Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses)
-                report(replace(progress, verdict=self.observer.monitor.verdict, alarms=tuple(alarms)))
-                # Pressed while files were written or the report was drawn.
-                is_stopped = is_stopped or self.parallel.anyone(ctrl_c.pressed)
-                if is_stopped:
-                    break
+                alarms = self._look_at(window, report)
+                if is_stopped():  # pressed during a step, or while files were written or the report was drawn
+                    self._save()
+                    kept = self.out / CHECKPOINT
+                    raise TrainingStoppedError(
+                        f"stopped at step {self.step:,}; saved in {kept}; continue with --resume"
+                    )
                 if is_due(self.step, config.checkpoint_every):
                     self._save()
                 self._stop_on_collapse(alarms)
             self._save()
-        if is_stopped:
-            kept = self.out / CHECKPOINT
-            raise TrainingStoppedError(f"stopped at step {self.step:,}; saved in {kept}; continue with --resume")
         if self.parallel.is_main and not is_due(self.step, config.sample_every):
             self.observer.draw_samples(self.trainer)
 
@@ -186,6 +183,11 @@ class Run:
         return self.data.digest()
 
     @property
+    def description(self) -> str:
+        """One paragraph on what will be trained."""
+        return describe(self.config, self.generator_spec, len(self.data), self.trainer)
+
+    @property
     def precision(self) -> str:
         """`fp32` or `bf16`, where the configuration may have `auto`."""
         return "bf16" if self.bf16 else "fp32"
@@ -195,36 +197,20 @@ class Run:
         """Generator updates done."""
         return self.trainer.steps_done
 
-    def _windows(self) -> Iterator[int]:
-        """Numbers of steps to do before the next look at losses, samples, files and clock."""
-        config = self.config
-        every = [config.log_every, config.checkpoint_every, config.sample_every]
-        every += [steps for steps in (config.watch_every, config.evaluate_every) if steps]
-        while self.step < config.steps and not self.parallel.anyone(self._time_is_up()):
-            yield min(config.steps - self.step, *(steps - self.step % steps for steps in every))
+    def _is_finished(self) -> bool:
+        """Whether its steps are done, or its minutes used up in any process."""
+        return self.step >= self.config.steps or self.parallel.anyone(is_time_up(self.config, self.seconds))
 
-    def _time_is_up(self) -> bool:
-        minutes = self.config.minutes
-        return minutes is not None and self.seconds >= minutes * 60
-
-    def _advance(self, steps: int, ctrl_c: CtrlC) -> tuple[dict[str, float], int, float, bool]:
-        """Do `steps` steps, or fewer (but one) on Ctrl-C.
-
-        Returns mean losses and accuracies, steps done, seconds, and whether it was Ctrl-C, in any process.
-        """
-        began, first, is_stopped = time.monotonic(), self.step, False
-        sums: dict[str, torch.Tensor] = {}
-        counts: dict[str, int] = {}
-        for _ in range(steps):
-            for name, value in self.trainer.step().items():
-                sums[name] = sums[name] + value if name in sums else value
-                counts[name] = counts.get(name, 0) + 1
-            is_stopped = self.parallel.anyone(ctrl_c.pressed)
-            if is_stopped:
-                break
-        means = {name: float(total) / counts[name] for name, total in sums.items()}
-        check_losses(means, self.step, self.out / CHECKPOINT)
-        return means, self.step - first, time.monotonic() - began, is_stopped
+    def _look_at(self, window: Window, report: Callable[[Progress], None]) -> list[Alarm]:
+        """Check, observe and report what came of the last steps; returns the alarms that it rings."""
+        config, rate, losses = self.config, window.images_per_second, window.losses
+        check_losses(losses, self.step, self.out / CHECKPOINT)
+        if is_due(self.step, config.evaluate_every):
+            self._check_weights()
+        alarms = self._observe({"step": self.step, "seconds": self.seconds, "images_per_second": rate, **losses})
+        verdict = self.observer.monitor.verdict
+        report(Progress(self.step, config.steps, self.seconds, config.minutes, rate, losses, verdict, tuple(alarms)))
+        return alarms
 
     def _observe(self, line: dict[str, float]) -> list[Alarm]:
         """Let the observer look, in the first process; a new best evaluation is kept as best.pt."""
@@ -239,7 +225,7 @@ class Run:
 
     def _report(self, finished: str, *, failed: bool = False) -> None:
         if self.parallel.is_main and self.config.report:
-            self.observer.write_report(self.trainer, describe(self), finished, failed=failed)
+            self.observer.write_report(self.trainer, self.description, finished, failed=failed)
 
     def _stop_on_collapse(self, alarms: list[Alarm]) -> None:
         collapsed = [alarm for alarm in alarms if alarm.kind == "collapse"]
@@ -299,19 +285,3 @@ class Run:
             data_at=self.data_at,
             precision=self.precision,
         )
-
-
-def describe(run: Run) -> str:
-    """One paragraph on what will be trained, for the terminal, for --dry-run and for the report."""
-    config, g = run.config, run.generator_spec
-    parameters = sum(p.numel() for p in run.trainer.generator.parameters())
-    critic_parameters = sum(p.numel() for p in run.trainer.critic.parameters())
-    what = f"{g.classes} classes" if g.classes else "no labels"
-    steps = counted(config.steps, "step")
-    return (
-        f"{config.type} on {config.data}: {len(run.data):,} images, {g.image_size}x{g.image_size}, "
-        f"{'grey' if g.channels == 1 else 'RGB'}, {what}; generator {parameters:,} and critic {critic_parameters:,} "
-        f"parameters; {steps} of {config.batch_size} on {run.device}"
-        f"{f' in {run.parallel.world} processes' if run.parallel.world > 1 else ''}"
-        f"{' in bf16' if run.bf16 else ''}"
-    )
