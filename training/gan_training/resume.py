@@ -99,6 +99,18 @@ def other_precision(now: str, checkpoint: Checkpoint) -> str:
     )
 
 
+def other_measures(checkpoint: Checkpoint) -> str:
+    """What to tell where an older version has measured what this one measures in another way; empty if none has."""
+    measured = ("frechet_distance", "memorisation_ratio")
+    if checkpoint.precision is not None or not any(name in line for line in checkpoint.history for name in measured):
+        return ""
+    return (
+        f"the figures up to step {checkpoint.step:,} are an older version's, which measured frechet_distance and "
+        "memorisation_ratio otherwise: they don't compare with later ones, and best.pt is chosen by both; compare it "
+        "and ckpt.pt with gan-eval"
+    )
+
+
 def check_data(data: ImageData, config: TrainConfig, checkpoint: Checkpoint) -> str:
     """What to tell of data whose content is not what the run began with; empty if all is well, or nobody knows.
 

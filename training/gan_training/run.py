@@ -28,7 +28,7 @@ from .objectives import Batch
 from .observer import Observer, TellFn
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
-from .resume import changed_config, check_data, other_precision, why_finished
+from .resume import changed_config, check_data, other_measures, other_precision, why_finished
 from .run_folder import BEST, CHECKPOINT, alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
 from .window import Window, advance, is_due, is_time_up, steps_until_due
 
@@ -110,7 +110,7 @@ class Run:
         config = changed_config(checkpoint, changes)
         place = config.data if "data" in changes else find_again(config.data, checkpoint.data_at)
         data = load_for(config, parallel, tell, place)
-        told = [check_data(data, config, checkpoint), why_finished(config, checkpoint)]
+        told = [check_data(data, config, checkpoint), why_finished(config, checkpoint), other_measures(checkpoint)]
         with enough_memory(config):
             run = cls(config, out, data, checkpoint, parallel, tell)
         run.data_at = place_of(place)

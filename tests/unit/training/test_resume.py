@@ -119,6 +119,20 @@ def test_a_checkpoint_that_does_not_know_its_data(run: Path, tmp_path: Path):
     assert Run.resumed(run, {"steps": 3}).advice == []
 
 
+def test_figures_that_an_older_version_measured_otherwise_are_told(run: Path):
+    content = torch.load(run / "ckpt.pt", weights_only=True)
+    del content["precision"]  # written down since they are measured as they are now
+    save_durably(content, run / "ckpt.pt")
+    assert Run.resumed(run, {"steps": 3}).advice == [], "nothing was measured"
+    content["history"][-1]["frechet_distance"] = 3.0
+    save_durably(content, run / "ckpt.pt")
+    again = Run.resumed(run, {"steps": 3})
+    (told,) = again.advice
+    assert told.startswith("the figures up to step 2 are an older version's, which measured frechet_distance and memo")
+    again.train(quiet)
+    assert Run.resumed(run, {"steps": 4}).advice == []
+
+
 def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(run: Path):
     before = (run / "ckpt.pt").read_bytes()
     with pytest.raises(ConfigError, match=r"steps is 1, and the run is at step 2 already; .* give more than 2"):
