@@ -151,6 +151,8 @@ def _from_content(content: dict[str, Any]) -> Checkpoint:
         raise TypeError("a state dict holds something that is not a tensor")
     if type(trainer["steps_done"]) is not int or not isinstance(content["history"], list):
         raise TypeError("the number of steps or the history is missing")
+    if not all(isinstance(line, dict) and "step" in line for line in content["history"]):
+        raise TypeError("its history holds something that is not a line of metrics.jsonl")
     if not isinstance(content.get("data_at"), str | None):
         raise TypeError("the place of its data is not text")
     checkpoint = Checkpoint(

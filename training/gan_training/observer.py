@@ -145,7 +145,8 @@ class Observer:
 
     def is_best(self) -> bool:
         """Whether the last line was an evaluation, and the best one so far."""
-        return bool(self.history) and best_line(self.history) is self.history[-1]
+        is_evaluated = bool(self.history) and "frechet_distance" in self.history[-1]
+        return is_evaluated and best_line(self.history) is self.history[-1]
 
     def flush(self) -> None:
         """Bring TensorBoard's events to disk, e.g. before a checkpoint says that these steps are done."""
