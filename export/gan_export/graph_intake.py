@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import onnx
 
-from .confined import MIB, explain_failure, run_confined
 from .graphs.signature import GraphOptions
 from .refusal import IntakeError
-from .temporary import no_room
+from .untrusted.confined import MIB, explain_failure, run_confined
+from .untrusted.temporary import no_room
 
 MAX_LINE: Final = 1000  # characters of what the process says
 

@@ -23,7 +23,7 @@ from onnx import (
 
 from gan_export.onnx_graph import graphs_in
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import HEAD_BYTES, kind_of, shown
+from gan_export.untrusted.messages import HEAD_BYTES, kind_of, shown
 
 FIRST_OPSET: Final = 7  # ONNX Runtime knows none before
 MAX_NODES: Final = 50_000  # a large generator has some thousand

@@ -11,7 +11,7 @@ from onnx import ModelProto, NodeProto, defs, helper, version_converter
 from gan_export.lowering import IR_VERSION, OPSET, SOURCE_OPSET, LoweringError, lower
 from gan_export.onnx_graph import graphs_in
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 from .audit import opset_of
 

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto, helper
 
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 FLOATS: Final = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 INTEGERS: Final = (TensorProto.INT64, TensorProto.INT32)

@@ -28,10 +28,10 @@ from onnx import ModelProto, inliner
 
 from gan_export.artifact import LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, draw
 from gan_export.artifact.certificate import TOLERANCE
-from gan_export.confined import MIB, allow_more, limit
 from gan_export.lowering import OPSET
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.confined import MIB, allow_more, limit
+from gan_export.untrusted.messages import shown
 
 from .audit import audit, opset_of, parse
 from .images import Images, Seen, read_images

@@ -9,7 +9,7 @@ from onnx import GraphProto, NodeProto
 
 from gan_export.onnx_graph import graphs_in
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 _SIZES: Final[Mapping[str, tuple[int, ...]]] = {
     **dict.fromkeys(("AffineGrid", "CenterCropPad", "Compress", "DFT", "Expand", "OneHot", "Reshape", "Tile"), (1,)),

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from gan_export.confined import MIB, explain_failure, run_confined
 from gan_export.refusal import IntakeError
-from gan_export.temporary import no_room
-from gan_export.untrusted import shown
+from gan_export.untrusted.confined import MIB, explain_failure, run_confined
+from gan_export.untrusted.messages import shown
+from gan_export.untrusted.temporary import no_room
 
 from .audit import audit
 from .kinds import Format

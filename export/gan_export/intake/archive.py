@@ -10,9 +10,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-from gan_export.confined import MIB
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.confined import MIB
+from gan_export.untrusted.messages import shown
 
 from .limits import Limits
 from .pickles import ADVICE, Evaluation

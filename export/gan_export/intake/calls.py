@@ -8,7 +8,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any, Final
 
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 from .symbols import (
     ITEM_BYTES,

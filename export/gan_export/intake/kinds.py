@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import HEAD_BYTES, kind_of
+from gan_export.untrusted.messages import HEAD_BYTES, kind_of
 
 from .archive import MAGIC as ZIP
 from .legacy import MAGIC as LEGACY

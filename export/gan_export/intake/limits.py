@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gan_export.confined import MIB
+from gan_export.untrusted.confined import MIB
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 from .calls import build, call, find, new
 from .limits import Limits

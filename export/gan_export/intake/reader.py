@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gan_export.confined import limit
+from gan_export.untrusted.confined import limit
 
 from .archive import MAGIC
 from .safetensors_format import DTYPES

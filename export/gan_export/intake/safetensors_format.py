@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, BinaryIO, Final
 
 from gan_export.refusal import IntakeError
-from gan_export.untrusted import shown
+from gan_export.untrusted.messages import shown
 
 from .limits import Limits
 from .symbols import ITEM_BYTES, MAX_DIMENSIONS, MalformedError, TensorRef, is_count, size_text

@@ -98,7 +98,7 @@ def test_torch_finds_in_a_mutant_what_the_audit_found_or_refuses_it(files, tmp_p
     code = """
 import json, sys
 from pathlib import Path
-from gan_export.confined import limit
+from gan_export.untrusted.confined import limit
 from gan_export.intake import reader
 limit(640 * 2**20, 2**20, 60)
 for path in Path(sys.argv[1]).iterdir():

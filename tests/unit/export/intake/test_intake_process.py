@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gan_export.intake import Limits, _reason
-from gan_export.temporary import no_room
+from gan_export.untrusted.temporary import no_room
 
 
 def test_the_process_runs_no_code_even_of_a_file_that_nobody_audited(write_zip, pickled, call, tmp_path):

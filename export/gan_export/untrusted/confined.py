@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from .messages import shown
 from .temporary import no_room
-from .untrusted import shown
 
 MIB: Final = 1024 * 1024
 # Of the environment. TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD and the like are not in it.

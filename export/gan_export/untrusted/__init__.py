@@ -1,0 +1,1 @@
+"""Files that nobody vouches for: a process of their own that reads them, and how they are told of."""
