@@ -31,7 +31,7 @@ from .conventions import (
     find_range,
 )
 from .refusal import IntakeError
-from .user_errors import describe_error
+from .user_code.errors import describe_error
 
 RANGE_IMAGES: Final = 64
 RANGE_BATCH: Final = 16  # of them at once

@@ -27,7 +27,7 @@ from .artifact.manifest import IDENTITY_KEY
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
 from .rewrite import same_in_any_batch
-from .user_errors import place_of
+from .user_code.errors import place_of
 
 BATCH: Final = "batch"
 EXAMPLE_BATCH: Final = 3  # 1 would hide a squeeze, 2 a broadcast

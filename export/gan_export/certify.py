@@ -24,7 +24,7 @@ from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
 from .lowering import own_name
-from .user_errors import describe_error
+from .user_code.errors import describe_error
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
 

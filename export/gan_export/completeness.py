@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from .adapter import Convention
 from .convention_search import alike, image_of, run_once
-from .random_state import random_state
 from .refusal import IntakeError
+from .user_code.random_state import random_state
 from .weight_writes import refuse_weight_writes
 
 COMPARED_IMAGES: Final = 4

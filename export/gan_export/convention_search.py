@@ -18,7 +18,7 @@ from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
 from .output_choice import place_of_images
 from .refusal import IntakeError
-from .user_errors import describe_error
+from .user_code.errors import describe_error
 
 TRIED_BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
 ABSENT: Final[Sequence[LabelInput]] = ("none", "null")

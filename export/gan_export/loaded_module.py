@@ -16,8 +16,8 @@ from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms
 from .refusal import IntakeError
 from .state import State, is_extra, shown, tensors_of, unwrap
-from .user_errors import one_line_errors
-from .user_module import Constructor, signature_of
+from .user_code.errors import one_line_errors
+from .user_code.module import Constructor, signature_of
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
 

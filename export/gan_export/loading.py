@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .refusal import IntakeError
 from .state import State, is_extra, shown
-from .user_errors import one_line_errors
+from .user_code.errors import one_line_errors
 
 Shapes = Mapping[str, Sequence[int]]
 

@@ -29,7 +29,7 @@ from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
 from .state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
-from .user_module import load_constructor, parse_value
+from .user_code.module import load_constructor, parse_value
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gan_export.refusal import IntakeError
-from gan_export.user_module import load_constructor, parse_value
+from gan_export.user_code.module import load_constructor, parse_value
 
 WriteFn = Callable[..., str]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from .user_errors import PACKAGE, one_line_errors
+from .errors import PACKAGE, one_line_errors
 
 _INIT: Final = "__init__.py"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
 
 PACKAGE: Final = "_ganworks_user"  # what the file's folder is to Python
 MAX_SAID: Final = 300  # characters of an error of the user's code
@@ -44,7 +44,7 @@ def place_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
     paths = sysconfig.get_paths()
-    libraries = (str(Path(__file__).parent), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
+    libraries = (str(Path(__file__).parents[1]), paths["stdlib"], paths["purelib"], paths["platlib"], "<")
     found = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename

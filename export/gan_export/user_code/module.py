@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from torch import nn
 
+from gan_export.refusal import IntakeError
+
+from .errors import describe_error, one_line_errors
+from .imports import as_script, import_file
 from .random_state import fingerprint, random_state
-from .refusal import IntakeError
-from .user_errors import describe_error, one_line_errors
-from .user_import import as_script, import_file
 
 OPTIONS: Final = ("opt", "opts", "args", "config", "cfg", "options", "params", "hparams", "hps", "hp", "flags")
 WORDS: Final = {"true": True, "false": False, "none": None, "null": None}  # as other languages write these values
