@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .adapter import user_code
 from .artifact import Manifest, run_session
 from .artifact.candidate import CertificationError, Speeds, run_candidate
 from .artifact.cases import Array, Cases
@@ -23,6 +22,7 @@ from .artifact.evidence import Evidence, Reference
 from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
+from .calling.adapter import user_code
 from .lowering import own_name
 from .user_code.errors import describe_error
 

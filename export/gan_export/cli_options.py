@@ -7,9 +7,10 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from . import conventions, source_options
+from . import source_options
 from .artifact import latents
 from .artifact.gates import ALLOWABLE
+from .calling import conventions
 
 LabelWord = Literal["ids", "one-hot", "none"]
 """How a module wants its labels."""

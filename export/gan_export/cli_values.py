@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from .artifact.manifest import EXACT, ModelName
 from .artifact.providers import CPU, PROVIDERS, Provider
-from .conventions import RANGES, ImageShape, Range, parse_image_shape
+from .calling.conventions import RANGES, ImageShape, Range, parse_image_shape
 from .refusal import IntakeError
 from .variants import VARIANTS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .artifact import SAMPLER, LatentSpec
-from .conventions import LABEL_FORMS, LATENT_FORMS
+from .calling.conventions import LABEL_FORMS, LATENT_FORMS
 from .graph_intake import GraphLimits, read_graph
 from .graphs.signature import GraphOptions
 from .refusal import IntakeError

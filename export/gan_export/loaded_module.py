@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .adapter import user_code
+from .calling.adapter import user_code
 from .intake import check_finite
 from .loading import MisfitError, load_exactly
 from .norms import fold_norms, without_norms

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from .artifact.latents import Distribution
 from .artifact.manifest import check_class_names
-from .conventions import ImageShape, LatentShape, Order, Range
+from .calling.conventions import ImageShape, LatentShape, Order, Range
 from .refusal import IntakeError
 
 Weights = Literal["ema", "raw"]

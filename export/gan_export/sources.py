@@ -11,18 +11,18 @@ from torch import nn
 
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 
-from .adapter import Adapted, Convention, measure_range
 from .artifact import SAMPLER, LatentSpec
 from .artifact.latents import Distribution
-from .completeness import check_complete
-from .convention_search import Asked, find_convention
-from .conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
+from .calling.adapter import Adapted, Convention, measure_range
+from .calling.completeness import check_complete
+from .calling.convention_search import Asked, find_convention
+from .calling.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
+from .calling.label_tables import rows_left_over
 from .copies import find_copy
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
 from .graph_source import GraphOptions, load_graph
 from .intake import Contents, check_finite, read_contents
-from .label_tables import rows_left_over
 from .loaded_module import loaded_module
 from .norms import fold_norms
 from .refusal import IntakeError

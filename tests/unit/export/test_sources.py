@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
-from gan_export.conventions import BYTES, SIGMOID
+from gan_export.calling.conventions import BYTES, SIGMOID
 from gan_export.package import export
 from gan_export.refusal import IntakeError
 from gan_export.source_options import SourceOptions

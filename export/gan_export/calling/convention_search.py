@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from gan_export.refusal import IntakeError
+from gan_export.user_code.errors import describe_error
+
 from .adapter import Convention, call, pick, to_nchw, user_code
-from .call_failures import NO_IMAGE, Failure, no_image, nothing_works
 from .conventions import BYTES, ImageShape, LabelInput, LatentShape, Order
+from .failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .operations import operations_before
 from .output_choice import place_of_images
-from .refusal import IntakeError
-from .user_code.errors import describe_error
 
 TRIED_BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
 ABSENT: Final[Sequence[LabelInput]] = ("none", "null")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_export.convention_search import Asked, find_convention
+from gan_export.calling.convention_search import Asked, find_convention
 from gan_export.refusal import IntakeError
 
 DIM = 8

@@ -15,8 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .artifact import draw
-from .artifact.latents import Distribution
+from gan_export.artifact import draw
+from gan_export.artifact.latents import Distribution
+from gan_export.refusal import IntakeError
+from gan_export.user_code.errors import describe_error
+
 from .conventions import (
     CHANNELS,
     LABEL_FORMS,
@@ -30,8 +33,6 @@ from .conventions import (
     Range,
     find_range,
 )
-from .refusal import IntakeError
-from .user_code.errors import describe_error
 
 RANGE_IMAGES: Final = 64
 RANGE_BATCH: Final = 16  # of them at once

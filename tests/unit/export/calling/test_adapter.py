@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_export.adapter import Adapted, Convention, measure_range
+from gan_export.calling.adapter import Adapted, Convention, measure_range
+from gan_export.calling.convention_search import Asked, find_convention, find_conventions
 from gan_export.capture import capture
-from gan_export.convention_search import Asked, find_convention, find_conventions
 from gan_export.refusal import IntakeError
 
 Z, K, SIZE = 8, 4, 6

@@ -8,7 +8,7 @@ from typing import Any, Final
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
 
 _OPERATORS: Final = frozenset(
     {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__"}

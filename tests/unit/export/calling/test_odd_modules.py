@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gan_export.adapter import Adapted, measure_range
 from gan_export.artifact.candidate import CertificationError
+from gan_export.calling.adapter import Adapted, measure_range
+from gan_export.calling.completeness import check_complete
+from gan_export.calling.convention_search import Asked, find_convention, run_once
 from gan_export.certify import EagerRunner
-from gan_export.completeness import check_complete
-from gan_export.convention_search import Asked, find_convention, run_once
 from gan_export.refusal import IntakeError
 
 DIM = 8

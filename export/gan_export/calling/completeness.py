@@ -9,10 +9,11 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from gan_export.refusal import IntakeError
+from gan_export.user_code.random_state import random_state
+
 from .adapter import Convention
 from .convention_search import alike, image_of, run_once
-from .refusal import IntakeError
-from .user_code.random_state import random_state
 from .weight_writes import refuse_weight_writes
 
 COMPARED_IMAGES: Final = 4

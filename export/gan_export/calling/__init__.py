@@ -1,0 +1,1 @@
+"""How a generator is called and what its output means: found out by calling it, and always called so."""
