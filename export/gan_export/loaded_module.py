@@ -12,12 +12,12 @@ from torch.nn.parameter import is_lazy
 
 from .calling.adapter import user_code
 from .intake import check_finite
-from .loading import MisfitError, load_exactly
-from .norms import fold_norms, without_norms
 from .refusal import IntakeError
-from .state import State, is_extra, shown, tensors_of, unwrap
 from .user_code.errors import one_line_errors
 from .user_code.module import Constructor, signature_of
+from .weights.loading import MisfitError, load_exactly
+from .weights.norms import fold_norms, without_norms
+from .weights.state import State, is_extra, shown, tensors_of, unwrap
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
 

@@ -18,18 +18,18 @@ from .calling.completeness import check_complete
 from .calling.convention_search import Asked, find_convention
 from .calling.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
 from .calling.label_tables import rows_left_over
-from .copies import find_copy
 from .families import explain, find_family, fitting, nearest
 from .families.family import Built
 from .graph_source import GraphOptions, load_graph
 from .intake import Contents, check_finite, read_contents
 from .loaded_module import loaded_module
-from .norms import fold_norms
 from .refusal import IntakeError
 from .source import Source, image_spec
 from .source_options import SourceOptions, Weights, names_of
-from .state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
 from .user_code.module import load_constructor, parse_value
+from .weights.copies import find_copy
+from .weights.norms import fold_norms
+from .weights.state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_export.calling.conventions import CHANNELS, ImageShape
-from gan_export.loading import differences, load_exactly
 from gan_export.refusal import IntakeError
-from gan_export.state import State, shown, unwrap
+from gan_export.weights.loading import differences, load_exactly
+from gan_export.weights.state import State, shown, unwrap
 from gan_training.specs import Latent
 
 from .question import IMAGE_SHAPE, Question

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gan_export.refusal import IntakeError
-from gan_export.state import State, shown, unwrap
+from gan_export.weights.state import State, shown, unwrap
 
 from . import mimicry, pytorch_examples, pytorch_gan_conv, pytorch_gan_mlp, studiogan, torchgan
 from .family import Family, Fit, MismatchError

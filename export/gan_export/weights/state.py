@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from torch import Tensor
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
 
 State = dict[str, Tensor]  # that of a file may also have, at keys that `is_extra`, None or anything else
 

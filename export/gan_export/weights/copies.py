@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
+
 from .state import (
     State,
     choose_state,

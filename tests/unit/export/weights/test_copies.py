@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gan_export.copies import find_copy
 from gan_export.refusal import IntakeError
+from gan_export.weights.copies import find_copy
 
 NAMES = ("layer.weight", "layer.bias", "norm.num_batches_tracked")
 

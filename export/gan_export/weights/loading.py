@@ -8,9 +8,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
+from gan_export.user_code.errors import one_line_errors
+
 from .state import State, is_extra, shown
-from .user_code.errors import one_line_errors
 
 Shapes = Mapping[str, Sequence[int]]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from gan_export.loading import load_exactly
-from gan_export.norms import fold_norms
 from gan_export.refusal import IntakeError
-from gan_export.state import (
+from gan_export.weights.loading import load_exactly
+from gan_export.weights.norms import fold_norms
+from gan_export.weights.state import (
     choose_state,
     clean_state,
     find_states,

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, remove_spectral_norm, remove_weight_norm
 
-from .refusal import IntakeError
+from gan_export.refusal import IntakeError
+
 from .state import State, shown
 
 SINGULAR: Final = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
