@@ -11,7 +11,7 @@ from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_examples import Dcgan
 from gan_export.families.pytorch_gan_mlp import Perceptron
-from gan_export.source import Source, image_spec
+from gan_export.sources.source import Source, image_spec
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 

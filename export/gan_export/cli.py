@@ -33,8 +33,8 @@ from .cli_values import (
 from .package import export
 from .refusal import ExportError, IntakeError, StoppedError
 from .report import show_export
-from .source_options import SourceOptions
-from .sources import load_source
+from .sources.load import load_source
+from .sources.options import SourceOptions
 from .store import check_store, put_into_store
 from .target import check_target
 

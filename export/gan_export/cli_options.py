@@ -7,10 +7,10 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from . import source_options
 from .artifact import latents
 from .artifact.gates import ALLOWABLE
 from .calling import conventions
+from .sources import options as source_options
 
 LabelWord = Literal["ids", "one-hot", "none"]
 """How a module wants its labels."""

@@ -38,7 +38,7 @@ from .certify import ask_reference, certificate_of, runner_of
 from .directions import principal_directions
 from .other_providers import certify_other_providers
 from .refusal import ExportError
-from .source import Source
+from .sources.source import Source
 from .target import check_target, lost_variants, put, staging_folder, variants_at
 from .tuning import GRAPH_ERRORS, RewrittenGraph, tune
 from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, unsteady, with_variants

@@ -15,7 +15,7 @@ from trap_artifact import Direct, latents, write_trap
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
 from gan_export.package import Exported, export
-from gan_export.source import Source
+from gan_export.sources.source import Source
 
 SourceOfFn = Callable[[nn.Module], Source]
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_export.artifact import SAMPLER, Artifact, ImageSpec, LatentSpec
 from gan_export.package import Exported, export
-from gan_export.source import Source
+from gan_export.sources.source import Source
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 

@@ -18,8 +18,8 @@ from gan_export.package import Exported, export
 from gan_export.refusal import ExportError, IntakeError
 from gan_export.report import serving_command, show_export
 from gan_export.show import sentence
-from gan_export.source import Source
-from gan_export.source_options import names_of
+from gan_export.sources.options import names_of
+from gan_export.sources.source import Source
 from gan_export.target import lost_variants
 from gan_export.variants import Made, unsteady
 from gan_serving.sources import parse_sources

@@ -25,7 +25,7 @@ from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerRunner
 from gan_export.package import Exported, export
 from gan_export.refusal import ExportError
-from gan_export.source import Source
+from gan_export.sources.source import Source
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from gan_export.artifact.evidence import Reference
 from gan_export.artifact.golden import GOLDEN_CASES, excess_of, pack_golden, unpack_golden
 from gan_export.package import Exported, _best_that_passes, export
 from gan_export.refusal import ExportError
-from gan_export.source import Source
+from gan_export.sources.source import Source
 from gan_export.target import put, staging_folder
 from gan_export.tuning import RewrittenGraph
 from gan_export.variants import Certifier, LeftOutError, Made

@@ -24,7 +24,7 @@ from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
 from gan_export.package import Exported, export
 from gan_export.rewrite import batch_norms, reshapes
-from gan_export.source import Source
+from gan_export.sources.source import Source
 from gan_export.tuning import GAIN, RewrittenGraph
 from gan_export.verify_cli import main as verify_main
 from gan_serving.generator import Generator as Served

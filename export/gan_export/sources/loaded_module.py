@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .calling.adapter import user_code
-from .intake import check_finite
-from .refusal import IntakeError
-from .user_code.errors import one_line_errors
-from .user_code.module import Constructor, signature_of
-from .weights.loading import MisfitError, load_exactly
-from .weights.norms import fold_norms, without_norms
-from .weights.state import State, is_extra, shown, tensors_of, unwrap
+from gan_export.calling.adapter import user_code
+from gan_export.intake import check_finite
+from gan_export.refusal import IntakeError
+from gan_export.user_code.errors import one_line_errors
+from gan_export.user_code.module import Constructor, signature_of
+from gan_export.weights.loading import MisfitError, load_exactly
+from gan_export.weights.norms import fold_norms, without_norms
+from gan_export.weights.state import State, is_extra, shown, tensors_of, unwrap
 
 _OVERRIDDEN: Final = "leave out what overrides it in the class"
 

@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 from gan_export.calling.conventions import BYTES, SIGMOID
 from gan_export.package import export
 from gan_export.refusal import IntakeError
-from gan_export.source_options import SourceOptions
-from gan_export.sources import load_source
+from gan_export.sources.load import load_source
+from gan_export.sources.options import SourceOptions
 
 TOLERANCE = 1e-6
 BODY = """

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from .artifact import SAMPLER, LatentSpec
-from .calling.conventions import LABEL_FORMS, LATENT_FORMS
-from .graph_intake import GraphLimits, read_graph
-from .graphs.signature import GraphOptions
-from .refusal import IntakeError
+from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.calling.conventions import LABEL_FORMS, LATENT_FORMS
+from gan_export.graph_intake import GraphLimits, read_graph
+from gan_export.graphs.signature import GraphOptions
+from gan_export.refusal import IntakeError
+
+from .options import names_of
 from .source import Source, image_spec
-from .source_options import names_of
 
 __all__ = ["FAMILY", "GraphOptions", "load_graph"]
 

@@ -9,27 +9,27 @@ from pathlib import Path
 
 from torch import nn
 
+from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.artifact.latents import Distribution
+from gan_export.calling.adapter import Adapted, Convention, measure_range
+from gan_export.calling.completeness import check_complete
+from gan_export.calling.convention_search import Asked, find_convention
+from gan_export.calling.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
+from gan_export.calling.label_tables import rows_left_over
+from gan_export.families import explain, find_family, fitting, nearest
+from gan_export.families.family import Built
+from gan_export.intake import Contents, check_finite, read_contents
+from gan_export.refusal import IntakeError
+from gan_export.user_code.module import load_constructor, parse_value
+from gan_export.weights.copies import find_copy
+from gan_export.weights.norms import fold_norms
+from gan_export.weights.state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
 from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 
-from .artifact import SAMPLER, LatentSpec
-from .artifact.latents import Distribution
-from .calling.adapter import Adapted, Convention, measure_range
-from .calling.completeness import check_complete
-from .calling.convention_search import Asked, find_convention
-from .calling.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
-from .calling.label_tables import rows_left_over
-from .families import explain, find_family, fitting, nearest
-from .families.family import Built
-from .graph_source import GraphOptions, load_graph
-from .intake import Contents, check_finite, read_contents
+from .graph import GraphOptions, load_graph
 from .loaded_module import loaded_module
-from .refusal import IntakeError
+from .options import SourceOptions, Weights, names_of
 from .source import Source, image_spec
-from .source_options import SourceOptions, Weights, names_of
-from .user_code.module import load_constructor, parse_value
-from .weights.copies import find_copy
-from .weights.norms import fold_norms
-from .weights.state import State, choose_state, clean_state, is_averaged, nodes_of, tensors_of
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.artifact.certificate import Options
-from gan_export.graph_source import FAMILY, NO_MODULE, GraphOptions, load_graph
 from gan_export.graphs.ports import Port
 from gan_export.graphs.probe import examine
 from gan_export.graphs.signature import Signature
 from gan_export.package import export
 from gan_export.refusal import ExportError, IntakeError
+from gan_export.sources.graph import FAMILY, NO_MODULE, GraphOptions, load_graph
 
 pytestmark = pytest.mark.slow
 

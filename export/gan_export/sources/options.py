@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
-from .artifact.latents import Distribution
-from .artifact.manifest import check_class_names
-from .calling.conventions import ImageShape, LatentShape, Order, Range
-from .refusal import IntakeError
+from gan_export.artifact.latents import Distribution
+from gan_export.artifact.manifest import check_class_names
+from gan_export.calling.conventions import ImageShape, LatentShape, Order, Range
+from gan_export.refusal import IntakeError
 
 Weights = Literal["ema", "raw"]
 _OPTIONS: Final = {"latent_dim": "latent", "order": "argument_order"}  # what they are called on the command line

@@ -8,8 +8,9 @@ from typing import Any
 import onnx
 from torch import nn
 
-from .artifact import ImageSpec, LatentSpec
-from .source_options import Weights
+from gan_export.artifact import ImageSpec, LatentSpec
+
+from .options import Weights
 
 
 @dataclass(frozen=True)
