@@ -36,8 +36,8 @@ from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.reading import read_certificate
 from gan_export.capture import capture
 from gan_export.package import export
+from gan_export.rewrite.work import work_by_layer
 from gan_export.tuning import simplified
-from gan_export.work import work_by_layer
 
 TURN_SECONDS = 0.06
 REST_SECONDS = 0.15  # between turns: threads of a plain session go on spinning for a while

@@ -30,8 +30,8 @@ from .layer_choice import choose
 from .onnx_graph import attributes_of
 from .rewrite import upsampling
 from .rewrite.editing import Editor
+from .rewrite.work import layer_names, work_by_layer
 from .tuning import Feed, RewrittenGraph, feed_of, open_graph, split
-from .work import layer_names, work_by_layer
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result

@@ -20,7 +20,7 @@ from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewri
 from .artifact.first_line import first_line
 from .artifact.runtime import open_cpu
 from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, upsampled_layers, upsampling
-from .work import layer_names, work_by_layer
+from .rewrite.work import layer_names, work_by_layer
 
 TIMED_BATCHES: Final = (1, 16)
 TURNS: Final = 6  # of the two graphs that are compared

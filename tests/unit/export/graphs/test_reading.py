@@ -17,9 +17,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, parser
 
-from gan_export.graph_intake import GraphLimits, read_graph
 from gan_export.graphs import audit as rules
 from gan_export.graphs.probe import examine
+from gan_export.graphs.reading import GraphLimits, read_graph
 from gan_export.graphs.signature import GraphOptions
 from gan_export.refusal import IntakeError
 
@@ -258,7 +258,7 @@ def told(path: Path, scratch: Path, seconds: int = 60) -> tuple[str, int]:
     code = """
 import json, resource, sys
 from pathlib import Path
-from gan_export.graph_intake import GraphLimits, read_graph
+from gan_export.graphs.reading import GraphLimits, read_graph
 from gan_export.graphs.signature import GraphOptions
 try:
     read_graph(Path(sys.argv[1]), GraphOptions(), GraphLimits(seconds=int(sys.argv[2])))

@@ -6,7 +6,7 @@ from math import prod
 
 import onnx
 
-from .rewrite.editing import Editor
+from .editing import Editor
 
 
 def work_by_layer(model: onnx.ModelProto) -> dict[str, int]:

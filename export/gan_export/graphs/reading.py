@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import onnx
 
-from .graphs.signature import GraphOptions
-from .refusal import IntakeError
-from .untrusted.confined import MIB, explain_failure, run_confined
-from .untrusted.temporary import no_room
+from gan_export.refusal import IntakeError
+from gan_export.untrusted.confined import MIB, explain_failure, run_confined
+from gan_export.untrusted.temporary import no_room
+
+from .signature import GraphOptions
 
 MAX_LINE: Final = 1000  # characters of what the process says
 
