@@ -1,6 +1,6 @@
 """A graph in int8: weights and activations of its large layers as 8-bit integers, where the images stay what they are.
 
-Static: scales are fixed when the graph is written (int8_graph.py). There are integer kernels for Conv and Gemm and none
+Static: scales are fixed when the graph is written (int8/graph.py). There are integer kernels for Conv and Gemm and none
 for ConvTranspose, so transposed convolutions and upsampling become plain ones first (phases.py, as windows).
 
 What range a tensor is given (all that was seen, or less than that, cut where most of it lies) and which layers stay in
@@ -23,10 +23,10 @@ from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
 from .artifact.gates import MAX_VISIBLE_SHARE, MIN_IMAGE_PSNR_DB, MIN_PSNR_DB
 from .artifact.measures import VISIBLE
 from .artifact.pixels import psnr_of
-from .calibration import Ranges, Span, calibrate, parts_of
-from .int8_graph import round_tensor, source_of, tensors_of, write_int8
-from .int8_weights import Rounded, round_weights
-from .layer_choice import choose
+from .int8.calibration import Ranges, Span, calibrate, parts_of
+from .int8.graph import round_tensor, source_of, tensors_of, write_int8
+from .int8.layer_choice import choose
+from .int8.weights import Rounded, round_weights
 from .onnx_graph import attributes_of
 from .rewrite import upsampling
 from .rewrite.editing import Editor

@@ -15,12 +15,12 @@ from gan_export.artifact import SAMPLER, LatentSpec, load_artifact
 from gan_export.artifact.gates import MAX_VISIBLE_SHARE, MIN_PSNR_DB
 from gan_export.artifact.measures import TIE, VISIBLE
 from gan_export.artifact.runtime import session_options
-from gan_export.calibration import AT_ONCE, METHODS, Span
 from gan_export.capture import capture
 from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_gan_mlp import Perceptron
 from gan_export.half import half
-from gan_export.int8_graph import round_tensor
+from gan_export.int8.calibration import AT_ONCE, METHODS, Span
+from gan_export.int8.graph import round_tensor
 from gan_export.quantize import QuantizationError, Quantized, _Comparison, quantize
 from gan_export.tuning import feed_of, simplified
 from gan_training.nets import Generator
@@ -209,7 +209,7 @@ def test_a_trained_net_is_nearer_with_ranges_that_fit_each_tensor(monkeypatch: p
     found = {}
     for method in METHODS:
         with monkeypatch.context() as patch:
-            patch.setattr("gan_export.calibration.METHODS", {method: METHODS[method]})
+            patch.setattr("gan_export.int8.calibration.METHODS", {method: METHODS[method]})
             try:
                 found[method] = quantize(graph, artifact.manifest.latent, artifact.manifest.classes).visible_share
             except QuantizationError:

@@ -17,11 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from gan_export.onnx_graph import attributes_of
+from gan_export.rewrite.editing import Editor
+from gan_export.tuning import Feed
+
 from .calibration import values_of
 from .gptq import MOST, nearest, round_rows
-from .onnx_graph import attributes_of
-from .rewrite.editing import Editor
-from .tuning import Feed
 
 LARGEST: Final = 4608  # inputs of one output, 512 channels of 3x3: the time grows with their third power
 PLACES: Final = 32  # of each image, at which a convolution's inputs are looked at

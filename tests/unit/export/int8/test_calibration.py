@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_export.calibration import FUNCTIONS, METHODS, NO_FUNCTION, Span, calibrate, function_behind
+from gan_export.int8.calibration import FUNCTIONS, METHODS, NO_FUNCTION, Span, calibrate, function_behind
 from gan_export.rewrite.editing import Editor
 from gan_export.tuning import Feed
 

@@ -11,10 +11,10 @@ from onnx import ModelProto as Model
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import load_artifact
-from gan_export.calibration import Span
-from gan_export.gptq import MOST
-from gan_export.int8_graph import write_int8
-from gan_export.int8_weights import Rounded, round_weights
+from gan_export.int8.calibration import Span
+from gan_export.int8.gptq import MOST
+from gan_export.int8.graph import write_int8
+from gan_export.int8.weights import Rounded, round_weights
 from gan_export.onnx_graph import attributes_of
 from gan_export.rewrite import phases
 from gan_export.rewrite.editing import Editor
@@ -22,7 +22,7 @@ from gan_export.tuning import Feed, feed_of
 
 DIM = 16
 CHANNELS, SIZE = 8, 6
-ZOO = Path(__file__).parents[3] / "zoo"
+ZOO = Path(__file__).parents[4] / "zoo"
 GAIN = 0.9  # of the mean square error, what is left at most
 GAIN_TRAINED = 0.8  # the same, in a trained net
 
@@ -109,7 +109,7 @@ def run(model: Model, feed: Feed, names: list[str]) -> list[np.ndarray]:
 
 def to_the_nearest(model: Model, layers: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Rounded]:
     with monkeypatch.context() as patch:
-        patch.setattr("gan_export.int8_weights.LARGEST", 0)
+        patch.setattr("gan_export.int8.weights.LARGEST", 0)
         return round_weights(model, layers, {})
 
 
@@ -142,7 +142,7 @@ def test_what_all_layers_of_a_trained_net_make_is_nearer(monkeypatch: pytest.Mon
 def test_a_layer_is_rounded_alike_whatever_is_rounded_with_it(monkeypatch: pytest.MonkeyPatch):
     model = graph_of(*SHAPES["conv"])
     together, alone = round_weights(model, ["y", "y2"], latents(1)), round_weights(model, ["y2"], latents(1))
-    monkeypatch.setattr("gan_export.int8_weights.MEMORY", 1)
+    monkeypatch.setattr("gan_export.int8.weights.MEMORY", 1)
     one_by_one = round_weights(model, ["y", "y2"], latents(1))
     for other in (alone, one_by_one):
         assert np.array_equal(other["y2"].whole, together["y2"].whole)
@@ -153,7 +153,7 @@ def test_a_layer_is_rounded_alike_whatever_is_rounded_with_it(monkeypatch: pytes
 def test_each_weight_goes_to_its_nearest_where(reason: str, monkeypatch: pytest.MonkeyPatch):
     kind, shape, attributes = SHAPES["conv"]
     if reason == "too many inputs":
-        monkeypatch.setattr("gan_export.int8_weights.LARGEST", np.prod(shape[1:]) - 1)
+        monkeypatch.setattr("gan_export.int8.weights.LARGEST", np.prod(shape[1:]) - 1)
     if reason == "padding is not written out":
         attributes = {"auto_pad": "SAME_UPPER"}
     model = graph_of(kind, shape, attributes, dead=range(CHANNELS) if reason == "nothing but zeros" else ())

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gan_export.layer_choice import choose
+from gan_export.int8.layer_choice import choose
 
 MAY_PASS = 1.5  # error of which a choice may pass all the same
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gan_export.gptq import MOST, nearest, round_rows
+from gan_export.int8.gptq import MOST, nearest, round_rows
 
 INPUTS = 40
 GAIN = 0.5  # of the rounding error, what is left at most where inputs are much correlated
@@ -33,7 +33,7 @@ def test_inputs_that_have_nothing_to_do_with_each_other_are_rounded_to_the_neare
 
 @pytest.mark.parametrize("block", [1, 7, INPUTS, 1000])
 def test_what_is_made_of_other_inputs_has_a_smaller_error(block: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gan_export.gptq.BLOCK", block)
+    monkeypatch.setattr("gan_export.int8.gptq.BLOCK", block)
     rng = np.random.default_rng(1)
     inputs, rows = mixed(rng, 10), rng.normal(0, 40, (30, INPUTS))
     whole = round_rows(rows, np.cov(inputs[:1000], rowvar=False))

@@ -22,8 +22,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from .rewrite.editing import MOVES, Editor, bounds_of
-from .tuning import Feed, open_graph
+from gan_export.rewrite.editing import MOVES, Editor, bounds_of
+from gan_export.tuning import Feed, open_graph
 
 BINS: Final = 4096  # of the histograms
 AT_ONCE: Final = 8  # images: all activations of so many are held in memory

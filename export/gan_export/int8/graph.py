@@ -14,10 +14,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from gan_export.onnx_graph import Writer, attributes_of
+from gan_export.rewrite.editing import MOVES, Editor, bounds_of
+
 from .calibration import Ranges, Span
-from .int8_weights import Rounded
-from .onnx_graph import Writer, attributes_of
-from .rewrite.editing import MOVES, Editor, bounds_of
+from .weights import Rounded
 
 MOST_COUNTS: Final = 2**30
 """Of a bias, which is an int32 in steps of its output's scale; as much again is left for the sum it is added to."""
