@@ -47,10 +47,10 @@ from gan_export.artifact import SAMPLER, ArtifactError, ImageSpec, LatentSpec
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.verify import verify
 from gan_export.capture import CaptureError
-from gan_export.package import export
+from gan_export.package.export import export
+from gan_export.package.variants import ONNX_FILE
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
-from gan_export.variants import ONNX_FILE
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
 import planted

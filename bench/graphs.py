@@ -35,7 +35,7 @@ from gan_export.artifact import load_artifact
 from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.reading import read_certificate
 from gan_export.capture import capture
-from gan_export.package import export
+from gan_export.package.export import export
 from gan_export.rewrite.work import work_by_layer
 from gan_export.tuning import simplified
 

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from gan_export.artifact import CERTIFICATE_FILE, MANIFEST_FILE, load_artifact
 from gan_export.artifact.certificate import Certificate
 from gan_export.capture import seal
-from gan_export.variants import ONNX_FILE
+from gan_export.package.variants import ONNX_FILE
 
 Edit = Callable[[onnx.ModelProto], object]
 

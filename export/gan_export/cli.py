@@ -30,13 +30,13 @@ from .cli_values import (
     read_names,
     variants_of,
 )
-from .package import export
+from .package.export import export
+from .package.target import check_target
 from .refusal import ExportError, IntakeError, StoppedError
 from .report import show_export
 from .sources.load import load_source
 from .sources.options import SourceOptions
 from .store import check_store, put_into_store
-from .target import check_target
 
 EPILOG = """
 Examples:

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from .artifact.manifest import EXACT, ModelName
 from .artifact.providers import CPU, PROVIDERS, Provider
 from .calling.conventions import RANGES, ImageShape, Range, parse_image_shape
+from .package.variants import VARIANTS
 from .refusal import IntakeError
-from .variants import VARIANTS
 
 
 def name_of(weights_file: Path) -> str:

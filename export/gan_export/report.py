@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from .artifact import Rewrite
-from .package import Exported
+from .package.export import Exported
 from .show import show_certificate
 
 SERVED_BY: Final = "serving/bento.py"

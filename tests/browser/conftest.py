@@ -19,7 +19,7 @@ from toy_artifact import GOLDEN_IMAGES, finish_artifact, toy_manifest
 
 from gan_export.artifact import draw
 from gan_export.artifact.manifest import IDENTITY_KEY
-from gan_export.directions import principal_directions
+from gan_export.package.directions import principal_directions
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "browser"

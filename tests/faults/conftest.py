@@ -14,7 +14,7 @@ from torch import nn
 from trap_artifact import Direct, latents, write_trap
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.sources.source import Source
 
 SourceOfFn = Callable[[nn.Module], Source]

@@ -20,7 +20,7 @@ from commands import PYTHON
 from ports import free_port
 
 from gan_export.artifact import draw, open_session, run_session
-from gan_export.package import Exported
+from gan_export.package.export import Exported
 
 pytestmark = pytest.mark.slow
 

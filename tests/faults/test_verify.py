@@ -20,7 +20,7 @@ from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Certificate, Options
 from gan_export.artifact.verify import check_session, verify
 from gan_export.capture import seal
-from gan_export.package import Exported
+from gan_export.package.export import Exported
 from gan_export.verify_cli import main
 
 pytestmark = pytest.mark.slow

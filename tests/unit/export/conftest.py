@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gan_export.artifact import SAMPLER, Artifact, ImageSpec, LatentSpec
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.sources.source import Source
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec

@@ -23,7 +23,7 @@ from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
 from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerRunner
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
 from gan_training.specs import GeneratorSpec

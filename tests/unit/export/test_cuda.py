@@ -9,7 +9,7 @@ from gan_export.artifact import draw, open_session, run_session
 from gan_export.artifact.providers import CUDA, CUDA_TF32, Provider, is_usable
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_training.specs import GeneratorSpec
 
 pytestmark = [

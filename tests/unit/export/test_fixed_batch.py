@@ -14,7 +14,7 @@ from gan_export.artifact import Artifact, draw, open_session, run_session
 from gan_export.artifact.fixed_batch import FixedBatchSession, on_gpu_thread
 from gan_export.artifact.reading import read_graph
 from gan_export.artifact.runtime import open_cpu
-from gan_export.package import Exported
+from gan_export.package.export import Exported
 
 IMAGES = 11
 

@@ -20,7 +20,7 @@ from gan_export.artifact.reading import read_certificate, read_graph
 from gan_export.artifact.verify import add_results, verify
 from gan_export.capture import capture
 from gan_export.cli_values import providers_of
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 

@@ -28,7 +28,7 @@ from gan_export.capture import capture
 from gan_export.cli import main as export_main
 from gan_export.cli_values import providers_of
 from gan_export.half import half
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.rewrite import FORMS
 from gan_export.tuning import RewrittenGraph, feed_of, open_graph, simplified, split, tune
 from gan_export.verify_cli import main as verify_main

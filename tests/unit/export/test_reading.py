@@ -12,7 +12,7 @@ import pytest
 
 from gan_export.artifact import Artifact, ArtifactError, draw, find_artifacts, load_artifact, open_session, run_session
 from gan_export.artifact.manifest import IDENTITY_KEY
-from gan_export.package import Exported
+from gan_export.package.export import Exported
 
 pytestmark = pytest.mark.slow
 

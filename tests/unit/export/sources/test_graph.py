@@ -20,7 +20,7 @@ from gan_export.artifact.certificate import Options
 from gan_export.graphs.ports import Port
 from gan_export.graphs.probe import examine
 from gan_export.graphs.signature import Signature
-from gan_export.package import export
+from gan_export.package.export import export
 from gan_export.refusal import ExportError, IntakeError
 from gan_export.sources.graph import FAMILY, NO_MODULE, GraphOptions, load_graph
 

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
 from gan_export.calling.conventions import BYTES, SIGMOID
-from gan_export.package import export
+from gan_export.package.export import export
 from gan_export.refusal import IntakeError
 from gan_export.sources.load import load_source
 from gan_export.sources.options import SourceOptions

@@ -22,7 +22,7 @@ from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
-from gan_export.package import Exported, export
+from gan_export.package.export import Exported, export
 from gan_export.rewrite import batch_norms, reshapes
 from gan_export.sources.source import Source
 from gan_export.tuning import GAIN, RewrittenGraph
@@ -64,7 +64,7 @@ def trained_like() -> Generator:
 def both(make_source: MakeSourceFn, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """With int8, whether or not it pays on this processor; its rates say that it is twice as fast."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gan_export.variants.PAYS", 0)
+        patch.setattr("gan_export.package.variants.PAYS", 0)
         folder = tmp_path_factory.mktemp("both") / "both"
         exported = export(make_source(SPEC, trained_like()), "both", folder, variants=BOTH)
     exact, near = exported.artifact.manifest.variants
@@ -128,7 +128,7 @@ def test_int8_has_its_own_file_certificate_and_speeds(both: Exported):
 def test_int8_exported_again_is_the_same_file(
     make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("gan_export.variants.PAYS", 0)  # whatever else this host does in the meantime
+    monkeypatch.setattr("gan_export.package.variants.PAYS", 0)  # whatever else this host does in the meantime
     one, other = (
         export(make_source(SPEC, trained_like()), "both", tmp_path / folder / "both", variants=BOTH)
         for folder in ("one", "other")
@@ -137,7 +137,7 @@ def test_int8_exported_again_is_the_same_file(
 
 
 def test_int8_that_is_no_faster_is_left_out(make_source: MakeSourceFn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gan_export.variants.PAYS", 1000)
+    monkeypatch.setattr("gan_export.package.variants.PAYS", 1000)
     made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
     (note,) = (each for each in made.notes if each.startswith("int8 is left out: it is not faster than fp32 on this"))
     assert re.search(r"\(\d+\.\d\dx at batch 1, \d+\.\d\dx at batch 16\)", note)
@@ -154,8 +154,8 @@ def test_a_variant_that_a_service_would_refuse_when_it_starts_is_left_out(
         golden, pixels = unpack_golden(content, manifest)
         return golden, pixels[:, :, ::-1]
 
-    monkeypatch.setattr("gan_export.variants.PAYS", 0)
-    monkeypatch.setattr("gan_export.variants.unpack_golden", others)
+    monkeypatch.setattr("gan_export.package.variants.PAYS", 0)
+    monkeypatch.setattr("gan_export.package.variants.unpack_golden", others)
     made = export(make_source(SPEC, trained_like()), "both", tmp_path / "both", variants=BOTH)
     (note,) = (each for each in made.notes if each.startswith("int8 is left out: it failed the gate 'psnr'"))
     assert note.endswith(". This was on the golden images, which a service checks when it starts.")
@@ -223,7 +223,7 @@ def test_a_rewrite_that_changes_images_is_not_kept(
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
         return RewrittenGraph(changed, [Rewrite(name="wrong")])
 
-    monkeypatch.setattr("gan_export.package.tune", wrong)
+    monkeypatch.setattr("gan_export.package.export.tune", wrong)
     exported = export(make_source(SMALL), "m", tmp_path / "m")
     (note,) = exported.notes
     assert note.startswith("The graph is left as it was traced, because the rewritten one failed the gate 'tolerance'")

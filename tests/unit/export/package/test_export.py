@@ -14,12 +14,12 @@ from gan_export.artifact.cases import Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
 from gan_export.artifact.golden import GOLDEN_CASES, excess_of, pack_golden, unpack_golden
-from gan_export.package import Exported, _best_that_passes, export
+from gan_export.package.export import Exported, _best_that_passes, export
+from gan_export.package.target import put, staging_folder
+from gan_export.package.variants import Certifier, LeftOutError, Made
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
-from gan_export.target import put, staging_folder
 from gan_export.tuning import RewrittenGraph
-from gan_export.variants import Certifier, LeftOutError, Made
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
@@ -222,7 +222,7 @@ def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
     def fail(*_: object) -> None:
         raise CertificationError("the process that draws with it ended")
 
-    monkeypatch.setattr("gan_export.variants.certify_variant", fail)
+    monkeypatch.setattr("gan_export.package.variants.certify_variant", fail)
     manifest = faces.artifact.manifest
     graph = RewrittenGraph(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
     certifier = Certifier(tmp_path, {}, Reference({}), Options())
@@ -239,7 +239,7 @@ def test_a_variant_that_fails_when_it_is_run_again_is_left_out(
     def fail(*_: object, **__: object) -> None:
         raise CertificationError("the process that draws with it ended")
 
-    monkeypatch.setattr("gan_export.variants.run_candidate", fail)
+    monkeypatch.setattr("gan_export.package.variants.run_candidate", fail)
     manifest = faces.artifact.manifest
     graph = RewrittenGraph(onnx.load(faces.artifact.path_of(manifest.variants[0])), [])
     for name in ("golden.npz", "generator.onnx"):
@@ -282,7 +282,7 @@ def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
         gates = [gate.model_copy(update=change if gate.code == "deterministic" else {}) for gate in made.result.gates]
         return Made(made.variant, made.result.model_copy(update={"gates": gates})), graph, refused
 
-    monkeypatch.setattr("gan_export.package._best_that_passes", flipping)
+    monkeypatch.setattr("gan_export.package.export._best_that_passes", flipping)
     manifest = export(source, "m", tmp_path / "m").artifact.manifest
     assert looks == [True, False]
     assert (manifest.properties.deterministic, manifest.properties.batch_invariant) == (False, True)

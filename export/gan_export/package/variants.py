@@ -11,21 +11,21 @@ from typing import Final
 
 import onnx
 
-from .artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
-from .artifact.candidate import CertificationError, Results, Speeds, run_candidate
-from .artifact.cases import Cases
-from .artifact.certificate import Gate, Options, VariantCertificate
-from .artifact.evidence import Reference
-from .artifact.first_line import first_line
-from .artifact.golden import GOLDEN_FILE, unpack_golden
-from .artifact.manifest import EXACT
-from .artifact.processor import adds_byte_products
-from .artifact.providers import CPU, Provider
-from .artifact.verify import gates_at_start
-from .capture import seal
-from .certify import certify_variant
-from .quantize import QuantizationError, quantize
-from .tuning import GRAPH_ERRORS, TIMED_BATCHES, RewrittenGraph, feed_of, open_graph, simplified, speedups
+from gan_export.artifact import MANIFEST_FILE, LatentSpec, Manifest, Variant
+from gan_export.artifact.candidate import CertificationError, Results, Speeds, run_candidate
+from gan_export.artifact.cases import Cases
+from gan_export.artifact.certificate import Gate, Options, VariantCertificate
+from gan_export.artifact.evidence import Reference
+from gan_export.artifact.first_line import first_line
+from gan_export.artifact.golden import GOLDEN_FILE, unpack_golden
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.processor import adds_byte_products
+from gan_export.artifact.providers import CPU, Provider
+from gan_export.artifact.verify import gates_at_start
+from gan_export.capture import seal
+from gan_export.certify import certify_variant
+from gan_export.quantize import QuantizationError, quantize
+from gan_export.tuning import GRAPH_ERRORS, TIMED_BATCHES, RewrittenGraph, feed_of, open_graph, simplified, speedups
 
 ONNX_FILE: Final = "generator.onnx"
 """The exact variant's graph."""

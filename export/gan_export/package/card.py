@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from .artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
-from .artifact.certificate import Certificate, Gate, VariantCertificate
-from .artifact.pixels import psnr_of
-from .artifact.providers import first_provider
-from .artifact.sheet import contact_sheet
-from .show import share_of, title_of
+from gan_export.artifact import PREVIEW_FILE, Artifact, Manifest, Variant, draw, open_session, run_session
+from gan_export.artifact.certificate import Certificate, Gate, VariantCertificate
+from gan_export.artifact.pixels import psnr_of
+from gan_export.artifact.providers import first_provider
+from gan_export.artifact.sheet import contact_sheet
+from gan_export.show import share_of, title_of
 
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8

@@ -9,13 +9,14 @@ from statistics import geometric_mean
 
 import onnx
 
-from .artifact import Manifest
-from .artifact.candidate import CertificationError
-from .artifact.certificate import VariantCertificate
-from .artifact.manifest import EXACT
-from .artifact.providers import CUDA, Provider
-from .half import HalfError, half
-from .tuning import RewrittenGraph, simplified, split
+from gan_export.artifact import Manifest
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.certificate import VariantCertificate
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.providers import CUDA, Provider
+from gan_export.half import HalfError, half
+from gan_export.tuning import RewrittenGraph, simplified, split
+
 from .variants import FP16, PAYS, Certifier, LeftOutError, Made, first_failed
 
 

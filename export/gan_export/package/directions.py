@@ -15,8 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from .artifact.manifest import LATENT_INPUT, MAX_DIRECTIONS
-from .onnx_graph import float_shapes
+from gan_export.artifact.manifest import LATENT_INPUT, MAX_DIRECTIONS
+from gan_export.onnx_graph import float_shapes
 
 LONGEST: Final = 2048  # side of a matrix whose eigenvectors are found: 2 seconds of a core; 8 times that for twice it
 DECIMALS: Final = 6  # of a stored component: what is left of a norm's error is far below what a picture shows

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from . import card
-from .artifact import (
+from gan_export.artifact import (
     CERTIFICATE_FILE,
     IMAGE_OUTPUT,
     LABEL_INPUT,
@@ -25,22 +24,24 @@ from .artifact import (
     TensorSpec,
     load_artifact,
 )
-from .artifact.candidate import CertificationError
-from .artifact.cases import make_cases
-from .artifact.certificate import Certificate, Gate, Options, VariantCertificate
-from .artifact.first_line import first_line
-from .artifact.gates import judge_reference
-from .artifact.golden import GOLDEN_FILE, excess_of, golden_entry, pack_golden
-from .artifact.manifest import EXACT
-from .artifact.providers import CUDA, Provider, absence_of, check_provider
-from .capture import BATCH, capture
-from .certify import ask_reference, certificate_of, runner_of
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.cases import make_cases
+from gan_export.artifact.certificate import Certificate, Gate, Options, VariantCertificate
+from gan_export.artifact.first_line import first_line
+from gan_export.artifact.gates import judge_reference
+from gan_export.artifact.golden import GOLDEN_FILE, excess_of, golden_entry, pack_golden
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.providers import CUDA, Provider, absence_of, check_provider
+from gan_export.capture import BATCH, capture
+from gan_export.certify import ask_reference, certificate_of, runner_of
+from gan_export.refusal import ExportError
+from gan_export.sources.source import Source
+from gan_export.tuning import GRAPH_ERRORS, RewrittenGraph, tune
+
+from . import card
 from .directions import principal_directions
 from .other_providers import certify_other_providers
-from .refusal import ExportError
-from .sources.source import Source
 from .target import check_target, lost_variants, put, staging_folder, variants_at
-from .tuning import GRAPH_ERRORS, RewrittenGraph, tune
 from .variants import FP16, INT8, Certifier, LeftOutError, Made, add_int8, unsteady, with_variants
 
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "ganworks")

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from .artifact import CERTIFICATE_FILE, MANIFEST_FILE, PREVIEW_FILE, is_artifact
-from .artifact.golden import GOLDEN_FILE
-from .artifact.manifest import EXACT
-from .artifact.reading import read_manifest
+from gan_export.artifact import CERTIFICATE_FILE, MANIFEST_FILE, PREVIEW_FILE, is_artifact
+from gan_export.artifact.golden import GOLDEN_FILE
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.reading import read_manifest
+from gan_export.refusal import ExportError
+
 from .card import CARD_FILE
-from .refusal import ExportError
 from .variants import VARIANTS, file_of
 
 OWN_FILES: Final = frozenset(

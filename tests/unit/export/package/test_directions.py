@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from gan_export.artifact import Manifest
 from gan_export.artifact.manifest import MAX_DIRECTIONS
 from gan_export.capture import capture
-from gan_export.directions import first_weight, principal_directions
-from gan_export.package import Exported
+from gan_export.package.directions import first_weight, principal_directions
+from gan_export.package.export import Exported
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 
@@ -167,10 +167,10 @@ def test_a_long_latent_has_those_of_a_short_one(monkeypatch: pytest.MonkeyPatch)
     narrow = W[:, :3].copy()
     for weight in (W, narrow):
         model = graph([node("MatMul", ["z", "w"], ["y"])], {"w": weight})
-        monkeypatch.setattr("gan_export.directions.LONGEST", DIM)
+        monkeypatch.setattr("gan_export.package.directions.LONGEST", DIM)
         expected = principal_directions(model, DIM)
         assert expected is not None
-        monkeypatch.setattr("gan_export.directions.LONGEST", 3)
+        monkeypatch.setattr("gan_export.package.directions.LONGEST", 3)
         found = principal_directions(model, DIM)
         if weight is W:
             assert found is None
