@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from fork_client import HEADER_BYTES
 
 PRELOADED = [
-    *("gan_training.cli", "gan_training.eval_cli", "gan_export.cli", "gan_export.verify_cli", "gan_client.cli"),
+    *("gan_training.cli", "gan_training.eval_cli", "gan_export.cli.export", "gan_export.cli.verify", "gan_client.cli"),
     # What these import when they get to it: a report, latents, an optimiser, an exporter.
     *("gan_training.report", "scipy.special"),
     *("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._core", "onnxscript.rewriter"),

@@ -10,12 +10,12 @@ from gan_training.command import run_module
 def main() -> None:
     """Run gan-export. SIGTERM stops it as Ctrl-C does: nothing is left behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    run_module("gan_export.cli", "gan-export", "export")
+    run_module("gan_export.cli.export", "gan-export", "export")
 
 
 def verify() -> None:
     """Run gan-verify, which needs no torch."""
-    run_module("gan_export.verify_cli", "gan-verify", "serve")
+    run_module("gan_export.cli.verify", "gan-verify", "serve")
 
 
 if __name__ == "__main__":

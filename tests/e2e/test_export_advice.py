@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gan_export.artifact import Artifact, load_artifact, open_session, run_session
-from gan_export.cli import main
+from gan_export.cli.export import main
 from gan_export.families import find_family
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ from waiting import until
 
 from gan_export.artifact import load_artifact, open_session, run_session
 from gan_export.artifact.certificate import Certificate
-from gan_export.cli import main
+from gan_export.cli.export import main
 from gan_training.checkpoint import load_checkpoint
 from gan_training.config import TrainConfig
 from gan_training.run import Run

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from gan_export.artifact import load_artifact, open_session, run_session
-from gan_export.cli import main
+from gan_export.cli.export import main
 
 pytestmark = pytest.mark.slow
 

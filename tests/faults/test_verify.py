@@ -20,8 +20,8 @@ from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Certificate, Options
 from gan_export.artifact.verify import check_session, verify
 from gan_export.capture import seal
+from gan_export.cli.verify import main
 from gan_export.package.export import Exported
-from gan_export.verify_cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -221,7 +221,7 @@ def copied(good: Exported, tmp_path: Path) -> Path:
 
 
 def test_a_good_artifact_is_verified_without_torch(good: Exported, tmp_path: Path):
-    code = "import sys, gan_export.verify_cli as v; v.main(sys.argv[1:])"
+    code = "import sys, gan_export.cli.verify as v; v.main(sys.argv[1:])"
     guard = "import sys; sys.modules['torch'] = sys.modules['onnx'] = None; "
     directory = good.artifact.directory
     done = subprocess.run(

@@ -11,8 +11,8 @@ from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.providers import CUDA
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import add_results, verify
+from gan_export.cli.verify import main
 from gan_export.package.export import Exported
-from gan_export.verify_cli import main
 
 pytestmark = pytest.mark.slow
 

@@ -14,11 +14,11 @@ from gan_export.artifact import probe as probing
 from gan_export.artifact.candidate import Speeds
 from gan_export.artifact.certificate import Gate, Options, VariantCertificate
 from gan_export.artifact.verify import verify
+from gan_export.cli.report import serving_command, show_export
 from gan_export.package.export import Exported, export
 from gan_export.package.target import lost_variants
 from gan_export.package.variants import Made, unsteady
 from gan_export.refusal import ExportError, IntakeError
-from gan_export.report import serving_command, show_export
 from gan_export.show import sentence
 from gan_export.sources.options import names_of
 from gan_export.sources.source import Source

@@ -19,9 +19,9 @@ from gan_export.artifact.providers import OPENVINO, OPENVINO_BF16, Provider, che
 from gan_export.artifact.reading import read_certificate, read_graph
 from gan_export.artifact.verify import add_results, verify
 from gan_export.capture import capture
-from gan_export.cli_values import providers_of
+from gan_export.cli.values import providers_of
+from gan_export.cli.verify import main as verify_main
 from gan_export.package.export import Exported, export
-from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 
 IMAGES = 37

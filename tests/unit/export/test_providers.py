@@ -25,13 +25,13 @@ from gan_export.artifact.providers import (
 )
 from gan_export.artifact.verify import with_slow_layers
 from gan_export.capture import capture
-from gan_export.cli import main as export_main
-from gan_export.cli_values import providers_of
+from gan_export.cli.export import main as export_main
+from gan_export.cli.values import providers_of
+from gan_export.cli.verify import main as verify_main
 from gan_export.half import half
 from gan_export.package.export import Exported, export
 from gan_export.rewrite import FORMS
 from gan_export.tuning import RewrittenGraph, feed_of, open_graph, simplified, split, tune
-from gan_export.verify_cli import main as verify_main
 from gan_training.specs import GeneratorSpec
 
 NO_PACKAGE = pytest.mark.skipif(CUDA.engine in ort.get_available_providers(), reason="this package has CUDA")

@@ -22,11 +22,11 @@ from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import verify
+from gan_export.cli.verify import main as verify_main
 from gan_export.package.export import Exported, export
 from gan_export.rewrite import batch_norms, reshapes
 from gan_export.sources.source import Source
 from gan_export.tuning import GAIN, RewrittenGraph
-from gan_export.verify_cli import main as verify_main
 from gan_serving.generator import Generator as Served
 from gan_serving.generator import make_generator
 from gan_serving.loading import examine

@@ -8,11 +8,11 @@ from pathlib import Path
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from .artifact.manifest import EXACT, ModelName
-from .artifact.providers import CPU, PROVIDERS, Provider
-from .calling.conventions import RANGES, ImageShape, Range, parse_image_shape
-from .package.variants import VARIANTS
-from .refusal import IntakeError
+from gan_export.artifact.manifest import EXACT, ModelName
+from gan_export.artifact.providers import CPU, PROVIDERS, Provider
+from gan_export.calling.conventions import RANGES, ImageShape, Range, parse_image_shape
+from gan_export.package.variants import VARIANTS
+from gan_export.refusal import IntakeError
 
 
 def name_of(weights_file: Path) -> str:

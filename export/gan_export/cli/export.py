@@ -8,19 +8,26 @@ from pathlib import Path
 
 import typer
 
+from gan_export.artifact import Artifact
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.certificate import TOLERANCE, Options
+from gan_export.artifact.gates import ALLOWABLE
+from gan_export.artifact.manifest import EXACT
+from gan_export.artifact.providers import CPU, Provider, check_provider
+from gan_export.artifact.reading import ArtifactError
+from gan_export.capture import CaptureError
+from gan_export.package.export import export
+from gan_export.package.target import check_target
+from gan_export.refusal import ExportError, IntakeError, StoppedError
+from gan_export.sources.load import load_source
+from gan_export.sources.options import SourceOptions
+from gan_export.store import check_store, put_into_store
 from gan_training.command import INTERRUPTED, run_command
 from gan_training.terminal import console_of_stderr
 
-from . import cli_options as options
-from .artifact import Artifact
-from .artifact.candidate import CertificationError
-from .artifact.certificate import TOLERANCE, Options
-from .artifact.gates import ALLOWABLE
-from .artifact.manifest import EXACT
-from .artifact.providers import CPU, Provider, check_provider
-from .artifact.reading import ArtifactError
-from .capture import CaptureError
-from .cli_values import (
+from . import options
+from .report import show_export
+from .values import (
     assignments,
     checked_name,
     image_shape_of,
@@ -30,13 +37,6 @@ from .cli_values import (
     read_names,
     variants_of,
 )
-from .package.export import export
-from .package.target import check_target
-from .refusal import ExportError, IntakeError, StoppedError
-from .report import show_export
-from .sources.load import load_source
-from .sources.options import SourceOptions
-from .store import check_store, put_into_store
 
 EPILOG = """
 Examples:

@@ -8,9 +8,9 @@ from typing import Final
 
 from rich.console import Console
 
-from .artifact import Rewrite
-from .package.export import Exported
-from .show import show_certificate
+from gan_export.artifact import Rewrite
+from gan_export.package.export import Exported
+from gan_export.show import show_certificate
 
 SERVED_BY: Final = "serving/bento.py"
 """What `bentoml serve` starts in a checkout, and in no other folder."""

@@ -7,10 +7,10 @@ from typing import Annotated, Final, Literal
 
 import typer
 
-from .artifact import latents
-from .artifact.gates import ALLOWABLE
-from .calling import conventions
-from .sources import options as source_options
+from gan_export.artifact import latents
+from gan_export.artifact.gates import ALLOWABLE
+from gan_export.calling import conventions
+from gan_export.sources import options as source_options
 
 LabelWord = Literal["ids", "one-hot", "none"]
 """How a module wants its labels."""

@@ -1,0 +1,1 @@
+"""The commands gan-export and gan-verify: their options, and what they print."""
