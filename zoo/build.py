@@ -23,7 +23,7 @@ from measure import VariantEvaluation, evaluate, run
 from recipe import BuildError, Recipe, read_recipes
 
 from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
-from gan_export.package.export import package_versions
+from gan_export.package.manifest import package_versions
 from gan_training.alarm import Alarm
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from gan_training.command import INTERRUPTED

@@ -14,7 +14,8 @@ from gan_export.artifact.cases import Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference
 from gan_export.artifact.golden import GOLDEN_CASES, excess_of, pack_golden, unpack_golden
-from gan_export.package.export import Exported, _best_that_passes, export
+from gan_export.package.exact import best_that_passes
+from gan_export.package.export import Exported, export
 from gan_export.package.target import put, staging_folder
 from gan_export.package.variants import Certifier, LeftOutError, Made
 from gan_export.refusal import ExportError
@@ -276,13 +277,13 @@ def test_a_gate_that_comes_out_otherwise_each_time_ends_the_export_all_the_same(
         certifier: Certifier, manifest: Manifest, graphs: list[RewrittenGraph]
     ) -> tuple[Made, RewrittenGraph, str]:
         assert len(looks) < 5
-        made, graph, refused = _best_that_passes(certifier, manifest, graphs)
+        made, graph, refused = best_that_passes(certifier, manifest, graphs)
         looks.append(len(looks) % 2 == 0)
         change = {"passed": False, "allowed": True} if looks[-1] else {}
         gates = [gate.model_copy(update=change if gate.code == "deterministic" else {}) for gate in made.result.gates]
         return Made(made.variant, made.result.model_copy(update={"gates": gates})), graph, refused
 
-    monkeypatch.setattr("gan_export.package.export._best_that_passes", flipping)
+    monkeypatch.setattr("gan_export.package.exact.best_that_passes", flipping)
     manifest = export(source, "m", tmp_path / "m").artifact.manifest
     assert looks == [True, False]
     assert (manifest.properties.deterministic, manifest.properties.batch_invariant) == (False, True)

@@ -223,7 +223,7 @@ def test_a_rewrite_that_changes_images_is_not_kept(
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
         return RewrittenGraph(changed, [Rewrite(name="wrong")])
 
-    monkeypatch.setattr("gan_export.package.export.tune", wrong)
+    monkeypatch.setattr("gan_export.package.exact.tune", wrong)
     exported = export(make_source(SMALL), "m", tmp_path / "m")
     (note,) = exported.notes
     assert note.startswith("The graph is left as it was traced, because the rewritten one failed the gate 'tolerance'")
