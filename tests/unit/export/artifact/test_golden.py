@@ -9,7 +9,7 @@ import pytest
 from gan_export.artifact import load_artifact
 from gan_export.artifact.golden import GOLDEN_FILE, MAX_GOLDEN_BYTES, unpack_golden
 
-ARTIFACT = Path(__file__).resolve().parents[3] / "zoo" / "mnist-cgan"
+ARTIFACT = Path(__file__).resolve().parents[4] / "zoo" / "mnist-cgan"
 
 
 def test_a_small_file_that_unpacks_to_very_much_is_refused():
