@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gan_export.cli import main as gan_export
-from gan_export.verify_cli import main as gan_verify
+from gan_export.cli.export import main as gan_export
+from gan_export.cli.verify import main as gan_verify
 from gan_training.cli import main as gan_train
 from gan_training.progress import Reporter
 
