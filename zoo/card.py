@@ -39,8 +39,7 @@ def write_card(recipe: Recipe, exported: str, figures: dict[str, Any]) -> str:
         "Recipe": _recipe(recipe, figures["training"], list(figures["hosts"].values())),
         "Quality": f"{first['images']:,} images of the seeds from 0 on, drawn through the HTTP service with each graph "
         "and judged by `gan-eval`. Distances are in the features of a classifier of the training data "
-        f"(`{first['classifier']}`).\n\n"
-        + "\n\n".join([_quality(variants), *_shares(variants, names)]),
+        f"(`{first['classifier']}`).\n\n" + "\n\n".join([_quality(variants), *_shares(variants, names)]),
         "Curves": "![curves of the training](curves.png)",
         "Samples": f"The picture above has the seeds 0, 1, 2, ...: {_order(first)}",
         "Nearest neighbours": "Of 500 samples those of each class, as the classifier sees it, that are closest to a "

@@ -64,7 +64,8 @@ def test_a_recipe_becomes_an_artifact_once(
     (folder / "README.md").write_text(card.replace("It has hardly been trained.", "It is perfect."))
     judged = build(tmp_path, "--measure", "--work", "elsewhere")
     assert judged.returncode == 0, judged.stderr
-    assert "$ gan-eval" in judged.stderr and "$ gan-train" not in judged.stderr
+    commands = {line.split()[1] for line in judged.stderr.splitlines() if line.startswith("$ ")}
+    assert commands == {"gan-client", "gan-eval"}
     assert json.loads((folder / "quality.json").read_text()) == figures
     assert (folder / "README.md").read_text() == card
 
