@@ -137,6 +137,7 @@ def test_a_benchmark_that_does_not_end_is_stopped(
             super().run()
 
     monkeypatch.setattr(performance.threading, "Timer", SinceItWorks)
-    program(performance, "training", "import time; open('working', 'w').close(); time.sleep(600)")
+    # Short sleeps: a signal that comes just before a sleep is heard after it.
+    program(performance, "training", "import time\nopen('working', 'w').close()\nwhile True: time.sleep(0.01)")
     failure = performance.run("training", quick=False, longest=0)
     assert "KeyboardInterrupt" in failure.reason
