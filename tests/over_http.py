@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 from guarding import guard_of
 from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gan_export.artifact import Manifest
 from gan_serving import generate, interpolate
@@ -51,6 +52,15 @@ class Toy:
         return images
 
 
+def of_worker(router: ASGIApp, worker: Worker) -> ASGIApp:
+    """Routes that find their worker in the scope, where the service puts it."""
+
+    async def front(scope: Scope, receive: Receive, send: Send) -> None:
+        await router(scope | {SCOPE_KEY: worker}, receive, send)
+
+    return front
+
+
 def over_http(
     manifest: Manifest,
     scenario: Callable[[httpx.AsyncClient], Awaitable[None]],
@@ -70,10 +80,7 @@ def over_http(
         worker = Worker(found, OneModel(manifest, batcher), metrics(alone=True), limiter)
         router = Router([*generate.ROUTES, *interpolate.ROUTES])
 
-        async def front(scope: Any, receive: Any, send: Any) -> None:
-            await router(scope | {SCOPE_KEY: worker}, receive, send)
-
-        transport = httpx.ASGITransport(guard_of(front, max_body=100_000, timeout=PATIENCE))
+        transport = httpx.ASGITransport(guard_of(of_worker(router, worker), max_body=100_000, timeout=PATIENCE))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
                 await asyncio.wait_for(scenario(client), PATIENCE)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import v2_requests
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
 from gan_export.artifact.manifest import Golden
@@ -44,6 +45,18 @@ def make_manifest() -> MakeManifestFn:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def digits(make_manifest: MakeManifestFn) -> Manifest:
+    """Of ten classes, with latents of 16 numbers, as over_http.py's session takes them."""
+    return make_manifest([str(i) for i in range(10)], dim=16)
+
+
+@pytest.fixture(scope="session")
+def conditional(make_manifest: MakeManifestFn) -> Manifest:
+    """Of the generator that v2_requests.py asks."""
+    return make_manifest([f"class {i}" for i in range(v2_requests.CLASSES)], dim=v2_requests.DIM)
 
 
 class Session:

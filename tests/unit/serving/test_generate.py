@@ -22,11 +22,6 @@ FILM: dict[str, Any] = {"seeds": [1, 2], "steps": 40, "format": "webp"}
 FILM_FRAMES = 41
 
 
-@pytest.fixture(scope="module")
-def digits(make_manifest: Callable[..., Manifest]) -> Manifest:
-    return make_manifest([str(i) for i in range(10)], dim=16)
-
-
 class Held:
     """Stands for an encoder that takes long, and waits inside until it is let go."""
 

@@ -2,7 +2,6 @@
 
 import io
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -19,11 +18,6 @@ from gan_serving.encode import encode
 from gan_serving.path import make_path
 
 PALETTE_ERROR = 16.0  # mean absolute error that 256 colours leave of smooth frames
-
-
-@pytest.fixture(scope="module")
-def digits(make_manifest: Callable[..., Manifest]) -> Manifest:
-    return make_manifest([str(i) for i in range(10)], dim=16)
 
 
 def moving(n: int, channels: int) -> np.ndarray:

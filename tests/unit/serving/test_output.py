@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from waiting import until
 
 from gan_serving import output as module
 from gan_serving.output import MOST_WAITING, Output, write_logs_aside
@@ -59,13 +60,6 @@ def pipe() -> Iterator[Pipe]:
             continue
 
 
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def test_nobody_waits_while_nothing_is_read_and_what_was_dropped_is_told(
     pipe: Pipe, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
@@ -75,7 +69,7 @@ def test_nobody_waits_while_nothing_is_read_and_what_was_dropped_is_told(
     for line in lines:
         pipe.output.write(line)
     pipe.begin_reading()
-    until(lambda: caplog.records)
+    until(lambda: caplog.records, "a line of what was dropped")
     pipe.output.write("last\n")
     pipe.output.close(PATIENCE)
     *found, last = pipe.all_lines()
@@ -91,7 +85,7 @@ def test_what_waits_at_the_end_is_written(pipe: Pipe):
     for i in range(1000):
         pipe.output.write(f"{i}\n")
     pipe.output.close(PATIENCE)
-    until(lambda: "999\n" in pipe.lines)  # there is room for more in the pipe
+    until(lambda: "999\n" in pipe.lines, "the last line is written")  # there is room for more in the pipe
     pipe.output.write("later\n")  # as the loop's own last words
     assert pipe.all_lines() == [*(f"{i}\n" for i in range(1000)), "later\n"]
 

@@ -19,11 +19,6 @@ ANGLE_ERROR = 1e-5  # radians, of latents in float32
 MakeManifestFn = Callable[..., Manifest]
 
 
-@pytest.fixture(scope="module")
-def digits(make_manifest: MakeManifestFn) -> Manifest:
-    return make_manifest([str(i) for i in range(10)], dim=16)
-
-
 def path_of(body: Any, manifest: Manifest) -> LatentPath:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return make_path(parse_interpolation(content, MAX_N), manifest, MAX_N)

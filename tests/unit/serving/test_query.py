@@ -11,11 +11,6 @@ from gan_serving.errors import InvalidRequestError
 from gan_serving.query import PARAMETERS, body_of
 
 
-@pytest.fixture(scope="module")
-def digits(make_manifest):
-    return make_manifest([str(i) for i in range(10)], dim=16)
-
-
 def test_a_query_becomes_the_same_request() -> None:
     asked = "model=m&n=4&seed=3&label=rote+%C3%84pfel&truncation=0.5&format=jpeg&columns=2&quality=80"
     request = GenerateRequest.model_validate_json(body_of(asked.encode()))

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 from guarding import guard_of
+from over_http import of_worker
 from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
@@ -18,7 +19,7 @@ from gan_serving.errors import UnknownModelError
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 from gan_serving.v2 import ROUTES, ProtocolErrors
-from gan_serving.worker import SCOPE_KEY, Worker
+from gan_serving.worker import Worker
 
 MAX_BATCH = 4
 MAX_BODY = 20_000  # bytes
@@ -60,10 +61,7 @@ def application(make_manifest: Callable[..., Manifest]) -> Callable[[Batcher], A
         worker = Worker(settings, OneModel(manifest, batcher), metrics=None, limiter=limiter)
         router = Router(list(ROUTES), redirect_slashes=False, default=elsewhere)
 
-        async def front(scope: Any, receive: Any, send: Any) -> None:
-            await router(scope | {SCOPE_KEY: worker}, receive, send)
-
-        return ProtocolErrors(guard_of(front, max_body=MAX_BODY, timeout=PATIENCE))
+        return ProtocolErrors(guard_of(of_worker(router, worker), max_body=MAX_BODY, timeout=PATIENCE))
 
     return build
 

@@ -23,11 +23,6 @@ MOST_MEMORY = 2**20  # bytes that parsing a body of a few hundred may take, what
 MEMORY_PER_BYTE = 12  # of a large body, when it is refused: its text, and copies of it
 
 
-@pytest.fixture(scope="module")
-def conditional(make_manifest: Callable[..., Manifest]) -> Manifest:
-    return make_manifest([f"class {i}" for i in range(CLASSES)], dim=DIM)
-
-
 def refusal(manifest: Manifest, content: Any, binary: bytes = b"", length: str | None = None) -> str:
     text = content if isinstance(content, bytes) else json.dumps(content).encode()
     if length is None:

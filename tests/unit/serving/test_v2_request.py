@@ -14,11 +14,6 @@ from gan_serving.v2.request import LONGEST_ID, Inference, parse_inference
 
 
 @pytest.fixture(scope="module")
-def conditional(make_manifest: Callable[..., Manifest]) -> Manifest:
-    return make_manifest([f"class {i}" for i in range(CLASSES)], dim=DIM)
-
-
-@pytest.fixture(scope="module")
 def unconditional(make_manifest: Callable[..., Manifest]) -> Manifest:
     return make_manifest(dim=DIM)
 
