@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from pictures import pictures
 
 from gan_training.data import ImageData
 from gan_training.evaluate import split
 from gan_training.metrics import features
-
-
-def pictures(n: int, seed: int) -> torch.Tensor:
-    return torch.randint(0, 256, (n, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def of_shades(monkeypatch: pytest.MonkeyPatch) -> tuple[ImageData, ImageData]:

@@ -32,15 +32,14 @@ CLOSE = 1e-9
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def places(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The three files that are looked for, in order; none exists yet, and the variable is not set."""
     monkeypatch.delenv("GAN_INCEPTION_WEIGHTS", raising=False)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     found = [
         tmp_path / "mine.pth",
         tmp_path / "torch/hub/checkpoints" / WEIGHTS_FILE,
-        tmp_path / "cache" / WEIGHTS_FILE,
+        cache / WEIGHTS_FILE,
     ]
     for path in found:
         path.parent.mkdir(parents=True, exist_ok=True)

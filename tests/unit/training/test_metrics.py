@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pictures import pictures
 from PIL import Image
 from scipy import linalg
 
@@ -33,10 +34,6 @@ def normal(n: int, d: int, seed: int, mean: float = 0.0, scale: float = 1.0) -> 
 
 def quiet(_done: int, _total: int) -> None:
     """No progress."""
-
-
-def pictures(n: int, seed: int) -> torch.Tensor:
-    return torch.randint(0, 256, (n, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 def test_frechet_distance_equals_the_matrix_square_root_formula() -> None:

@@ -2,19 +2,15 @@
 
 import pytest
 import torch
+from runs import quiet
 
 from gan_training.build import build_specs
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.metrics.neighbours import memorisation_ratio
 from gan_training.nets import Generator
-from gan_training.outcome import Progress
 from gan_training.watch.memorisation import MemorisationCheck
 from gan_training.watch.probe import DiversityMetrics, DiversityProbe
-
-
-def quiet(_: Progress) -> None:
-    """No report."""
 
 
 @pytest.fixture(scope="module")

@@ -1,36 +1,16 @@
 """report.html of a run that was resumed has all that the page of one that never stopped has."""
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from runs import quiet, resumed
 
-from gan_training.checkpoint import load_checkpoint
-from gan_training.data import ImageData
 from gan_training.outcome import Progress, TrainingStoppedError
-from gan_training.run import Run
-
-
-@pytest.fixture
-def sigint() -> Iterator[None]:
-    """Python's own handler of SIGINT, also where the test run was started with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def quiet(_: Progress) -> None:
-    """No report."""
 
 
 def press(_: Progress) -> None:
     signal.raise_signal(signal.SIGINT)
-
-
-def resumed(out: Path, data: ImageData, **changes) -> Run:
-    checkpoint = load_checkpoint(out / "ckpt.pt")
-    return Run(checkpoint.config.with_changes(changes), out, data, checkpoint)
 
 
 def shows_neighbours(out: Path) -> bool:

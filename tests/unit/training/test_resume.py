@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from runs import quiet
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError
 from gan_training.data_of_run import find_again, place_of
-from gan_training.outcome import Progress
 from gan_training.resume import changed_config, why_finished
 from gan_training.run import Run
 from gan_training.run_folder import LOCK, alone_in
@@ -26,10 +26,6 @@ SMALL = {
 }  # fmt: skip
 HOLDER = "import sys; from pathlib import Path; from gan_training.run_folder import alone_in\n"
 HOLDER += "with alone_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
-
-
-def quiet(_: Progress) -> None:
-    """No report."""
 
 
 def write_data(path: Path, *, change: int = 0, names: bool = True) -> str:

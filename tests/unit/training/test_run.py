@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from runs import quiet, resumed
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from gan_training.config import ConfigError, TrainConfig
@@ -27,24 +28,6 @@ CASES = {
     "acgan": ("acgan", {"r1_every": 2, "r1_gamma": 1.0}),
     "wgan": ("wgan", {"n_critic": 3, "conditional": True}),
 }
-
-
-@pytest.fixture
-def sigint() -> Iterator[None]:
-    """Python's own handler of SIGINT, also where the test run was started with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
-
-
-def resumed(out: Path, data: ImageData, **changes) -> Run:
-    checkpoint = load_checkpoint(out / "ckpt.pt")
-    return Run(checkpoint.config.with_changes(changes), out, data, checkpoint)
-
-
-def quiet(_: Progress) -> None:
-    """No report."""
 
 
 def weights(out: Path) -> list[torch.Tensor]:
@@ -195,9 +178,9 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(make_run, tmp_pa
 
 
 @pytest.mark.parametrize("net", ["generator", "ema"])
+@pytest.mark.usefixtures("cache")
 def test_weights_that_are_not_finite_are_never_the_best(make_run, tmp_path, monkeypatch, net):
     """NaN becomes a pixel like any other, so that an evaluation would not notice."""
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "STEPS", 2)
     run = make_run("dcgan", tmp_path / "run", log_every=3, evaluate_every=3)
     step = run.trainer.step
@@ -363,16 +346,16 @@ def test_an_existing_run_is_not_overwritten(make_run, tmp_path):
     assert (tmp_path / "ckpt.pt").read_bytes() == before
 
 
+@pytest.mark.usefixtures("cache")
 def test_classes_of_one_image_each_are_evaluated(make_run, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "STEPS", 3)
     run = make_run("cgan", tmp_path / "run", toy_data(30, classes=30), steps=1, evaluate_every=1)
     run.train(quiet)
     assert "frechet_distance" in run.observer.history[-1]
 
 
+@pytest.mark.usefixtures("cache")
 def test_a_run_and_gan_eval_ask_for_classes_as_the_data_have_them(make_run, toy_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(features, "STEPS", 2)
     asked = []
 
@@ -390,8 +373,8 @@ def test_a_run_and_gan_eval_ask_for_classes_as_the_data_have_them(make_run, toy_
 
 
 @pytest.mark.parametrize("images", [2, 3])
-def test_the_fewest_images_are_evaluated_if_they_can_be(make_run, toy_data, tmp_path, monkeypatch, images):
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("cache")
+def test_the_fewest_images_are_evaluated_if_they_can_be(make_run, toy_data, tmp_path, images):
     run = make_run("dcgan", tmp_path / "run", toy_data(images, classes=0), steps=1, evaluate_every=1)
     run.train(quiet)
     assert ("frechet_distance" in run.observer.history[-1]) == (run.out / "best.pt").exists() == (images > 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import quiet
 
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
@@ -52,10 +53,6 @@ def small_run(digits: ImageData, tmp_path: Path) -> Callable[..., Run]:
         return Run(TrainConfig.for_type(gan_type, "digits", **settings), tmp_path / "run", digits)
 
     return make
-
-
-def quiet(_: Progress) -> None:
-    """No report."""
 
 
 class AlarmRangError(Exception):

@@ -13,6 +13,8 @@ from PIL import Image
 
 from gan_training.data import decoding, load_data
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cache")]
+
 COUNT = decoding.CACHE_FROM_IMAGES
 SIZE = 128
 DECODED_BYTES = COUNT * 3 * SIZE * SIZE
@@ -68,17 +70,10 @@ def expected_digest(size: int) -> str:
     return hashlib.sha256(np.ascontiguousarray(np.broadcast_to(pixels, (COUNT, 3, size, size)))).hexdigest()
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def names(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir())
 
 
-@pytest.mark.slow
 def test_two_processes_share_one_decode_in_little_memory(originals, cache):
     processes = [start(originals, SIZE) for _ in range(2)]
     results = sorted(json.loads(process.communicate(timeout=120)[0]) for process in processes)
@@ -88,7 +83,6 @@ def test_two_processes_share_one_decode_in_little_memory(originals, cache):
     assert len(names(cache)) == 1
 
 
-@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_that_is_read(originals, cache):
     with start(originals, 20, "hold") as killed, start(originals, 24, "hold") as other:
         assert killed.stdout is not None

@@ -217,12 +217,6 @@ SMALL = DownloadedSet(
 )
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def test_a_split_is_downloaded_on_first_use(server, cache, monkeypatch):
     monkeypatch.setenv("GAN_DATA_MIRROR", server.url("/data"))
     server.files |= {f"/data/small/{name}": content for name, content in FILES.items()}
