@@ -21,18 +21,20 @@ from gan_client.types import GenerateRequest
 COMMAND = [sys.executable, "-m", "gan_client.cli"]
 
 
-def gan_client(*arguments, cwd=None, **environment):
+@pytest.fixture
+def gan_client(run_command, tmp_path):
     """Run to the end; a traceback is a failure whatever the test asks for."""
-    env = {**os.environ, "NO_COLOR": "1", **environment}
-    done = subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, encoding="utf-8", timeout=60, cwd=cwd, env=env
-    )
-    assert "Traceback" not in done.stderr
-    return done
+
+    def run(*arguments, **environment):
+        done = run_command("gan-client", *arguments, cwd=tmp_path, env={"NO_COLOR": "1", **environment})
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
 
 
-def test_sample_writes_images_sheet_and_one_line(service, tmp_path):
-    done = gan_client("sample", "--n", "5", "--label", "7", "--seed", "123", "--url", service.url, cwd=tmp_path)
+def test_sample_writes_images_sheet_and_one_line(gan_client, service, tmp_path):
+    done = gan_client("sample", "--n", "5", "--label", "7", "--seed", "123", "--url", service.url)
     assert done.returncode == 0
     assert done.stderr == ""
     assert re.fullmatch(
@@ -47,9 +49,9 @@ def test_sample_writes_images_sheet_and_one_line(service, tmp_path):
     assert written == {f"000{i}_seed-{123 + i}_label-7.png": service.png(123 + i, 7) for i in range(5)}
 
 
-def test_sample_as_json_and_again_from_its_seed(service, tmp_path):
+def test_sample_as_json_and_again_from_its_seed(gan_client, service, tmp_path):
     first = gan_client("sample", "--n", "12", "--labels", "0-9", "--columns", "6", "--out", "a", "--json",
-                       cwd=tmp_path, GAN_URL=service.url)  # fmt: skip
+                       GAN_URL=service.url)  # fmt: skip
     assert first.returncode == 0
     record = json.loads(first.stdout)
     assert set(record) == {"model", "seeds", "labels", "files", "sheet", "seconds", "request_id"}
@@ -60,23 +62,23 @@ def test_sample_as_json_and_again_from_its_seed(service, tmp_path):
     assert record["sheet"] == "a/sheet.png"
     seed = str(record["seeds"][0])
     again = gan_client("sample", "--n", "12", "--labels", "0-9", "--seed", seed, "--out", "b", "--quiet",
-                       cwd=tmp_path, GAN_URL=service.url)  # fmt: skip
+                       GAN_URL=service.url)  # fmt: skip
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     for name in record["files"]:
         assert (tmp_path / name).read_bytes() == (tmp_path / "b" / name.removeprefix("a/")).read_bytes()
 
 
-def test_sample_retries_with_the_same_seed(service, tmp_path):
+def test_sample_retries_with_the_same_seed(gan_client, service):
     service.script.extend([service.busy(503), service.busy(503)])
-    done = gan_client("sample", "--n", "2", "--url", service.url, "--quiet", cwd=tmp_path)
+    done = gan_client("sample", "--n", "2", "--url", service.url, "--quiet")
     assert done.returncode == 0
     assert len(service.received) == 3
     assert len({sent.body["seed"] for sent in service.received}) == 1
 
 
-def test_class_names_are_safe_in_files_and_on_the_terminal(service, tmp_path):
+def test_class_names_are_safe_in_files_and_on_the_terminal(gan_client, service, tmp_path):
     service.class_names = ["../../evil", "\x1b]0;title\x07", "猫/犬"]
-    done = gan_client("sample", "--n", "3", "--labels", "0-2", "--seed", "1", "--url", service.url, cwd=tmp_path)
+    done = gan_client("sample", "--n", "3", "--labels", "0-2", "--seed", "1", "--url", service.url)
     assert done.returncode == 0
     assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == [
         "samples/0000_seed-1_label-0-evil.png",
@@ -84,9 +86,7 @@ def test_class_names_are_safe_in_files_and_on_the_terminal(service, tmp_path):
         "samples/0002_seed-3_label-2-猫-犬.png",
         "samples/sheet.png",
     ]
-    ascii_terminal = gan_client(
-        "sample", "--label", "猫/犬", "--url", service.url, cwd=tmp_path, PYTHONIOENCODING="ascii"
-    )
+    ascii_terminal = gan_client("sample", "--label", "猫/犬", "--url", service.url, PYTHONIOENCODING="ascii")
     assert ascii_terminal.returncode == 0
     assert "label 2 (\\u732b/\\u72ac)" in ascii_terminal.stdout
     assert "\x1b" not in gan_client("models", "--url", service.url).stdout
@@ -102,7 +102,7 @@ def test_class_names_are_safe_in_files_and_on_the_terminal(service, tmp_path):
         ("silence", "within 0.5 s"),
     ],
 )
-def test_failed_request_writes_nothing(service, act, reply, broken_png, tmp_path, case, message):
+def test_failed_request_writes_nothing(gan_client, service, act, reply, broken_png, tmp_path, case, message):
     index, pngs = service.draw(GenerateRequest(n=1, seed=1))
     archive = service.zip(index, {"00000.png": pngs[0]})
     arguments = ["sample", "--seed", "1", "--url", service.url]
@@ -117,7 +117,7 @@ def test_failed_request_writes_nothing(service, act, reply, broken_png, tmp_path
     else:
         service.script.append(act.HOLD)
         arguments += ["--timeout", "0.5"]
-    done = gan_client(*arguments, cwd=tmp_path)
+    done = gan_client(*arguments)
     assert done.returncode == (2 if case == "unknown label" else 1)
     assert done.stdout == ""
     assert_one_line(done.stderr)
@@ -125,8 +125,8 @@ def test_failed_request_writes_nothing(service, act, reply, broken_png, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unreachable_service_is_named(refused_url, tmp_path):
-    done = gan_client("sample", "--retries", "0", "--url", refused_url, cwd=tmp_path)
+def test_unreachable_service_is_named(gan_client, refused_url, tmp_path):
+    done = gan_client("sample", "--retries", "0", "--url", refused_url)
     assert done.returncode == 1
     assert_one_line(done.stderr)
     assert refused_url in done.stderr
@@ -134,10 +134,10 @@ def test_unreachable_service_is_named(refused_url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_out_that_is_no_folder_costs_no_request(service, tmp_path):
+def test_out_that_is_no_folder_costs_no_request(gan_client, service, tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in ("file", "file/below"):
-        done = gan_client("sample", "--out", out, "--url", service.url, cwd=tmp_path)
+        done = gan_client("sample", "--out", out, "--url", service.url)
         assert done.returncode == 1
         assert_one_line(done.stderr)
         assert f"can't write to {out}: file is not a folder" in done.stderr
@@ -145,9 +145,9 @@ def test_out_that_is_no_folder_costs_no_request(service, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_sheet_that_can_not_be_replaced_leaves_no_temporary_files(service, tmp_path):
+def test_sheet_that_can_not_be_replaced_leaves_no_temporary_files(gan_client, service, tmp_path):
     (tmp_path / "out" / "sheet.png" / "taken").mkdir(parents=True)
-    done = gan_client("sample", "--out", "out", "--force", "--url", service.url, cwd=tmp_path)
+    done = gan_client("sample", "--out", "out", "--force", "--url", service.url)
     assert done.returncode == 1
     assert_one_line(done.stderr)
     assert "can't write to out" in done.stderr
@@ -190,9 +190,9 @@ def test_wrong_arguments(capsys, monkeypatch, tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_arguments_end_the_process_with_2(tmp_path):
+def test_wrong_arguments_end_the_process_with_2(gan_client):
     for arguments in (["sample", "--n", "0"], ["sampel"], ["sample", "--label", "1", "--labels", "2"]):
-        done = gan_client(*arguments, cwd=tmp_path)
+        done = gan_client(*arguments)
         assert (done.returncode, done.stdout) == (2, "")
         assert_one_line(done.stderr)
 
@@ -268,7 +268,7 @@ def test_reader_that_left_is_no_traceback(service, option):
     assert done.stderr == b""
 
 
-def test_models(service):
+def test_models(gan_client, service):
     done = gan_client("models", "--url", service.url)
     assert done.returncode == 0
     assert re.search(r"acgan\W+dcgan\W+6 x 4 grey\W+64 normal\W+10: 0, 1, 2", done.stdout)
@@ -276,7 +276,7 @@ def test_models(service):
     assert record["models"][0]["image_size"] == [6, 4]
 
 
-def test_health(service, reply, refused_url):
+def test_health(gan_client, service, reply, refused_url):
     done = gan_client("health", "--url", service.url)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{service.url} is ready\n", "")
     service.script.extend([reply(503), reply(503)])
@@ -291,7 +291,7 @@ def test_health(service, reply, refused_url):
     assert_one_line(done.stderr)
 
 
-def test_help_and_version():
+def test_help_and_version(gan_client):
     for command, words in (
         ([], "130  Ctrl-C"),
         (["sample"], "--labels LIST"),
