@@ -10,6 +10,7 @@ from typing import Any
 import planted
 import pytest
 import torch
+from guarded_uvicorn import Server, running
 from torch import nn
 from trap_artifact import Direct, latents, write_trap
 
@@ -74,3 +75,10 @@ def products_for(trap_models: Path) -> Callable[[float], int]:
     direct.by_latent(latents(1, products=counted), [0])
     seconds = time.perf_counter() - began
     return lambda asked: max(1, int(asked / seconds * counted))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A uvicorn with the service's protocol, and short timeouts."""
+    with running() as found:
+        yield found

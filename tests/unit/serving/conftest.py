@@ -5,11 +5,13 @@ import gc
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import v2_requests
+from house import House
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
 from gan_export.artifact.manifest import Golden
@@ -158,3 +160,22 @@ class Session:
 @pytest.fixture(scope="session")
 def make_session() -> type[Session]:
     return Session
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """Without an artifact."""
+    return House(tmp_path)
+
+
+@pytest.fixture
+def logged_errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What was logged as an error since the last call."""
+    caplog.set_level("INFO", "bentoml.ganworks")
+
+    def take() -> list[str]:
+        found = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+        caplog.clear()
+        return found
+
+    return take
