@@ -13,8 +13,8 @@ from onnx import numpy_helper, parser
 from torch import Tensor, nn
 
 from gan_export.artifact import draw, run_session
-from gan_export.graph_source import GraphOptions
 from gan_export.graphs.probe import examine
+from gan_export.sources.graph import GraphOptions
 
 Z, K, SIZE = 6, 4, 8
 CLOSE = 1e-5  # pixels on [-1, 1]

@@ -4,20 +4,39 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from intake_refusal import refusal_of
 from torch import nn
 
 from gan_export.artifact import SAMPLER, Artifact, ImageSpec, LatentSpec
+from gan_export.graphs.reading import read_graph
+from gan_export.graphs.signature import GraphOptions
 from gan_export.package.export import Exported, export
+from gan_export.sources.options import SourceOptions
 from gan_export.sources.source import Source
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 
 WEIGHT_SCALE = 0.3  # standard deviation: an untrained generator must use its latents and labels visibly
+
+MODULE = """
+import torch
+from torch import nn
+
+class Generator(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(6, 192)
+{init}
+    def forward(self, {arguments}):
+        return {result}
+"""
 
 MakeSourceFn = Callable[..., Source]
 SnapshotFn = Callable[[Path], dict[str, str]]
@@ -127,3 +146,32 @@ def run_python() -> Callable[[str], str]:
         return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     return run
+
+
+@pytest.fixture
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files, for this process and for those that it starts."""
+    folder = tmp_path_factory.mktemp("scratch")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def graph_refusal(scratch: Path) -> Callable[..., str]:
+    """What is said of a graph that is refused."""
+    return lambda path, *limits: refusal_of(partial(read_graph, path, GraphOptions(), *limits), path, scratch, 600)
+
+
+@pytest.fixture
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., SourceOptions]:
+    """Writes model.py and its weights G.pth; gives the options to read them with."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save(nn.ModuleDict({"body": nn.Linear(6, 192)}).state_dict(), "G.pth")
+
+    def write(arguments: str = "z", result: str = "torch.tanh(self.body(z)).view(-1, 3, 8, 8)", init: str = "", **said):
+        Path("model.py").write_text(MODULE.format(arguments=arguments, result=result, init=init))
+        return SourceOptions(module="model.py:Generator", latent_dim=6, **said)
+
+    return write

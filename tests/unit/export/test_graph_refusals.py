@@ -18,8 +18,8 @@ from author_graphs import (
 )
 from onnx import TensorProto, helper
 
-from gan_export.graph_source import GraphOptions, load_graph
 from gan_export.refusal import IntakeError
+from gan_export.sources.graph import GraphOptions, load_graph
 
 pytestmark = pytest.mark.slow
 
