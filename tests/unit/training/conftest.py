@@ -76,3 +76,9 @@ def make_run(toy_data: Callable[..., ImageData]) -> Callable[..., Run]:
         return Run(config, out, toy_data() if data is None else data)
 
     return make
+
+
+@pytest.fixture
+def ckpt(make_run, tmp_path) -> Path:
+    """A checkpoint of a tiny conditional run, after 4 steps."""
+    return make_run("cgan", tmp_path / "run", steps=4).train(lambda _: None)

@@ -1,6 +1,5 @@
 """Checkpoints: whole or not there at all, and files of every other kind refused in one line."""
 
-import errno
 import io
 import os
 import pickle
@@ -13,15 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
+from gan_training.checkpoint import CheckpointError, load_checkpoint
 from gan_training.data import DataError
 from gan_training.run import Run
-
-
-@pytest.fixture
-def ckpt(make_run, tmp_path) -> Path:
-    """A checkpoint of a tiny conditional run, after 4 steps."""
-    return make_run("cgan", tmp_path / "run", steps=4).train(lambda _: None)
 
 
 def refused(path: Path) -> str:
@@ -304,69 +297,3 @@ def test_weights_that_no_net_of_the_spec_has_are_named(ckpt):
     content["trainer"]["generator"]["more"] = torch.ones(2)
     torch.save(content, ckpt)
     assert refused(ckpt) == "the checkpoint is damaged: its generator weights have 'more', which the net doesn't"
-
-
-SAVE_AGAIN = """
-import resource, sys
-from pathlib import Path
-from gan_training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-path, limit = Path(sys.argv[1]), int(sys.argv[2])
-checkpoint = load_checkpoint(path)
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    save_checkpoint(checkpoint, path)
-except CheckpointError as error:
-    print(error)
-    sys.exit(7)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_a_save_that_hits_the_end_of_the_disk_leaves_the_old_file(ckpt, share):
-    before = ckpt.read_bytes()
-    limit = int(len(before) * share)
-    done = subprocess.run(
-        [sys.executable, "-c", SAVE_AGAIN, ckpt, str(limit)], capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 7, done.stderr
-    assert done.stdout == f"{ckpt}: can't be written: {os.strerror(errno.EFBIG)}\n"
-    assert ckpt.read_bytes() == before
-    assert [entry.name for entry in ckpt.parent.iterdir() if entry.name.startswith(".")] == []
-    load_checkpoint(ckpt)
-
-
-def test_a_save_into_a_folder_that_is_gone_says_so(make_run, tmp_path):
-    run = make_run("dcgan", tmp_path / "gone")
-    with pytest.raises(CheckpointError, match="can't be written"):
-        run._save()
-    assert not (tmp_path / "gone").exists()
-
-
-def test_bytes_changed_inside_a_tensor_are_found_by_their_checksum(make_run, tmp_path):
-    run = make_run("dcgan", tmp_path / "run", steps=1)
-    path = run.train(lambda _: None)
-    with zipfile.ZipFile(path) as archive:
-        largest = max(archive.infolist(), key=lambda member: member.file_size)
-    content = bytearray(path.read_bytes())
-    content[largest.header_offset + largest.file_size // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"the checkpoint is damaged: .*/data.* does not have its checksum"):
-        load_checkpoint(path)
-
-
-def test_a_checkpoint_is_on_disk_with_its_name_before_training_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a power cut would leave can't be seen here; what the system was told to write can."""
-    told, fsync = [], os.fsync
-
-    def noted(descriptor: int) -> None:
-        told.append((Path(f"/proc/self/fd/{descriptor}").resolve(), (tmp_path / "ckpt.pt").exists()))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", noted)
-    save_durably({"a": torch.zeros(3)}, tmp_path / "ckpt.pt")
-    (content, was_there), (folder, is_there) = told
-    assert (content.parent, was_there) == (tmp_path, False)
-    assert (folder, is_there) == (tmp_path, True)
