@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import hashlib
+import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import v2_requests
 from house import House
+from key_files import ALICE, BOB, CAROL
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
 from gan_export.artifact.manifest import Golden
@@ -179,3 +182,14 @@ def logged_errors(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
         return found
 
     return take
+
+
+@pytest.fixture
+def no_key_is_told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Not in any line of the log, whatever a test does."""
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.INFO, "asyncio")  # which selector each loop uses
+    yield
+    for key in (ALICE, BOB, CAROL):
+        assert key not in caplog.text
+        assert hashlib.sha256(key.encode()).hexdigest() not in caplog.text

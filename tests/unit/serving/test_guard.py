@@ -1,99 +1,28 @@
 """The guard as a real ASGI application: request ids, limits, deadlines, and one shape for every error."""
 
 import asyncio
-import errno
-import json
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from guarded_app import (
+    MAX_BODY,
+    PATIENCE,
+    TIMEOUT,
+    make_app,
+)
 from guarding import guard_of
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from gan_client.types import ErrorBody
-from gan_serving.error_response import error_response
-from gan_serving.errors import InvalidRequestError, QueueFullError, ServiceError
 from gan_serving.json_marks import AT_ONCE
 
-MAX_BODY = 1000  # bytes
-TIMEOUT = 0.2  # seconds, for what is meant to be late
-PATIENCE = 30.0  # seconds, for what is not
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")
-
-
-async def echo(request: Request) -> Response:
-    return Response(await request.body(), headers={"X-Own": "1"})
-
-
-async def ignores_body(_: Request) -> Response:
-    return PlainTextResponse("fine")
-
-
-async def catches_everything(request: Request) -> Response:
-    """What BentoML does around the parsing of a request."""
-    try:
-        return await echo(request)
-    except Exception:  # noqa: BLE001
-        return JSONResponse({"detail": "BentoML's own words"}, 500, {"X-Own": "1"})
-
-
-async def raises(_: Request) -> Response:
-    raise ZeroDivisionError("a secret of the service")
-
-
-async def refuses(_: Request) -> Response:
-    return error_response(InvalidRequestError("n is 0; it must be more", "n"))
-
-
-async def raises_own(_: Request) -> Response:
-    raise QueueFullError("4 images are waiting", 2.5)
-
-
-async def times_out_itself(_: Request) -> Response:
-    raise OSError(errno.ETIMEDOUT, "a disk far away")
-
-
-async def late(_: Request) -> Response:
-    await asyncio.Event().wait()
-    raise AssertionError
-
-
-async def answers_with(request: Request) -> Response:
-    headers = {"Retry-After": "17", "Allow": "PUT", "X-Secret": "1", "Content-Type": "text/html"}
-    return Response("<h1>No.</h1>", int(request.path_params["status"]), headers)
-
-
-async def json_array(_: Request) -> Response:
-    return JSONResponse([{"type": "missing", "loc": ["body"]}], 400)
-
-
-async def many_parts(_: Request) -> Response:
-    async def parts() -> AsyncIterator[bytes]:
-        for _ in range(3):
-            yield b"no "
-
-    return StreamingResponse(parts(), 503)
-
-
-ENDPOINTS = [
-    echo, ignores_body, catches_everything, raises, refuses, raises_own, times_out_itself, late, json_array, many_parts,
-]  # fmt: skip
-
-
-def make_app(timeout: float) -> Starlette:
-    """As BentoML installs it: inside Starlette's outermost error handler, around everything else."""
-    routes = [Route(f"/{endpoint.__name__}", endpoint, methods=["GET", "POST"]) for endpoint in ENDPOINTS]
-    routes.append(Route("/status/{status}", answers_with))
-    paths = [route.path for route in routes]
-    guard = Middleware(guard_of, max_body=MAX_BODY, timeout=timeout, paths=paths)
-    return Starlette(routes=routes, middleware=[guard])
 
 
 def call(path: str, method: str = "GET", *, timeout: float = PATIENCE, **options: Any) -> httpx.Response:
@@ -286,133 +215,3 @@ def test_a_timeout_of_its_own_is_a_fault_of_the_service_and_no_deadline(caplog: 
     assert error_of(response).error.code == "internal"
     assert "request find-me failed" in caplog.text
     assert "a disk far away" in caplog.text
-
-
-class Conversation:
-    """An ASGI call in which the test sees every message when it is sent."""
-
-    def __init__(self, app: Callable[..., Coroutine[Any, Any, None]], timeout: float) -> None:
-        self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-        guard = guard_of(app, max_body=MAX_BODY, timeout=timeout)
-        self.task = asyncio.create_task(guard(scope, self.receive, self.messages.put))
-
-    async def receive(self) -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.messages.get(), PATIENCE)
-
-
-START = {"type": "http.response.start", "status": 200, "headers": []}
-
-
-def test_a_stream_passes_part_by_part_and_may_outlast_the_deadline():
-    async def talk() -> None:
-        go_on = asyncio.Event()
-        deadline = asyncio.get_running_loop().time() + TIMEOUT
-
-        async def app(scope, receive, send) -> None:  # noqa: ARG001
-            await send({**START})
-            await send({"type": "http.response.body", "body": b"one", "more_body": True})
-            await go_on.wait()
-            await send({"type": "http.response.body", "body": b"two", "more_body": False})
-
-        conversation = Conversation(app, TIMEOUT)
-        start = await conversation.next()
-        assert [name for name, _ in start["headers"]] == [b"x-request-id"]
-        assert (await conversation.next())["body"] == b"one"  # while the application is still at work
-        passed = asyncio.Event()
-        asyncio.get_running_loop().call_at(deadline + TIMEOUT, passed.set)
-        await passed.wait()
-        go_on.set()
-        assert (await conversation.next())["body"] == b"two"
-        await conversation.task
-
-    asyncio.run(talk())
-
-
-@pytest.mark.parametrize(
-    "error", [ZeroDivisionError("too bad"), TimeoutError("too bad"), InvalidRequestError("too bad")]
-)
-def test_an_error_after_the_response_began_sends_nothing_more_and_is_logged(
-    error: Exception, caplog: pytest.LogCaptureFixture
-):
-    async def talk() -> None:
-        async def app(scope, receive, send) -> None:  # noqa: ARG001
-            await send({**START})
-            raise error
-
-        conversation = Conversation(app, PATIENCE)
-        await asyncio.wait([conversation.task])
-        assert conversation.messages.qsize() == 1
-        if isinstance(error, ServiceError):
-            await conversation.task
-        else:
-            with pytest.raises(type(error)):
-                await conversation.task
-
-    asyncio.run(talk())
-    (told,) = [each for each in caplog.records if each.name == "bentoml.ganworks"]
-    assert re.match(r"request [0-9a-f]{32} (failed|was cut off after its response had begun: \[)", told.getMessage())
-    assert "too bad" in caplog.text
-
-
-@pytest.mark.parametrize("fault", [ZeroDivisionError("no"), None])
-def test_an_error_response_that_was_begun_and_not_finished(fault: Exception | None):
-    """An application that announces a 404 and then fails or hangs: one response, and it is whole."""
-
-    async def talk() -> None:
-        async def app(scope, receive, send) -> None:  # noqa: ARG001
-            await send({**START, "status": 404})
-            await send({"type": "http.response.body", "body": b"half", "more_body": True})
-            if fault is not None:
-                raise fault
-            await asyncio.Event().wait()
-
-        conversation = Conversation(app, TIMEOUT)
-        start, body = await conversation.next(), await conversation.next()
-        assert start["status"] == (504 if fault is None else 500)
-        assert json.loads(body["body"])["error"]["code"] == ("deadline" if fault is None else "internal")
-        await conversation.task
-        assert conversation.messages.empty()
-
-    asyncio.run(talk())
-
-
-def test_other_protocols_pass_untouched():
-    seen = []
-
-    async def app(scope, receive, send) -> None:  # noqa: ARG001
-        seen.append(scope["type"])
-
-    async def talk() -> None:
-        guard = guard_of(app, max_body=MAX_BODY, timeout=TIMEOUT)
-        for kind in ("lifespan", "websocket"):
-            await guard({"type": kind}, asyncio.Queue().get, asyncio.Queue().put)
-
-    asyncio.run(talk())
-    assert seen == ["lifespan", "websocket"]
-
-
-def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_fault_of_the_service(caplog: pytest.LogCaptureFixture):
-    came: list[dict[str, Any]] = [
-        {"type": "http.request", "body": b"{", "more_body": True},
-        {"type": "http.disconnect"},
-    ]
-    sent: list[Any] = []
-
-    async def receive() -> dict[str, Any]:
-        return came.pop(0)
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http", "method": "POST", "path": "/echo", "query_string": b"", "http_version": "1.1",
-        "scheme": "http", "server": ("service", 80), "client": ("caller", 1), "root_path": "",
-        "headers": [(b"content-length", b"100")],
-    }  # fmt: skip
-    asyncio.run(make_app(PATIENCE)(scope, receive, send))
-    assert (sent, came) == ([], [])
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []

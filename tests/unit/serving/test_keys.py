@@ -4,43 +4,21 @@ import asyncio
 import hashlib
 import logging
 import os
-import re
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from key_files import ALICE, BOB, CAROL, Clock, admits, bearer, check, keys_of, line, write
 from starlette.datastructures import Headers
 
 from gan_serving import keys as keys_module
 from gan_serving.errors import UnauthorizedError
 from gan_serving.keys import LOOK_SECONDS, Keys, new_key
-from gan_serving.settings import Settings, SettingsError
+from gan_serving.settings import Settings
 
-ALICE, BOB, CAROL = "alice-" + "a" * 20, "bob-" + "b" * 20, "carol-" + "c" * 20
-LONG_AGO = 1_000_000_000  # seconds: a modification time that no later write can share
-
-
-def line(name: str, key: str) -> str:
-    return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}\n"
-
-
-def check(keys: Keys, headers: Mapping[str, str]) -> str:
-    return asyncio.run(keys.check(headers))
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pass_by(self) -> None:
-        self.now += LOOK_SECONDS
+pytestmark = pytest.mark.usefixtures("no_key_is_told")
 
 
 @pytest.fixture
@@ -48,43 +26,11 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(autouse=True)
-def no_key_is_told(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Not in any line of the log, whatever a test does."""
-    caplog.set_level(logging.DEBUG)
-    caplog.set_level(logging.INFO, "asyncio")  # which selector each loop uses
-    yield
-    for key in (ALICE, BOB, CAROL):
-        assert key not in caplog.text
-        assert hashlib.sha256(key.encode()).hexdigest() not in caplog.text
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
     write(path, "# who may call\n\n" + line("alice", ALICE) + "  " + line("bob", BOB).replace("\n", "  # on leave\n"))
     return path
-
-
-def write(path: Path, text: str | bytes, age: int = 0) -> None:
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    os.utime(path, (LONG_AGO - age, LONG_AGO - age))
-
-
-def keys_of(clock: Clock | None = None, **settings: object) -> Keys:
-    return Keys.from_settings(Settings(**settings), clock or Clock())  # type: ignore[arg-type]
-
-
-def bearer(key: str) -> Headers:
-    return Headers({"Authorization": f"Bearer {key}"})
-
-
-def admits(keys: Keys, key: str) -> bool:
-    try:
-        check(keys, bearer(key))
-    except UnauthorizedError:
-        return False
-    return True
 
 
 def test_without_keys_the_service_is_open():
@@ -296,92 +242,11 @@ def test_between_looks_the_file_is_left_alone(file: Path, clock: Clock):
     assert admits(keys, ALICE)
 
 
-@pytest.mark.parametrize(
-    ("content", "what"),
-    [
-        ("", "has no key"),
-        ("# nothing\n\n", "has no key"),
-        (ALICE, "line 1 of"),
-        (line("alice", ALICE) + "bob:" + BOB, "line 2 of"),
-        (line("alice", ALICE).replace(":", " "), "line 1 of"),
-        (line("alice", ALICE)[:-2], "line 1 of"),
-        (line("al ice", ALICE), "line 1 of"),
-        (line("", ALICE), "line 1 of"),
-        (line("a" * 65, ALICE), "line 1 of"),
-        (b"\xff\xfe\x00", "line 1 of"),
-        (b"#" * (2**20 + 1), "more than 1048576 bytes"),
-    ],
-)
-def test_a_broken_file_is_one_clear_line_at_the_start(tmp_path: Path, content: str | bytes, what: str):
-    path = tmp_path / "keys"
-    write(path, content)
-    with pytest.raises(SettingsError) as caught:
-        keys_of(api_keys_file=str(path))
-    message = str(caught.value)
-    assert message.startswith("GAN_API_KEYS_FILE: ")
-    assert what in message
-    assert str(path) in message
-    assert "\n" not in message
-    assert ALICE not in message
-    assert BOB not in message
-
-
-@pytest.mark.parametrize("path", ["nowhere", "."])
-def test_a_file_that_cannot_be_read(tmp_path: Path, path: str):
-    with pytest.raises(SettingsError, match=r"^GAN_API_KEYS_FILE: can't read .*: (No such file|Is a directory)"):
-        keys_of(api_keys_file=str(tmp_path / path))
-
-
-@pytest.mark.parametrize(
-    "text", ["", " ", ",", "short", "fifteen-letters", "with a space in it", "ü" * 20, f"{ALICE},b"]
-)
-def test_a_bad_key_in_the_environment_is_not_shown(text: str):
-    with pytest.raises(SettingsError) as caught:
-        keys_of(api_keys=text)
-    message = str(caught.value)
-    assert message.startswith("GAN_API_KEYS")
-    assert "\n" not in message
-    assert not text.strip(" ,") or text not in message
-
-
-@pytest.mark.parametrize("name", ["", " ", "\t\n"])
-def test_an_empty_name_of_a_file_opens_nothing(name: str):
-    with pytest.raises(SettingsError, match="GAN_API_KEYS_FILE is empty"):
-        keys_of(api_keys_file=name)
-
-
-def test_settings_do_not_show_keys():
-    assert ALICE not in repr(Settings(api_keys=ALICE))
-
-
 def test_nameless_keys_and_a_file_with_a_byte_order_mark(tmp_path: Path):
     key, text = new_key()
     path = tmp_path / "keys"
     write(path, ("\ufeff" + text.replace(text[7:], text[7:].upper()) + "\r\n").encode())
     assert check(keys_of(api_keys_file=str(path)), bearer(key)) == f"key-{text[7:15]}"
-
-
-def test_the_command_makes_a_key_that_works(tmp_path: Path):
-    outputs = []
-    for _ in range(2):
-        command = [sys.executable, "-m", "gan_serving.keys", "alice"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        (key,) = re.findall(r"the key is (gan_[\w-]+) ", done.stderr)
-        outputs.append({"key": key, "line": done.stdout})
-    assert outputs[0]["key"] != outputs[1]["key"]
-    assert len(outputs[0]["key"]) > 40
-    path = tmp_path / "keys"
-    write(path, outputs[0]["line"] + outputs[1]["line"])  # as `>> keys` does
-    keys = keys_of(api_keys_file=str(path))
-    assert [check(keys, bearer(output["key"])) for output in outputs] == ["alice", "alice"]
-    assert check(keys_of(api_keys=outputs[0]["key"]), bearer(outputs[0]["key"])) == "environment-1"
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["a", "b"], ["two words"], ["a:b"]])
-def test_the_command_refuses_with_one_line(arguments: list[str]):
-    command = [sys.executable, "-m", "gan_serving.keys", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 def test_a_key_with_letters_beyond_ascii_is_that_of_its_utf_8_bytes(file: Path):
