@@ -62,8 +62,9 @@ def test_a_burst_passes_and_then_one_in_each_interval(clock: Clock):
 def test_who_waits_as_long_as_told_is_let_in(clock: Clock):
     chance = random.Random(0)
     for _ in range(200):
-        limiter = RateLimiter(chance.uniform(0.001, 1000), chance.randint(1, 5), chance.uniform(0.1, 1e5), clock)
-        for images in (None, 7):
+        rate = chance.uniform(0.1, 1e5)
+        limiter = RateLimiter(chance.uniform(0.001, 1000), chance.randint(1, 5), rate, clock)
+        for images in (None, 7 + int(rate / 100)):
             wait = 0.0
             while not wait:
                 wait = wait_of(limiter, images=images)

@@ -15,7 +15,7 @@ def response(size: int) -> Encoded:
 
 @pytest.mark.parametrize("size", [40, 300, 5000])
 def test_it_takes_no_more_memory_than_it_was_given(size: int) -> None:
-    capacity = 2**21
+    capacity = 2**19
     tracemalloc.start()
     try:
         cache = ResponseCache(capacity)
