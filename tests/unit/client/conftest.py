@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from gan_client import GanClient
+from gan_client import GanClient, cli
 from gan_client.types import GeneratedImage, GenerateRequest, GenerateResponse, ModelInfo, ModelList
 
 SIZE = (6, 4)  # height, width
@@ -236,6 +236,19 @@ def service() -> Iterator[Service]:
 def client(service) -> Iterator[GanClient]:
     with GanClient(service.url, timeout=20) as it:
         yield it
+
+
+@pytest.fixture
+def dataset(service, capsys, monkeypatch):
+    """Run `gan-client dataset` to its end: exit code, stdout, stderr. In this process, since others take long."""
+
+    def run(*arguments, cwd):
+        monkeypatch.chdir(cwd)
+        code = cli.run(["dataset", *map(str, arguments), "--url", service.url])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 
 import pytest
+from waiting import until
 
 from gan_client import AsyncGanClient, GanClient, errors
 from gan_client.types import SEED_LIMIT, GenerateRequest
@@ -121,8 +122,9 @@ def test_so_many_requests_are_under_way_and_no_more(client, service, act):
     stream = client.stream(1000, seed=0, chunk=10, ahead=3)
     assert service.received == []  # nothing is asked for before somebody wants it
     next(stream)
-    wait_for(lambda: len(service.received) == 4)
-    assert not wait_for(lambda: len(service.received) > 4, seconds=0.2)
+    until(lambda: len(service.received) == 4, "four requests")
+    time.sleep(0.2)  # in which a fifth would come
+    assert len(service.received) == 4
     stream.close()
     assert next(stream, None) is None
 
@@ -132,7 +134,7 @@ def test_requests_end_when_the_stream_does(client, service, act, way):
     service.script.extend([act.CONTRACT, act.TRICKLE])
     stream = client.stream(1000, seed=0, chunk=10, ahead=1)
     next(stream)
-    wait_for(lambda: len(service.received) == 2)
+    until(lambda: len(service.received) == 2, "the second request")
     if way == "close":
         stream.close()
     elif way == "with":
@@ -218,11 +220,11 @@ def test_a_pause_before_a_retry_ends_with_the_stream(client, service):
     before = threading.active_count()
     first = threading.Thread(target=next, args=(stream, None))
     first.start()
-    wait_for(lambda: len(service.received) == 1)
+    until(lambda: len(service.received) == 1, "the first request")
     stream.close()
     first.join(5)
     assert not first.is_alive()
-    assert wait_for(lambda: threading.active_count() == before)
+    until(lambda: threading.active_count() == before, "its threads end")
 
 
 @pytest.mark.parametrize(
@@ -245,11 +247,3 @@ def test_wrong_arguments_are_named_at_once(client, service, arguments, message):
     with pytest.raises(errors.InvalidArgumentError, match=message):
         client.stream(**arguments)
     assert service.received == []
-
-
-def wait_for(condition, seconds=5.0):
-    """Whether it became true in that time."""
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()
