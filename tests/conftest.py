@@ -7,22 +7,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from commands import FORKED, python_shim, run_forked
 from filelock import FileLock
 from forker import remember_operators
 from ports import free_port
+from waiting import until_ready
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[1]
-READY_SECONDS = 90
 STOP_SECONDS = 30
 MARK = "TEST_SERVICE_PORT"
 """In the environment of a service, and so of all its processes."""
@@ -170,7 +168,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
         service = Service(f"http://127.0.0.1:{port}", process, log)
         try:
             if wait:
-                wait_until_ready(service)
+                until_ready(service.url, service.process, service.log)
             yield service
         finally:
             left = stop(service)
@@ -180,16 +178,6 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> ServeFn:
             probe.bind(("0.0.0.0", port))
 
     return start
-
-
-def wait_until_ready(service: Service) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end and service.process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{service.url}/readyz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the service did not become ready:\n{service.log.read_text()}")
 
 
 def stop(service: Service) -> list[int]:

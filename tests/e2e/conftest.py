@@ -4,10 +4,11 @@ import importlib.util
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +57,13 @@ def models(make_once: MakeOnceFn, run_command: Callable[..., subprocess.Complete
             list(both.map(train_and_export, ("digits", "colours"), ("cgan", "dcgan"), ("digits", "npz:colours.npz")))
 
     return make_once("models", fill) / "models"
+
+
+@pytest.fixture(scope="module")
+def service(serve: Callable[..., Any], models: Path) -> Iterator[Any]:
+    """Of `models`, with all settings as they are by default."""
+    with serve(models=models) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,6 @@ pytestmark = pytest.mark.slow
 DIGITS = {"model": "digits"}
 
 
-@pytest.fixture(scope="module")
-def service(serve, models: Path) -> Iterator:
-    with serve(models=models) as running:
-        yield running
-
-
 @pytest.fixture
 def client(service) -> Iterator[GanClient]:
     with GanClient(service.url, timeout=30) as it:

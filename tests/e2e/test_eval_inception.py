@@ -13,18 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision_stand_in import with_torchvision
 
 pytestmark = pytest.mark.slow
 
 SAME_FEATURES = 1e-5  # of the largest: batches of other sizes
 SAME_DISTANCE = 1e-4  # relative, from those features
 TRAIN, TEST, FAKE = 8, 4, 4  # images: Inception takes a quarter of a second for each
-STAND_IN = {
-    "torchvision/__init__.py": "",
-    "torchvision/datasets.py": "class CIFAR10: ...\nclass CIFAR100: ...\nclass STL10: ...\n",
-    "torchvision/transforms/__init__.py": "",
-    "torchvision/transforms/functional.py": "",
-}
 PROGRAM = """
 import numpy as np, torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3 as Inception
@@ -65,13 +60,12 @@ RunFn = Callable[..., subprocess.CompletedProcess[str]]
 def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Everything that is looked up lies in one new folder; torch_fidelity can be imported."""
     folder = tmp_path_factory.mktemp("inception")
-    for name, content in STAND_IN.items():
-        (folder / "stand-in" / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "stand-in" / name).write_text(content)
-    search = os.pathsep.join(filter(None, [str(folder / "stand-in"), os.environ.get("PYTHONPATH")]))
     places = {"GAN_CACHE": folder / "cache", "TORCH_HOME": folder / "torch"}
     named = {"GAN_INCEPTION_WEIGHTS": folder / "weights.pth"}
-    return {"PYTHONPATH": search, **{name: str(path) for name, path in (places | named).items()}}
+    return {
+        "PYTHONPATH": with_torchvision(folder / "stand-in"),
+        **{name: str(path) for name, path in (places | named).items()},
+    }
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,12 +22,6 @@ CALL = """
 import bentoml, json, sys
 print(json.dumps(bentoml.SyncHTTPClient(sys.argv[1]).generate(**json.loads(sys.argv[2]))))
 """
-
-
-@pytest.fixture(scope="module")
-def service(serve, models: Path) -> Iterator:
-    with serve(models=models) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,6 @@ RunFn = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def service(serve, models: Path) -> Iterator:
-    with serve(models=models) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def http(service) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=service.url, timeout=60) as client:
         yield client

@@ -12,17 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torchvision_stand_in import with_torchvision
 
 from gan_export.artifact import load_artifact, open_session, run_session
 
 pytestmark = pytest.mark.slow
 
-STAND_IN = {
-    "torchvision/__init__.py": "",
-    "torchvision/datasets.py": "class CIFAR10: ...\nclass CIFAR100: ...\nclass STL10: ...\n",
-    "torchvision/transforms/__init__.py": "",
-    "torchvision/transforms/functional.py": "",
-}
 PROGRAM = """
 import json, sys
 import torch, torch_fidelity
@@ -69,20 +64,16 @@ print(json.dumps({**found, "version": torch_fidelity.__version__, "type": str(im
 
 
 def test_torch_fidelity_runs_an_unconditional_artifact_as_it_is(tmp_path: Path, models: Path):
-    for name, content in STAND_IN.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(content)
     artifact = load_artifact(models / "colours")
     path = artifact.directory / "generator.onnx"
     manifest = artifact.manifest
-    search = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, path, str(manifest.latent.dim), str(manifest.image.height)],
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        env=os.environ | {"PYTHONPATH": search},
+        env=os.environ | {"PYTHONPATH": with_torchvision(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import psutil
 import pytest
 from commands import PYTHON
 from ports import free_port
+from waiting import until_ready
 
 from gan_export.artifact import draw, open_session, run_session
 from gan_export.package.export import Exported
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.slow
 
 DOCKERFILE = Path(__file__).resolve().parents[2] / "serving" / "deploy" / "Dockerfile"
 USER = 10001
-READY_SECONDS = 90
 STOP_SECONDS = 30
 MOST_BYTES = 8 * 2**20  # of the 64 MiB that the manifests give
 KERNEL = {"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "mqueue", "securityfs", "debugfs", "tracefs"}
@@ -116,7 +115,7 @@ def confined(good: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         )
     found = Confined(f"http://127.0.0.1:{port}", process, folder, log, sealed)
     try:
-        wait_until_ready(found)
+        until_ready(found.url, process, log)
         yield found
     finally:
         workers = found.workers()
@@ -126,16 +125,6 @@ def confined(good: Exported, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             each.kill()
         process.wait()
     assert not left
-
-
-def wait_until_ready(confined: Confined) -> None:
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end and confined.process.poll() is None:
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{confined.url}/readyz").status_code == 200:
-                return
-        time.sleep(0.05)
-    pytest.fail(f"the service did not become ready:\n{confined.log.read_text()}")
 
 
 def test_it_serves_the_same_images_as_anywhere(confined: Confined, good: Exported) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from direct_inputs import inputs_of
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_export.artifact import Artifact, ArtifactError, draw, load_artifact, open_session, run_session
+from gan_export.artifact import Artifact, ArtifactError, load_artifact, open_session, run_session
 from gan_export.artifact.gates import rules_of
 from gan_export.artifact.manifest import IDENTITY_KEY
 from gan_export.artifact.openvino_session import OpenVinoSession
@@ -27,19 +28,13 @@ from gan_training.specs import GeneratorSpec
 IMAGES = 37
 
 
-def inputs(artifact: Artifact, images: int = IMAGES):
-    manifest = artifact.manifest
-    latents = draw(range(images), manifest.latent.dim, manifest.latent.distribution).latents
-    return latents, np.arange(images, dtype=np.int64) % manifest.classes if manifest.classes else None
-
-
 def of(artifact: Artifact, cores: int = 2) -> OpenVinoSession:
     return OpenVinoSession(read_graph(artifact, artifact.variant()), OPENVINO.options, cores)
 
 
 def test_it_draws_what_onnx_runtime_draws_and_rounds_as_the_graph_does(faces: Exported, clouds: Exported):
     for exported in (faces, clouds):
-        latents, labels = inputs(exported.artifact)
+        latents, labels = inputs_of(exported.artifact, IMAGES)
         images, pixels = run_session(of(exported.artifact), latents, labels, pixels=True)
         wanted_images, wanted = run_session(open_session(exported.artifact), latents, labels, pixels=True)
         assert (images.dtype, images.shape) == (wanted_images.dtype, wanted_images.shape)
@@ -54,7 +49,7 @@ def test_an_image_is_the_same_alone_in_any_batch_and_on_any_number_of_cores(
     faces: Exported, clouds: Exported, cores: int
 ):
     for exported in (faces, clouds):
-        latents, labels = inputs(exported.artifact)
+        latents, labels = inputs_of(exported.artifact, IMAGES)
         whole = run_session(of(exported.artifact, 2), latents, labels)
         session = of(exported.artifact, cores)
         for first, count in ((0, 1), (3, 2), (5, 16), (2, 17), (IMAGES - 1, 1), (0, IMAGES)):
@@ -71,7 +66,7 @@ def test_rows_that_were_never_given_are_latents_and_labels_that_there_are(faces:
 
 def test_threads_take_turns_and_keep_what_they_were_given(faces: Exported):
     session = of(faces.artifact)
-    latents, labels = inputs(faces.artifact)
+    latents, labels = inputs_of(faces.artifact, IMAGES)
     whole = run_session(session, latents, labels)
     starts = [i % (IMAGES - 3) for i in range(60)]
     with ThreadPoolExecutor(4) as pool:

@@ -8,9 +8,10 @@ from functools import partial
 
 import numpy as np
 import pytest
+from direct_inputs import inputs_of
 from waiting import until
 
-from gan_export.artifact import Artifact, draw, open_session, run_session
+from gan_export.artifact import Artifact, open_session, run_session
 from gan_export.artifact.fixed_batch import FixedBatchSession, on_gpu_thread
 from gan_export.artifact.reading import read_graph
 from gan_export.artifact.runtime import open_cpu
@@ -24,16 +25,10 @@ def fixed(artifact: Artifact, batch: int) -> FixedBatchSession:
     return FixedBatchSession(on_gpu_thread(partial(open_cpu, content, 1)), artifact.manifest, batch, "cpu")
 
 
-def inputs(artifact: Artifact, images: int = IMAGES):
-    manifest = artifact.manifest
-    latents = draw(range(images), manifest.latent.dim, manifest.latent.distribution).latents
-    return latents, np.arange(images, dtype=np.int64) % manifest.classes if manifest.classes else None
-
-
 @pytest.mark.parametrize("batch", [1, 4, IMAGES, 64])
 def test_any_number_of_images_is_drawn_in_batches_of_one_size(faces: Exported, clouds: Exported, batch: int):
     for exported in (faces, clouds):
-        latents, labels = inputs(exported.artifact)
+        latents, labels = inputs_of(exported.artifact, IMAGES)
         found = run_session(fixed(exported.artifact, batch), latents, labels, pixels=True)
         wanted = run_session(open_session(exported.artifact), latents, labels, pixels=True)
         for ours, theirs in zip(found, wanted, strict=True):
@@ -43,7 +38,7 @@ def test_any_number_of_images_is_drawn_in_batches_of_one_size(faces: Exported, c
 
 def test_what_was_drawn_is_not_overwritten_by_the_next_batch(faces: Exported):
     session = fixed(faces.artifact, 4)
-    latents, labels = inputs(faces.artifact)
+    latents, labels = inputs_of(faces.artifact, IMAGES)
     first = run_session(session, latents[:4], labels[:4])
     kept = first.copy()
     run_session(session, latents[4:8], labels[4:8])
@@ -52,7 +47,7 @@ def test_what_was_drawn_is_not_overwritten_by_the_next_batch(faces: Exported):
 
 def test_rows_that_are_not_needed_do_not_show(faces: Exported):
     session = fixed(faces.artifact, 8)
-    latents, labels = inputs(faces.artifact)
+    latents, labels = inputs_of(faces.artifact, IMAGES)
     alone = run_session(session, latents[2:3], labels[2:3])
     run_session(session, latents, labels)
     assert np.array_equal(run_session(session, latents[2:3], labels[2:3]), alone)
@@ -60,7 +55,7 @@ def test_rows_that_are_not_needed_do_not_show(faces: Exported):
 
 def test_threads_take_turns(faces: Exported):
     session = fixed(faces.artifact, 3)
-    latents, labels = inputs(faces.artifact)
+    latents, labels = inputs_of(faces.artifact, IMAGES)
     whole = run_session(session, latents, labels)
 
     def one(i: int) -> bool:
@@ -89,5 +84,5 @@ def test_an_error_in_the_gpus_thread_is_the_callers(faces: Exported):
     session = fixed(faces.artifact, 3)
     with pytest.raises(KeyError):
         session.run(["image"], {"z": np.zeros((1, 8), np.float32)})  # without its label
-    latents, labels = inputs(faces.artifact)
+    latents, labels = inputs_of(faces.artifact, IMAGES)
     assert len(run_session(session, latents, labels)) == IMAGES
