@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import SEEDS, House, images, look, names
+from house import PATIENCE, SEEDS, House, images, look, names
 from toy_artifact import write_artifact
 
 from gan_serving.catalog import Catalog
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
 from gan_serving.settings import Settings
 from gan_serving.shared_flags import SharedFlags
-from gan_serving.watching import FLAG_SECONDS
 
 
 def test_a_removed_artifact_is_unloaded_but_the_last_one_stays_until_there_is_another(
@@ -196,8 +195,11 @@ def test_workers_tell_each_other_what_was_unloaded(house: House, tmp_path: Path)
     house.drive(scenario, flags=SharedFlags(shared))
 
 
-def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(house: House, tmp_path: Path) -> None:
+def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the folders are not watched, too."""
+    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
     house.put("a")
     house.put("b")
     shared = tmp_path / "flags"
@@ -212,4 +214,4 @@ def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(house: Hou
             await asyncio.sleep(0.01)
         await catalog.close()
 
-    asyncio.run(asyncio.wait_for(main(), 10 * FLAG_SECONDS))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))

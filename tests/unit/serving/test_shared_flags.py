@@ -71,7 +71,10 @@ def test_loading_again_reaches_all_however_often_it_changes(folder: Path) -> Non
         assert [flags.unloaded() for flags in (first, second, third)] == [frozenset()] * 3
 
 
-def test_a_watcher_keeps_them_from_growing_old_and_nobody_looks_for_that(folder: Path) -> None:
+def test_a_watcher_keeps_them_from_growing_old_and_nobody_looks_for_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
     flags, others = SharedFlags(folder), ["connections", "asked"]
     flags.unload("a")
     for name in others:
