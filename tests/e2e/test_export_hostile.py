@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pickles import Call, Stored, pickled
 
 pytestmark = pytest.mark.slow
 
@@ -28,16 +29,6 @@ sys.exit(done.returncode)
 """
 
 
-class Call:
-    """Pickled as a call of a function."""
-
-    def __init__(self, function: object, *arguments: object) -> None:
-        self.parts = (function, arguments)
-
-    def __reduce__(self) -> object:
-        return self.parts
-
-
 def archive(path: Path, data: bytes, storage: bytes = bytes(64), compression: int = zipfile.ZIP_STORED) -> None:
     """As torch.save lays it out."""
     with zipfile.ZipFile(path, "w", compression) as file:
@@ -45,24 +36,11 @@ def archive(path: Path, data: bytes, storage: bytes = bytes(64), compression: in
             file.writestr(f"archive/{name}", content)
 
 
-class _Storage:
-    def __init__(self, numel: int) -> None:
-        self.identity = ("storage", torch.FloatStorage, "0", "cpu", numel)
-
-
-class _Pickler(pickle.Pickler):
-    def persistent_id(self, value: object) -> object:
-        return value.identity if isinstance(value, _Storage) else None
-
-
-def tensor_of(path: Path, numel: int) -> bytes:
+def tensor_of(numel: int) -> bytes:
     """A state dict of one tensor with so many values, whatever is stored."""
-    with path.open("wb") as file:
-        tensor = Call(torch._utils._rebuild_tensor_v2, _Storage(numel), 0, (numel // 4, 4), (4, 1), False, {})
-        _Pickler(file, 2).dump({"l1.weight": tensor})
-    content = path.read_bytes()
-    path.unlink()
-    return content
+    storage = Stored("storage", torch.FloatStorage, "0", "cpu", numel)
+    tensor = Call(torch._utils._rebuild_tensor_v2, storage, 0, (numel // 4, 4), (4, 1), False, {})
+    return pickled({"l1.weight": tensor})
 
 
 def command_in_state_dict(path: Path) -> None:
@@ -76,11 +54,11 @@ def command_by_source(path: Path) -> None:
 
 
 def tensor_of_100_gigabytes(path: Path) -> None:
-    archive(path, tensor_of(path, 25 * 10**9))
+    archive(path, tensor_of(25 * 10**9))
 
 
 def bomb(path: Path) -> None:
-    archive(path, tensor_of(path, ZEROS // 4), bytes(ZEROS), zipfile.ZIP_DEFLATED)
+    archive(path, tensor_of(ZEROS // 4), bytes(ZEROS), zipfile.ZIP_DEFLATED)
 
 
 FILES: dict[str, tuple[Callable[[Path], None], str]] = {

@@ -1,6 +1,5 @@
 """Files of torch.save made by hand, so that they can declare what torch itself would never write."""
 
-import io
 import pickle
 import sys
 import zipfile
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pickles
 import pytest
 import torch
 from commands import PYTHON
@@ -29,56 +29,26 @@ def _real_python() -> Iterator[None]:
 SYSTEM = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
 
 
-class Call:
-    """Pickled as a call of the function with the arguments."""
-
-    def __init__(self, function: object, *arguments: object) -> None:
-        self.parts = (function, arguments)
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return self.parts
-
-    def __call__(self) -> None:
-        """Only so that the result of one call can be called by another."""
-
-
-class Stored:
-    """Pickled as a reference to a storage."""
-
-    def __init__(self, *identity: object) -> None:
-        self.identity = identity
-
-
-class _Pickler(pickle.Pickler):
-    def persistent_id(self, value: object) -> object:
-        return value.identity if isinstance(value, Stored) else None
+@pytest.fixture(scope="session")
+def call() -> Callable[..., pickles.Call]:
+    return pickles.Call
 
 
 @pytest.fixture(scope="session")
-def call() -> Callable[..., Call]:
-    return Call
-
-
-@pytest.fixture(scope="session")
-def declare() -> Callable[..., Call]:
+def declare() -> Callable[..., pickles.Call]:
     """A tensor with any size, stride and storage."""
 
     def make(size, stride, numel=1, offset=0, key="0", kind=torch.FloatStorage, location="cpu", legacy=False):
         identity = ("storage", kind, key, location, numel, *([None] if legacy else []))
-        arguments = (Stored(*identity), offset, size, stride, False, OrderedDict())
-        return Call(torch._utils._rebuild_tensor_v2, *arguments)
+        arguments = (pickles.Stored(*identity), offset, size, stride, False, OrderedDict())
+        return pickles.Call(torch._utils._rebuild_tensor_v2, *arguments)
 
     return make
 
 
 @pytest.fixture(scope="session")
 def pickled() -> Callable[[object], bytes]:
-    def dump(value: object, protocol: int = 2) -> bytes:
-        stream = io.BytesIO()
-        _Pickler(stream, protocol).dump(value)
-        return stream.getvalue()
-
-    return dump
+    return pickles.pickled
 
 
 @pytest.fixture
