@@ -113,6 +113,20 @@ def test_of_models_chosen_in_quick_succession_the_last_one_is_shown(visit, servi
     seen.drawn()
 
 
+@pytest.mark.parametrize("panel", ["image=3", "path=1,3"])
+def test_the_panel_of_an_image_closes_when_another_model_is_chosen(visit, service, panel) -> None:
+    seen = visit(service.url)
+    seen.open(f"{LINK}&{panel}")
+    page = seen.page
+    expect(page.locator("#panel")).to_be_visible()
+    page.select_option("#model", "colours")
+    seen.drawn()
+    expect(page.locator("#panel")).to_be_hidden()
+    page.go_back()
+    expect(page.locator("#panel")).to_be_visible()
+    seen.drawn()
+
+
 def test_no_other_models_card_stands_under_a_model_without_one(visit, service) -> None:
     seen = visit(service.url, expected="status of 404")
     seen.open(LINK)

@@ -21,8 +21,8 @@ export class Panel {
   show(shown, latents, model) {
     const { open, path } = shown.state;
     const key = keyOf(shown, latents);
+    if (!key) return this.hide(); // also what another model left, whose key is empty too
     if (key === this.key) return;
-    if (!key) return this.hide();
     this.stop();
     this.stop = () => {};
     this.key = key;
