@@ -124,6 +124,13 @@ def test_a_phone(visit, service) -> None:
     page = seen.page
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     seen.picture("phone", full=True)
+    assert flaws(page) == []
+    expect(page.get_by_role("combobox", name="Model")).to_have_value("shapes")
+    page.click("#about-metrics")
+    value = page.get_by_role("row", name="Images generated, this model").get_by_role("cell").last
+    value.scroll_into_view_if_needed()
+    expect(value).to_be_in_viewport(ratio=1)
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('.scroll')].map((each) => each.scrollLeft))") == 0
     box = page.locator("#sheet .tile").first.bounding_box()
     assert min(box["width"], box["height"]) >= 44, "a finger hits it"
     page.locator("#sheet .tile").nth(3).tap()
