@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -48,13 +48,8 @@ def models(
     if as_json:
         print(json.dumps({"models": [info.model_dump(mode="json") for info in infos]}))
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("model", "family", "size", "latent", "classes", "certificate")
-    for info in infos:
-        table.add_row(*(Text(one_line(cell, 200)) for cell in _cells(info)))
-    _console().print(table)
+    rows = [_cells(info) for info in infos]
+    _print_table(("model", "family", "size", "latent", "classes", "checked"), rows)
 
 
 def _cells(info: ModelInfo) -> tuple[str, ...]:
@@ -133,9 +128,8 @@ def _if_there(fetch: Callable[[str], _T], name: str) -> _T | None:
 
 
 def _print_model(detail: ModelDetail, card: str) -> None:
-    console = _console()
-    print_card(console, card, detail.name)
-    _print_certificate(console, detail)
+    print_card(_console(), card, detail.name)
+    _print_certificate(detail)
 
 
 def print_card(console: Console, card: str, name: str) -> None:
@@ -153,24 +147,22 @@ def print_card(console: Console, card: str, name: str) -> None:
         print(safe)
 
 
-def _print_certificate(console: Console, detail: ModelDetail) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("certificate of", "images", "gates passed", "largest error", "failed, let through")
+def _print_certificate(detail: ModelDetail) -> None:
+    rows = []
     for result in detail.certificate.results:
         errors = result.against_float32
         passed = [gate.code for gate in result.gates if gate.passed]
         failed = [gate.code for gate in result.gates if not gate.passed]
-        cells = (
-            f"{result.variant}, {result.provider}",
-            str(result.compared),
-            f"{len(passed)} of {len(result.gates)}",
-            "not measured" if errors is None else f"{errors.max_abs:.2e}",
-            ", ".join(failed) or "none",
+        rows.append(
+            (
+                f"{result.variant}, {result.provider}",
+                str(result.compared),
+                f"{len(passed)} of {len(result.gates)}",
+                "not measured" if errors is None else f"{errors.max_abs:.2e}",
+                ", ".join(failed) or "none",
+            )
         )
-        table.add_row(*(Text(one_line(cell, 200)) for cell in cells))
-    console.print(table)
+    _print_table(("certificate of", "images", "gates passed", "largest error", "failed, let through"), rows)
     digest = one_line(detail.artifact or "unknown", 80)[:_DIGEST]
     print(f"artifact {digest}, loaded {one_line(detail.loaded_at or 'at an unknown time', 40)}")
 
@@ -197,6 +189,20 @@ def health(
     if not answer:
         raise UnavailableError(f"{client.base_url} is not ready (HTTP {answer.status}): starting or draining")
     print(f"{client.base_url} is ready")
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal. Its first column, whose cells people copy, is broken last; nothing is cut."""
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console = _console()
+    shown = [[Text(one_line(cell, 200)) for cell in row] for row in rows]
+    table = Table(*(Column(name, overflow="fold") for name in head))
+    table.columns[0].width = min(max((row[0].cell_len for row in shown), default=0), 2 * console.width // 5) or None
+    for row in shown:
+        table.add_row(*row)
+    console.print(table)
 
 
 def _console() -> Console:

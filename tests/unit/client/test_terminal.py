@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import json
 import os
 import pty
 import re
@@ -301,3 +302,18 @@ def test_a_pipe_has_a_picture_only_if_it_is_asked_for(service, tmp_path, capsys,
     assert "\x1b" not in capsys.readouterr().out
     assert cli.run([*ask(service, tmp_path), "--show", "kitty", "--quiet"]) == 0
     assert decode_kitty(capsys.readouterr().out)
+
+
+def test_names_of_generators_are_whole_on_80_columns(service, reply):
+    names = ["fashion-mnist-conditional", "fashion-mnist-unconditional"]
+    listed = {
+        "image_size": [28, 28], "channels": 1, "latent_dim": 48, "latent_distribution": "normal",
+        "family": "ganworks/conv", "class_names": ["T-shirt/top", "Trouser", "Pullover", "Sandal", "Ankle boot"],
+    }  # fmt: skip
+    service.script.append(reply(200, json.dumps({"models": [{**listed, "name": name} for name in names]}).encode()))
+    with terminal("models", "--url", service.url, COLUMNS="80") as (process, controller):
+        shown = read_all(process, controller)
+    assert {len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()} == {80}
+    for name in names:
+        assert f"│ {name} " in shown
+    assert "…" not in shown
