@@ -100,7 +100,8 @@ def run(argv: Sequence[str]) -> int:
         code = app(args=list(argv) or ["--help"], prog_name=PROGRAM, standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
-        return _fail(f"{error.format_message()}{_where_options_go(error)} (see `{PROGRAM} --help`)", 2)
+        command = error.ctx.command_path if error.ctx else PROGRAM
+        return _fail(f"{error.format_message()}{_where_options_go(error)} (see `{command} --help`)", 2)
     except InvalidArgumentError as error:
         return _fail(str(error), 2)
     except GanError as error:
