@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 import stat
@@ -10,9 +11,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from .errors import GanError
+from .errors import GanError, InvalidArgumentError
 
 _LONGEST_SLUG: Final = 40
+
+SUFFIXES: Final = {
+    ".png": "png",
+    ".webp": "webp",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".gif": "gif",
+    ".npy": "npy",
+    ".zip": "zip",
+    ".json": "json",
+}
+"""The format that a file's suffix names."""
+
+_OTHERS: Final = frozenset(
+    {".npz", ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".pt", ".pth", ".h5", ".hdf5", ".parquet"}
+    | {".arrow", ".tfrecord", ".lmdb", ".csv", ".jsonl", ".txt", ".pdf"}
+)
+"""How names of other files end that somebody may expect; a folder may well have another dot in its name."""
 
 
 def slug(name: str) -> str:
@@ -30,6 +49,24 @@ def image_name(index: int, count: int, seed: int | None, label: int | None, labe
         name = "" if label_name is None or label_name == str(label) else slug(label_name)
         parts.append(f"label-{label}-{name}" if name else f"label-{label}")
     return "_".join(parts) + ".png"
+
+
+def format_named(path: Path) -> str | None:
+    """The format that the name of a file promises, e.g. `jpeg`; of any other kind of file that people expect of images
+    its suffix, and None for all else."""
+    suffix = path.suffix.lower()
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    is_other = suffix in _OTHERS or kind.startswith(("image/", "video/"))
+    return SUFFIXES.get(suffix) or (suffix[1:] if is_other else None)
+
+
+def refuse_misnamed(path: Path, kind: str, other: str) -> None:
+    """Raises InvalidArgumentError if `path` has the name of another format than `kind`; `other` is how to get that."""
+    named = format_named(path)
+    if named not in (None, kind):
+        raise InvalidArgumentError(
+            f"path is {str(path)!r}, but the file is {kind}: end its name in .{kind}, or {other}", param="path"
+        )
 
 
 def write_all(directory: Path, contents: Mapping[str, bytes]) -> list[Path]:

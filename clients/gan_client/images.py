@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 from ._constants import GRID_PADDING, MAX_COLUMNS
 from .arguments import integer
 from .errors import InvalidArgumentError, UnexpectedResponseError
-from .files import image_name, write_all
+from .files import format_named, image_name, refuse_misnamed, write_all
 from .pixels import plain_pixels
 
 if TYPE_CHECKING:
@@ -59,8 +59,12 @@ class Image:
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
     def save(self, path: str | Path) -> Path:
-        """Write the PNG to `path`, whole or not at all; missing folders are made. Raises OSError."""
+        """Write the PNG to `path`, whole or not at all; missing folders are made.
+
+        Raises OSError, and InvalidArgumentError for the name of another kind of file, e.g. `x.jpg`.
+        """
         target = Path(path)
+        refuse_misnamed(target, "png", "save what pil() gives")
         return write_all(target.parent, {target.name: self.png})[0]
 
     def _repr_png_(self) -> bytes:
@@ -149,10 +153,18 @@ class Generation(Sequence[Image]):
     def save(self, directory: str | Path) -> list[Path]:
         """Write one PNG for each image into `directory`, made if missing; the paths, in order.
 
-        Either all files are complete or none is there under its name. Raises OSError.
+        Either all files are complete or none is there under its name.
+
+        Raises OSError, and InvalidArgumentError for the name of a file, e.g. `sheet.png`.
         """
-        names = self.file_names
-        return write_all(Path(directory), {name: image.png for name, image in zip(names, self._images, strict=True)})
+        folder, names = Path(directory), self.file_names
+        if format_named(folder) and not folder.is_dir():
+            raise InvalidArgumentError(
+                f"directory is {str(folder)!r}, the name of a file: save() makes a folder with a PNG for each image, "
+                "grid().save() one picture, and client.render() any other file",
+                param="directory",
+            )
+        return write_all(folder, {name: image.png for name, image in zip(names, self._images, strict=True)})
 
     def _repr_png_(self) -> bytes | None:
         return self.grid_png() if self._images else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import mimetypes
 import os
 import sys
 import warnings
@@ -45,18 +44,6 @@ class MadeFile(Protocol):
 SHEET: Final = "sheet.png"
 STDOUT: Final = Path("-")
 
-SUFFIXES: Final = {
-    ".png": "png",
-    ".webp": "webp",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".gif": "gif",
-    ".npy": "npy",
-    ".zip": "zip",
-    ".json": "json",
-}
-"""The format that a file's suffix names."""
-
 _LONGEST_SEEDS: Final = 40
 _SHOWN_FRAMES: Final = 24
 
@@ -67,9 +54,9 @@ def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> s
     Raises InvalidArgumentError unless it is one of `formats`, and for the suffix of any other kind of picture or film.
     """
     file = None if out is None or out.is_dir() else out
-    named = None if file is None else SUFFIXES.get(file.suffix.lower())
+    named = None if file is None else files.SUFFIXES.get(file.suffix.lower())
     asked = wanted or named
-    if asked is None and file is not None and _is_other_picture(file):
+    if asked is None and file is not None and files.format_named(file):
         ends = ", ".join(f".{name}" for name in formats)
         raise InvalidArgumentError(f"out is {str(file)!r}: a file's name must end in one of {ends}", param="out")
     if asked is not None and asked not in formats:
@@ -77,12 +64,6 @@ def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> s
     if wanted and named and wanted != named and out != STDOUT:
         raise InvalidArgumentError(f"format is {wanted!r} and out is {str(out)!r}: they must agree", param="format")
     return asked
-
-
-def _is_other_picture(file: Path) -> bool:
-    """Whether the name is one of a picture or film, to people who know formats that are not made here."""
-    kind, _ = mimetypes.guess_type(file.name)
-    return kind is not None and kind.startswith(("image/", "video/"))
 
 
 def write_images(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .archive import MalformedAnswerError
-from .files import write_all
+from .files import refuse_misnamed, write_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,12 @@ class _File:
     """X-Request-ID of the call, to be looked up in the service's log."""
 
     def save(self, path: str | Path) -> Path:
-        """Write the file to `path`, whole or not at all; missing folders are made. Raises OSError."""
+        """Write the file to `path`, whole or not at all; missing folders are made.
+
+        Raises OSError, and InvalidArgumentError for the name of another kind of file, e.g. `x.webp` for a GIF.
+        """
         target = Path(path)
+        refuse_misnamed(target, self.media_type.rpartition("/")[2].removeprefix("x-"), "ask for it with format=")
         return write_all(target.parent, {target.name: self.data})[0]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:

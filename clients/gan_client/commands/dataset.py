@@ -12,6 +12,7 @@ import typer
 from gan_client._constants import DEFAULT_TIMEOUT, MAX_IMAGES, STREAM_CHUNK
 from gan_client.datasets.plan import DEFAULT_SHARD_SIZE, MAX_DATASET, Layout
 from gan_client.errors import InvalidArgumentError, one_line
+from gan_client.files import format_named
 
 from . import options
 from .progress import show_progress
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     from gan_client.types import ModelInfo
 
 _RETRIES: Final = 12  # 43 s of pauses in the mean, 79 s at most: a restart of the service is no reason to stop
-_FILES: Final = frozenset(
-    {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".npy", ".pt", ".pth", ".h5", ".hdf5", ".parquet"}
-    | {".arrow", ".tfrecord", ".lmdb", ".csv", ".json", ".jsonl", ".txt", ".pdf", ".mp4"}
-    | {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
-)
-"""How names of files end that somebody may expect; a folder may well have another dot in its name."""
 _TIMEOUT: Final = max(DEFAULT_TIMEOUT, 120.0)
 
 
@@ -150,7 +145,7 @@ def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) ->
     """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if they disagree, or for the
     name of another kind of file."""
     is_npz = out.suffix.lower() == ".npz"
-    if not is_npz and not out.is_dir() and out.suffix.lower() in _FILES:
+    if not is_npz and not out.is_dir() and format_named(out):
         raise InvalidArgumentError(
             f"out is {str(out)!r}: a data set is a folder (--format folder or webdataset), whose name does not end in "
             f"{out.suffix}, or a file FILE.npz",

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from gan_client import Generation, Image, errors
+from gan_client import Animation, Generation, Image, errors
 from gan_client.files import image_name, slug, write_all
 from gan_client.labels import class_ids, parse_label, parse_labels, ranges
 from gan_client.retry import Deadline, backoff, parse_retry_after, pause
@@ -243,6 +243,29 @@ def test_saving(service, tmp_path):
     paths = images.save(str(tmp_path / "new" / "folder"))
     assert [path.read_bytes() for path in paths] == [image.png for image in images]
     assert images[0].save(tmp_path / "one.png").read_bytes() == images[0].png
+
+
+@pytest.mark.parametrize("name", ["one.jpg", "one.WEBP", "one.bmp", "one.npz"])
+def test_a_file_has_no_name_of_another_format(service, tmp_path, name):
+    images = _generation(service, 2)
+    with pytest.raises(ValueError, match=rf"path is '.*{name}', but the file is png: end its name in \.png, or "):
+        images[0].save(tmp_path / "new" / name)
+    motion = Animation(b"GIF89a", "image/gif", "m", "id", 3)
+    with pytest.raises(errors.InvalidArgumentError, match=r"but the file is gif: end its name in \.gif, or ask"):
+        motion.save(tmp_path / "new" / name)
+    assert not (tmp_path / "new").exists()
+    for fine in ("way.gif", "way", "way.v2"):
+        assert motion.save(tmp_path / fine).read_bytes() == b"GIF89a"
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "images.npz", "images.zip", "film.mp4"])
+def test_images_are_not_saved_into_a_folder_with_the_name_of_a_file(service, tmp_path, name):
+    images = _generation(service, 2)
+    with pytest.raises(ValueError, match=r"the name of a file: save\(\) makes a folder .* grid\(\)\.save\(\) one"):
+        images.save(tmp_path / name)
+    assert not (tmp_path / name).exists()
+    (tmp_path / name).mkdir()
+    assert len(images.save(tmp_path / name)) == 2
 
 
 def test_damaged_png_is_a_clear_error(broken_png):
