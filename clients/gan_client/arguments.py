@@ -102,7 +102,7 @@ def each_of(param: str, values: object) -> Iterator[object]:
 
 def is_one_label(value: object) -> TypeGuard[Label]:
     """Whether it is meant as one label, and not as a list of them."""
-    return isinstance(value, str | SupportsIndex) and not getattr(value, "ndim", 0)
+    return isinstance(value, str | SupportsIndex | SupportsFloat) and not getattr(value, "ndim", 0)
 
 
 def label_of(value: object) -> Label:

@@ -5,7 +5,7 @@ The methods of `Calls` and `ModelCalls` make an exchange; binding.py says what a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from urllib.parse import quote
 
@@ -49,7 +49,7 @@ class Calls:
         label: Label | Iterable[Label] | None = None,
         *,
         seed: int | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: Iterable[int] | None = None,
         latents: ArrayLike | None = None,
         truncation: float | None = None,
         model: str | None = None,
@@ -81,7 +81,7 @@ class Calls:
         label: Label | Iterable[Label] | None = None,
         *,
         seed: int | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: Iterable[int] | None = None,
         latents: ArrayLike | None = None,
         truncation: float | None = None,
         model: str | None = None,
@@ -113,7 +113,7 @@ class Calls:
     @call
     def interpolate(
         self,
-        seeds: Sequence[int] | None = None,
+        seeds: Iterable[int] | None = None,
         *,
         latents: ArrayLike | None = None,
         steps: int = 16,
@@ -158,7 +158,7 @@ class Calls:
     @call
     def frames(
         self,
-        seeds: Sequence[int] | None = None,
+        seeds: Iterable[int] | None = None,
         *,
         latents: ArrayLike | None = None,
         steps: int = 16,
@@ -181,7 +181,7 @@ class Calls:
 
     @call
     def latents(
-        self, seeds: Sequence[int], *, truncation: float | None = None, model: str | None = None
+        self, seeds: Iterable[int], *, truncation: float | None = None, model: str | None = None
     ) -> Exchange[Latents]:
         """What seeds stand for: their latents, and the labels they draw; for moving about in latent space.
 

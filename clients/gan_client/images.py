@@ -13,11 +13,11 @@ from ._constants import GRID_PADDING, MAX_COLUMNS
 from .arguments import integer
 from .errors import InvalidArgumentError, UnexpectedResponseError
 from .files import format_named, image_name, refuse_misnamed, write_all
-from .pixels import plain_pixels
+from .pixels import as_array, plain_pixels
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
     from PIL.Image import Image as PILImage
 
 
@@ -57,6 +57,10 @@ class Image:
             return plain
         pixels = np.array(self.pil(), dtype=np.uint8)  # (H, W) or (H, W, 3)
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """For `np.asarray(image)`: what `numpy` gives."""
+        return as_array(self.numpy(), dtype, copy)
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG to `path`, whole or not at all; missing folders are made.
@@ -117,6 +121,10 @@ class Generation(Sequence[Image]):
 
         self._refuse_empty()
         return np.stack([image.numpy() for image in self._images])  # N x (H, W, C) -> (N, H, W, C)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """For `np.asarray(generation)`: what `arrays` gives."""
+        return as_array(self.arrays, dtype, copy)
 
     @property
     def file_names(self) -> list[str]:

@@ -7,17 +7,27 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 _CHANNELS: Final = {(8, 0): 1, (8, 2): 3}  # bit depth and colour type -> channels
 _PLAIN: Final = b"\0\0\0"  # compression, filter and interlace method: deflate, adaptive, none
 _HEAD: Final = 33  # bytes of the signature and IHDR
 _FRAME: Final = 12  # bytes of a chunk beside its content
 _NONE, _UP = 0, 2  # filters of a row
+
+
+def as_array(array: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) -> NDArray[Any]:
+    """`array` as `__array__` has to give it (NumPy's "Writing custom array containers"): of the `dtype`, if not None,
+    and with `copy` another one. Raises ValueError if `copy` is False and the dtype needs one."""
+    if dtype is not None and array.dtype != dtype:
+        if copy is False:
+            raise ValueError(f"an array of {array.dtype} can't be had as {dtype} without a copy")
+        return array.astype(dtype)
+    return array.copy() if copy else array
 
 
 def plain_pixels(png: bytes) -> NDArray[np.uint8] | None:

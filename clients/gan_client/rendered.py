@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from .archive import MalformedAnswerError
 from .files import refuse_misnamed, write_all
+from .pixels import as_array
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """For `np.asarray(it)`: `arrays`."""
+        return as_array(self.arrays, dtype, copy)
+
 
 @dataclass(frozen=True, slots=True)
 class Latents:
@@ -100,6 +105,10 @@ class Latents:
 
     def __len__(self) -> int:
         return len(self.arrays)
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """For `np.asarray(it)`: `arrays`."""
+        return as_array(self.arrays, dtype, copy)
 
 
 def read_npy(content: bytes) -> NDArray[Any]:

@@ -39,7 +39,7 @@ def generate_request(
     n: int | None,
     label: Label | Iterable[Label] | None,
     seed: int | None,
-    seeds: Sequence[int] | None,
+    seeds: Iterable[int] | None,
     latents: ArrayLike | None,
     truncation: float | None,
     model: str | None,
@@ -84,7 +84,7 @@ def generate_request(
 
 
 def interpolate_request(
-    seeds: Sequence[int] | None,
+    seeds: Iterable[int] | None,
     latents: ArrayLike | None,
     steps: int,
     label: Label | Iterable[Label] | None,
@@ -130,7 +130,7 @@ def interpolate_request(
     )
 
 
-def latents_request(seeds: Sequence[int], truncation: float | None, model: str | None) -> LatentsRequest:
+def latents_request(seeds: Iterable[int], truncation: float | None, model: str | None) -> LatentsRequest:
     """The body of `POST /latents`. Raises InvalidArgumentError."""
     return _body(LatentsRequest, model=_model(model), seeds=_seed_list(seeds), truncation=_truncation(truncation))
 
@@ -169,11 +169,11 @@ def _rows(latents: ArrayLike | None) -> list[list[float]] | None:
     return rows
 
 
-def _seeds(seeds: Sequence[int] | None) -> list[int] | None:
+def _seeds(seeds: Iterable[int] | None) -> list[int] | None:
     return None if seeds is None else _seed_list(seeds)
 
 
-def _seed_list(seeds: Sequence[int]) -> list[int]:
+def _seed_list(seeds: Iterable[int]) -> list[int]:
     return [integer("seeds", value, 0, SEED_LIMIT - 1) for value in each_of("seeds", seeds)]
 
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from gan_client import Animation, Generation, Image, errors
+from gan_client import Animation, Frames, Generation, Image, Latents, errors
 from gan_client.files import image_name, slug, write_all
 from gan_client.labels import class_ids, parse_label, parse_labels, ranges
+from gan_client.requests import generate_request
 from gan_client.retry import Deadline, backoff, parse_retry_after, pause
 from gan_serving.batch import Batch
 from gan_serving.encode import encode
@@ -236,6 +237,27 @@ def test_generation_is_a_sequence(service):
     assert images[:0]._repr_png_() is None
     with pytest.raises(errors.InvalidArgumentError, match="0 images"):
         images[:0].grid()
+
+
+def test_numpy_takes_results_for_the_arrays_that_they_hold(service):
+    images = _generation(service, 2)
+    latents = Latents(np.zeros((2, 3), np.float32), None, "m", "id")
+    frames = Frames(np.ones((2, 4, 4, 1), np.uint8), "m", "id")
+    for it, array in (
+        (images, images.arrays),
+        (images[0], images[0].numpy()),
+        (latents, latents.arrays),
+        (frames, frames.arrays),
+    ):
+        assert np.array_equal(np.asarray(it), array)
+        assert np.asarray(it).dtype == array.dtype
+        assert np.asarray(it, np.float64).dtype == np.float64
+    assert np.asarray(latents) is latents.arrays
+    assert np.array(latents) is not latents.arrays
+    assert np.array(latents).base is None
+    assert generate_request(None, None, None, None, latents, None, None).latents == [[0.0] * 3] * 2
+    with pytest.raises(ValueError, match="without a copy"):
+        latents.__array__(np.float64, copy=False)
 
 
 def test_saving(service, tmp_path):

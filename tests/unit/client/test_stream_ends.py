@@ -119,6 +119,12 @@ def test_what_has_no_order_is_no_list_of_labels(client, label):
         client.stream(10, label)
 
 
+def test_a_fraction_is_no_label_and_no_list_of_them(client):
+    for ask in (client.generate, client.stream):
+        with pytest.raises(errors.InvalidArgumentError, match=r"label is 1\.0: it must be an integer from 0"):
+            ask(1, 1.0)
+
+
 def test_a_number_of_numpys_is_a_label(client):
     np = pytest.importorskip("numpy")
     for label in (np.array(7), np.int64(7)):

@@ -50,6 +50,9 @@ def blocking(client: GanClient) -> None:
     frames: Frames = client.frames(latents=[[0.0, 1.0], [1.0, 0.0]])
     latents: Latents = client.latents(range(4))
     client.generate(latents=latents.arrays, label=latents.labels)
+    client.generate(latents=latents, label=latents.labels)
+    client.generate(seeds=np.arange(4), label=np.arange(4))
+    stacked: NDArray[np.uint8] = np.asarray(images, np.uint8)
     infos: list[ModelInfo] = client.models.list()
     detail: ModelDetail = client.models.get("digits")
     card: str = client.models.card("digits")
@@ -62,7 +65,7 @@ def blocking(client: GanClient) -> None:
     with client.stream(100_000, label=itertools.cycle(range(10)), seed=0) as stream:
         for each in stream:
             each.save(Path("folder") / f"{each.seed}.png")
-    print(pixels, arrays, sheet, paths, file.data, motion.frames, frames.arrays, infos, detail.latent.dim)
+    print(stacked, pixels, arrays, sheet, paths, file.data, motion.frames, frames.arrays, infos, detail.latent.dim)
     print(card, preview, health.ready, parsed, raw_detail.elapsed, quick)
 
     client.generate("64")  # wrong: n is text
