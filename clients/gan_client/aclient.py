@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -73,6 +73,7 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = DEFAULT_MAX_RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         """
         Args:
@@ -82,11 +83,13 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
             max_retries: further tries after a broken connection or status 429, 502, 503 or 504; 0 to 100.
             transport: where httpx sends requests, e.g. `httpx.ASGITransport`; the network by default. One with
                 connections of its own ties the client to one event loop.
+            headers: sent with every request, e.g. what a gateway before the service asks for; they take the place of
+                the client's own of the same name, but for X-Request-ID and Content-Type.
 
         Raises:
             InvalidArgumentError: a value is out of its range.
         """
-        url, headers = address(base_url, api_key)
+        url, headers = address(base_url, api_key, headers)
         super().__init__(AsyncSession.open(url, headers, Options(timeout, max_retries), transport))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from typing import Final, SupportsFloat, SupportsIndex, TypeAlias, TypeGuard
@@ -17,6 +18,7 @@ Label: TypeAlias = int | str
 
 _LONGEST_LABEL: Final = 63  # characters between two dots of a host's name
 _NOTHING: Final = object()
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
 
 def integer(name: str, value: object, low: int, high: int) -> int:
@@ -141,6 +143,24 @@ def service_url(value: str) -> str:
             param="url",
         )
     return value.rstrip("/")
+
+
+def header_fields(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Headers of a client's own. The message of its InvalidArgumentError shows no value: some are secrets."""
+    if not isinstance(headers, Mapping | None):
+        raise InvalidArgumentError("headers are not a mapping of names to values", param="headers")
+    for name, value in (headers or {}).items():
+        if not _is_field(name, value):
+            raise InvalidArgumentError(
+                f"headers has {name!r}: its name or value is not text as HTTP allows it, one line of printable ASCII",
+                param="headers",
+            )
+    return {name.title(): value for name, value in (headers or {}).items()}
+
+
+def _is_field(name: object, value: object) -> bool:
+    is_name = isinstance(name, str) and _TOKEN.fullmatch(name) is not None
+    return is_name and isinstance(value, str) and value.isascii() and value.isprintable()
 
 
 def key_text(value: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from . import retry
 from ._constants import DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
-from .arguments import integer, key_text, positive, service_url
+from .arguments import header_fields, integer, key_text, positive, service_url
 from .errors import GanError
 from .exchange import Exchange, HttpAnswer
 from .raw import RawResponse
@@ -46,8 +47,11 @@ class Options:
         )
 
 
-def address(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, str]]:
-    """The service's URL and the headers of every call, from arguments or the environment.
+def address(
+    base_url: str | None, api_key: str | None, own_headers: Mapping[str, str] | None
+) -> tuple[str, dict[str, str]]:
+    """The service's URL and the headers of every call, from arguments or the environment; the caller's own headers
+    take the place of others of their name.
 
     Raises InvalidArgumentError.
     """
@@ -56,7 +60,7 @@ def address(base_url: str | None, api_key: str | None) -> tuple[str, dict[str, s
     key = api_key if api_key is not None else os.environ.get("GAN_API_KEY") or None
     if key is not None:
         headers["Authorization"] = f"Bearer {key_text(key)}"
-    return url, headers
+    return url, headers | header_fields(own_headers)
 
 
 class _Tries:

@@ -1,10 +1,11 @@
 """`with_options` and `with_raw_response`: the same service, asked otherwise."""
 
+import asyncio
 import time
 
 import pytest
 
-from gan_client import GanClient, errors
+from gan_client import AsyncGanClient, GanClient, errors
 
 
 def test_options_of_the_copy_and_of_the_original(client, service, act):
@@ -30,6 +31,26 @@ def test_the_copy_shares_connections_and_key(service):
         assert len(copy.generate(2)) == 2
     with pytest.raises(errors.ClientClosedError):
         copy.generate()
+
+
+def test_own_headers_go_with_every_request(service):
+    own = {"x-gateway-key": "s3cret", "user-agent": "lesson/1", "X-Request-ID": "mine", "Content-Type": "text/plain"}
+    with GanClient(service.url, api_key="k", headers=own) as client:
+        client.generate()
+        client.with_options(timeout=5).models.list()
+
+    async def ask() -> None:
+        async with AsyncGanClient(service.url, api_key="k", headers=own) as client:
+            await client.generate()
+
+    asyncio.run(ask())
+    assert len(service.received) == 3
+    for received in service.received:
+        headers = {name.lower(): value for name, value in received.headers.items()}
+        assert (headers["x-gateway-key"], headers["user-agent"]) == ("s3cret", "lesson/1")
+        assert headers["authorization"] == "Bearer k"
+        assert headers["x-request-id"] != "mine"
+    assert service.received[0].headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.parametrize(
