@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from . import retry
 from ._constants import DEFAULT_URL, MAX_RETRIES, MAX_TIMEOUT
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .transport import AsyncHttpTransport, HttpTransport
 
 _T = TypeVar("_T")
+
+_log: Final = logging.getLogger("gan_client")
 
 
 @dataclass(frozen=True)
@@ -79,13 +82,16 @@ class _Tries:
         error = outcome if isinstance(outcome, GanError) else self._exchange.passing_failure(outcome, self._url)
         if error is None:
             return None
-        return retry.pause(
+        wait = retry.pause(
             error,
             tries=self._tries,
             max_retries=self._max_retries,
             remaining=self.deadline.remaining,
             draw=random.random(),
         )
+        if wait is not None:
+            _log.info("try %d of %d failed, again in %.1f s: %s", self._tries, self._max_retries + 1, wait, error)
+        return wait
 
     def end(self, exchange: Exchange[_T], outcome: HttpAnswer | GanError) -> RawResponse[_T]:
         """The last answer, whatever its status. Raises the error that came in its place."""

@@ -1,6 +1,7 @@
 """`with_options` and `with_raw_response`: the same service, asked otherwise."""
 
 import asyncio
+import re
 import time
 
 import pytest
@@ -51,6 +52,16 @@ def test_own_headers_go_with_every_request(service):
         assert headers["authorization"] == "Bearer k"
         assert headers["x-request-id"] != "mine"
     assert service.received[0].headers["Content-Type"] == "application/json"
+
+
+def test_tries_that_fail_are_logged(client, service, caplog):
+    caplog.set_level("INFO", "gan_client")
+    service.script.extend([service.busy(503), service.busy(429)])
+    client.generate()
+    lines = [record.getMessage() for record in caplog.records if record.name == "gan_client"]
+    assert re.fullmatch(r"try 1 of 3 failed, again in 0\.0 s: busy with 503.*\[request id \w+\]", lines[0])
+    assert re.fullmatch(r"try 2 of 3 failed, again in 0\.0 s: busy with 429.*", lines[1])
+    assert {record.levelname for record in caplog.records if record.name == "gan_client"} == {"INFO"}
 
 
 @pytest.mark.parametrize(
