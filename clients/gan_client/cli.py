@@ -68,7 +68,7 @@ def root(
     \b
     Exit codes:
       0    done
-      1    failed: the service or the disk; one line on stderr says what and what to do
+      1    failed: the service or the disk; a line on stderr says what to do
       2    wrong arguments, found here or by the service
       130  Ctrl-C (143 when terminated): no half-written file is left behind
     """

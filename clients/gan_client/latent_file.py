@@ -41,6 +41,7 @@ def read(path: Path) -> LatentFile:
     """
     import numpy as np
 
+    name = "stdin" if path == STDIN else path
     try:
         data = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
         # Pickles stay shut: nothing in a file is run.
@@ -51,24 +52,24 @@ def read(path: Path) -> LatentFile:
             content = content["latents"]
         rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
     except OSError as error:
-        raise InvalidArgumentError(f"can't read {path}: {error.strerror or error}", param="latents") from error
+        raise InvalidArgumentError(f"can't read {name}: {error.strerror or error}", param="latents") from error
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError) as error:
         raise InvalidArgumentError(
-            f"{path} contains no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
+            f"{name} contains no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",
         ) from error
     is_labelled = isinstance(labels, list) and all(type(label) is int and label >= 0 for label in labels)
     if labels is not None and not is_labelled:
         raise InvalidArgumentError(
-            f"{path} has `labels` that are not a list of class ids: leave them out", param="latents"
+            f"{name} has `labels` that are not a list of class ids: leave them out", param="latents"
         )
     if labels is not None and len(labels) != len(rows):
         raise InvalidArgumentError(
-            f"{path} has {len(labels)} labels beside {len(rows)} latents: give as many, or leave them out",
+            f"{name} has {len(labels)} labels beside {len(rows)} latents: give as many, or leave them out",
             param="latents",
         )
     if model is not None and not isinstance(model, str):
         raise InvalidArgumentError(
-            f"{path} has a `model` that is not a generator's name: leave it out", param="latents"
+            f"{name} has a `model` that is not a generator's name: leave it out", param="latents"
         )
     return LatentFile(rows, labels, model)

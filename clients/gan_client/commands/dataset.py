@@ -106,7 +106,7 @@ def dataset(
     Examples:
       gan-client dataset --out digits --n 100000
       gan-client dataset --out digits.npz --each 1000 --labels 0-4 --seed 0
-      gan-client dataset --out shards --format webdataset --n 1000000 --shard-size 20000
+      gan-client dataset --out shards --format webdataset --n 1000000
 
     Every class has the same number of images, or one more; labels.csv lists them.
 

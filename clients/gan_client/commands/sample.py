@@ -87,10 +87,10 @@ def sample(
     Examples:
       gan-client sample --n 64 --label 7
       gan-client sample --each 10 --columns 10 --seed 123 --out digits
-      gan-client sample --seeds 1,5,9 --label Sneaker --truncation 1.5 --json
+      gan-client sample --seeds 1,5 --label Bag --model fashion-cgan --json
       gan-client sample --n 16 --grid sheet.webp --scale 8
       gan-client sample --n 1000 --out images.npy
-      gan-client sample --latents z.json --label 3 --format png --out - > three.png
+      gan-client sample --latents z.json --format png --out - > z.png
 
     The same seed, label and model give the same images again. Nothing is written if the request fails. An existing
     file with the same content stays; one with different content is replaced only with --force. The next sheet in a

@@ -305,6 +305,7 @@ def test_help_and_version(gan_client):
         assert done.returncode == 0
         assert words in done.stdout
         assert "gan-client" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
     assert gan_client("--version").stdout == f"gan-client {gan_client_package.__version__}\n"
     assert gan_client_package.__version__ == version("ganworks")
     assert gan_client().returncode == 0

@@ -176,6 +176,9 @@ def test_latents_from_a_pipe(gan_client, service, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows.encode())))
     assert gan_client("sample", "--latents", "-", "--out", "a")[0] == 0
     assert service.received[-1].body["latents"] == [[0.5, 1.5]]
+    code, _, err = gan_client("sample", "--latents", "-", "--out", "a")
+    assert code == 2
+    assert_one_line(err, "stdin contains no latents")  # it has been read already
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=[rows])
     writer.start()
