@@ -241,13 +241,13 @@ class ModelDetail(Description):
     golden: GoldenDetail
     """The images that it is checked with when it is loaded."""
 
-    directions: list[list[float]] | None = None
+    directions: list[list[float]] | None = Field(default=None, repr=False)
     """Unit vectors of length latent_dim along which its images change most, at most 8; null if none were found."""
 
     variants: list[VariantDetail]
     """The files that draw its images, at least 1."""
 
-    certificate: CertificateDetail
+    certificate: CertificateDetail = Field(repr=False)
     """The whole certificate."""
 
     certificate_summary: CertificateSummary

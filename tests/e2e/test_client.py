@@ -113,6 +113,7 @@ def test_models(client: GanClient, models: Path) -> None:
     manifest = json.loads((models / "digits" / "manifest.json").read_text())
     assert detail.latent.dim == manifest["latent"]["dim"] == infos[1].latent_dim
     assert detail.artifact == infos[1].artifact
+    assert len(repr(detail)) < 4000, "a notebook shows it on one screen"
     assert detail.certificate_summary == infos[1].certificate
     assert [gate.code for gate in detail.certificate.results[0].gates] == detail.certificate_summary.gates
     assert client.models.card("digits") == (models / "digits" / "README.md").read_text()
