@@ -38,7 +38,8 @@ class _File:
         Raises OSError, and InvalidArgumentError for the name of another kind of file, e.g. `x.webp` for a GIF.
         """
         target = Path(path)
-        refuse_misnamed(target, self.media_type.rpartition("/")[2].removeprefix("x-"), "ask for it with format=")
+        kind = self.media_type.rpartition("/")[2].removeprefix("x-")
+        refuse_misnamed(target, kind, "ask for another kind with format=")
         return write_all(target.parent, {target.name: self.data})[0]
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
