@@ -24,7 +24,7 @@ MANY_LATENTS = """async () => {
 
 COMMANDS = """async (label) => {
     const { snippets } = await import("./snippets.js");
-    return snippets({ body: { model: "m", n: 4, seed: 1, label }, path: false, names: ["1", "2", "two"] }).cli;
+    return snippets({ body: { model: "m", n: 4, seed: 1, label }, path: false, names: ["1", "2", "two"] });
 }"""
 
 
@@ -171,6 +171,15 @@ def test_the_focus_stays_where_a_person_is(visit, service) -> None:
 def test_the_command_line_asks_for_the_class_that_is_shown_whatever_classes_are_called(visit, service) -> None:
     seen = visit(service.url)
     seen.open(LINK)
-    commands = [seen.page.evaluate(COMMANDS, label) for label in (0, 1, 2, [0, 1, 2, 0])]
-    asked = [re.search(r"--labels? (\S+)", command)[1] for command in commands]
+    calls = [seen.page.evaluate(COMMANDS, label) for label in (0, 1, 2, [0, 1, 2, 0])]
+    asked = [re.search(r"--labels? (\S+)", call["cli"])[1] for call in calls]
     assert asked == ["0", "+1", "+2", "0,+1,+2"]
+
+
+def test_labels_that_are_gone_through_in_turn_are_written_once(visit, service) -> None:
+    seen = visit(service.url)
+    seen.open(LINK)
+    every = [[0, 1, 0, 1], [0, 1, 2, 0, 1], [0, 1, 2], [2, 0, 0]]
+    calls = [seen.page.evaluate(COMMANDS, labels)["python"] for labels in every]
+    written = [re.search(r"label=(.*), model=", call)[1] for call in calls]
+    assert written == ["[0, 1] * 2", "([0, 1, 2] * 2)[:5]", "[0, 1, 2]", "[2, 0, 0]"]

@@ -56,7 +56,8 @@ function python({ body, path, columns }) {
   else if (seeds) named("seeds", seeds);
   if (latents) arguments_.push("latents=latents");
   if (!path) named("seed", seed);
-  named("label", label);
+  if (Array.isArray(label)) arguments_.push(`label=${inTurn(label)}`);
+  else named("label", label);
   named("truncation", truncation);
   named("steps", steps);
   named("loop", loop);
@@ -103,6 +104,15 @@ function shortestTurn(labels) {
     if (labels.every((label, i) => label === labels[i % length])) return labels.slice(0, length);
   }
   return labels;
+}
+
+/** A list of labels in Python: what is gone through in turn, times what it takes. */
+function inTurn(labels) {
+  const turn = shortestTurn(labels);
+  const times = Math.ceil(labels.length / turn.length);
+  if (times === 1) return literal(labels);
+  const all = `${literal(turn)} * ${times}`;
+  return labels.length % turn.length ? `(${all})[:${labels.length}]` : all;
 }
 
 function literal(value) {
