@@ -23,7 +23,7 @@ from gan_export.artifact import draw
 from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
-from .nearest import nearest
+from .messages import nearest
 from .registry import EventFn, Registry
 from .settings import Settings
 from .shared_flags import SharedFlags, flags_of_environment

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from gan_client.types import ErrorBody, ErrorDetail
 
 from .call import new_request_id
-from .fields import show
+from .messages import show
 from .settings import Settings, SettingsError
 
 METHODS: Final = ("GET", "HEAD", "POST")

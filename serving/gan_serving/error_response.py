@@ -15,7 +15,7 @@ from gan_client.types import ErrorBody, ErrorDetail
 
 from .call import current_call
 from .errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
-from .nearest import nearest
+from .messages import nearest
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -14,16 +13,11 @@ from numpy.typing import NDArray
 from gan_export.artifact import Manifest
 
 from .errors import InvalidRequestError
-from .nearest import nearest
+from .messages import nearest, show
 
 Label: TypeAlias = int | str
 
-SHOWN: Final = 60  # characters of an offending value
 _SHOWN_NAMES: Final = 12  # class names in a message
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = _short.maxlong = SHOWN
-_short.maxlist = _short.maxdict = 3
-_short.maxlevel = 2
 
 
 def given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.float32]:
@@ -95,8 +89,3 @@ def _label_rule(manifest: Manifest) -> str:
     names = manifest.class_names or []
     shown = ", ".join(names[:_SHOWN_NAMES]) + (", ..." if len(names) > _SHOWN_NAMES else "")
     return f"class ids from 0 to {len(names) - 1} and class names {shown}"
-
-
-def show(value: object) -> str:
-    """A value for a message: one line, and short, whatever it is."""
-    return _short.repr(value)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .errors import ForeignPageError
-from .fields import show
+from .messages import show
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that any page may use: they change nothing, and it can't read their answers."""

@@ -15,7 +15,8 @@ from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, Inter
 from gan_export.artifact import Manifest, draw
 
 from .errors import InvalidRequestError
-from .fields import SHOWN, check_truncation, class_ids, given_latents, require_label, show
+from .fields import check_truncation, class_ids, given_latents, require_label
+from .messages import SHOWN, show
 
 _Request = TypeVar("_Request", bound=BaseModel)
 

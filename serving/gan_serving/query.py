@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from gan_client.types import GenerateRequest
 
 from .errors import InvalidRequestError
-from .fields import SHOWN, show
+from .messages import SHOWN, show
 
 PARAMETERS: Final = tuple(name for name in GenerateRequest.model_fields if name not in ("seeds", "latents"))
 """Fields with one value."""

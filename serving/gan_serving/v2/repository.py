@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gan_serving.errors import InvalidRequestError
-from gan_serving.fields import show
+from gan_serving.messages import show
 from gan_serving.worker import worker_of
 
 from .answer import json_response

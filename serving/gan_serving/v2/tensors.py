@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_serving.errors import InvalidRequestError
-from gan_serving.fields import show
+from gan_serving.messages import show
 
 from .values import from_binary, from_json
 from .wire import LENGTH_HEADER, an_object

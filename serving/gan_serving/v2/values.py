@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_serving.errors import InvalidRequestError
-from gan_serving.fields import show
+from gan_serving.messages import show
 
 _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 

@@ -1,14 +1,25 @@
-"""The name that somebody who mistyped one may have meant."""
+"""What a message shows: a value cut short, or the name that somebody who mistyped one may have meant."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from difflib import get_close_matches
 from itertools import islice
 from typing import Final
 
+SHOWN: Final = 60  # characters of an offending value
 LONGEST: Final = 40  # characters of a name that is compared: it takes time
 MOST: Final = 1000  # names that it is compared with
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = SHOWN
+_short.maxlist = _short.maxdict = 3
+_short.maxlevel = 2
+
+
+def show(value: object) -> str:
+    """A value for a message: one line, and short, whatever it is."""
+    return _short.repr(value)
 
 
 def nearest(asked: str, known: Iterable[str]) -> str | None:
