@@ -18,12 +18,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .accept import Backlog
 from .access_log import AccessLog
+from .api_keys import Keys
 from .connection import install as install_protocol
 from .cors import allowed_origins, with_cors
 from .errors import QueueFullError
 from .foreign_pages import COSTLY, ForeignPages
 from .guard import Guard
-from .keys import Keys
 from .metrics import Metrics, metrics
 from .observe import Requests
 from .probes import PROBES

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .api_keys import CALLER_SCOPE_KEY, Keys
 from .body import timed_receive
 from .call import Call, begin_call, new_request_id
 from .deadline import Deadline
@@ -32,7 +33,6 @@ from .errors import (
 )
 from .foreign_pages import ForeignPages, may_cost
 from .json_marks import AT_ONCE
-from .keys import CALLER_SCOPE_KEY, Keys
 from .probes import UNCOUNTED
 from .rate_limit import RateLimiter, caller_of
 

@@ -21,9 +21,9 @@ from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 
 from . import tracing
+from .api_keys import Keys
 from .cors import allowed_origins
 from .drain import PARENT_VARIABLE
-from .keys import Keys
 from .loading import Problem, read_artifact
 from .settings import Settings, SettingsError, settings, unknown_variables
 from .shared_flags import DIRECTORY_VARIABLE

@@ -12,8 +12,8 @@ from typing import Final
 
 from starlette.types import Scope
 
+from .api_keys import CALLER_SCOPE_KEY
 from .errors import RateLimitedError
-from .keys import CALLER_SCOPE_KEY
 from .settings import Settings
 
 MAX_BUCKETS: Final = 10_000

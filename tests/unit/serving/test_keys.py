@@ -13,10 +13,11 @@ import pytest
 from key_files import ALICE, BOB, CAROL, Clock, admits, bearer, check, keys_of, line, write
 from starlette.datastructures import Headers
 
-from gan_serving import keys as keys_module
+from gan_serving import api_keys
+from gan_serving.api_keys import LOOK_SECONDS, Keys
 from gan_serving.errors import UnauthorizedError
-from gan_serving.keys import LOOK_SECONDS, Keys, new_key
-from gan_serving.settings import Settings
+from gan_serving.keys import new_key
+from gan_serving.settings import Settings, SettingsError
 
 pytestmark = pytest.mark.usefixtures("no_key_is_told")
 
@@ -157,14 +158,14 @@ def test_a_file_whose_file_system_hangs_holds_nobody_up(
     file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     keys, comes, reads = keys_of(clock, api_keys_file=str(file)), threading.Event(), []
-    whole = keys_module._read_if_changed
+    whole = api_keys._read_if_changed
 
     def hangs(*arguments: Any) -> Any:
         reads.append(arguments)
         assert comes.wait(30)
         return whole(*arguments)
 
-    monkeypatch.setattr(keys_module, "_read_if_changed", hangs)
+    monkeypatch.setattr(api_keys, "_read_if_changed", hangs)
 
     async def main() -> None:
         clock.pass_by()
