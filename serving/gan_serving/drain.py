@@ -6,13 +6,12 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 import uvicorn
-
-from .worker import Worker
 
 LEAST_SECONDS: Final = 0.01
 """With 0, uvicorn would not even look whether a request is open, and complain of those that it cuts off."""
@@ -53,11 +52,15 @@ def _is_orphan(parent: str | None) -> bool:
     return state in ("Z", "X")
 
 
-def install(worker: Worker) -> uvicorn.Server | None:
-    """Mark the worker when the process is told to stop, and bound the time that uvicorn waits for open requests.
+def install(seconds: float, on_stop: Callable[[], None]) -> uvicorn.Server | None:
+    """Tell the worker when the process is told to stop, and bound the time that uvicorn waits for open requests.
 
     uvicorn closes its sockets and idle connections at once, and waits for the others: without the bound, for ever. Its
     own handler is called as before. Call this in the main thread, while the server runs.
+
+    Args:
+        seconds: that open requests have.
+        on_stop: is called first, in the signal's handler.
 
     Returns:
         The server; None where the application is called directly, as in tests.
@@ -70,10 +73,10 @@ def install(worker: Worker) -> uvicorn.Server | None:
         found = server
         if server.config.timeout_graceful_shutdown is None:
             # uvicorn only hands it to asyncio, which takes fractions too.
-            server.config.timeout_graceful_shutdown = max(LEAST_SECONDS, worker.settings.drain)  # type: ignore[assignment]
+            server.config.timeout_graceful_shutdown = max(LEAST_SECONDS, seconds)  # type: ignore[assignment]
 
         def stop(number: int, frame: FrameType | None, handler: object = handler) -> None:
-            worker.draining = True
+            on_stop()
             assert callable(handler)
             handler(number, frame)
 

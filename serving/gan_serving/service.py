@@ -102,7 +102,7 @@ class GanService:
         catalog = Catalog(SETTINGS, recorder=series.model, on_event=self._count, is_stopping=drain.is_stopping)
         self.worker = GATEWAY.worker = Worker(SETTINGS, catalog, series, GATEWAY.limiter)
         series.loaded(len(catalog))
-        GATEWAY.backlog.server = drain.install(self.worker)
+        GATEWAY.backlog.server = drain.install(SETTINGS.drain, self.worker.drain)
         GATEWAY.backlog.counts = counts_of_environment(SETTINGS.workers)
 
     def _count(self, kind: str, model: str) -> None:  # noqa: ARG002 - models come and go, series stay

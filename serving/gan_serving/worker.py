@@ -43,6 +43,10 @@ class Worker:
         self.slow_encoders = ThreadPoolExecutor(1, thread_name_prefix="encode-slow")
         self.parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parse")
 
+    def drain(self) -> None:
+        """Finish what was taken, and take nothing new."""
+        self.draining = True
+
     def close(self) -> None:
         """Let the threads go; what they have begun is finished."""
         for pool in (self.encoders, self.slow_encoders, self.parsers):

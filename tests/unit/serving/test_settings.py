@@ -12,7 +12,6 @@ import uvicorn
 from gan_serving import drain
 from gan_serving.settings import Settings, SettingsError, settings, unknown_variables
 from gan_serving.sources import Folder, Zoo
-from gan_serving.worker import Worker
 
 
 @pytest.fixture
@@ -175,12 +174,10 @@ def test_a_blank_value_is_an_empty_one(read, blank: str):
 @pytest.mark.parametrize("seconds", [0.0, 0.5, 8.0, 28.6])
 def test_requests_have_the_seconds_of_the_drain(read, seconds: float):
     server = uvicorn.Server(uvicorn.Config("nowhere:app", log_config=None))
-    worker = Worker(read(GAN_DRAIN=str(seconds)), catalog=None, metrics=None, limiter=None)
     before = {number: signal.signal(number, server.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        assert drain.install(worker) is server
+        assert drain.install(read(GAN_DRAIN=str(seconds)).drain, lambda: None) is server
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        worker.close()
     assert server.config.timeout_graceful_shutdown == pytest.approx(seconds, abs=0.01)
