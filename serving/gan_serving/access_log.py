@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Final, Literal
 
-from .output import OUTPUT, Output
 from .probes import UNCOUNTED
+from .process.output import OUTPUT, Output
 from .settings import Settings
 
 LOGGER_NAME: Final = "ganworks.access"

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple, TypeAlias
 from .errors import SettingsError, UnauthorizedError
 from .keys import LINE, NAMELESS
 from .probes import PROBES
+from .process.threaded_tasks import ThreadedTask, ThreadedTasks
 from .settings import Settings
-from .threaded_tasks import ThreadedTask, ThreadedTasks
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -24,11 +24,11 @@ from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownMode
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
 from .messages import nearest
+from .process.shared_flags import SharedFlags, flags_of_environment
+from .process.threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
 from .registry import EventFn, Registry
 from .settings import Settings
-from .shared_flags import SharedFlags, flags_of_environment
 from .sources import Source, SourceError, Survey, lost_survey, merged, survey_of
-from .threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
 from .watching import Looks, Watcher
 
 __all__ = ["Catalog", "EventFn", "Generator", "ModelState"]

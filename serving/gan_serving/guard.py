@@ -19,7 +19,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .api_keys import CALLER_SCOPE_KEY, Keys
 from .body import timed_receive
 from .call import Call, begin_call, new_request_id
-from .deadline import Deadline
 from .error_response import detail_of_status, error_of, error_response, internal_error, tell_cut_off
 from .errors import (
     BodyTooLargeError,
@@ -34,6 +33,7 @@ from .errors import (
 from .foreign_pages import ForeignPages, may_cost
 from .json_marks import AT_ONCE
 from .probes import UNCOUNTED
+from .process.deadline import Deadline
 from .rate_limit import RateLimiter, caller_of
 
 logger = logging.getLogger("bentoml.ganworks")

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
 from .batcher import Batcher
-from .deadline import Deadline
 from .errors import DeadlineError
 from .jobs import Images, Inputs, Job
+from .process.deadline import Deadline
 
 _AHEAD: Final = 1  # parts of one request that are in the queue, beside one in each lane
 

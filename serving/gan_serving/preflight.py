@@ -23,12 +23,12 @@ from gan_export.artifact.providers import PROVIDERS, check_provider
 from . import tracing
 from .api_keys import Keys
 from .cors import allowed_origins
-from .drain import PARENT_VARIABLE
 from .loading import Problem, read_artifact
+from .process.drain import PARENT_VARIABLE
+from .process.shared_flags import DIRECTORY_VARIABLE
+from .process.supervisor import mind_every_signal, tell_taken_port, unavailable
 from .settings import Settings, SettingsError, settings, unknown_variables
-from .shared_flags import DIRECTORY_VARIABLE
 from .sources import Folder, Source, StoreModel, survey
-from .supervisor import mind_every_signal, tell_taken_port, unavailable
 
 logger = logging.getLogger("bentoml.ganworks")
 

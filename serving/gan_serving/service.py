@@ -16,17 +16,18 @@ from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import drain, generate, interpolate, latents, openapi, pages, playground, system, v2
+from . import generate, interpolate, latents, openapi, pages, playground, system, v2
 from .catalog import Catalog
 from .connection_counts import counts_of_environment
 from .error_response import error_response
 from .errors import ServiceError
 from .gateway import Gateway
 from .handling import RequestContext
-from .interpreter import settle
 from .metrics import metrics
-from .output import OUTPUT, write_logs_aside
 from .preflight import check_before_serving, check_configuration
+from .process import drain
+from .process.interpreter import settle
+from .process.output import OUTPUT, write_logs_aside
 from .worker import Worker
 
 SETTINGS = check_before_serving()

@@ -11,7 +11,7 @@ from typing import Final
 
 from gan_client.types import ReloadReport
 
-from .shared_flags import SharedFlags
+from .process.shared_flags import SharedFlags
 
 logger = logging.getLogger("bentoml.ganworks")
 

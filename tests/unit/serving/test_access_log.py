@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from gan_serving.access_log import LOGGER_NAME, MAX_TEXT, AccessLog, AccessRecord
-from gan_serving.output import Output
+from gan_serving.process.output import Output
 from gan_serving.settings import Settings
 
 FIELDS = [
@@ -124,8 +124,8 @@ def test_the_logger_can_be_turned_off(logger: logging.Logger):
 
 TALKATIVE = """
 from gan_serving.access_log import AccessLog, AccessRecord
-from gan_serving.output import OUTPUT
-from gan_serving.output import Output
+from gan_serving.process.output import OUTPUT
+from gan_serving.process.output import Output
 from gan_serving.settings import Settings
 
 log = AccessLog.from_settings(Settings())

@@ -5,7 +5,7 @@ import socket
 import pytest
 from circus.sockets import CircusSocket
 
-from gan_serving.supervisor import tell_taken_port
+from gan_serving.process.supervisor import tell_taken_port
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gan_serving.deadline import Deadline
+from gan_serving.process.deadline import Deadline
 
 SOON, LONG = 0.02, 5.0  # seconds
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from waiting import until
 
-from gan_serving import output as module
-from gan_serving.output import MOST_WAITING, Output, write_logs_aside
+from gan_serving.process import output as module
+from gan_serving.process.output import MOST_WAITING, Output, write_logs_aside
 
 PATIENCE = 30.0  # seconds for what must happen
 LINE = "x" * 99 + "\n"
@@ -135,7 +135,7 @@ def test_what_is_logged_to_standard_output_goes_the_same_way(monkeypatch: pytest
 
 
 def test_what_waits_when_python_ends_is_written():
-    program = "from gan_serving.output import *; write_logs_aside(); OUTPUT.write('the last line\\n')"
+    program = "from gan_serving.process.output import *; write_logs_aside(); OUTPUT.write('the last line\\n')"
     ended = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert ended.stdout == "the last line\n"
 
