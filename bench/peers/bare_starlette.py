@@ -15,7 +15,7 @@ from gan_export.artifact import draw
 from gan_export.artifact.processor import usable_cores
 from gan_serving.batcher import Batcher
 from gan_serving.engine import open_engine
-from gan_serving.png import png_file
+from gan_serving.formats.png import png_file
 
 from .model import ARTIFACT, MANIFEST
 

@@ -10,8 +10,8 @@ from itertools import count
 from typing import cast
 
 from gan_client.types import Format
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
 
 from .model import MANIFEST, Model
 

@@ -18,21 +18,21 @@ from starlette.types import Receive
 
 from gan_client.types import Format, GenerateRequest
 
-from .batch import Batch
 from .call import current_call
 from .catalog import Generator
-from .encode import SLOW_BYTES, Encoded, encode
 from .error_response import cut_off
 from .errors import InvalidRequestError
 from .etag import etag_of, names
+from .formats.batch import Batch
+from .formats.encode import SLOW_BYTES, Encoded, encode
+from .formats.negotiate import format_of
+from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
 from .jobs import Images, Inputs
 from .leaving import unless_caller_leaves
 from .long_requests import stream
-from .negotiate import format_of
 from .plan import Part, Plan, make_plan, parse_request
 from .query import body_of
-from .stream_formats import STREAM_FORMATS, NdjsonStream
 from .worker import Worker
 
 _T = TypeVar("_T")

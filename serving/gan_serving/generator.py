@@ -23,7 +23,7 @@ from gan_export.artifact.reading import read_certificate, read_golden
 
 from .batcher import Batcher
 from .engine import Engine, open_engine
-from .png import PNG_SIGNATURE
+from .formats.png import PNG_SIGNATURE
 from .recorder import NullRecorder, Recorder
 from .settings import Settings
 from .variants import choices_to_try, result_of

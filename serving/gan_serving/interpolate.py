@@ -15,16 +15,16 @@ from starlette.routing import Route
 from gan_client.types import AnimationFormat, InterpolateRequest
 from gan_export.artifact import Manifest
 
-from .animate import SLOW_FILM_BYTES, encode_animation, is_animated
-from .batch import Batch
 from .call import current_call
-from .encode import SLOW_BYTES, Encoded
 from .errors import InvalidRequestError
+from .formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
+from .formats.batch import Batch
+from .formats.encode import SLOW_BYTES, Encoded
+from .formats.negotiate import animation_format_of
 from .generator import Generator
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .long_requests import stream
-from .negotiate import animation_format_of
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
 from .worker import Worker

@@ -12,8 +12,8 @@ from gan_client.files import image_name, slug, write_all
 from gan_client.labels import class_ids, parse_label, parse_labels, ranges
 from gan_client.requests import generate_request
 from gan_client.retry import Deadline, backoff, parse_retry_after, pause
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -12,9 +12,9 @@ from PIL import Image, ImageSequence
 
 from gan_client.types import ErrorBody, InterpolateRequest
 from gan_export.artifact import Manifest
-from gan_serving.animate import AbandonedError, encode_animation
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
+from gan_serving.formats.animate import AbandonedError, encode_animation
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
 from gan_serving.path import make_path
 
 PALETTE_ERROR = 16.0  # mean absolute error that 256 colours leave of smooth frames

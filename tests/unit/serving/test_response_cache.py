@@ -5,7 +5,7 @@ import tracemalloc
 
 import pytest
 
-from gan_serving.encode import Encoded
+from gan_serving.formats.encode import Encoded
 from gan_serving.response_cache import ENTRY_BYTES, ResponseCache
 
 

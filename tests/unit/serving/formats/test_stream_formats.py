@@ -13,10 +13,10 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from gan_client.types import ErrorDetail, GenerateResponse, StreamDone, StreamedImage, StreamError, StreamLine
-from gan_serving.archive import StoredZip
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
-from gan_serving.stream_formats import STREAM_FORMATS, NdjsonStream
+from gan_serving.formats.archive import StoredZip
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
+from gan_serving.formats.stream_formats import STREAM_FORMATS, NdjsonStream
 
 LINE = TypeAdapter(StreamLine)
 NAMES = ["cat", 'Ünï "quoted" \\ \u2028', "7"]

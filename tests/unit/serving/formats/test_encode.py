@@ -12,10 +12,10 @@ from PIL import Image
 
 from gan_client.types import Format, GenerateResponse
 from gan_export.artifact.sheet import to_picture
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
-from gan_serving.negotiate import choose_format
-from gan_serving.png import png_files
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
+from gan_serving.formats.negotiate import choose_format
+from gan_serving.formats.png import png_files
 
 MEDIA_TYPES = {
     "json": "application/json",

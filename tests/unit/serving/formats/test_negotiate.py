@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan_serving.negotiate import choose
+from gan_serving.formats.negotiate import choose
 
 OFFERS = {"image/png": "png", "image/webp": "webp", "text/plain": "text"}
 

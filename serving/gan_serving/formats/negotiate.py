@@ -8,8 +8,7 @@ from typing import Final, TypeVar
 from gan_client.types import AnimationFormat, Format, GenerateRequest, InterpolateRequest
 from gan_export.artifact import ImageSpec
 from gan_export.artifact.sheet import sheet_size
-
-from .errors import InvalidRequestError
+from gan_serving.errors import InvalidRequestError
 
 _Name = TypeVar("_Name", bound=str)
 
