@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from gan_export.artifact import draw
 from gan_export.artifact.processor import usable_cores
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
 from gan_serving.engine import open_engine
 from gan_serving.formats.png import png_file
 

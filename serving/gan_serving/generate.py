@@ -18,6 +18,8 @@ from starlette.types import Receive
 
 from gan_client.types import Format, GenerateRequest
 
+from .batching.jobs import Images, Inputs
+from .batching.long_requests import stream
 from .call import current_call
 from .catalog import Generator
 from .error_response import cut_off
@@ -28,9 +30,7 @@ from .formats.encode import SLOW_BYTES, Encoded, encode
 from .formats.negotiate import format_of
 from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
-from .jobs import Images, Inputs
 from .leaving import unless_caller_leaves
-from .long_requests import stream
 from .plan import Part, Plan, make_plan, parse_request
 from .query import body_of
 from .worker import Worker

@@ -21,10 +21,10 @@ from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.providers import runtime_version
 from gan_export.artifact.reading import read_certificate, read_golden
 
-from .batcher import Batcher
+from .batching.batcher import Batcher
+from .batching.recorder import NullRecorder, Recorder
 from .engine import Engine, open_engine
 from .formats.png import PNG_SIGNATURE
-from .recorder import NullRecorder, Recorder
 from .settings import Settings
 from .variants import choices_to_try, result_of
 

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from gan_client.types import AnimationFormat, InterpolateRequest
 from gan_export.artifact import Manifest
 
+from .batching.long_requests import stream
 from .call import current_call
 from .errors import InvalidRequestError
 from .formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
@@ -24,7 +25,6 @@ from .formats.negotiate import animation_format_of
 from .generator import Generator
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
-from .long_requests import stream
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
 from .worker import Worker

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, SEED_LIMIT, Manifest, draw
+from gan_serving.batching.jobs import Inputs
 from gan_serving.catalog import VERSION
 from gan_serving.errors import InvalidRequestError
-from gan_serving.jobs import Inputs
 from gan_serving.messages import show
 
 from .tensors import Rule, read_tensors

@@ -18,7 +18,7 @@ from key_files import ALICE, BOB, CAROL
 
 from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec, Manifest, Properties, Provenance, TensorSpec, Variant
 from gan_export.artifact.manifest import Golden
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
 

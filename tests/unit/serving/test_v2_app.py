@@ -14,7 +14,7 @@ from over_http import of_worker
 from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
 from gan_serving.errors import UnknownModelError
 from gan_serving.rate_limit import RateLimiter
 from gan_serving.settings import Settings

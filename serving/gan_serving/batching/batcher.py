@@ -22,9 +22,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeAlias
 
+from gan_serving.errors import QueueFullError
+
 from .admission import Admission
 from .brief_runs import BriefRuns
-from .errors import QueueFullError
 from .failures import FailureLog
 from .image_queue import ImageQueue
 from .jobs import Images, Job, Labels, Latents, Slice, deliver, fail, give_up, inputs_of, split

@@ -8,11 +8,11 @@ import weakref
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.jobs import Inputs, Slice, deliver
+from gan_serving.batching.long_requests import stream
+from gan_serving.batching.recorder import NullRecorder
 from gan_serving.errors import GenerationError, NotReadyError
-from gan_serving.jobs import Inputs, Slice, deliver
-from gan_serving.long_requests import stream
-from gan_serving.recorder import NullRecorder
 
 
 class Counts(NullRecorder):
@@ -118,7 +118,7 @@ def test_a_part_that_could_not_be_handed_over_waits_no_longer(make_session, monk
             raise MemoryError("no room")
         deliver(batch, images)
 
-    monkeypatch.setattr("gan_serving.batcher.deliver", fails)
+    monkeypatch.setattr("gan_serving.batching.batcher.deliver", fails)
 
     async def scenario(batcher: Batcher) -> None:
         parts = stream(batcher, [part(0), part(64, 500)])

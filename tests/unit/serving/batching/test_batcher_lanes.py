@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
 from gan_serving.errors import GenerationError
 
 PATIENCE = 20.0  # seconds, for what must happen
@@ -54,7 +54,7 @@ def test_an_idle_lane_runs_at_once_while_another_is_busy(make_session):
 def patient(monkeypatch: pytest.MonkeyPatch) -> float:
     """Seconds that the lane which computes is left alone with little work: enough for a busy machine."""
     for module in ("lane", "batcher"):
-        monkeypatch.setattr(f"gan_serving.{module}.SOON", 0.3)
+        monkeypatch.setattr(f"gan_serving.batching.{module}.SOON", 0.3)
     return 0.3
 
 

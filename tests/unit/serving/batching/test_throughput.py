@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gan_serving.admission import Admission
+from gan_serving.batching.admission import Admission
 from gan_serving.errors import QueueFullError
 
 

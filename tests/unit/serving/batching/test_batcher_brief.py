@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
-from gan_serving.brief_runs import BRIEF_SECONDS, RUNS, BriefRuns
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.brief_runs import BRIEF_SECONDS, RUNS, BriefRuns
 from gan_serving.errors import GenerationError
 
 POISON = -1.0

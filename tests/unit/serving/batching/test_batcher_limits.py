@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.jobs import Slice, deliver
+from gan_serving.batching.recorder import NullRecorder
 from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
-from gan_serving.jobs import Slice, deliver
 from gan_serving.metrics import metrics
-from gan_serving.recorder import NullRecorder
 
 PATIENCE = 30.0  # seconds
 SECONDS_FOR_2000_LOOKS = 0.5  # at `waiting` with 20,000 jobs in the queue; 10 s if each look went through them
@@ -274,7 +274,7 @@ def test_nobody_waits_for_ever_when_images_can_not_be_handed_over(make_session, 
 
     async def scenario(batcher: Batcher) -> None:
         tasks = await two_batches(session, batcher)
-        monkeypatch.setattr("gan_serving.batcher.deliver", fails)
+        monkeypatch.setattr("gan_serving.batching.batcher.deliver", fails)
         session.let_go()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         told = "the images could not be handed over: no room"  # to both, which are in one batch

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.jobs import Inputs
+from gan_serving.batching.long_requests import stream
 from gan_serving.errors import DeadlineError
-from gan_serving.jobs import Inputs
-from gan_serving.long_requests import stream
 
 SOON = 0.05  # seconds
 PATIENCE = 20.0  # seconds

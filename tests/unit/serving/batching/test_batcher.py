@@ -6,11 +6,11 @@ import random
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.failures import QUIET_SECONDS, FailureLog
+from gan_serving.batching.jobs import Inputs
+from gan_serving.batching.long_requests import stream
 from gan_serving.errors import GenerationError
-from gan_serving.failures import QUIET_SECONDS, FailureLog
-from gan_serving.jobs import Inputs
-from gan_serving.long_requests import stream
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3])

@@ -3,7 +3,7 @@
 import math
 import time
 
-from gan_serving.lane import Lane, seconds_left
+from gan_serving.batching.lane import Lane, seconds_left
 
 
 def busy(images: int, since: float = 0.0) -> Lane:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan_serving.admission import Admission
+from gan_serving.batching.admission import Admission
 
 
 def test_the_time_of_an_image_is_that_of_full_batches_where_most_images_are_in_them():

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GenerationError, NotReadyError, ServiceError
+from gan_serving.errors import GenerationError, NotReadyError, ServiceError
 
 Latents: TypeAlias = NDArray[np.float32]
 Labels: TypeAlias = NDArray[np.int64]

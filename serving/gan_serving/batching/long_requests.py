@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from typing import Final
 
+from gan_serving.errors import DeadlineError
+from gan_serving.process.deadline import Deadline
+
 from .batcher import Batcher
-from .errors import DeadlineError
 from .jobs import Images, Inputs, Job
-from .process.deadline import Deadline
 
 _AHEAD: Final = 1  # parts of one request that are in the queue, beside one in each lane
 

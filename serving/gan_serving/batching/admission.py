@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from .errors import QueueFullError
+from gan_serving.errors import QueueFullError
 
 _RATE_MEMORY: Final = 0.8  # share of what was measured before that a new run leaves
 _ROOM: Final = 16  # this part of the queue must be free again before requests are looked at

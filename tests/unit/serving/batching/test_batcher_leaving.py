@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from gan_serving.batcher import Batcher
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.jobs import Inputs
+from gan_serving.batching.long_requests import stream
 from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
-from gan_serving.jobs import Inputs
-from gan_serving.long_requests import stream
 
 A_WHILE = 0.1  # seconds, for what must not happen
 
