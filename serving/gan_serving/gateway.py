@@ -17,19 +17,19 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .accept import Backlog
-from .access_log import AccessLog
 from .api_keys import Keys
 from .connection import install as install_protocol
 from .cors import allowed_origins, with_cors
 from .errors import QueueFullError
 from .foreign_pages import COSTLY, ForeignPages
 from .guard import Guard
-from .metrics import Metrics, metrics
-from .observe import Requests
 from .probes import PROBES
 from .rate_limit import RateLimiter
 from .settings import Settings
-from .tracing import exporter
+from .telemetry.access_log import AccessLog
+from .telemetry.metrics import Metrics, metrics
+from .telemetry.observe import Requests
+from .telemetry.tracing import exporter
 from .v2 import ProtocolErrors
 from .worker import SCOPE_KEY, Worker
 

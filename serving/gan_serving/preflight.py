@@ -20,7 +20,6 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 
-from . import tracing
 from .api_keys import Keys
 from .cors import allowed_origins
 from .loading import Problem, read_artifact
@@ -29,6 +28,7 @@ from .process.shared_flags import DIRECTORY_VARIABLE
 from .process.supervisor import mind_every_signal, tell_taken_port, unavailable
 from .settings import Settings, SettingsError, settings, unknown_variables
 from .sources import Folder, Source, StoreModel, survey
+from .telemetry import tracing
 
 logger = logging.getLogger("bentoml.ganworks")
 

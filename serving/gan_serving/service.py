@@ -23,11 +23,11 @@ from .error_response import error_response
 from .errors import ServiceError
 from .gateway import Gateway
 from .handling import RequestContext
-from .metrics import metrics
 from .preflight import check_before_serving, check_configuration
 from .process import drain
 from .process.interpreter import settle
 from .process.output import OUTPUT, write_logs_aside
+from .telemetry.metrics import metrics
 from .worker import Worker
 
 SETTINGS = check_before_serving()

@@ -11,10 +11,10 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from .catalog import Catalog, Generator
-from .metrics import Metrics
 from .rate_limit import RateLimiter
 from .response_cache import ResponseCache
 from .settings import Settings
+from .telemetry.metrics import Metrics
 
 _T = TypeVar("_T")
 

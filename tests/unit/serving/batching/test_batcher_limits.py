@@ -12,7 +12,7 @@ from gan_serving.batching.batcher import Batcher
 from gan_serving.batching.jobs import Slice, deliver
 from gan_serving.batching.recorder import NullRecorder
 from gan_serving.errors import GenerationError, NotReadyError, QueueFullError
-from gan_serving.metrics import metrics
+from gan_serving.telemetry.metrics import metrics
 
 PATIENCE = 30.0  # seconds
 SECONDS_FOR_2000_LOOKS = 0.5  # at `waiting` with 20,000 jobs in the queue; 10 s if each look went through them

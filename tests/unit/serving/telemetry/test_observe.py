@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from gan_serving.access_log import AccessLog
 from gan_serving.call import Call
-from gan_serving.observe import Requests
 from gan_serving.probes import PROBES
+from gan_serving.telemetry.access_log import AccessLog
+from gan_serving.telemetry.observe import Requests
 
 
 @dataclass

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from gan_serving.access_log import LOGGER_NAME, MAX_TEXT, AccessLog, AccessRecord
 from gan_serving.process.output import Output
 from gan_serving.settings import Settings
+from gan_serving.telemetry.access_log import LOGGER_NAME, MAX_TEXT, AccessLog, AccessRecord
 
 FIELDS = [
     "time", "request_id", "client", "key", "method", "path", "route", "status", "seconds", "bytes", "model", "images",
@@ -123,7 +123,7 @@ def test_the_logger_can_be_turned_off(logger: logging.Logger):
 
 
 TALKATIVE = """
-from gan_serving.access_log import AccessLog, AccessRecord
+from gan_serving.telemetry.access_log import AccessLog, AccessRecord
 from gan_serving.process.output import OUTPUT
 from gan_serving.process.output import Output
 from gan_serving.settings import Settings

@@ -8,11 +8,12 @@ from typing import Final
 from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
+from gan_serving.call import Call
+from gan_serving.errors import CallerLeftError
+from gan_serving.probes import PROBES
+
 from .access_log import AccessLog, AccessRecord
-from .call import Call
-from .errors import CallerLeftError
 from .metrics import Metrics
-from .probes import PROBES
 
 BENTOML_PATHS: Final = PROBES | {"/", "/schema.json", "/docs.json"}
 """Paths without a route of ours; the probes among them that have one too make no difference."""

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Final, Literal
 
-from .probes import UNCOUNTED
-from .process.output import OUTPUT, Output
-from .settings import Settings
+from gan_serving.probes import UNCOUNTED
+from gan_serving.process.output import OUTPUT, Output
+from gan_serving.settings import Settings
 
 LOGGER_NAME: Final = "ganworks.access"
 MAX_TEXT: Final = 256

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from gan_serving.metric_files import FOLDER, settled
+from gan_serving.telemetry.metric_files import FOLDER, settled
 
 COUNTING = """
 import sys
-from gan_serving.metric_files import reserve
+from gan_serving.telemetry.metric_files import reserve
 assert reserve()
 from prometheus_client import Counter, Gauge, Histogram, values
 number = int(sys.argv[1])
@@ -28,7 +28,7 @@ SUMS = """
 from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 registry = CollectorRegistry()
 multiprocess.MultiProcessCollector(registry)
-from gan_serving.metric_files import settled
+from gan_serving.telemetry.metric_files import settled
 with settled():
     print("\\n".join(l for l in generate_latest(registry).decode().splitlines() if l[0] != "#"))
 """
@@ -111,7 +111,7 @@ def test_a_full_disk_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     (number,) = gone(1)
     killed(folder, number)
-    monkeypatch.setattr("gan_serving.metric_files.take_pages", no_room)
+    monkeypatch.setattr("gan_serving.telemetry.metric_files.take_pages", no_room)
     with settled():
         assert counted(folder) == 2
     assert not [*folder.glob("gauge_live*")], "what the dead had waiting needs no room to be forgotten"
@@ -123,7 +123,7 @@ def test_a_full_disk_loses_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_without_room_for_the_lock_no_queue_of_the_dead_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (number,) = gone(1)
     (folder / f"gauge_livesum_{number}.db").write_bytes(b"\0" * 64)
-    monkeypatch.setattr("gan_serving.metric_files._open_lock", lambda _folder: None)
+    monkeypatch.setattr("gan_serving.telemetry.metric_files._open_lock", lambda _folder: None)
     with settled():
         assert not [*folder.iterdir()]
 
@@ -194,7 +194,8 @@ def test_a_number_that_is_used_again_inherits_no_queue(folder: Path) -> None:
     killed(folder, os.getpid())
     assert "waiting 7.0" in run(SUMS)
     again = (
-        "import os; os.getpid = lambda: int(os.environ['NUMBER']); from gan_serving.metric_files import *; reserve()"
+        "import os; os.getpid = lambda: int(os.environ['NUMBER']); "
+        "from gan_serving.telemetry.metric_files import *; reserve()"
     )
     subprocess.run([sys.executable, "-c", again], check=True, env={**os.environ, "NUMBER": str(os.getpid())})
     said = run(SUMS)

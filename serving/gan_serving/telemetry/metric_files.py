@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from .process.mapped_file import take_pages
+from gan_serving.process.mapped_file import take_pages
 
 logger = logging.getLogger("bentoml.ganworks")
 
