@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Scope
 
-from gan_serving.api_keys import Keys
 from gan_serving.call import Call
-from gan_serving.foreign_pages import ForeignPages
-from gan_serving.guard import Guard
-from gan_serving.rate_limit import RateLimiter
+from gan_serving.middleware.api_keys import Keys
+from gan_serving.middleware.foreign_pages import ForeignPages
+from gan_serving.middleware.guard import Guard
+from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 
 

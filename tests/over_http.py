@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gan_export.artifact import Manifest
 from gan_serving import generate, interpolate
 from gan_serving.batching.batcher import Batcher
-from gan_serving.rate_limit import RateLimiter
+from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 from gan_serving.telemetry.metrics import metrics
 from gan_serving.worker import SCOPE_KEY, Worker

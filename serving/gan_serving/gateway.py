@@ -17,20 +17,20 @@ from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .accept import Backlog
-from .api_keys import Keys
 from .connection import install as install_protocol
-from .cors import allowed_origins, with_cors
 from .errors import QueueFullError
-from .foreign_pages import COSTLY, ForeignPages
-from .guard import Guard
+from .middleware.api_keys import Keys
+from .middleware.cors import allowed_origins, with_cors
+from .middleware.foreign_pages import COSTLY, ForeignPages
+from .middleware.guard import Guard
+from .middleware.rate_limit import RateLimiter
+from .middleware.v2_errors import ProtocolErrors
 from .probes import PROBES
-from .rate_limit import RateLimiter
 from .settings import Settings
 from .telemetry.access_log import AccessLog
 from .telemetry.metrics import Metrics, metrics
 from .telemetry.observe import Requests
 from .telemetry.tracing import exporter
-from .v2 import ProtocolErrors
 from .worker import SCOPE_KEY, Worker
 
 _DRAWING: Final = COSTLY | {("POST", "/generate"), ("POST", "/interpolate")}

@@ -22,7 +22,6 @@ from .batching.jobs import Images, Inputs
 from .batching.long_requests import stream
 from .call import current_call
 from .catalog import Generator
-from .error_response import cut_off
 from .errors import InvalidRequestError
 from .etag import etag_of, names
 from .formats.batch import Batch
@@ -31,6 +30,7 @@ from .formats.negotiate import format_of
 from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
+from .middleware.error_response import cut_off
 from .plan import Part, Plan, make_plan, parse_request
 from .query import body_of
 from .worker import Worker

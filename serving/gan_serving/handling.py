@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from .error_response import error_response
 from .errors import CallerLeftError, ServiceError
-from .json_marks import AT_ONCE, SPARE, check_marks
-from .rate_limit import caller_of
+from .middleware.error_response import error_response
+from .middleware.json_marks import AT_ONCE, SPARE, check_marks
+from .middleware.rate_limit import caller_of
 from .worker import Worker, worker_of
 
 _T = TypeVar("_T")

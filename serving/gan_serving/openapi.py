@@ -47,7 +47,7 @@ from .errors import (
     UnauthorizedError,
     UnknownModelError,
 )
-from .guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
+from .middleware.guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
 from .query import PARAMETERS
 from .settings import Settings
 from .worker import worker_of

@@ -20,9 +20,9 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 
-from .api_keys import Keys
-from .cors import allowed_origins
 from .loading import Problem, read_artifact
+from .middleware.api_keys import Keys
+from .middleware.cors import allowed_origins
 from .process.drain import PARENT_VARIABLE
 from .process.shared_flags import DIRECTORY_VARIABLE
 from .process.supervisor import mind_every_signal, tell_taken_port, unavailable

@@ -1,6 +1,6 @@
 """What a connection is told that is refused before the guard sees a request of it.
 
-A request under /v2 gets its error in the protocol's shape (v2/shape.py), if its address has come by then.
+A request under /v2 gets its error in the protocol's shape (middleware/v2_errors.py), if its address has come by then.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gan_client.types import ErrorBody
 
 from .call import new_request_id
 from .errors import ServiceError
-from .v2.shape import flat, is_protocols
+from .middleware.v2_errors import flat, is_protocols
 
 
 def refusal(error: ServiceError, url: bytes) -> Response:

@@ -16,25 +16,26 @@ from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import generate, interpolate, latents, openapi, pages, playground, system, v2
+from . import generate, interpolate, latents, openapi, pages, playground, system
 from .catalog import Catalog
 from .connection_counts import counts_of_environment
-from .error_response import error_response
 from .errors import ServiceError
 from .gateway import Gateway
 from .handling import RequestContext
+from .middleware.error_response import error_response
 from .preflight import check_before_serving, check_configuration
 from .process import drain
 from .process.interpreter import settle
 from .process.output import OUTPUT, write_logs_aside
 from .telemetry.metrics import metrics
+from .v2 import routes as v2_routes
 from .worker import Worker
 
 SETTINGS = check_before_serving()
 GATEWAY = Gateway(
     SETTINGS,
     [
-        *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *v2.ROUTES, *openapi.ROUTES,
+        *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *v2_routes.ROUTES, *openapi.ROUTES,
         *playground.ROUTES, *system.ROUTES,
     ],
 )  # fmt: skip

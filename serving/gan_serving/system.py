@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from .error_response import error_response
 from .errors import NotReadyError
+from .middleware.error_response import error_response
 from .worker import Worker, worker_of
 
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from .catalog import Catalog, Generator
-from .rate_limit import RateLimiter
+from .middleware.rate_limit import RateLimiter
 from .response_cache import ResponseCache
 from .settings import Settings
 from .telemetry.metrics import Metrics

@@ -15,8 +15,8 @@ import zlib
 from typing import Any, Final, NoReturn
 
 from gan_serving.errors import BodyTooLargeError, InvalidRequestError
-from gan_serving.json_marks import SPARE, check_marks
 from gan_serving.messages import show
+from gan_serving.middleware.json_marks import SPARE, check_marks
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 

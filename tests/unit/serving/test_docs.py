@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from gan_client.types import GenerateRequest, InterpolateRequest
-from gan_serving import generate, interpolate, latents, pages, playground, system, v2
-from gan_serving.error_response import detail_of_status
+from gan_serving import generate, interpolate, latents, pages, playground, system
 from gan_serving.errors import ServiceError
+from gan_serving.middleware.error_response import detail_of_status
 from gan_serving.settings import Settings, markdown_table
+from gan_serving.v2 import routes as v2_routes
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "serving.md").read_text()
 ROUTES = [
     *generate.ROUTES, *interpolate.ROUTES, *latents.ROUTES, *pages.ROUTES, *playground.ROUTES, *system.ROUTES,
-    *v2.ROUTES,
+    *v2_routes.ROUTES,
 ]  # fmt: skip
 BENTOML = {("GET", "/"), ("GET", "/livez"), ("GET", "/docs.json")}
 

@@ -15,7 +15,7 @@ from gan_client.types import StreamError
 from gan_export.artifact import Manifest
 from gan_serving import generate, interpolate
 from gan_serving.formats.stream_formats import NdjsonStream
-from gan_serving.json_marks import AT_ONCE
+from gan_serving.middleware.json_marks import AT_ONCE
 
 SHEET = {"n": 80, "format": "png"}  # 80 images of 8x8: too many bytes to be encoded in the event loop
 FILM: dict[str, Any] = {"seeds": [1, 2], "steps": 40, "format": "webp"}

@@ -9,7 +9,7 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 from starlette.routing import Router
 
-from gan_serving.api_keys import Keys
+from gan_serving.middleware.api_keys import Keys
 from gan_serving.playground import PAGE, POLICY, ROUTES, files
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,8 @@ from starlette.routing import Router
 from gan_export.artifact import ImageSpec, Manifest
 from gan_serving.batching.batcher import Batcher
 from gan_serving.errors import UnknownModelError
-from gan_serving.rate_limit import RateLimiter
+from gan_serving.middleware.rate_limit import RateLimiter
+from gan_serving.middleware.v2_errors import ProtocolErrors
 from gan_serving.settings import Settings
 from gan_serving.v2 import ROUTES, ProtocolErrors
 from gan_serving.worker import Worker

@@ -10,9 +10,9 @@ import pytest
 from guarding import guard_of
 from starlette.responses import PlainTextResponse
 
-from gan_serving.api_keys import CALLER_SCOPE_KEY
 from gan_serving.errors import RateLimitedError
-from gan_serving.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
+from gan_serving.middleware.api_keys import CALLER_SCOPE_KEY
+from gan_serving.middleware.rate_limit import MAX_BUCKETS, RateLimiter, caller_of
 from gan_serving.settings import Settings
 
 

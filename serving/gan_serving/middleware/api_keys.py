@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from .errors import SettingsError, UnauthorizedError
-from .keys import LINE, NAMELESS
-from .probes import PROBES
-from .process.threaded_tasks import ThreadedTask, ThreadedTasks
-from .settings import Settings
+from gan_serving.errors import SettingsError, UnauthorizedError
+from gan_serving.keys import LINE, NAMELESS
+from gan_serving.probes import PROBES
+from gan_serving.process.threaded_tasks import ThreadedTask, ThreadedTasks
+from gan_serving.settings import Settings
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -13,10 +13,10 @@ import pytest
 from key_files import ALICE, BOB, CAROL, Clock, admits, bearer, check, keys_of, line, write
 from starlette.datastructures import Headers
 
-from gan_serving import api_keys
-from gan_serving.api_keys import LOOK_SECONDS, Keys
 from gan_serving.errors import UnauthorizedError
 from gan_serving.keys import new_key
+from gan_serving.middleware import api_keys
+from gan_serving.middleware.api_keys import LOOK_SECONDS, Keys
 from gan_serving.settings import Settings, SettingsError
 
 pytestmark = pytest.mark.usefixtures("no_key_is_told")

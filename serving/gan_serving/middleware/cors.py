@@ -12,10 +12,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from gan_client.types import ErrorBody, ErrorDetail
-
-from .call import new_request_id
-from .messages import show
-from .settings import Settings, SettingsError
+from gan_serving.call import new_request_id
+from gan_serving.messages import show
+from gan_serving.settings import Settings, SettingsError
 
 METHODS: Final = ("GET", "HEAD", "POST")
 ALLOWED_HEADERS: Final = (

@@ -12,10 +12,9 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from gan_client.types import ErrorBody, ErrorDetail
-
-from .call import current_call
-from .errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
-from .messages import nearest
+from gan_serving.call import current_call
+from gan_serving.errors import DeadlineError, NotReadyError, QueueFullError, ServiceError
+from gan_serving.messages import nearest
 
 logger = logging.getLogger("bentoml.ganworks")
 

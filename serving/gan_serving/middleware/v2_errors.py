@@ -9,20 +9,19 @@ never learns what was wrong. So under /v2, and nowhere else, our shape is laid f
 
 Nothing of it is lost, the id stands where it always does, and a client of the protocol reads what it expects. This is
 done outside of everything else, for the errors of the guard (too large, too late, no key) are answers to the same
-client; refusal.py does it where a request is refused before the guard sees it. A message says all that is needed;
+client; connections/refusal.py does it where a request is refused before the guard sees it. A message says all that is needed;
 `code` is for programs.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gan_client.types import ErrorBody
-
-from .answer import to_json
 
 PREFIX: Final = "/v2"
 
@@ -70,4 +69,5 @@ def flat(body: bytes) -> bytes:
     """An error in the service's shape -> the same in the protocol's."""
     said = ErrorBody.model_validate_json(body)
     detail = said.error
-    return to_json({"error": detail.message, "code": detail.code, "param": detail.param, "request_id": said.request_id})
+    laid = {"error": detail.message, "code": detail.code, "param": detail.param, "request_id": said.request_id}
+    return json.dumps(laid, separators=(",", ":")).encode()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .errors import InvalidRequestError
+from gan_serving.errors import InvalidRequestError
 
 AT_ONCE: Final = 2**16
 """Bytes of a body that are parsed in the event loop; a longer one would hold up the others."""

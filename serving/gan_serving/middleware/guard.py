@@ -16,11 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .api_keys import CALLER_SCOPE_KEY, Keys
-from .body import timed_receive
-from .call import Call, begin_call, new_request_id
-from .error_response import detail_of_status, error_of, error_response, internal_error, tell_cut_off
-from .errors import (
+from gan_serving.call import Call, begin_call, new_request_id
+from gan_serving.errors import (
     BodyTooLargeError,
     CallerLeftError,
     DeadlineError,
@@ -30,10 +27,14 @@ from .errors import (
     ServiceError,
     TooManyBodiesError,
 )
+from gan_serving.probes import UNCOUNTED
+from gan_serving.process.deadline import Deadline
+
+from .api_keys import CALLER_SCOPE_KEY, Keys
+from .body import timed_receive
+from .error_response import detail_of_status, error_of, error_response, internal_error, tell_cut_off
 from .foreign_pages import ForeignPages, may_cost
 from .json_marks import AT_ONCE
-from .probes import UNCOUNTED
-from .process.deadline import Deadline
 from .rate_limit import RateLimiter, caller_of
 
 logger = logging.getLogger("bentoml.ganworks")

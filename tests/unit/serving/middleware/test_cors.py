@@ -11,9 +11,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 
 from gan_client.types import ErrorBody
-from gan_serving.cors import allowed_origins, with_cors
 from gan_serving.errors import RateLimitedError, UnauthorizedError
-from gan_serving.foreign_pages import ForeignPages
+from gan_serving.middleware.cors import allowed_origins, with_cors
+from gan_serving.middleware.foreign_pages import ForeignPages
 from gan_serving.settings import Settings, SettingsError
 
 OURS, THEIRS = "https://gallery.example", "https://other.example:8443"

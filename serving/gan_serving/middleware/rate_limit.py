@@ -12,9 +12,10 @@ from typing import Final
 
 from starlette.types import Scope
 
+from gan_serving.errors import RateLimitedError
+from gan_serving.settings import Settings
+
 from .api_keys import CALLER_SCOPE_KEY
-from .errors import RateLimitedError
-from .settings import Settings
 
 MAX_BUCKETS: Final = 10_000
 """Callers that are remembered; of a caller that is forgotten, no more is known than that it may begin again."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.types import Message, Receive
 
-from .errors import RequestTimeoutError
+from gan_serving.errors import RequestTimeoutError
 
 
 def timed_receive(receive: Receive, seconds: float) -> Receive:

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from .errors import ForeignPageError
-from .messages import show
+from gan_serving.errors import ForeignPageError
+from gan_serving.messages import show
 
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that any page may use: they change nothing, and it can't read their answers."""
