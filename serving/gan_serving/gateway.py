@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .accept import Backlog
-from .connection import install as install_protocol
+from .connections.accept import Backlog
+from .connections.connection import install as install_protocol
 from .errors import QueueFullError
 from .middleware.api_keys import Keys
 from .middleware.cors import allowed_origins, with_cors

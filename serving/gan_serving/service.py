@@ -18,7 +18,7 @@ from gan_client.types import GenerateRequest, GenerateResponse
 
 from . import generate, interpolate, latents, openapi, pages, playground, system
 from .catalog import Catalog
-from .connection_counts import counts_of_environment
+from .connections.connection_counts import counts_of_environment
 from .errors import ServiceError
 from .gateway import Gateway
 from .handling import RequestContext

@@ -18,10 +18,11 @@ import uvicorn
 from asking import connect, until, until_accepted, worker_of
 from ports import free_port
 
-from gan_serving import accept
-from gan_serving.accept import Backlog
-from gan_serving.connection import Limits, guarded_protocol
-from gan_serving.connection_counts import ConnectionCounts
+from gan_serving.connections import accept
+from gan_serving.connections.accept import Backlog
+from gan_serving.connections.connection import guarded_protocol
+from gan_serving.connections.connection_counts import ConnectionCounts
+from gan_serving.connections.limits import Limits
 
 PATIENCE = 20.0  # seconds, for what must happen
 LONG = 1.0  # seconds, in which nothing must happen
@@ -30,7 +31,7 @@ GOOD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 HOLD = """
 import sys, time
 from pathlib import Path
-from gan_serving.connection_counts import ConnectionCounts
+from gan_serving.connections.connection_counts import ConnectionCounts
 counts = ConnectionCounts(Path(sys.argv[1]), int(sys.argv[2]))
 counts.own = int(sys.argv[3])
 print("holds", flush=True)

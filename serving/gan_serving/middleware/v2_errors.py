@@ -9,8 +9,8 @@ never learns what was wrong. So under /v2, and nowhere else, our shape is laid f
 
 Nothing of it is lost, the id stands where it always does, and a client of the protocol reads what it expects. This is
 done outside of everything else, for the errors of the guard (too large, too late, no key) are answers to the same
-client; connections/refusal.py does it where a request is refused before the guard sees it. A message says all that is needed;
-`code` is for programs.
+client; connections/refusal.py does it where a request is refused before the guard sees it. A message says all that is
+needed; `code` is for programs.
 """
 
 from __future__ import annotations

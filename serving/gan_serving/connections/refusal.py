@@ -11,10 +11,9 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from gan_client.types import ErrorBody
-
-from .call import new_request_id
-from .errors import ServiceError
-from .middleware.v2_errors import flat, is_protocols
+from gan_serving.call import new_request_id
+from gan_serving.errors import ServiceError
+from gan_serving.middleware.v2_errors import flat, is_protocols
 
 
 def refusal(error: ServiceError, url: bytes) -> Response:

@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .process.mapped_file import take_pages
-from .process.shared_flags import DIRECTORY_VARIABLE
+from gan_serving.process.mapped_file import take_pages
+from gan_serving.process.shared_flags import DIRECTORY_VARIABLE
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -6,7 +6,7 @@ pipelined requests as come. `install` puts a protocol of ours in its place that 
     headers   GAN_HEADER_TIMEOUT seconds from the opening of the connection, or from the first byte of a later request;
               GAN_MAX_HEADER bytes, which answers 431
     trailers  GAN_MAX_HEADER bytes; nobody here reads them
-    body      GAN_BODY_TIMEOUT seconds (body.py), and in bytes twice the largest body, with all of its framing
+    body      GAN_BODY_TIMEOUT seconds (middleware/body.py), and in bytes twice the largest body, with all of its framing
     response  GAN_SEND_TIMEOUT seconds in which the client takes nothing of it
     pipeline  32 requests
     worker    GAN_MAX_CONNECTIONS connections, above which the newest gets 503 for all but a probe (overflow.py)
@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -28,18 +27,20 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from .accept import Backlog
-from .coalescing import CoalescingTransport
-from .errors import (
+from gan_serving.errors import (
     HeadersTooLargeError,
     InvalidRequestError,
     ServiceError,
     TooManyConnectionsError,
 )
+from gan_serving.settings import Settings
+
+from .accept import Backlog
+from .coalescing import CoalescingTransport
+from .limits import Limits
 from .overflow import SECONDS as SPARE_SECONDS
 from .overflow import Overflow, is_answered
 from .refusal import on_the_wire, refusal
-from .settings import Settings
 
 MAX_PIPELINED: Final = 32
 """Requests of one connection that wait for an earlier one's response."""
@@ -49,19 +50,6 @@ LINGER: Final = 1.0
 """Seconds for which a refused client's bytes are thrown away: closing at once could cost it our answer."""
 _HEADER_FRAME: Final = len(": \r\n")
 _REQUEST_FRAME: Final = len("  HTTP/1.1\r\n\r\n")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a connection may take."""
-
-    header_timeout: float  # seconds
-    send_timeout: float  # seconds
-    max_header: int  # bytes
-    max_stream: int  # bytes after the headers of one request, framing and trailers included
-    max_connections: int  # of one worker; 0: any number
-    refused: Callable[[str], None]
-    """Is told the code of every refusal, for the metrics."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -306,12 +294,4 @@ def install(settings: Settings, backlog: Backlog, refused: Callable[[str], None]
         backlog: where connections wait.
         refused: is told the code of every connection that is refused or cut.
     """
-    limits = Limits(
-        header_timeout=settings.header_timeout,
-        send_timeout=settings.send_timeout,
-        max_header=settings.max_header,
-        max_stream=2 * settings.max_body + 2**20,
-        max_connections=settings.max_connections,
-        refused=refused,
-    )
-    auto.AutoHTTPProtocol = guarded_protocol(limits, backlog)
+    auto.AutoHTTPProtocol = guarded_protocol(Limits.from_settings(settings, refused), backlog)

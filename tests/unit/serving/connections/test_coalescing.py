@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gan_serving.coalescing import CoalescingTransport
+from gan_serving.connections.coalescing import CoalescingTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

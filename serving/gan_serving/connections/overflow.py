@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from .probes import UNCOUNTED
+from gan_serving.probes import UNCOUNTED
 
 MOST: Final = 64
 """Connections over the limit that are open at once; one more, and the oldest is turned away."""

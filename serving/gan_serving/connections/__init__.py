@@ -1,0 +1,1 @@
+"""Below a request: how connections are accepted, shared between workers, bounded and refused."""
