@@ -14,8 +14,8 @@ from starlette.routing import Route
 from gan_export.artifact import draw
 from gan_export.artifact.processor import usable_cores
 from gan_serving.batching.batcher import Batcher
-from gan_serving.engine import open_engine
 from gan_serving.formats.png import png_file
+from gan_serving.models.engine import open_engine
 
 from .model import ARTIFACT, MANIFEST
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from gan_export.artifact import draw, load_artifact, open_session, run_session
 from gan_export.artifact.processor import usable_cores
-from gan_serving.engine import open_engine
+from gan_serving.models.engine import open_engine
 
 ARTIFACT = load_artifact(Path(os.environ["BENCH_ARTIFACT"]))
 MANIFEST = ARTIFACT.manifest

@@ -21,7 +21,6 @@ from gan_client.types import Format, GenerateRequest
 from .batching.jobs import Images, Inputs
 from .batching.long_requests import stream
 from .call import current_call
-from .catalog import Generator
 from .errors import InvalidRequestError
 from .etag import etag_of, names
 from .formats.batch import Batch
@@ -31,6 +30,7 @@ from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .middleware.error_response import cut_off
+from .models.catalog import Generator
 from .plan import Part, Plan, make_plan, parse_request
 from .query import body_of
 from .worker import Worker

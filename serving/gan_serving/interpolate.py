@@ -22,9 +22,9 @@ from .formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
 from .formats.batch import Batch
 from .formats.encode import SLOW_BYTES, Encoded
 from .formats.negotiate import animation_format_of
-from .generator import Generator
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
+from .models.generator import Generator
 from .path import LatentPath, make_path
 from .plan import parse_interpolation
 from .worker import Worker

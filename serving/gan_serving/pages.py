@@ -12,8 +12,8 @@ from gan_client.types import ModelDetail, ModelList
 
 from .errors import ServiceError, UnknownModelError
 from .etag import matches
-from .generator import Generator
 from .middleware.error_response import error_response
+from .models.generator import Generator
 from .worker import worker_of
 
 _AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be

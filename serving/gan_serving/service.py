@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Message
 from gan_client.types import GenerateRequest, GenerateResponse
 
 from . import generate, interpolate, latents, openapi, pages, playground, system
-from .catalog import Catalog
 from .connections.connection_counts import counts_of_environment
 from .errors import ServiceError
 from .gateway import Gateway
 from .handling import RequestContext
 from .middleware.error_response import error_response
+from .models.catalog import Catalog
 from .preflight import check_before_serving, check_configuration
 from .process import drain
 from .process.interpreter import settle

@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from .catalog import Catalog, Generator
 from .middleware.rate_limit import RateLimiter
+from .models.catalog import Catalog, Generator
 from .response_cache import ResponseCache
 from .settings import Settings
 from .telemetry.metrics import Metrics

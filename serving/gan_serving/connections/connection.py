@@ -6,7 +6,8 @@ pipelined requests as come. `install` puts a protocol of ours in its place that 
     headers   GAN_HEADER_TIMEOUT seconds from the opening of the connection, or from the first byte of a later request;
               GAN_MAX_HEADER bytes, which answers 431
     trailers  GAN_MAX_HEADER bytes; nobody here reads them
-    body      GAN_BODY_TIMEOUT seconds (middleware/body.py), and in bytes twice the largest body, with all of its framing
+    body      GAN_BODY_TIMEOUT seconds (middleware/body.py), and in bytes twice the largest body, with all of its
+              framing
     response  GAN_SEND_TIMEOUT seconds in which the client takes nothing of it
     pipeline  32 requests
     worker    GAN_MAX_CONNECTIONS connections, above which the newest gets 503 for all but a probe (overflow.py)

@@ -31,7 +31,6 @@ from gan_serving.generator import Generator as Served
 from gan_serving.generator import make_generator
 from gan_serving.loading import examine
 from gan_serving.settings import Settings
-from gan_serving.variants import variants_to_try
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
 
@@ -79,7 +78,7 @@ def both(make_source: MakeSourceFn, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def byte_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """The choice is made as where the processor has instructions for int8."""
-    monkeypatch.setattr("gan_serving.variants.adds_byte_products", lambda: True)
+    monkeypatch.setattr("gan_serving.models.variants.adds_byte_products", lambda: True)
 
 
 def operators(artifact: Artifact, variant: str = "fp32") -> set[str]:

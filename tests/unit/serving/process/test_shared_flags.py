@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gan_serving.models.watching import Watcher
 from gan_serving.process import shared_flags
 from gan_serving.process.shared_flags import SharedFlags
-from gan_serving.watching import Watcher
 
 LONG_AGO = 1e9  # seconds since the epoch
 

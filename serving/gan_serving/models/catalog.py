@@ -19,16 +19,16 @@ from typing import Final, Literal
 
 from gan_client.types import ModelInfo, ReloadReport
 from gan_export.artifact import draw
+from gan_serving.errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
+from gan_serving.messages import nearest
+from gan_serving.process.shared_flags import SharedFlags, flags_of_environment
+from gan_serving.process.threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
+from gan_serving.settings import Settings
 
-from .errors import NotLoadableError, NotReadyError, QueueFullError, UnknownModelError
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
-from .messages import nearest
-from .process.shared_flags import SharedFlags, flags_of_environment
-from .process.threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
 from .registry import EventFn, Registry
-from .settings import Settings
-from .sources import Source, SourceError, Survey, lost_survey, merged, survey_of
+from .surveys import Survey, Surveys
 from .watching import Looks, Watcher
 
 __all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
@@ -76,9 +76,8 @@ class Catalog:
         self._settings = settings
         self._recorder = recorder
         self._flags = flags or flags_of_environment()
-        self._sources = settings.model_sources
         self._registry = Registry(on_event)
-        self._surveys: ThreadedTasks[int, Survey] = ThreadedTasks(lambda _: None)  # by the source's place
+        self._surveys = Surveys(settings.model_sources)
         self._loads: ThreadedTasks[Path, Examined] = ThreadedTasks(_tell_stalled)
         self._looks = Looks(self._compare)
         # Before loading: what others say meanwhile is not missed.
@@ -224,9 +223,7 @@ class Catalog:
         # The first request should not wait for the modules that draw latents.
         drawing = threading.Thread(target=draw, args=([0], 1, "normal"))
         drawing.start()
-        surveys = {i: _survey_task(source) for i, source in enumerate(self._sources)}
-        found = self._surveys.run(surveys, at_once=len(surveys), is_stopping=is_stopping)
-        now = merged(found.get(i) or _lost(source) for i, source in enumerate(self._sources))
+        now = self._surveys.at_start(is_stopping)
         unloaded = self._flags.unloaded()
         loads = {folder: self._load_task(now, unloaded, folder) for folder in now.sources}
         # Several at once: sessions are made outside Python.
@@ -246,10 +243,10 @@ class Catalog:
 
     async def _compare(self, asked: bool) -> ReloadReport:
         """Compare the folders with what was seen, load what is new, and swap."""
-        now = await self._survey()
+        now = await self._surveys.now()
         if self._registry.is_sudden(now):
             await asyncio.sleep(GONE_SECONDS)
-            now = await self._survey()
+            now = await self._surveys.now()
         unloaded = self._flags.unloaded()
         news = [folder for folder in now.sources if self._registry.is_news(folder, now, unloaded, again=asked)]
         examined = await self._load(now, unloaded, news)
@@ -278,10 +275,6 @@ class Catalog:
                 "generator %s is now the default of requests that name none; set GAN_DEFAULT_MODEL to keep one", now
             )
 
-    async def _survey(self) -> Survey:
-        found = [await self._surveys.run_one(i, _survey_task(source)) for i, source in enumerate(self._sources)]
-        return merged(each or _lost(source) for each, source in zip(found, self._sources, strict=True))
-
     async def _load(self, now: Survey, unloaded: frozenset[str], folders: Sequence[Path]) -> Sequence[Examined]:
         """Those that are done in time, one after the other: serving needs the cores too."""
         found = [await self._loads.run_one(folder, self._load_task(now, unloaded, folder)) for folder in folders]
@@ -300,15 +293,6 @@ class Catalog:
             unloaded=unloaded,
             recorder=self._recorder,
         )
-
-
-def _survey_task(source: Source) -> ThreadedTask[Survey]:
-    # Always another subject: what comes late says nothing of now.
-    return ThreadedTask(object(), partial(survey_of, source))
-
-
-def _lost(source: Source) -> Survey:
-    return lost_survey(source, SourceError(f"{source.described()}: is not read after {STALL_SECONDS:g} s"))
 
 
 def _tell_stalled(folder: Path) -> None:

@@ -13,8 +13,7 @@ from gan_export.artifact.measures import is_near
 from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.providers import CPU, CUDA, PROVIDERS, Provider, is_usable
-
-from .settings import Settings
+from gan_serving.settings import Settings
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gan_client.types import ReloadReport
-
-from .process.shared_flags import SharedFlags
+from gan_serving.process.shared_flags import SharedFlags
 
 logger = logging.getLogger("bentoml.ganworks")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, TypeAlias
@@ -16,7 +16,7 @@ STORE_PREFIX: Final = "bento"
 ZOO: Final = "zoo"
 MAY_BE_MISSING: Final = "?"
 """Ends the entry of a folder that need not be there."""
-ZOO_FOLDERS: Final = (Path(__file__).parent / ZOO, Path(__file__).parents[2] / ZOO)
+ZOO_FOLDERS: Final = (Path(__file__).parents[1] / ZOO, Path(__file__).parents[3] / ZOO)
 """Of an installed package, and of a checkout or a bento."""
 
 LOOK_UPS: Final = 3
@@ -158,49 +158,6 @@ def parse_sources(text: str) -> list[Source]:
         elif path := part.removesuffix(MAY_BE_MISSING):
             sources.append(Folder(Path(path).expanduser(), may_be_missing=path != part))
     return sources
-
-
-@dataclass(frozen=True)
-class Survey:
-    """What the sources hold at one moment, in their order."""
-
-    sources: dict[Path, Source]  # of each artifact folder
-    fingerprints: dict[Path, Fingerprint]  # the same folders
-    lost: list[tuple[Source, SourceError]]  # sources that can't be looked into: nothing is known of their folders
-
-    def is_lost(self, source: Source) -> bool:
-        return any(source is each for each, _ in self.lost)
-
-
-def survey(sources: Iterable[Source]) -> Survey:
-    """Look at all sources, without reading a file."""
-    return merged(map(survey_of, sources))
-
-
-def survey_of(source: Source) -> Survey:
-    """Look at one source."""
-    try:
-        prints = {folder: fingerprint(folder) for folder in source.artifacts()}
-    except SourceError as error:
-        return lost_survey(source, error)
-    there = {folder: seen for folder, seen in prints.items() if seen}
-    return Survey(dict.fromkeys(there, source), there, [])
-
-
-def lost_survey(source: Source, error: SourceError) -> Survey:
-    """Of a source that can't be looked into."""
-    return Survey({}, {}, [(source, error)])
-
-
-def merged(surveys: Iterable[Survey]) -> Survey:
-    """Surveys of several sources as one; a folder is the first one's that has it."""
-    whole = Survey({}, {}, [])
-    for each in surveys:
-        for folder, source in each.sources.items():
-            if folder not in whole.sources:
-                whole.sources[folder], whole.fingerprints[folder] = source, each.fingerprints[folder]
-        whole.lost.extend(each.lost)
-    return whole
 
 
 def fingerprint(folder: Path) -> Fingerprint:

@@ -12,13 +12,13 @@ from gan_export.artifact import Artifact, ArtifactError, load_artifact
 from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.providers import CPU, CUDA, CUDA_TF32, OPENVINO, OPENVINO_BF16, Provider, is_usable
 from gan_export.artifact.reading import read_certificate
-from gan_serving import variants
-from gan_serving.engine import Engine
-from gan_serving.generator import make_generator
+from gan_serving.models import variants
+from gan_serving.models.engine import Engine
+from gan_serving.models.generator import make_generator
+from gan_serving.models.variants import GraphChoice, choices_to_try
 from gan_serving.settings import Settings
-from gan_serving.variants import GraphChoice, choices_to_try
 
-ZOO = Path(__file__).parents[3] / "zoo"
+ZOO = Path(__file__).parents[4] / "zoo"
 NO_GPU = pytest.mark.skipif(is_usable(CUDA), reason="there is a GPU")
 
 
@@ -146,7 +146,7 @@ def test_a_gpu_that_fails_leaves_auto_with_the_processor(
     artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     found = with_result(certificate, CUDA)
-    monkeypatch.setattr("gan_serving.generator.read_certificate", lambda _artifact: found)
+    monkeypatch.setattr("gan_serving.models.generator.read_certificate", lambda _artifact: found)
     with caplog.at_level(logging.WARNING, "bentoml.ganworks"):
         generator = make_generator(artifact, Settings(provider="auto"))
     assert "fp32 with cuda is not served here: [provider] cuda was requested, but" in caplog.text
@@ -175,7 +175,7 @@ def test_a_variant_that_was_asked_for_and_not_measured_has_no_other_ones_numbers
     artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ):
     exact_alone = certificate.model_copy(update={"results": certificate.results[:1]})
-    monkeypatch.setattr("gan_serving.generator.read_certificate", lambda _artifact: exact_alone)
+    monkeypatch.setattr("gan_serving.models.generator.read_certificate", lambda _artifact: exact_alone)
     summary = make_generator(artifact, Settings(variant="int8")).info(default=True).certificate
     assert summary is not None
     assert (summary.images, summary.max_abs_error, summary.gates, summary.allowed) == (0, None, [], [])
@@ -186,7 +186,7 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(
     artifact: Artifact, certificate: Certificate, monkeypatch: pytest.MonkeyPatch
 ):
     found = with_result(certificate, CUDA)
-    monkeypatch.setattr("gan_serving.generator.read_certificate", lambda _artifact: found)
+    monkeypatch.setattr("gan_serving.models.generator.read_certificate", lambda _artifact: found)
     with pytest.raises(ArtifactError) as caught:
         make_generator(artifact, Settings(provider="cuda"))
     assert caught.value.code == "provider"
@@ -199,7 +199,7 @@ def test_the_event_loop_never_waits_for_a_gpu(
     """A run on a GPU waits for whatever else it computes, and all requests would with it."""
     engine = Engine(artifact)
     engine.provider = provider
-    monkeypatch.setattr("gan_serving.generator.open_engine", lambda *_given, **_more: engine)
+    monkeypatch.setattr("gan_serving.models.generator.open_engine", lambda *_given, **_more: engine)
     assert make_generator(artifact, Settings(provider="cpu")).batcher.in_loop is in_loop
 
 

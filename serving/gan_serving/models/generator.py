@@ -20,12 +20,12 @@ from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, ArtifactE
 from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.providers import runtime_version
 from gan_export.artifact.reading import read_certificate, read_golden
+from gan_serving.batching.batcher import Batcher
+from gan_serving.batching.recorder import NullRecorder, Recorder
+from gan_serving.formats.png import PNG_SIGNATURE
+from gan_serving.settings import Settings
 
-from .batching.batcher import Batcher
-from .batching.recorder import NullRecorder, Recorder
 from .engine import Engine, open_engine
-from .formats.png import PNG_SIGNATURE
-from .settings import Settings
 from .variants import choices_to_try, result_of
 
 logger = logging.getLogger("bentoml.ganworks")

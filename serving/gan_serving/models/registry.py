@@ -15,7 +15,8 @@ from gan_client.types import ReloadReport
 
 from .generator import Generator
 from .loading import NAME_TAKEN, Examined, Problem
-from .sources import Fingerprint, Source, Survey
+from .sources import Fingerprint, Source
+from .surveys import Survey
 
 logger = logging.getLogger("bentoml.ganworks")
 

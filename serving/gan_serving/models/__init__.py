@@ -1,0 +1,1 @@
+"""The generators that are served: finding artifacts, loading them, following changes."""
