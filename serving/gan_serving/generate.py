@@ -30,7 +30,7 @@ from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .middleware.error_response import cut_off
-from .models.catalog import Generator
+from .models.generator import Generator
 from .plan import Part, Plan, make_plan, parse_request
 from .query import body_of
 from .worker import Worker

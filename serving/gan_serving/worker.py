@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 from starlette.requests import Request
 
 from .middleware.rate_limit import RateLimiter
-from .models.catalog import Catalog, Generator
+from .models.catalog import Catalog
+from .models.generator import Generator
 from .response_cache import ResponseCache
 from .settings import Settings
 from .telemetry.metrics import Metrics

@@ -12,10 +12,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from gan_client.types import ModelInfo, ReloadReport
 from gan_export.artifact import draw
@@ -27,27 +26,14 @@ from gan_serving.settings import Settings
 
 from .generator import Generator, RecorderFn
 from .loading import Examined, examine
-from .registry import EventFn, Registry
+from .registry import EventFn, ModelState, Registry
 from .surveys import Survey, Surveys
 from .watching import Looks, Watcher
-
-__all__ = ["Catalog", "EventFn", "Generator", "ModelState"]
 
 logger = logging.getLogger("bentoml.ganworks")
 
 GONE_SECONDS: Final = 0.5  # after which a folder that is gone is believed to be
 ZOO_DEFAULT: Final = "mnist-cgan"  # where there is only the zoo
-VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
-
-
-@dataclass(frozen=True)
-class ModelState:
-    """One generator of the folders, as the Open Inference Protocol's repository index has it."""
-
-    name: str
-    version: str
-    state: Literal["READY", "UNAVAILABLE"]
-    reason: str  # why it is unavailable, or served although its folder holds something else; empty when all is well
 
 
 class Catalog:
@@ -160,13 +146,7 @@ class Catalog:
 
     def states(self) -> Sequence[ModelState]:
         """Everything that is served or stands in the folders, by name."""
-        registry, unloaded = self._registry, self._flags.unloaded()
-        states = {name: ModelState(name, VERSION, "READY", registry.reason_of(name) or "") for name in registry.serving}
-        for name, problem in registry.problems():
-            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", problem.reason))
-        for name in unloaded.intersection(seen.name for seen in registry.seen.values() if seen.problem is None):
-            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", "unloaded by request"))
-        return [states[name] for name in sorted(states)]
+        return self._registry.states(self._flags.unloaded())
 
     async def start(self) -> None:
         """Begin to watch the folders, and what the other workers are told."""

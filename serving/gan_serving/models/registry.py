@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from gan_client.types import ReloadReport
 
@@ -20,8 +20,20 @@ from .surveys import Survey
 
 logger = logging.getLogger("bentoml.ganworks")
 
+VERSION: Final = "1"  # of every generator, in the protocol's sense: there is one at a time
+
 EventFn = Callable[[Literal["ok", "failed", "unloaded"], str], None]
 """Is told what happened to which generator while serving."""
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One generator of the folders, as the Open Inference Protocol's repository index has it."""
+
+    name: str
+    version: str
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str  # why it is unavailable, or served although its folder holds something else; empty when all is well
 
 
 @dataclass
@@ -188,6 +200,15 @@ class Registry:
             if seen.problem is not None and (folder.name if seen.name is None else seen.name) == name:
                 return seen.problem
         return dict(self.problems()).get(name)
+
+    def states(self, unloaded: frozenset[str]) -> Sequence[ModelState]:
+        """Everything that is served or stands in the folders, by name; `unloaded` are names not to be served."""
+        states = {name: ModelState(name, VERSION, "READY", self.reason_of(name) or "") for name in self.serving}
+        for name, problem in self.problems():
+            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", problem.reason))
+        for name in unloaded.intersection(seen.name for seen in self.seen.values() if seen.problem is None):
+            states.setdefault(name, ModelState(name, VERSION, "UNAVAILABLE", "unloaded by request"))
+        return [states[name] for name in sorted(states)]
 
     def _place(self, folder: Path, generator: Generator, now: Survey) -> bool:
         """Serve it; whether it is another one than before."""

@@ -19,7 +19,8 @@ from gan_serving.errors import DeadlineError, InvalidRequestError
 from gan_serving.leaving import unless_caller_leaves
 from gan_serving.middleware.json_marks import AT_ONCE
 from gan_serving.middleware.rate_limit import caller_of
-from gan_serving.models.catalog import VERSION, Generator
+from gan_serving.models.generator import Generator
+from gan_serving.models.registry import VERSION
 from gan_serving.worker import Worker, worker_of
 
 from .answer import JSON_VALUES, image_header, to_json, with_data

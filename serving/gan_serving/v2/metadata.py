@@ -12,7 +12,8 @@ from starlette.responses import Response
 from gan_export.artifact import IMAGE_OUTPUT, Manifest
 from gan_serving.errors import UnknownModelError
 from gan_serving.messages import show
-from gan_serving.models.catalog import VERSION, Generator
+from gan_serving.models.generator import Generator
+from gan_serving.models.registry import VERSION
 from gan_serving.system import check_ready
 from gan_serving.worker import worker_of
 

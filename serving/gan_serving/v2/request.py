@@ -13,7 +13,7 @@ from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_
 from gan_serving.batching.jobs import Inputs
 from gan_serving.errors import InvalidRequestError
 from gan_serving.messages import show
-from gan_serving.models.catalog import VERSION
+from gan_serving.models.registry import VERSION
 
 from .tensors import Rule, read_tensors
 from .wire import an_object, parse_object, split_body
