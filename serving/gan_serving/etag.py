@@ -12,7 +12,7 @@ import PIL
 
 from gan_client.types import GenerateRequest
 
-from .plan import Plan
+from .requests.plan import Plan
 
 ENCODERS: Final = 1
 """Version of encode.py's bytes: a new one makes new tags."""

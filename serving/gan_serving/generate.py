@@ -31,8 +31,8 @@ from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .middleware.error_response import cut_off
 from .models.generator import Generator
-from .plan import Part, Plan, make_plan, parse_request
-from .query import body_of
+from .requests.plan import Part, Plan, make_plan, parse_request
+from .requests.query import body_of
 from .worker import Worker
 
 _T = TypeVar("_T")

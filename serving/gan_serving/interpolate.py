@@ -25,8 +25,8 @@ from .formats.negotiate import animation_format_of
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
 from .models.generator import Generator
-from .path import LatentPath, make_path
-from .plan import parse_interpolation
+from .requests.path import LatentPath, make_path
+from .requests.plan import parse_interpolation
 from .worker import Worker
 
 FRAME_BYTES: Final = 2**28

@@ -13,10 +13,10 @@ from gan_client.types import LatentsRequest, LatentsResponse
 from gan_export.artifact import Manifest, draw
 
 from .call import current_call
-from .fields import check_truncation
 from .handling import RequestContext, answered, parsed
 from .leaving import unless_caller_leaves
-from .plan import parse_latents
+from .requests.fields import check_truncation
+from .requests.plan import parse_latents
 
 
 async def post_latents(request: Request) -> Response:

@@ -48,7 +48,7 @@ from .errors import (
     UnknownModelError,
 )
 from .middleware.guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
-from .query import PARAMETERS
+from .requests.query import PARAMETERS
 from .settings import Settings
 from .worker import worker_of
 

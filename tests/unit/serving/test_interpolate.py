@@ -15,7 +15,7 @@ from gan_export.artifact import Manifest
 from gan_serving.formats.animate import AbandonedError, encode_animation
 from gan_serving.formats.batch import Batch
 from gan_serving.formats.encode import encode
-from gan_serving.path import make_path
+from gan_serving.requests.path import make_path
 
 PALETTE_ERROR = 16.0  # mean absolute error that 256 colours leave of smooth frames
 

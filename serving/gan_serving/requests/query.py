@@ -8,9 +8,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from gan_client.types import GenerateRequest
-
-from .errors import InvalidRequestError
-from .messages import SHOWN, show
+from gan_serving.errors import InvalidRequestError
+from gan_serving.messages import SHOWN, show
 
 PARAMETERS: Final = tuple(name for name in GenerateRequest.model_fields if name not in ("seeds", "latents"))
 """Fields with one value."""

@@ -8,7 +8,7 @@ from over_http import over_http
 
 from gan_client.types import GenerateRequest
 from gan_serving.errors import InvalidRequestError
-from gan_serving.query import PARAMETERS, body_of
+from gan_serving.requests.query import PARAMETERS, body_of
 
 
 def test_a_query_becomes_the_same_request() -> None:

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 
 from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, InterpolateRequest, LatentsRequest
 from gan_export.artifact import Manifest, draw
+from gan_serving.errors import InvalidRequestError
+from gan_serving.messages import SHOWN, show
 
-from .errors import InvalidRequestError
 from .fields import check_truncation, class_ids, given_latents, require_label
-from .messages import SHOWN, show
 
 _Request = TypeVar("_Request", bound=BaseModel)
 

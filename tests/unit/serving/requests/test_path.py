@@ -10,8 +10,8 @@ import pytest
 from gan_client.types import InterpolateRequest
 from gan_export.artifact import Manifest, draw
 from gan_serving.errors import InvalidRequestError
-from gan_serving.path import LatentPath, make_path
-from gan_serving.plan import parse_interpolation
+from gan_serving.requests.path import LatentPath, make_path
+from gan_serving.requests.plan import parse_interpolation
 
 MAX_N = 100
 ANGLE_ERROR = 1e-5  # radians, of latents in float32

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from gan_client.types import KEY_POINT_LIMIT, InterpolateRequest
 from gan_export.artifact import Manifest, draw
+from gan_serving.batching.jobs import Inputs
+from gan_serving.errors import InvalidRequestError
 
-from .batching.jobs import Inputs
-from .errors import InvalidRequestError
 from .fields import check_truncation, class_ids, given_latents, require_label
 
 _PARALLEL: Final = 1e-6  # sine of an angle below which two latents have no plane to turn in

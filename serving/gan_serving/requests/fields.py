@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_export.artifact import Manifest
-
-from .errors import InvalidRequestError
-from .messages import nearest, show
+from gan_serving.errors import InvalidRequestError
+from gan_serving.messages import nearest, show
 
 Label: TypeAlias = int | str
 
