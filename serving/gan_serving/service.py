@@ -16,11 +16,12 @@ from starlette.types import ASGIApp, Message
 
 from gan_client.types import GenerateRequest, GenerateResponse
 
-from . import generate, interpolate, latents, openapi, pages, playground, system
 from .connections.connection_counts import counts_of_environment
+from .endpoints import generate, interpolate, latents, openapi, pages, playground, system
+from .endpoints.handling import RequestContext
+from .endpoints.worker import Worker
 from .errors import ServiceError
 from .gateway import Gateway
-from .handling import RequestContext
 from .middleware.error_response import error_response
 from .models.catalog import Catalog
 from .preflight import check_before_serving, check_configuration
@@ -29,7 +30,6 @@ from .process.interpreter import settle
 from .process.output import OUTPUT, write_logs_aside
 from .telemetry.metrics import metrics
 from .v2 import routes as v2_routes
-from .worker import Worker
 
 SETTINGS = check_before_serving()
 GATEWAY = Gateway(

@@ -10,12 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gan_export.artifact import IMAGE_OUTPUT, Manifest
+from gan_serving.endpoints.system import check_ready
+from gan_serving.endpoints.worker import worker_of
 from gan_serving.errors import UnknownModelError
 from gan_serving.messages import show
 from gan_serving.models.generator import Generator
 from gan_serving.models.registry import VERSION
-from gan_serving.system import check_ready
-from gan_serving.worker import worker_of
 
 from .answer import json_response
 from .request import SEED_INPUT, input_rules

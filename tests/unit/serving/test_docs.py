@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gan_client.types import GenerateRequest, InterpolateRequest
-from gan_serving import generate, interpolate, latents, pages, playground, system
+from gan_serving.endpoints import generate, interpolate, latents, pages, playground, system
 from gan_serving.errors import ServiceError
 from gan_serving.middleware.error_response import detail_of_status
 from gan_serving.settings import Settings, markdown_table

@@ -13,7 +13,7 @@ from over_http import PATIENCE, OneModel, over_http
 
 from gan_client.types import StreamError
 from gan_export.artifact import Manifest
-from gan_serving import generate, interpolate
+from gan_serving.endpoints import generate, interpolate
 from gan_serving.formats.stream_formats import NdjsonStream
 from gan_serving.middleware.json_marks import AT_ONCE
 

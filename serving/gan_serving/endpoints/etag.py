@@ -11,11 +11,10 @@ import numpy as np
 import PIL
 
 from gan_client.types import GenerateRequest
-
-from .requests.plan import Plan
+from gan_serving.requests.plan import Plan
 
 ENCODERS: Final = 1
-"""Version of encode.py's bytes: a new one makes new tags."""
+"""Version of formats/encode.py's bytes: a new one makes new tags."""
 _VERSIONS: Final = repr((ENCODERS, np.__version__, version("scipy"), PIL.__version__, zlib.ZLIB_RUNTIME_VERSION))
 """What makes other bytes of the same request, and is the same as long as the process runs: latents come from NumPy and
 SciPy. The library that draws the images has its version in the digest."""

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from .errors import NotReadyError
-from .middleware.error_response import error_response
+from gan_serving.errors import NotReadyError
+from gan_serving.middleware.error_response import error_response
+
 from .worker import Worker, worker_of
 
 

@@ -9,11 +9,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gan_client.types import ModelDetail, ModelList
+from gan_serving.errors import ServiceError, UnknownModelError
+from gan_serving.middleware.error_response import error_response
+from gan_serving.models.generator import Generator
 
-from .errors import ServiceError, UnknownModelError
 from .etag import matches
-from .middleware.error_response import error_response
-from .models.generator import Generator
 from .worker import worker_of
 
 _AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be

@@ -30,8 +30,7 @@ from gan_client.types import (
     StreamedImage,
     StreamError,
 )
-
-from .errors import (
+from gan_serving.errors import (
     BodyTooLargeError,
     DeadlineError,
     ForeignPageError,
@@ -47,9 +46,10 @@ from .errors import (
     UnauthorizedError,
     UnknownModelError,
 )
-from .middleware.guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
-from .requests.query import PARAMETERS
-from .settings import Settings
+from gan_serving.middleware.guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
+from gan_serving.requests.query import PARAMETERS
+from gan_serving.settings import Settings
+
 from .worker import worker_of
 
 _Schema = dict[str, Any]

@@ -9,10 +9,10 @@ import pytest
 from hatchling.builders.wheel import WheelBuilder
 from starlette.routing import Router
 
+from gan_serving.endpoints.playground import PAGE, POLICY, ROUTES, files
 from gan_serving.middleware.api_keys import Keys
-from gan_serving.playground import PAGE, POLICY, ROUTES, files
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 UI = ROOT / "serving" / "gan_serving" / "ui"
 APP = Router(list(ROUTES), redirect_slashes=False)  # as the gateway has it
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}

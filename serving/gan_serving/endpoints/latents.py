@@ -11,12 +11,12 @@ from starlette.routing import Route
 
 from gan_client.types import LatentsRequest, LatentsResponse
 from gan_export.artifact import Manifest, draw
+from gan_serving.call import current_call
+from gan_serving.requests.fields import check_truncation
+from gan_serving.requests.plan import parse_latents
 
-from .call import current_call
 from .handling import RequestContext, answered, parsed
 from .leaving import unless_caller_leaves
-from .requests.fields import check_truncation
-from .requests.plan import parse_latents
 
 
 async def post_latents(request: Request) -> Response:

@@ -11,10 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive
 
-from .errors import CallerLeftError, ServiceError
-from .middleware.error_response import error_response
-from .middleware.json_marks import AT_ONCE, SPARE, check_marks
-from .middleware.rate_limit import caller_of
+from gan_serving.errors import CallerLeftError, ServiceError
+from gan_serving.middleware.error_response import error_response
+from gan_serving.middleware.json_marks import AT_ONCE, SPARE, check_marks
+from gan_serving.middleware.rate_limit import caller_of
+
 from .worker import Worker, worker_of
 
 _T = TypeVar("_T")

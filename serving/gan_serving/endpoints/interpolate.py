@@ -14,19 +14,19 @@ from starlette.routing import Route
 
 from gan_client.types import AnimationFormat, InterpolateRequest
 from gan_export.artifact import Manifest
+from gan_serving.batching.long_requests import stream
+from gan_serving.call import current_call
+from gan_serving.errors import InvalidRequestError
+from gan_serving.formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import SLOW_BYTES, Encoded
+from gan_serving.formats.negotiate import animation_format_of
+from gan_serving.models.generator import Generator
+from gan_serving.requests.path import LatentPath, make_path
+from gan_serving.requests.plan import parse_interpolation
 
-from .batching.long_requests import stream
-from .call import current_call
-from .errors import InvalidRequestError
-from .formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
-from .formats.batch import Batch
-from .formats.encode import SLOW_BYTES, Encoded
-from .formats.negotiate import animation_format_of
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
-from .models.generator import Generator
-from .requests.path import LatentPath, make_path
-from .requests.plan import parse_interpolation
 from .worker import Worker
 
 FRAME_BYTES: Final = 2**28

@@ -37,7 +37,7 @@ class _File:
 def files() -> dict[str, _File]:
     """The page's files by name."""
     found = {}
-    for entry in resources.files(__package__).joinpath("ui").iterdir():
+    for entry in resources.files("gan_serving").joinpath("ui").iterdir():
         suffix = entry.name[entry.name.rfind(".") :]
         if suffix in _TYPES:
             content = entry.read_bytes()

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from starlette.types import Receive
 
-from .errors import CallerLeftError
+from gan_serving.errors import CallerLeftError
 
 _T = TypeVar("_T")
 

@@ -15,6 +15,7 @@ from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
 from gan_serving.batching.batcher import Batcher
+from gan_serving.endpoints.worker import SCOPE_KEY, Worker
 from gan_serving.errors import UnknownModelError
 from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.middleware.v2_errors import ProtocolErrors

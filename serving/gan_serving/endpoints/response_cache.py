@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from .formats.encode import Encoded
+from gan_serving.formats.encode import Encoded
 
 ENTRY_BYTES: Final = 320
 """What a response takes in memory beside its body: 277 to 288 bytes measured, and room for a table that has grown."""

@@ -17,22 +17,22 @@ from starlette.routing import Route
 from starlette.types import Receive
 
 from gan_client.types import Format, GenerateRequest
+from gan_serving.batching.jobs import Images, Inputs
+from gan_serving.batching.long_requests import stream
+from gan_serving.call import current_call
+from gan_serving.errors import InvalidRequestError
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import SLOW_BYTES, Encoded, encode
+from gan_serving.formats.negotiate import format_of
+from gan_serving.formats.stream_formats import STREAM_FORMATS, NdjsonStream
+from gan_serving.middleware.error_response import cut_off
+from gan_serving.models.generator import Generator
+from gan_serving.requests.plan import Part, Plan, make_plan, parse_request
+from gan_serving.requests.query import body_of
 
-from .batching.jobs import Images, Inputs
-from .batching.long_requests import stream
-from .call import current_call
-from .errors import InvalidRequestError
 from .etag import etag_of, names
-from .formats.batch import Batch
-from .formats.encode import SLOW_BYTES, Encoded, encode
-from .formats.negotiate import format_of
-from .formats.stream_formats import STREAM_FORMATS, NdjsonStream
 from .handling import RequestContext, answered, parsed, planned
 from .leaving import unless_caller_leaves
-from .middleware.error_response import cut_off
-from .models.generator import Generator
-from .requests.plan import Part, Plan, make_plan, parse_request
-from .requests.query import body_of
 from .worker import Worker
 
 _T = TypeVar("_T")

@@ -10,12 +10,13 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from .middleware.rate_limit import RateLimiter
-from .models.catalog import Catalog
-from .models.generator import Generator
+from gan_serving.middleware.rate_limit import RateLimiter
+from gan_serving.models.catalog import Catalog
+from gan_serving.models.generator import Generator
+from gan_serving.settings import Settings
+from gan_serving.telemetry.metrics import Metrics
+
 from .response_cache import ResponseCache
-from .settings import Settings
-from .telemetry.metrics import Metrics
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ import pytest
 
 from gan_client.types import GenerateRequest
 from gan_export.artifact import Manifest
-from gan_serving import etag
+from gan_serving.endpoints import etag
 from gan_serving.requests.plan import make_plan, parse_request
 
 BASE = {"seed": 5, "n": 2, "label": 1, "format": "jpeg"}
