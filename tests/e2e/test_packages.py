@@ -1,6 +1,7 @@
 """The house: who imports whom, and what is pinned."""
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -94,6 +95,23 @@ def test_no_folders_import_each_other_in_a_circle() -> None:
         graph.setdefault(room_of(name), set()).update({room_of(one) for one in imports} - {room_of(name)})
     assert "gan_export.package" in graph["gan_export.cli"]
     TopologicalSorter(graph).prepare()  # or CycleError
+
+
+def test_arrows_between_the_rooms_of_serving() -> None:
+    serving = WINGS["gan_serving"]
+    rooms = {file.parent.name for file in serving.glob("*/__init__.py")}
+    arrows: dict[str, set[str]] = {}
+    for room in rooms:
+        arrows[room] = set()
+        for file in (serving / room).rglob("*.py"):
+            for module in imported_modules(file, package_of(file, "gan_serving")):
+                if module.startswith("gan_serving.") and module.split(".")[1] != room:
+                    part = module.split(".")[1]
+                    assert part not in ("service", "gateway", "preflight"), f"{room}/{file.name} imports {module}"
+                    arrows[room] |= {part} & rooms
+    TopologicalSorter(arrows).prepare()  # or CycleError
+    rows = re.findall(r"^\| `(\w+)/` \| (.*?) ?\|", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    assert arrows == {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows if room != "ui"}
 
 
 def test_the_loop_does_not_know_the_types() -> None:
