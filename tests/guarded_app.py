@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from gan_serving.error_response import error_response
 from gan_serving.errors import InvalidRequestError, QueueFullError
+from gan_serving.middleware.error_response import error_response
 
 MAX_BODY = 1000  # bytes
 TIMEOUT = 0.2  # seconds, for what is meant to be late

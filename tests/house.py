@@ -9,9 +9,9 @@ import numpy as np
 from toy_artifact import DIM, put_in_place, write_artifact
 
 from gan_export.artifact import draw
-from gan_serving.catalog import Catalog, Generator
+from gan_serving.models.catalog import Catalog, Generator
+from gan_serving.process.shared_flags import SharedFlags
 from gan_serving.settings import Settings
-from gan_serving.shared_flags import SharedFlags
 
 PATIENCE = 30.0  # seconds until a test that hangs is ended
 SEEDS = [3, 4, 5]

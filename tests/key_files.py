@@ -9,7 +9,7 @@ from pathlib import Path
 from starlette.datastructures import Headers
 
 from gan_serving.errors import UnauthorizedError
-from gan_serving.keys import LOOK_SECONDS, Keys
+from gan_serving.middleware.api_keys import LOOK_SECONDS, Keys
 from gan_serving.settings import Settings
 
 ALICE, BOB, CAROL = "alice-" + "a" * 20, "bob-" + "b" * 20, "carol-" + "c" * 20

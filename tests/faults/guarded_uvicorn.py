@@ -16,11 +16,11 @@ from ports import free_port
 from waiting import until
 
 from gan_client.types import ErrorBody
-from gan_serving.accept import Backlog
-from gan_serving.body import timed_receive
-from gan_serving.connection import Limits, guarded_protocol
-from gan_serving.error_response import error_response
+from gan_serving.connections.accept import Backlog
+from gan_serving.connections.connection import Limits, guarded_protocol
 from gan_serving.errors import ServiceError
+from gan_serving.middleware.body import timed_receive
+from gan_serving.middleware.error_response import error_response
 
 HEADER_TIMEOUT = 0.3  # seconds
 BODY_TIMEOUT = 0.3

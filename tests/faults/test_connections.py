@@ -30,8 +30,8 @@ from guarded_uvicorn import (
 from uvicorn.protocols.http import auto
 from waiting import until
 
-from gan_serving.accept import Backlog
-from gan_serving.connection import install
+from gan_serving.connections.accept import Backlog
+from gan_serving.connections.connection import install
 from gan_serving.settings import Settings
 
 

@@ -20,7 +20,7 @@ from guarded_uvicorn import (
 )
 from waiting import until
 
-from gan_serving import overflow
+from gan_serving.connections import overflow
 
 
 @contextlib.contextmanager

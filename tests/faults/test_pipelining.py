@@ -14,7 +14,7 @@ from guarded_uvicorn import (
 )
 from waiting import until
 
-from gan_serving.connection import MAX_PIPELINED
+from gan_serving.connections.connection import MAX_PIPELINED
 
 
 def test_trailers_are_no_headers_of_their_request_nor_of_the_next(server: Server):

@@ -27,9 +27,10 @@ from gan_export.package.export import Exported, export
 from gan_export.rewrite import batch_norms, reshapes
 from gan_export.sources.source import Source
 from gan_export.tuning import GAIN, RewrittenGraph
-from gan_serving.generator import Generator as Served
-from gan_serving.generator import make_generator
-from gan_serving.loading import examine
+from gan_serving.models.generator import Generator as Served
+from gan_serving.models.generator import make_generator
+from gan_serving.models.loading import examine
+from gan_serving.models.variants import variants_to_try
 from gan_serving.settings import Settings
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec

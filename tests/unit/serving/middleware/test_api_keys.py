@@ -17,7 +17,7 @@ from gan_serving.errors import UnauthorizedError
 from gan_serving.keys import new_key
 from gan_serving.middleware import api_keys
 from gan_serving.middleware.api_keys import LOOK_SECONDS, Keys
-from gan_serving.settings import Settings, SettingsError
+from gan_serving.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("no_key_is_told")
 

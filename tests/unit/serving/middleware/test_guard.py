@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, Router
 
 from gan_client.types import ErrorBody
-from gan_serving.json_marks import AT_ONCE
+from gan_serving.middleware.json_marks import AT_ONCE
 
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")
 

@@ -19,10 +19,10 @@ from toy_artifact import DIM, images_of, write_artifact
 
 from gan_export.artifact import draw
 from gan_export.artifact.providers import CPU
-from gan_serving.catalog import Catalog
+from gan_serving.endpoints.pages import ROUTES
+from gan_serving.endpoints.worker import SCOPE_KEY
 from gan_serving.errors import UnknownModelError
-from gan_serving.pages import ROUTES
-from gan_serving.worker import SCOPE_KEY
+from gan_serving.models.catalog import Catalog
 
 
 def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:

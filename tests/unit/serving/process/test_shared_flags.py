@@ -74,7 +74,7 @@ def test_loading_again_reaches_all_however_often_it_changes(folder: Path) -> Non
 def test_a_watcher_keeps_them_from_growing_old_and_nobody_looks_for_that(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
+    monkeypatch.setattr("gan_serving.models.watching.FLAG_SECONDS", 0.02)
     flags, others = SharedFlags(folder), ["connections", "asked"]
     flags.unload("a")
     for name in others:

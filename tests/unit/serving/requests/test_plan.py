@@ -11,7 +11,7 @@ import pytest
 
 from gan_export.artifact import Manifest, draw
 from gan_serving.errors import InvalidRequestError
-from gan_serving.plan import Part, Plan, make_plan, parse_request
+from gan_serving.requests.plan import Part, Plan, make_plan, parse_request
 
 MAX_N = 100
 LAST_SEED = 2**53 - 1

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from gan_export.artifact import ImageSpec
-from gan_serving.batch import Batch
-from gan_serving.encode import encode
 from gan_serving.errors import InvalidRequestError
-from gan_serving.negotiate import format_of
-from gan_serving.plan import parse_request
+from gan_serving.formats.batch import Batch
+from gan_serving.formats.encode import encode
+from gan_serving.formats.negotiate import format_of
+from gan_serving.requests.plan import parse_request
 
 MAX_N = 100
 

@@ -10,10 +10,10 @@ import pytest
 from house import PATIENCE, SEEDS, House, images, look, names
 from toy_artifact import write_artifact
 
-from gan_serving.catalog import Catalog
 from gan_serving.errors import NotLoadableError, NotReadyError, UnknownModelError
+from gan_serving.models.catalog import Catalog
+from gan_serving.process.shared_flags import SharedFlags
 from gan_serving.settings import Settings
-from gan_serving.shared_flags import SharedFlags
 
 
 def test_a_removed_artifact_is_unloaded_but_the_last_one_stays_until_there_is_another(
@@ -120,7 +120,7 @@ def test_a_folder_that_may_be_missing_and_was_there_is_no_wish_when_it_goes(
     """It may be a volume that is not mounted for a moment: nobody gets another generator's images."""
     zoo = house.folder.parent / "zoo"
     write_artifact(zoo / "mnist-cgan", 1, name="mnist-cgan")
-    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
+    monkeypatch.setattr("gan_serving.models.sources.ZOO_FOLDERS", (zoo,))
     house.put("mine", 2)
 
     async def scenario(catalog: Catalog) -> None:
@@ -199,7 +199,7 @@ def test_what_was_unloaded_while_a_worker_started_is_not_served_by_it(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the folders are not watched, too."""
-    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
+    monkeypatch.setattr("gan_serving.models.watching.FLAG_SECONDS", 0.02)
     house.put("a")
     house.put("b")
     shared = tmp_path / "flags"

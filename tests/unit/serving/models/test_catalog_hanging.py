@@ -12,18 +12,18 @@ from hanging import hanging
 from house import PATIENCE, SEEDS, House, images, names
 from toy_artifact import images_of, write_artifact
 
-from gan_serving.catalog import Catalog
+from gan_serving.models.catalog import Catalog
+from gan_serving.models.sources import Folder
+from gan_serving.models.watching import Watcher
+from gan_serving.process.shared_flags import SharedFlags
 from gan_serving.settings import Settings
-from gan_serving.shared_flags import SharedFlags
-from gan_serving.sources import Folder
-from gan_serving.watching import Watcher
 
 
 def test_a_folder_that_hangs_holds_up_no_other_and_is_served_when_it_comes(
     house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the start, and in later looks; also where the folders are not watched."""
-    monkeypatch.setattr("gan_serving.threaded_tasks.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("gan_serving.process.threaded_tasks.STALL_SECONDS", 0.2)
     house.put("hangs", 1)
     house.put("stays", 2)
 
@@ -139,8 +139,8 @@ def test_a_folder_that_hangs_at_the_start_is_served_when_it_comes_where_nothing_
         return whole(folder)
 
     monkeypatch.setattr(Folder, "artifacts", artifacts)
-    monkeypatch.setattr("gan_serving.threaded_tasks.STALL_SECONDS", 0.2)
-    monkeypatch.setattr("gan_serving.watching.FLAG_SECONDS", 0.02)
+    monkeypatch.setattr("gan_serving.process.threaded_tasks.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("gan_serving.models.watching.FLAG_SECONDS", 0.02)
 
     async def main() -> None:
         models = f"{house.folder}:{house.folder.parent / 'far'}"
