@@ -129,7 +129,7 @@ def add_results(directory: Path, found: Certificate) -> list[VariantCertificate]
     added = {key: new for key, new in added.items() if key not in before or before[key].compared <= new.compared}
     kept = [result for key, result in before.items() if key not in added]
     if added:
-        certificate = stored.model_copy(update={"results": [*kept, *added.values()]}).sealed()
+        certificate = stored.model_copy(update={"results": [*kept, *added.values()]})
         _replace(directory / CERTIFICATE_FILE, certificate.to_json())
     return list(added.values())
 

@@ -158,6 +158,21 @@ def modulated_up(m: nn.Module, z: Tensor) -> Tensor:
     return up.view(n, 6, 9, 9)
 
 
+def modulated_unevenly(m: nn.Module, z: Tensor) -> Tensor:
+    """Strides, gaps, margins and a kernel that differ between rows and columns, and a bias."""
+    n = z.shape[0]
+    x, weight = image(z).reshape(1, n * 4, 4, 4), (m[1].weight[None] * m[0](z).view(n, 1, 4, 1, 1)).view(n * 6, 4, 3, 2)
+    made = F.conv2d(x, weight, m[1].bias.repeat(n), stride=(1, 2), padding=(1, 2), dilation=(2, 3), groups=n)
+    return made.view(n, 6, 2, 3)
+
+
+def modulated_up_unevenly(m: nn.Module, z: Tensor) -> Tensor:
+    n = z.shape[0]
+    x, weight = image(z).reshape(1, n * 4, 4, 4), (m[1].weight[None] * m[0](z).view(n, 4, 1, 1, 1)).view(n * 4, 6, 3, 2)
+    made = F.conv_transpose2d(x, weight, m[1].bias.repeat(n), (2, 3), (0, 1), (1, 2), n, (1, 2))
+    return made.view(n, 6, 10, 12)
+
+
 def conditional_norm(m: nn.Module, z: Tensor) -> Tensor:
     gamma, beta = m[0](labels(z)).chunk(2, 1)
     return gamma.view(-1, 4, 1, 1) * m[1](image(z)) + beta.view(-1, 4, 1, 1)
@@ -278,6 +293,8 @@ def make_layers() -> Mapping[str, tuple[Part, nn.Module]]:
         "double_inside": of(lambda z: (z.double() @ doubled).float()),
         "modulated": (modulated, layers(nn.Linear(64, 4), nn.Conv2d(4, 6, 3))),
         "modulated_up": (modulated_up, layers(nn.Linear(64, 4), nn.ConvTranspose2d(4, 6, 3))),
+        "modulated_unevenly": (modulated_unevenly, layers(nn.Linear(64, 4), nn.Conv2d(4, 6, (3, 2)))),
+        "modulated_up_unevenly": (modulated_up_unevenly, layers(nn.Linear(64, 4), nn.ConvTranspose2d(4, 6, (3, 2)))),
     }
 
 
