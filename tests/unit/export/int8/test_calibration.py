@@ -5,7 +5,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_export.int8.calibration import FUNCTIONS, METHODS, NO_FUNCTION, Span, calibrate, function_behind
+from gan_export.calibration import (
+    FUNCTIONS,
+    METHODS,
+    NO_FUNCTION,
+    SCALES,
+    Span,
+    calibrate,
+    function_behind,
+    values_of,
+)
 from gan_export.rewrite.editing import Editor
 from gan_export.tuning import Feed
 
@@ -134,3 +143,36 @@ def test_percentiles_cut_off_more_and_more():
     assert cuts[0] < 5e-5  # the largest of one sign, where the steps end between it and the smallest
     assert cuts == sorted(cuts)
     assert cuts[-1] == pytest.approx(1e-3, rel=0.2)
+
+
+@pytest.mark.parametrize(("low", "high"), [(2.0, 5.0), (-5.0, -2.0), (-1.0, 1.0), (-0.3, 0.7), (0.0, 0.0)])
+def test_bytes_hold_zero_and_both_ends_of_a_range(low: float, high: float):
+    span = Span.of(low, high)
+    ends = np.array([min(low, 0.0), 0.0, max(high, 0.0)])
+    assert rounded(ends, span)[1] == 0
+    assert np.abs(rounded(ends, span) - ends).max() <= 0.501 * span.scale
+    assert 255 * span.scale == pytest.approx(max(ends[2] - ends[0], 1e-9))
+
+
+@pytest.mark.parametrize("kind", ["Softplus", "Tanh"])
+@pytest.mark.parametrize("spread", [0.02, 1.0])
+def test_the_smallest_square_error_is_that_of_the_values_themselves(kind: str, spread: float):
+    """Of values of which a few are far from the others, before something flat and before nothing."""
+    model = graph_of((kind, "y", "image"))
+    feed = latents(count=2000)
+    feed["z"] = (np.sign(feed["z"]) * np.abs(feed["z"]) ** 3 * spread / SPREAD).astype(np.float32)
+    values = feed["z"].astype(np.float64) * SPREAD
+    function = FUNCTIONS.get(kind, NO_FUNCTION)
+    cut = np.clip(values, function.low, function.high)
+
+    def error(span: Span) -> float:
+        return float(np.square(function.of(rounded(cut, span)) - function.of(cut)).mean())
+
+    found = error(calibrate(model, ["y"], feed)["squared error"]["y"])
+    assert found <= 1.02 * min(error(Span.of(cut.min() * scale, cut.max() * scale)) for scale in SCALES)
+
+
+def test_what_the_graph_gives_out_can_be_looked_at_too():
+    model = graph_of(("Tanh", "y", "image"))
+    (values,) = list(values_of(model, ["image", "y"], latents(count=3)))
+    assert np.allclose(np.tanh(values["y"]), values["image"], atol=1e-6)

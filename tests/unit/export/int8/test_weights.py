@@ -24,6 +24,7 @@ DIM = 16
 CHANNELS, SIZE = 8, 6
 ZOO = Path(__file__).parents[4] / "zoo"
 GAIN = 0.9  # of the mean square error, what is left at most
+MEAN = 100_000.0  # of a layer's inputs, whose standard deviation is about 4
 GAIN_TRAINED = 0.8  # the same, in a trained net
 
 SHAPES: dict[str, tuple[str, tuple[int, ...], dict[str, object]]] = {
@@ -79,7 +80,12 @@ def latents(seed: int, count: int = 96) -> Feed:
 
 def errors_of(model: Model, rounded: dict[str, Rounded], feed: Feed) -> dict[str, float]:
     """Mean square error of what each layer makes of its inputs in float32, with its rounded weights."""
-    editor, found = Editor(model), {}
+    return {layer: float(np.square(error).mean()) for layer, error in layer_errors(model, rounded, feed).items()}
+
+
+def layer_errors(model: Model, rounded: dict[str, Rounded], feed: Feed) -> dict[str, np.ndarray]:
+    """By how much each of a layer's numbers is off with its rounded weights."""
+    editor, found = Editor(model), dict[str, np.ndarray]()
     for layer, weights in rounded.items():
         node = editor.producer(layer)
         shape = [-1 if i == weights.axis else 1 for i in range(weights.whole.ndim)]
@@ -92,7 +98,7 @@ def errors_of(model: Model, rounded: dict[str, Rounded], feed: Feed) -> dict[str
         graph = helper.make_graph([difference], "g", [feed_in], [made], constants)
         alone = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
         (y,) = run(alone, {node.input[0]: values_of_one(model, node.input[0], feed)}, ["y"])
-        found[layer] = float(np.square(y).mean())
+        found[layer] = y
     return found
 
 
@@ -165,11 +171,38 @@ def test_each_weight_goes_to_its_nearest_where(reason: str, monkeypatch: pytest.
     assert not found.shift.any()
 
 
+def test_a_layer_with_as_many_inputs_as_may_be_is_looked_at(monkeypatch: pytest.MonkeyPatch):
+    kind, shape, attributes = SHAPES["conv"]
+    monkeypatch.setattr("gan_export.int8_weights.LARGEST", np.prod(shape[1:]))
+    assert round_weights(graph_of(kind, shape, attributes), ["y"], latents(1))["y"].shift.any()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_mean_of_the_error_is_taken_out_of_each_output(shape: str, monkeypatch: pytest.MonkeyPatch):
+    """All of it, on the images that were looked at, where all of their places were."""
+    monkeypatch.setattr("gan_export.int8_weights.PLACES", SIZE**2 + 40)
+    model, feed = graph_of(*SHAPES[shape]), latents(1)
+    rounded = round_weights(model, ["y"], feed)
+    (error,) = layer_errors(model, rounded, feed).values()
+    mean = error.mean(axis=tuple(i for i in range(error.ndim) if i != 1))
+    assert np.abs(mean).max() < 1e-3 * np.abs(error).max()
+    assert np.abs(mean - rounded["y"].shift).max() > 0.02 * np.abs(error).max()  # it was there
+
+
+def test_the_order_of_the_images_does_not_matter():
+    """The first few, about whose mean sums are taken, may be unlike the others."""
+    model, feed = graph_of(*SHAPES["gemm"]), latents(1)
+    feed["z"][:8] = -10 * np.abs(feed["z"][:8])
+    one, other = (round_weights(model, ["y"], {"z": z})["y"] for z in (feed["z"], feed["z"][::-1].copy()))
+    assert (one.whole != other.whole).mean() < 1e-3
+    assert np.abs(one.shift - other.shift).max() < 1e-3 * np.abs(one.shift).max()
+
+
 @pytest.mark.parametrize("shape", ["conv", "gemm", "gemm, transposed"])
 def test_inputs_of_a_large_mean_are_no_worse_than_others(shape: str, monkeypatch: pytest.MonkeyPatch):
     model = graph_of(*SHAPES[shape])
     bias = next(one for one in model.graph.initializer if one.name == "first_bias")
-    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(3000), "first_bias"))
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(MEAN), "first_bias"))
     rounded = errors_of(model, round_weights(model, ["y"], latents(1)), latents(2))
     plain = errors_of(model, to_the_nearest(model, ["y"], monkeypatch), latents(2))
     assert rounded["y"] < GAIN * plain["y"]
