@@ -178,6 +178,6 @@ def _with_room(weights: Rounded, least: NDArray[np.float64]) -> tuple[NDArray[np
     An output whose weights are tiny beside its bias would have too small a scale; in the larger one its weights round
     to less, which does not show beside that bias.
     """
-    scales = np.maximum(weights.scales, np.nextafter(least.astype(np.float32), np.float32(np.inf)))
+    scales = np.maximum(weights.scales, least.astype(np.float32))
     ratios = (weights.scales / scales).reshape([-1 if i == weights.axis else 1 for i in range(weights.whole.ndim)])
     return np.rint(weights.whole * ratios).astype(np.int8), scales

@@ -76,7 +76,7 @@ class Editor:
     def add_constant(self, base: str, value: NDArray[Any]) -> str:
         """A new constant; returns its name."""
         name = self.name(base)
-        self._tensors[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self._tensors[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)  # a scalar stays one
         self._model.graph.initializer.append(self._tensors[name])
         return name
 

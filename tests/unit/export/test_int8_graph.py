@@ -1,0 +1,132 @@
+"""Graphs with some layers in int8: near whatever stands between the layers, and complete."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from gan_export.calibration import calibrate
+from gan_export.int8_graph import MOST_COUNTS, tensors_of, write_int8
+from gan_export.int8_weights import Rounded, round_weights
+
+CHANNELS, SIZE, OUTPUTS = 4, 6, 3
+NEAR = 0.03  # of the largest number of a layer, which has 255 steps for both signs
+
+Feed = dict[str, np.ndarray]
+node = helper.make_node
+
+
+def graph_of(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> onnx.ModelProto:
+    """z, a map of CHANNELS x SIZE x SIZE -> x, which is not negative -> nodes. `first` and `second` are weights."""
+    rng = np.random.default_rng(0)
+    constants = {
+        "first": rng.standard_normal((CHANNELS, CHANNELS, 3, 3)),
+        "second": rng.standard_normal((OUTPUTS, CHANNELS, 3, 3)),
+        "bias": rng.standard_normal(CHANNELS),
+        "one": np.array(1.0),
+        "six": np.array(6.0),
+        "minus": np.array(-1.0),
+    }
+    weights = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
+    weights.append(numpy_helper.from_array(np.array([0, CHANNELS, SIZE, SIZE]), "map"))
+    weights.append(numpy_helper.from_array(np.array([0, CHANNELS, -1]), "flat"))
+    given = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", CHANNELS, SIZE, SIZE])
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    graph = helper.make_graph([node("Relu", ["z"], ["x"]), *nodes], "g", [given], made, weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def latents(seed: int) -> Feed:
+    return {"z": np.random.default_rng(seed).standard_normal((32, CHANNELS, SIZE, SIZE)).astype(np.float32)}
+
+
+def run(model: onnx.ModelProto, feed: Feed) -> dict[str, np.ndarray]:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in model.graph.output]
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def written(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """With layers in int8, for all that is seen on other images than those of the tests."""
+    spans = calibrate(model, tensors_of(model, layers), latents(1))["min-max"]
+    return write_int8(model, layers, spans, round_weights(model, layers, latents(1)))
+
+
+def conv(given: str, weight: str, made: str) -> NodeProto:
+    return node("Conv", [given, weight, *(["bias"] if weight == "first" else [])], [made], pads=[1, 1, 1, 1])
+
+
+def clip(low: str, high: str) -> NodeProto:
+    return node("Clip", ["y", low, high], ["c"])
+
+
+BETWEEN: dict[str, tuple[list[NodeProto], list[str], set[str]]] = {
+    "relu": ([node("Relu", ["y"], ["c"])], ["end"], {"y", "end"}),
+    "a range from zero on": (
+        [node("Relu", ["y"], ["r"]), node("Clip", ["r", "", "six"], ["c"])],
+        ["end"],
+        {"y", "end"},
+    ),
+    "a range with zero": ([clip("minus", "one")], ["end"], {"y", "end"}),
+    "a range above zero": ([clip("one", "six")], ["end"], {"y", "end"}),
+    "no lower end": ([clip("", "minus")], ["end"], {"y", "end"}),
+    "moved, and given out": (
+        [node("Reshape", ["y", "flat"], ["m"]), node("Reshape", ["m", "map"], ["c"])],
+        ["end", "m"],
+        {"y", "end"},
+    ),
+    "moved, and used by another": (
+        [node("Reshape", ["y", "map"], ["c"]), node("Tanh", ["c"], ["t"]), conv("t", "second", "other")],
+        ["end", "other"],
+        {"y", "end"},
+    ),
+    "added up": ([node("Add", ["y", "y"], ["c"])], ["end"], {"y", "end"}),
+    "beside a constant": ([node("Mul", ["y", "six"], ["c"])], ["end"], {"y", "end"}),
+    "the first alone": ([node("Relu", ["y"], ["c"])], ["end"], {"y"}),
+    "the second alone": ([node("Transpose", ["y"], ["c"], perm=[0, 1, 3, 2])], ["end", "y"], {"end"}),
+    "given out": ([node("Relu", ["y"], ["c"])], ["end", "y", "c"], {"y", "end"}),
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_the_graph_gives_out_is_near(between: str):
+    nodes, outputs, layers = BETWEEN[between]
+    model = graph_of([conv("x", "first", "y"), *nodes, conv("c", "second", "end")], outputs)
+    exact, near = run(model, latents(2)), run(written(model, sorted(layers)), latents(2))
+    for name, numbers in exact.items():
+        assert np.abs(near[name] - numbers).max() <= NEAR * np.abs(numbers).max(), name
+    assert (near["end"] != exact["end"]).any()
+
+
+def test_what_is_added_to_the_bias_is_added():
+    model = graph_of([conv("x", "first", "y")], ["y"])
+    spans = calibrate(model, tensors_of(model, ["y"]), latents(1))["min-max"]
+    rounded = round_weights(model, ["y"], latents(1))["y"]
+    shift = np.arange(CHANNELS) - 1.5
+    moved = Rounded(rounded.whole, rounded.axis, rounded.scales, rounded.shift + shift)
+    one, other = (run(write_int8(model, ["y"], spans, {"y": each}), latents(2))["y"] for each in (rounded, moved))
+    assert (other - one).mean(axis=(0, 2, 3)) == pytest.approx(shift, abs=0.02)
+
+
+@pytest.mark.parametrize("tiny", [1e-7, 1e-10])
+def test_the_counts_of_a_bias_leave_room_for_the_sum(tiny: float):
+    """An output whose weights are tiny beside its bias."""
+    model = graph_of([conv("x", "first", "y")], ["y"])
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(tiny), "first"))
+    found = written(model, ["y"])
+    counts = [one for one in found.graph.initializer if one.data_type == TensorProto.INT32 and np.prod(one.dims) > 1]
+    largest = max(int(np.abs(numpy_helper.to_array(one).astype(np.int64)).max()) for one in counts)
+    assert 0.4 * MOST_COUNTS <= largest <= 1.001 * MOST_COUNTS == 1.001 * 2**30
+    exact, near = run(model, latents(2))["y"], run(found, latents(2))["y"]
+    assert np.abs(near - exact).max() <= NEAR * np.abs(exact).max()
+    tensors = {one.name: numpy_helper.to_array(one) for one in found.graph.initializer}
+    whole, scales = next(
+        (tensors[each.input[0]], tensors[each.input[1]][:, None, None, None])
+        for each in found.graph.node
+        if each.op_type == "DequantizeLinear" and np.ndim(tensors.get(each.input[0])) == 4
+    )
+    assert np.abs(whole * scales - numpy_helper.to_array(weight)).max() <= 1.01 * scales.max()
