@@ -12,9 +12,9 @@ from toy_artifact import write_artifact
 
 from gan_export.artifact import ArtifactError, load_artifact
 from gan_export.artifact.certificate import Certificate, Gate, Options
-from gan_export.artifact.providers import CUDA
+from gan_export.artifact.providers import CUDA, OPENVINO
 from gan_export.artifact.reading import read_certificate
-from gan_export.artifact.verify import add_results
+from gan_export.artifact.verify import add_results, verify
 
 CODES = ("finite", "tolerance", "labels_matter")
 
@@ -105,3 +105,15 @@ def test_results_are_added_with_the_tolerance_of_the_export_and_none_that_is_lar
     assert add_results(folder, found) == [elsewhere]
     assert read_certificate(load_artifact(folder)).results == [result, elsewhere]
     assert (folder / "certificate.json").stat().st_mode & 0o777 == 0o604
+
+
+def test_nothing_is_verified_where_a_provider_draws_none_of_the_variants(folder: Path, stored: Certificate):
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["variants"][0]["name"] = "int8"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (result,) = stored.results
+    near = stored.model_copy(update={"results": [result.model_copy(update={"variant": "int8"})]})
+    (folder / "certificate.json").write_text(near.to_json())
+    with pytest.raises(ArtifactError, match="has no variant that openvino can run; it runs fp32, so nothing") as caught:
+        verify(folder, provider=OPENVINO)
+    assert caught.value.code == "manifest"
