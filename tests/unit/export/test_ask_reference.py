@@ -1,0 +1,127 @@
+"""What a certificate compares with: whether the generator itself keeps what is promised, and in which precision."""
+
+import numpy as np
+import pytest
+import torch
+from drawn import CLASSES, drawn_by
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from gan_export.artifact.candidate import CertificationError
+from gan_export.artifact.cases import Array, Case, make_cases
+from gan_export.artifact.certificate import Options
+from gan_export.artifact.verify import summarise
+from gan_export.certify import EagerRunner, GraphRunner, ask_reference, certificate_of
+
+PIXEL = (0, 0, 2, 1)  # of one image
+DRAWN = drawn_by()
+CASES = make_cases(DRAWN.manifest.latent, DRAWN.manifest.classes)
+COMPARED = {name: case for name, case in CASES.items() if case.compared}
+
+
+class Runner:
+    """Draws what NumPy does, but for one of its calls."""
+
+    name = "NumPy"
+    in_train_mode: tuple[str, ...] = ("norm",)
+
+    def __init__(self, other: str = "", by: float = 0.0, *, exact_until: int = 10**6) -> None:
+        self.other, self.by, self.exact_until, self.calls = other, by, exact_until, 0
+
+    def draw(self, z: Array, label: Array | None) -> tuple[Array, Array | None]:
+        name = list(COMPARED)[self.calls]
+        self.calls += 1
+        exact = DRAWN.pixels(Case(z, label))
+        pixels = exact.astype(np.float32)
+        if name == self.other:
+            pixels[PIXEL] += np.float32(self.by)
+        return pixels, exact if self.calls <= self.exact_until else None
+
+
+def test_the_cases_that_are_compared_are_drawn_and_counted():
+    told: list[tuple[int, int]] = []
+    found = ask_reference(Runner(), CASES, lambda *count: told.append(count))
+    assert list(found.float32) == list(found.float64) == list(COMPARED)
+    assert (found.changed, found.moved, found.in_train_mode) == (0, 0, ("norm",))
+    total = sum(len(case.z) for case in COMPARED.values())
+    assert told[0][0] < told[-1][0] == total
+    assert {whole for _, whole in told} == {total}
+
+
+@pytest.mark.parametrize(("case", "found"), [("repeat", (1, 0)), ("alone22", (0, 1)), ("seed1000003_batch7", (0, 1))])
+def test_one_pixel_that_moves_by_more_than_rounding_is_found(case: str, found: tuple[int, int]):
+    for by, (changed, moved) in ((0.9e-3, (0, 0)), (1.1e-3, found)):
+        reference = ask_reference(Runner(case, by), CASES)
+        assert (reference.changed, reference.moved) == (changed, moved)
+
+
+def test_float64_counts_only_where_all_of_it_is_there():
+    found = ask_reference(Runner(exact_until=len(COMPARED) - 1), CASES)
+    assert len(found.float32) == len(COMPARED)
+    assert found.float64 == {}
+
+
+def test_a_reference_that_fails_says_on_which_batch():
+    class Failing(Runner):
+        def draw(self, z: Array, label: Array | None) -> tuple[Array, Array | None]:
+            if len(z) == 7:
+                raise ValueError("seven\nis too many")
+            return super().draw(z, label)
+
+    with pytest.raises(CertificationError, match=r"fails on seed0_batch7, a batch of 7: seven$") as caught:
+        ask_reference(Failing(), CASES)
+    assert caught.value.code == "dynamic_batch"
+
+
+class Net(nn.Module):
+    """(N, 5) -> (N, 1, 2, 2); in train mode it draws by the statistics of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, momentum=0.0))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.net(z)).view(-1, 1, 2, 2)
+
+
+def test_a_module_is_drawn_with_in_eval_mode_and_in_both_precisions():
+    z = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float32)
+    module = Net().train()
+    runner = EagerRunner(module)
+    for _ in range(2):
+        pixels, exact = runner.draw(z, None)
+    with torch.no_grad():
+        wanted = Net().eval().double()(torch.from_numpy(z).double()).numpy()
+    assert (pixels.dtype, exact.dtype) == (np.float32, np.float64)
+    assert np.abs(exact - wanted).max() < 1e-14
+    assert 0 < np.abs(pixels - wanted).max() < 1e-6
+    assert module.training
+    assert next(module.parameters()).dtype == torch.float32
+
+
+def test_a_graph_of_others_is_drawn_without_optimisations():
+    values = [
+        helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 2]),
+        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 2]),
+        helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 2]),
+    ]
+    nodes = [helper.make_node("Identity", ["z"], [name]) for name in ("image", "pixels")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    runner = GraphRunner(model.SerializeToString())
+    z = np.ones((1, 2), np.float32)
+    assert np.array_equal(runner.draw(z, None)[0], z)
+    level = runner._session.get_session_options().graph_optimization_level
+    assert level == level.ORT_DISABLE_ALL
+
+
+def test_the_document_is_sealed_and_names_the_files_that_were_certified():
+    result = summarise(drawn_by(CLASSES).evidence(), Options())
+    found = certificate_of(DRAWN.manifest, [result], "NumPy", Options())
+    assert found.sha256 == found.digest()
+    assert found.manifest_identity == DRAWN.manifest.identity()
+    assert found.variants_sha256 == DRAWN.manifest.variants_digest()
+    swapped = DRAWN.manifest.variants[0].model_copy(update={"sha256": "1" * 64})
+    other = DRAWN.manifest.model_copy(update={"variants": [swapped]})
+    assert certificate_of(other, [result], "NumPy", Options()).variants_sha256 != found.variants_sha256
