@@ -1,0 +1,183 @@
+"""int8 in a graph of a few layers: which of them may be in it, on what images that is decided, and by which limits."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from gan_export import quantize as quantizing
+from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.artifact.cases import SEEDS
+from gan_export.quantize import QuantizationError, _Comparison, _Deviation, _layers, quantize
+from gan_export.tuning import Feed, feed_of
+
+DIM, CHANNELS, SIZE = 8, 6, 6
+LATENT = LatentSpec(dim=DIM, distribution="normal", sampler=SAMPLER)
+
+node = helper.make_node
+
+
+def graph_of(second: NodeProto, *others: NodeProto, first: str = "Gemm") -> onnx.ModelProto:
+    """z -> a map -> conv `a` -> relu -> `second`, which makes `b` -> pixels -> the image; `small` is a small layer."""
+    rng = np.random.default_rng(0)
+    places = CHANNELS * SIZE**2
+    weights = {
+        "f": rng.normal(0, 0.5, (DIM, places)),
+        "wa": rng.normal(0, 0.2, (CHANNELS, CHANNELS, 3, 3)),
+        "wb": rng.normal(0, 0.1, (CHANNELS, CHANNELS, 3, 3)),
+        "wg": rng.normal(0, 0.1, (places, places)),
+        "bias": rng.normal(0, 0.1, CHANNELS),
+        "small": rng.normal(0, 0.5, (1, CHANNELS, 1, 1)),
+        "one": np.array(1.0),
+        "scale": np.array(127.5),
+    }
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    constants.append(numpy_helper.from_array(np.array([-1, CHANNELS, SIZE, SIZE]), "map"))
+    constants.append(numpy_helper.from_array(np.array([-1, places]), "row"))
+    nodes = [
+        node(first, ["z", "f"], ["flat"]),
+        node("Reshape", ["flat", "map"], ["x"]),
+        conv("x", "wa", "a"),
+        node("Relu", ["a"], ["r"]),
+        node("Reshape", ["r", "row"], ["rows"]),
+        *others,
+        second,
+        node("Reshape", ["b", "map"], ["maps"]),
+        node("Conv", ["maps", "small"], ["last"]),
+        node("Tanh", ["last"], ["pixels"]),
+        node("Add", ["pixels", "one"], ["positive"]),
+        node("Mul", ["positive", "scale"], ["scaled"]),
+        node("Round", ["scaled"], ["rounded"]),
+        node("Cast", ["rounded"], ["image"], to=TensorProto.UINT8),
+    ]
+    made = [
+        helper.make_tensor_value_info(name, kind, ["N", 1, SIZE, SIZE])
+        for name, kind in (("image", TensorProto.UINT8), ("pixels", TensorProto.FLOAT))
+    ]
+    given = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", DIM])]
+    graph = helper.make_graph(nodes, "g", given, made, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def conv(given: str, weight: str, made: str, *bias: str) -> NodeProto:
+    return node("Conv", [given, weight, *bias], [made], pads=[1, 1, 1, 1])
+
+
+def gemm(**attributes: Any) -> NodeProto:
+    return node("Gemm", ["rows", "wg"], ["b"], **attributes)
+
+
+def branch(name: str) -> onnx.GraphProto:
+    made = helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+    return helper.make_graph([node("Tanh", ["r"], [name])], name, [], [made])
+
+
+BRANCH = node("If", ["yes"], ["branched"], then_branch=branch("then"), else_branch=branch("else"))
+PLAIN = graph_of(conv("r", "wb", "b"))
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (PLAIN, ["a", "b"]),
+        (graph_of(conv("r", "wb", "b", "bias")), ["a", "b"]),
+        (
+            graph_of(conv("r", "wb", "b", "drawn"), node("ReduceMean", ["r"], ["drawn"], axes=[0, 2, 3], keepdims=0)),
+            ["a"],
+        ),
+        (graph_of(gemm()), ["a", "b"]),
+        (graph_of(gemm(alpha=1.0, beta=1.0, transB=1)), ["a", "b"]),
+        (graph_of(gemm(alpha=0.5)), ["a"]),
+        (graph_of(gemm(beta=0.5)), ["a"]),
+        (graph_of(conv("x0", "wb", "b"), node("Reshape", ["z", "map0"], ["x0"])), ["a"]),
+        (graph_of(conv("r", "wb", "b"), BRANCH), []),
+    ],
+    ids=["plain", "bias", "a bias that is computed", "gemm", "said", "alpha", "beta", "of the latent", "a branch"],
+)
+def test_layers_that_the_kernels_can_do_and_that_are_worth_it(model: onnx.ModelProto, layers: list[str]):
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1, CHANNELS, 1, 1]), "map0"))
+    assert list(_layers(model)) == layers
+
+
+def test_a_layer_with_two_hundredths_of_the_work_is_large_enough(monkeypatch: pytest.MonkeyPatch):
+    for work, found in ((20, ["a", "b"]), (19, ["a"])):
+        monkeypatch.setattr(quantizing, "work_by_layer", lambda _, some=work: {"a": 1000 - some, "b": some})
+        assert list(_layers(PLAIN)) == found
+
+
+def test_the_images_are_none_of_the_certificate_s_and_are_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch):
+    asked = list[range]()
+
+    def recorded(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -> Feed:
+        asked.append(range(first_seed, first_seed + batch))
+        return feed_of(latent, classes, batch, first_seed)
+
+    monkeypatch.setattr(quantizing, "feed_of", recorded)
+    quantize(PLAIN, LATENT, 0)
+    given, looked = asked
+    assert set(given).isdisjoint(looked)
+    for seed in SEEDS:
+        for some in (given, looked):
+            assert set(range(seed, seed + 64)).isdisjoint(some)
+
+
+def of(**changed: float) -> _Deviation:
+    return _Deviation(**{"error": 0.0, "visible_share": 0.0, "worst": 0.0, **changed})
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        (of(error=0.0199**2), of(error=0.0201**2)),  # 40 dB of a range of 2
+        (of(visible_share=0.0199), of(visible_share=0.0201)),
+        (of(worst=0.199), of(worst=0.201)),
+    ],
+)
+def test_each_limit_of_the_certificate_is_one_of_what_may_pass(within: _Deviation, beyond: _Deviation):
+    assert within.may_pass
+    assert not beyond.may_pass
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond"),
+    [
+        (of(error=0.0167**2), of(error=0.0169**2)),  # 1.5 dB below 0.02
+        (of(visible_share=0.0149), of(visible_share=0.0151)),
+        (of(worst=0.167), of(worst=0.169)),
+    ],
+)
+def test_with_something_to_spare_each_is_one_of_what_is_near_enough(within: _Deviation, beyond: _Deviation):
+    assert within.distance < 1 < beyond.distance
+    assert of().distance < 0.01
+
+
+def test_squared_errors_and_what_is_visible_add_up():
+    assert of(error=0.02**2).share == pytest.approx(2 * of(error=0.02**2 / 2).share)
+    assert of(visible_share=0.015).share == pytest.approx(1, abs=1e-6)
+    assert of(error=0.01**2, visible_share=0.01).share == pytest.approx(
+        of(error=0.01**2).share + of(visible_share=0.01).share
+    )
+
+
+def test_bytes_that_are_lower_are_no_further_off_than_those_that_are_higher():
+    compare = _Comparison(PLAIN, {}, feed_of(LATENT, 0, 16), lambda _: None)
+    for step in (0.04, -0.04):  # 5 steps of bytes
+        moved = onnx.ModelProto()
+        moved.CopyFrom(PLAIN)
+        one = next(each for each in moved.graph.initializer if each.name == "one")
+        one.CopyFrom(numpy_helper.from_array(np.float32(1 + step), "one"))
+        found = compare._deviation_of(moved)
+        assert found.error == found.worst == 0  # the float pixels are the same
+        assert found.visible_share > 0.9
+        one.CopyFrom(numpy_helper.from_array(np.float32(1 + 0.8 * step), "one"))  # 4 steps
+        assert compare._deviation_of(moved).visible_share < 0.2
+
+
+def test_what_may_not_pass_is_refused_with_its_figures(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(_Comparison, "_deviation_of", lambda *_: of(error=0.03**2, visible_share=0.5, worst=0.4))
+    with pytest.raises(
+        QuantizationError, match=r"PSNR 36\.5 dB, 50\.0% of uint8 pixels .*, the worst image's PSNR 14\.0"
+    ):
+        quantize(PLAIN, LATENT, 0)
