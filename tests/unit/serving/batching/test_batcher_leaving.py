@@ -152,6 +152,26 @@ def test_a_thread_whose_lane_was_cancelled_takes_no_batch_that_nobody_would_hear
     session.drive(scenario)
 
 
+def test_a_thread_whose_lane_was_cancelled_leaves_a_whole_batch_to_the_lane_that_wakes_for_it(make_session):
+    session = make_session(held=True)
+
+    async def scenario(batcher: Batcher) -> None:
+        before = asyncio.all_tasks()
+        first = asyncio.create_task(session.ask(batcher, 0, 1))
+        await session.is_running()
+        (lane,) = asyncio.all_tasks() - before - {first}
+        lane.cancel()
+        with pytest.raises(NotReadyError):
+            await first
+        later = batcher.ask(np.zeros((64, 2), np.float32), None)  # another lane is awake, and has not begun
+        session.let_go()
+        time.sleep(A_WHILE)  # in the loop, in which nothing else can happen
+        assert batcher.waiting == 64
+        assert len(await batcher.done(later)) == 64
+
+    session.drive(scenario)
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_fewer_images_than_a_batch_wait_for_the_event_loop_and_those_that_come_in_it(make_session, lanes: int):
     session = make_session(held=True)
