@@ -1,5 +1,6 @@
 """int8 in a graph of a few layers: which of them may be in it, on what images that is decided, and by which limits."""
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from gan_export import quantize as quantizing
 from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.artifact.cases import SEEDS
-from gan_export.quantize import QuantizationError, _Comparison, _Deviation, _layers, quantize
+from gan_export.calibration import Ranges, Span
+from gan_export.quantize import QuantizationError, _choice, _Comparison, _Deviation, _layers, quantize
 from gan_export.tuning import Feed, feed_of
 
 DIM, CHANNELS, SIZE = 8, 6, 6
@@ -74,6 +76,7 @@ def branch(name: str) -> onnx.GraphProto:
     return helper.make_graph([node("Tanh", ["r"], [name])], name, [], [made])
 
 
+TURNED = node("Gemm", ["columns", "wg"], ["b"], transA=1)
 BRANCH = node("If", ["yes"], ["branched"], then_branch=branch("then"), else_branch=branch("else"))
 PLAIN = graph_of(conv("r", "wb", "b"))
 
@@ -91,10 +94,22 @@ PLAIN = graph_of(conv("r", "wb", "b"))
         (graph_of(gemm(alpha=1.0, beta=1.0, transB=1)), ["a", "b"]),
         (graph_of(gemm(alpha=0.5)), ["a"]),
         (graph_of(gemm(beta=0.5)), ["a"]),
+        (graph_of(TURNED, node("Transpose", ["rows"], ["columns"], perm=[1, 0])), ["a"]),
         (graph_of(conv("x0", "wb", "b"), node("Reshape", ["z", "map0"], ["x0"])), ["a"]),
         (graph_of(conv("r", "wb", "b"), BRANCH), []),
     ],
-    ids=["plain", "bias", "a bias that is computed", "gemm", "said", "alpha", "beta", "of the latent", "a branch"],
+    ids=[
+        "plain",
+        "bias",
+        "a bias that is computed",
+        "gemm",
+        "said",
+        "alpha",
+        "beta",
+        "transA",
+        "of the latent",
+        "a branch",
+    ],
 )
 def test_layers_that_the_kernels_can_do_and_that_are_worth_it(model: onnx.ModelProto, layers: list[str]):
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1, CHANNELS, 1, 1]), "map0"))
@@ -181,3 +196,65 @@ def test_what_may_not_pass_is_refused_with_its_figures(monkeypatch: pytest.Monke
         QuantizationError, match=r"PSNR 36\.5 dB, 50\.0% of uint8 pixels .*, the worst image's PSNR 14\.0"
     ):
         quantize(PLAIN, LATENT, 0)
+
+
+class Seen:
+    """Instead of drawing: the share of visible pixels by the ways to cut ranges and the layers in int8, else 10 %."""
+
+    def __init__(
+        self, shares: dict[tuple[str, str], float], tensors: dict[tuple[str, Span], float] | None = None
+    ) -> None:
+        self.shares, self.tensors, self.rounds = shares, tensors or {}, list[tuple[str, Span]]()
+
+    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Deviation:
+        ways = {WAYS.get(span, "mixed") for span in spans.values()}
+        share = self.shares.get((ways.pop() if len(ways) == 1 else "mixed", "".join(layers)), 0.1)
+        return of(visible_share=share, error=1e-9 * share)
+
+    def rounded(self, tensor: str, span: Span) -> _Deviation:
+        self.rounds.append((tensor, span))
+        return of(visible_share=self.tensors[tensor, span])
+
+
+WIDE, NARROW = Span.of(-2, 2), Span.of(-1, 1)
+WAYS = {WIDE: "wide", NARROW: "narrow"}
+RANGES: dict[str, Ranges] = {"wide": {"x": WIDE}, "narrow": {"x": NARROW}}
+MUCH, EQUAL = {"a": 90, "b": 10}, {"a": 10, "b": 10}  # operations of two layers
+
+
+@pytest.mark.parametrize(
+    ("layers", "shares", "found"),
+    [
+        (MUCH, {("narrow", "ab"): 0.01}, ("narrow", "ab")),
+        (MUCH, {("wide", "ab"): 0.012, ("narrow", "ab"): 0.01}, ("narrow", "ab")),  # the nearer one
+        # Little of the work is no reason to stop.
+        (MUCH, {("wide", "ab"): 0.05, ("wide", "b"): 0.01, ("narrow", "a"): 0.01}, ("narrow", "a")),
+        # Nor is much that may not pass, which beats nothing that may.
+        (MUCH, {("wide", "ab"): 0.05, ("wide", "a"): 0.03, ("narrow", "b"): 0.01}, ("narrow", "b")),
+        (EQUAL, {("wide", "ab"): 0.05, ("wide", "a"): 0.012, ("narrow", "a"): 0.01}, ("narrow", "a")),
+        (EQUAL, {("wide", "ab"): 0.05, ("wide", "a"): 0.01, ("narrow", "a"): 0.012}, ("wide", "a")),
+    ],
+)
+def test_that_way_is_taken_with_which_most_work_may_be_in_int8(
+    layers: dict[str, int],
+    shares: dict[tuple[str, str], float],
+    found: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(quantizing, "_mixed", lambda *_: {"x": Span.of(-3, 3)})  # with which nothing passes
+    method, spans, kept, seen = _choice(layers, RANGES, Seen(shares))
+    assert (method, "".join(kept)) == found
+    assert spans == RANGES[method]
+    assert seen.visible_share == shares[found]
+
+
+def test_where_no_way_does_for_all_each_tensor_has_the_range_that_shows_least_alone():
+    ways: dict[str, Ranges] = {"wide": {"x": WIDE, "y": WIDE}, "narrow": {"x": NARROW, "y": NARROW}}
+    alone = {("x", WIDE): 0.002, ("x", NARROW): 0.004, ("y", WIDE): 0.004, ("y", NARROW): 0.002}
+    seen = Seen({("narrow", "ab"): 0.0151, ("mixed", "ab"): 0.01}, alone)
+    method, spans, kept, _ = _choice(MUCH, ways, seen)
+    assert (method, spans, kept) == ("mixed", {"x": WIDE, "y": NARROW}, ("a", "b"))
+    assert sorted(seen.rounds, key=str) == sorted(alone, key=str)
+    near = Seen({("narrow", "ab"): 0.0149})
+    assert _choice(MUCH, ways, near)[0] == "narrow"
+    assert near.rounds == []  # one way does for all
