@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from gan_export import quantize as quantizing
 from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.artifact.cases import SEEDS
-from gan_export.calibration import Ranges, Span
+from gan_export.int8.calibration import Ranges, Span
 from gan_export.quantize import QuantizationError, _choice, _Comparison, _Deviation, _layers, quantize
 from gan_export.tuning import Feed, feed_of
 

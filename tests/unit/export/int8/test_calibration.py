@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from gan_export.calibration import (
+from gan_export.int8.calibration import (
     FUNCTIONS,
     METHODS,
     NO_FUNCTION,

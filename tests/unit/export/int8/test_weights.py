@@ -11,10 +11,10 @@ from onnx import ModelProto as Model
 from onnx import TensorProto, helper, numpy_helper
 
 from gan_export.artifact import load_artifact
-from gan_export.calibration import Span
-from gan_export.gptq import MOST
-from gan_export.int8_graph import write_int8
-from gan_export.int8_weights import Rounded, _Layer, _Moments, round_weights
+from gan_export.int8.calibration import Span
+from gan_export.int8.gptq import MOST
+from gan_export.int8.graph import write_int8
+from gan_export.int8.weights import Rounded, _Layer, _Moments, round_weights
 from gan_export.onnx_graph import attributes_of
 from gan_export.rewrite import phases
 from gan_export.rewrite.editing import Editor
@@ -173,7 +173,7 @@ def test_each_weight_goes_to_its_nearest_where(reason: str, monkeypatch: pytest.
 
 def test_a_layer_with_as_many_inputs_as_may_be_is_looked_at(monkeypatch: pytest.MonkeyPatch):
     kind, shape, attributes = SHAPES["conv"]
-    monkeypatch.setattr("gan_export.int8_weights.LARGEST", np.prod(shape[1:]))
+    monkeypatch.setattr("gan_export.int8.weights.LARGEST", np.prod(shape[1:]))
     assert round_weights(graph_of(kind, shape, attributes), ["y"], latents(1))["y"].shift.any()
 
 
@@ -186,7 +186,7 @@ def test_the_memory_that_passes_are_shared_out_by_is_what_the_moments_take(shape
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_mean_of_the_error_is_taken_out_of_each_output(shape: str, monkeypatch: pytest.MonkeyPatch):
     """All of it, on the images that were looked at, where all of their places were."""
-    monkeypatch.setattr("gan_export.int8_weights.PLACES", SIZE**2 + 40)
+    monkeypatch.setattr("gan_export.int8.weights.PLACES", SIZE**2 + 40)
     model, feed = graph_of(*SHAPES[shape]), latents(1)
     rounded = round_weights(model, ["y"], feed)
     (error,) = layer_errors(model, rounded, feed).values()

@@ -18,9 +18,9 @@ from gan_export.artifact.golden import GOLDEN_FILE, pack_golden
 from gan_export.artifact.manifest import Manifest
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.verify import summarise
+from gan_export.package.variants import Certifier, LeftOutError, Made, add_int8, first_failed, unsteady
 from gan_export.quantize import QuantizationError
 from gan_export.tuning import TIMED_BATCHES, RewrittenGraph
-from gan_export.variants import Certifier, LeftOutError, Made, add_int8, first_failed, unsteady
 
 
 def gate(code: str, *, passed: bool, allowed: bool = False) -> Gate:

@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from gan_export.calibration import calibrate
-from gan_export.int8_graph import MOST_COUNTS, tensors_of, write_int8
-from gan_export.int8_weights import Rounded, round_weights
+from gan_export.int8.calibration import calibrate
+from gan_export.int8.graph import MOST_COUNTS, tensors_of, write_int8
+from gan_export.int8.weights import Rounded, round_weights
 
 CHANNELS, SIZE, OUTPUTS = 4, 6, 3
 NEAR = 0.03  # of the largest number of a layer, which has 255 steps for both signs
