@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.first_line import first_line
 from .artifact.manifest import IDENTITY_KEY
+from .data_reads import DataAsDetached
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
 from .rewrite import same_in_any_batch
@@ -181,7 +182,7 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> torch.export.Expor
         shapes = tuple({0: batch} for _ in example)
         try:
             # Oblivious: a batch of 1 is not a special case.
-            with symbolic_shapes_config.patch(backed_size_oblivious=True), PerSampleConvolutions():  # type: ignore[attr-defined]
+            with symbolic_shapes_config.patch(backed_size_oblivious=True), PerSampleConvolutions(), DataAsDetached():  # type: ignore[attr-defined]
                 return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
             first = first or error

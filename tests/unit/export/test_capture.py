@@ -226,6 +226,40 @@ def test_code_that_a_plain_trace_would_pin_to_one_batch():
     assert torch.nn.utils.parametrize.is_parametrized(net.mix)  # the module itself is left as it was
 
 
+class ReadsData(nn.Module):
+    """`.data` of a weight, of a plain attribute and of an intermediate tensor, and writing into the last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 16)
+        self.gain = torch.full((16,), 0.5)
+
+    def forward(self, z: Tensor) -> Tensor:
+        pixels = F.linear(z.data, self.layer.weight.data * 1.5) * self.gain.data
+        pixels.data.clamp_(-0.25, 0.25)
+        return pixels.view(-1, 1, 4, 4)
+
+
+class AssignsData(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        pixels = z.view(-1, 1, 2, 4)
+        pixels.data = pixels.data * 0.5
+        return pixels
+
+
+def test_data_of_tensors_is_traced():
+    net = ReadsData().eval()
+    session = ort.InferenceSession(seal(capture(net, 8, 0), IDENTITY), providers=["CPUExecutionProvider"])
+    z = torch.randn(5, 8)
+    with torch.no_grad():
+        wanted = net(z).numpy()
+    assert np.abs(session.run(["pixels"], {"z": z.numpy()})[0] - wanted).max() <= TOLERANCE
+    with pytest.raises(
+        CaptureError, match=r"can't be traced \(test_capture.py:\d+\): it assigns to the .data of a tensor"
+    ):
+        capture(AssignsData().eval(), 8, 0)
+
+
 OTHER_PROCESS = """
 import pathlib, torch
 from gan_export.capture import capture, seal
