@@ -75,7 +75,7 @@ class Convention:
         shape = "N, {}, {}, {}".format(*self.image_shape)
         if self.layout != "nchw":
             shape += f" from {self.layout.upper()}"
-        where = f" at {_path_words(self.output)}" if self.output else ""
+        where = f" at {path_words(self.output)}" if self.output else ""
         low, high = self.value_range
         return f"{words} -> images ({shape}) on [{low:g}, {high:g}]{where}"
 
@@ -234,5 +234,6 @@ def user_code() -> Iterator[None]:
             raise RuntimeError(f"it raises {describe_error(error)}, which is not an Exception") from error
 
 
-def _path_words(path: Sequence[int | str]) -> str:
+def path_words(path: Sequence[int | str]) -> str:
+    """A place in what forward returns, as Python would write it."""
     return "output" + "".join(f"[{step!r}]" for step in path)

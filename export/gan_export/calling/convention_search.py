@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
 from gan_export.refusal import IntakeError
-from gan_export.user_code.errors import describe_error
+from gan_export.user_code.errors import describe_error, place_of
 
-from .adapter import Convention, call, pick, to_nchw, user_code
+from .adapter import Convention, call, path_words, pick, tensors_in, to_nchw, user_code
 from .conventions import BYTES, ImageShape, LabelInput, LatentShape, Order
 from .failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
+from .missing_values import RefuseFreed, has_no_device, refuse_freed
 from .operations import operations_before
 from .output_choice import place_of_images
 
@@ -155,6 +156,9 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> 
     hook = register_module_forward_hook(count)
     try:
         output = run_once(module, draft, z, label)
+    except IntakeError as error:
+        place = place_of(error)
+        raise IntakeError(f"{error}{f' ({place})' * bool(place)}") from error
     except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
         return Failure(
             words, describe_error(error), done, operations_before(module, lambda: run_once(module, draft, z, label))
@@ -189,13 +193,20 @@ def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor
 
     `seed`: of that state.
 
-    Raises what the module raises; what it prints goes to stderr, and its warnings are not shown.
+    Raises what the module raises, and IntakeError for tensors without values; what it prints goes to stderr, and its
+    warnings are not shown.
     """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code(), RefuseFreed():
         # Noise inside must not look like an effect of the inputs. torch.manual_seed would set that of GPUs too.
         torch.default_generator.manual_seed(seed)
         # Copies: a forward may write into what it is given.
-        return call(module, convention, z.clone(), None if label is None else label.clone())
+        output = call(module, convention, z.clone(), None if label is None else label.clone())
+    for path, tensor in tensors_in(output):
+        what = f"forward's {path_words(path)}"
+        if has_no_device(tensor):
+            raise IntakeError(f"{what} is on the device 'meta', which holds no data: compute it on the CPU")
+        refuse_freed(tensor, what)
+    return output
 
 
 def image_of(output: Any, convention: Convention) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from gan_export.calling.adapter import user_code
+from gan_export.calling.missing_values import has_no_device, refuse_freed
 from gan_export.intake import check_finite
 from gan_export.refusal import IntakeError
 from gan_export.user_code.errors import one_line_errors
@@ -69,7 +70,10 @@ def _refuse_scripted(module: nn.Module, spec: str) -> None:
 
 
 def _check_parameters(module: nn.Module) -> None:
-    """Raises IntakeError if they have no shape or no values, or if `state_dict` does not give them by name."""
+    """Raises IntakeError if they have no shape or no values, or if `state_dict` does not give them by name.
+
+    Expanded ones, one number for several places, become plain: PyTorch does not load into them.
+    """
     name = type(module).__name__
     for key, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
         if is_lazy(tensor):
@@ -77,10 +81,13 @@ def _check_parameters(module: nn.Module) -> None:
                 f"{name} has lazy layers, whose width is known only after a first call (such as that of {shown(key)}): "
                 "give the class layers of fixed widths"
             )
-        if tensor.is_meta:
+        if has_no_device(tensor):
             raise IntakeError(
                 f"{shown(key)} of {name} is on the device 'meta', which holds no data: construct it on the CPU"
             )
+        refuse_freed(tensor, f"{shown(key)} of {name}")
+        if _overlaps(tensor):
+            tensor.data = tensor.data.clone()
     with one_line_errors(f"{name}.state_dict() fails"), user_code():
         state: Any = module.state_dict()
     if not isinstance(state, Mapping):
@@ -104,3 +111,8 @@ def _load(module: nn.Module, state: State) -> None:
             load_exactly(module, folded)
         except MisfitError as error:
             raise IntakeError(f"{error}; its arguments are given with --init: {signature_of(module)}") from error
+
+
+def _overlaps(tensor: Tensor) -> bool:
+    """Whether it is expanded: one number in its storage is at several of its places."""
+    return any(size > 1 and step == 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))

@@ -263,6 +263,42 @@ def test_a_forward_that_writes_elsewhere_or_into_a_buffer_itself_is_let_be(does:
     check_complete(module, Writing(does).eval(), find_convention(module, DIM, 0))
 
 
+def freed(*shape: int) -> Tensor:
+    """A tensor whose values are gone, as sharded training leaves them."""
+    tensor = torch.ones(shape)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+class Made(Plain):
+    """Does something to its pixels."""
+
+    def __init__(self, does: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.does = does
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.does(self.pixels(z))
+
+
+def free(pixels: Tensor) -> Tensor:
+    pixels.untyped_storage().resize_(0)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        (lambda pixels: pixels * freed(8, 8), "aten.mul.Tensor has the shape (8, 8), which takes 256 bytes, and its"),
+        (free, "forward's output has the shape"),
+        (lambda pixels: [pixels.new_ones(1), free(pixels)], "forward's output[1] has the shape"),
+        (lambda pixels: pixels.to("meta"), "forward's output is on the device 'meta', which holds no data"),
+    ],
+)
+def test_values_that_are_not_there_are_not_read(does: Any, reason: str) -> None:
+    assert reason in refused(Made(does))
+
+
 def test_what_fails_at_larger_batches_is_one_line() -> None:
     module = Small().eval()
     with pytest.raises(IntakeError, match=r"forward fails on a batch of 16 latents: ValueError: at most 12 \(test_odd"):

@@ -71,6 +71,10 @@ METHOD = """
         ),
         ("        self.body.to('meta')", "'body.weight' of Generator is on the device 'meta', which holds no data"),
         (
+            "        self.body.weight.data.untyped_storage().resize_(0)",
+            r"'body.weight' of Generator has the shape \(192, 6\), which takes 4,608 bytes, and its storage holds 0:",
+        ),
+        (
             METHOD.format(name="state_dict(self)", body="return {'net': {}}"),
             r"state_dict\(\) has 'net', a dict, not",
         ),
@@ -95,6 +99,18 @@ def test_a_class_that_weights_can_t_be_loaded_into(write_module: MakeFn, init: s
         load_source(Path("G.pth"), write_module(init=init))
     assert "\n" not in str(caught.value)
     assert "--init" not in str(caught.value)
+
+
+def test_weights_are_loaded_into_expanded_tensors(write_module: MakeFn):
+    options = write_module(
+        init="        self.register_buffer('gain', torch.ones(1).expand(192))",
+        result="torch.tanh(self.body(z) * self.gain).view(-1, 3, 8, 8)",
+    )
+    state = torch.load("G.pth", weights_only=True) | {"gain": torch.linspace(0.5, 1, 192)}
+    torch.save(state, "G.pth")
+    generator = load_source(Path("G.pth"), options).generator
+    assert isinstance(generator, nn.Module)
+    assert torch.equal(generator.state_dict()["generator.gain"], state["gain"])
 
 
 def test_one_name_of_a_tied_parameter_is_enough(write_module: MakeFn):
