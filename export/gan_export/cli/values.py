@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gan_export.refusal import IntakeError
 
 def name_of(weights_file: Path) -> str:
     """The run's folder for `runs/x/ckpt.pt`, else the file's own name, made fit for a URL."""
-    path = weights_file.resolve()
+    path = Path(os.path.realpath(weights_file))  # Path.resolve fails on links in a circle
     name = path.parent.name if path.stem in ("ckpt", "best", "last") else path.stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "generator"
 
