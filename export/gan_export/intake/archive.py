@@ -37,6 +37,8 @@ _OTHERS: Final = {
     "model.weights.h5": "a Keras model",
     "[Content_Types].xml": "an office document",
     ".pb": "a TensorFlow model",
+    "models/model.json": "an archive of torch.export (.pt2)",
+    "serialized_exported_program.json": "an archive of torch.export (.pt2)",
     ".onnx": "a zip archive of an ONNX model",
 }
 

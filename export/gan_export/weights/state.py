@@ -244,6 +244,12 @@ def _nothing(tree: Any) -> str:
         return "the file holds the state of an optimizer but no weights; save generator.state_dict()"
     if not tree:
         return "the file's dict is empty: save generator.state_dict()"
+    for path, node in nodes_of(tree):
+        tensors = tensors_of(node)
+        key = next((key for key, value in tensors.items() if value.ndim >= 2), None)
+        if key is not None and not any(value.is_floating_point() for value in tensors.values()):
+            kind = str(tensors[key].dtype).removeprefix("torch.")
+            return f"{shown(joined(path, key))} holds {kind}, and weights are floats; save them as floats"
     return f"no state dict in the file, only: {listed([str(key) for key in tree])}; save generator.state_dict()"
 
 

@@ -191,6 +191,10 @@ def test_archives_of_other_kinds_are_named(tmp_path, refusal):
     arrays = tmp_path / "weights.npz"
     np.savez_compressed(arrays, w=np.ones(2))
     assert "is an archive of numpy arrays (.npz)" in refusal(arrays)
+    program = tmp_path / "weights.pt2"
+    with zipfile.ZipFile(program, "w") as archive:
+        archive.writestr("weights/models/model.json", "{}")
+    assert "is an archive of torch.export (.pt2), not a file of torch.save" in refusal(program)
     tape = tmp_path / "weights.tar"
     with tarfile.open(tape, "w") as tar:
         tar.add(arrays, "storages")

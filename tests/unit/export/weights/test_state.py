@@ -158,6 +158,10 @@ class TestChoosing:
                 {"epoch": 3, "name": "x"},
                 r"no state dict in the file, only: 'epoch', 'name'; save generator.state_dict\(\)",
             ),
+            (
+                {"net": {"fc.weight": torch.ones(2, 2, dtype=torch.int8)}},
+                r"'net.fc.weight' holds int8, and weights are floats; save them as floats",
+            ),
             ({}, r"the file's dict is empty: save generator\.state_dict\(\)"),
             (optimizer_state(), "the state of an optimizer but no weights"),
             (torch.zeros(3), "the file holds a Tensor, not a state dict"),
