@@ -67,13 +67,13 @@ class EagerRunner:
             return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]
 
         with user_code():
-            float32 = self._module32(*given()).float().numpy()
+            float32 = self._module32(*given()).float().numpy(force=True)
         if self._module64 is None:
             return float32, None
         try:
             latents, *labels = given()
             with user_code():
-                return float32, self._module64(latents.double(), *labels).numpy()
+                return float32, self._module64(latents.double(), *labels).numpy(force=True)
         except Exception:  # noqa: BLE001 - it makes float32 tensors of its own, say, or asks for latents of float32
             self._module64 = None
             self.name += "; it can't run in float64"
@@ -113,11 +113,15 @@ class GraphRunner:
     def __init__(self, content: bytes) -> None:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is told in one line
         self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
     def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
-        return run_session(self._session, z, label, pixels=True)[1], None
+        try:
+            return run_session(self._session, z, label, pixels=True)[1], None
+        except Exception as error:
+            hint = "if a batch size is built in, export it with a dynamic first dimension"
+            raise RuntimeError(f"{first_line(error)}; {hint}") from error
 
 
 def runner_of(generator: nn.Module | onnx.ModelProto) -> ReferenceRunner:

@@ -196,7 +196,7 @@ def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor
     Raises what the module raises, and IntakeError for tensors without values; what it prints goes to stderr, and its
     warnings are not shown.
     """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code(), RefuseFreed():
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code(), RefuseFreed():  # type: ignore[no-untyped-call]
         # Noise inside must not look like an effect of the inputs. torch.manual_seed would set that of GPUs too.
         torch.default_generator.manual_seed(seed)
         # Copies: a forward may write into what it is given.

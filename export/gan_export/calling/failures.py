@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .adapter import is_pixels, read_layout, tensors_in
 from .conventions import CHANNELS, ImageShape
@@ -22,6 +23,10 @@ _DIMENSIONS: Final = re.compile(
 """Of what PyTorch says where a tensor has more or fewer dimensions than are wanted, whatever their sizes."""
 _DOUBLE: Final = re.compile(r"\b(dtype|type)\b.*\b(Double|double|float64)\b")
 """Of what it says where float64 meets float32."""
+_BATCH_OF_ONE: Final = re.compile(r"shape '\[1, .*\]' is invalid for input of size")
+"""Of what it says where a forward reshapes to a single image."""
+_GPU: Final = re.compile(r"cuda|nvidia", re.IGNORECASE)
+"""Of what it says where forward asks for a GPU."""
 NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 
@@ -63,6 +68,10 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         )
     if best.depth == NO_IMAGE:
         return ""
+    if _GPU.search(best.reason):
+        return "Generators are exported on the CPU: write z.device in forward instead of .cuda() or device='cuda'. "
+    if _BATCH_OF_ONE.search(best.reason):
+        return "If that 1 is the batch size, write -1 or x.shape[0]; else check --latent. "
     if _DOUBLE.search(best.reason):
         return (
             "Generators are exported in float32, weights included: don't use float64 in forward (.double(), "
@@ -89,7 +98,7 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
     given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"
     for tensor in tensors:
         if not is_pixels(tensor) and tensor.ndim > 1 and read_layout(tensor.shape, wanted) is not None:
-            return f"{given} of {str(tensor.dtype).removeprefix('torch.')}: end forward with .float()"
+            return f"{given} {_as_pixels(tensor)}"
     has_alpha = next((_without_alpha(shape) for shape in shapes if _without_alpha(shape)), "")
     if wanted is not None:
         return f"{given}, not images of --image-shape {','.join(map(str, wanted))}{has_alpha}"
@@ -100,6 +109,13 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
     if flat := [shape[1] for shape in shapes if len(shape) == 2]:
         return f"{given}: say how to read it as an image with --image-shape C,H,W{_squares(flat[0])}"
     return f"{given}, which is not images with 1 or 3 channels: end forward with a layer or a slice that gives 1 or 3"
+
+
+def _as_pixels(tensor: Tensor) -> str:
+    """What kind of numbers a tensor holds that is not of floats or bytes, one by one, and how to make floats of it."""
+    kind = tensor.dtype if tensor.layout == torch.strided else tensor.layout
+    way = ".to_dense()" if kind is tensor.layout else ".dequantize()" if tensor.is_quantized else ".float()"
+    return f"of {str(kind).removeprefix('torch.')}: end forward with {'.real' if tensor.is_complex() else way}"
 
 
 def _without_alpha(shape: tuple[int, ...]) -> str:

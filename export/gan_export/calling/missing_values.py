@@ -33,7 +33,7 @@ def refuse_freed(tensor: Tensor, what: str) -> None:
         )
 
 
-class RefuseFreed(TorchDispatchMode):
+class RefuseFreed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at every tensor that an operation is given."""
 
     def __torch_dispatch__(

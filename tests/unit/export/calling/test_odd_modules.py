@@ -299,6 +299,44 @@ def test_values_that_are_not_there_are_not_read(does: Any, reason: str) -> None:
     assert reason in refused(Made(does))
 
 
+def test_a_batch_of_one_that_is_built_in_is_named() -> None:
+    said = refused(Made(lambda pixels: pixels.view(1, 1, 8, 8)))
+    assert "If that 1 is the batch size, write -1 or x.shape[0]" in said
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        (Tensor.to_sparse, "(N, 1, 8, 8) of sparse_coo: end forward with .to_dense()"),
+        (lambda pixels: torch.complex(pixels, pixels), "of complex64: end forward with .real"),
+        (
+            lambda pixels: torch.quantize_per_tensor(pixels, 0.1, 0, torch.qint8),
+            "qint8: end forward with .dequantize()",
+        ),
+        (Tensor.int, "of int32: end forward with .float()"),
+    ],
+)
+def test_images_of_other_kinds_are_told_how_to_become_floats(does: Any, words: str) -> None:
+    assert words in refused(Made(does))
+
+
+def test_a_negated_view_is_drawn_as_it_is() -> None:
+    """PyTorch keeps the sign of a conjugate's imaginary part as a mark, which NumPy does not know."""
+    z = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
+    net = Made(lambda pixels: torch.complex(pixels, pixels).conj().imag).eval()
+    float32, float64 = EagerRunner(net).draw(z, None)
+    assert np.allclose(float32, -net.pixels(torch.from_numpy(z)).detach().numpy())
+    assert float64 is not None
+
+
+def test_a_forward_that_asks_for_a_gpu_is_told_how_to_do_without() -> None:
+    assert "write z.device in forward instead of .cuda()" in refused(Made(asks_for_a_gpu))
+
+
+def asks_for_a_gpu(pixels: Tensor) -> Tensor:
+    raise RuntimeError(f"No CUDA GPUs are available for {len(pixels)}")
+
+
 def test_what_fails_at_larger_batches_is_one_line() -> None:
     module = Small().eval()
     with pytest.raises(IntakeError, match=r"forward fails on a batch of 16 latents: ValueError: at most 12 \(test_odd"):

@@ -136,15 +136,18 @@ def test_latent_maps_and_a_batch_of_one_that_is_only_declared(tmp_path):
     assert np.abs(found - wanted).max() < CLOSE
 
 
-def test_a_batch_that_is_built_into_a_reshape_is_refused(tmp_path):
+def test_a_batch_that_is_built_into_a_reshape_is_refused(tmp_path, capfd):
     class Fixed(Net):
         def forward(self, z):
             return torch.tanh(self.draw(z)).reshape(1, 3, SIZE, SIZE)
 
     path = write(Fixed(), tmp_path / "g.onnx", (torch.randn(1, Z),), 17, False, fixed=True)
+    capfd.readouterr()
     with pytest.raises((ExportError, RuntimeError)) as caught:
         export(load_graph(path, GraphOptions()), "g", tmp_path / "g")
     assert caught.value.code == "dynamic_batch"
+    assert str(caught.value).endswith("; if a batch size is built in, export it with a dynamic first dimension")
+    assert capfd.readouterr().err == ""  # ONNX Runtime's own log
     assert not (tmp_path / "g").exists()
 
 
