@@ -199,21 +199,21 @@ def measure_range(module: nn.Module, convention: Convention, distribution: Distr
     adapted = Adapted(module, replace(convention, value_range=TANH)).eval()
     z = torch.from_numpy(draw(range(RANGE_IMAGES), convention.latent_dim, distribution).latents)
     label = torch.arange(RANGE_IMAGES) % convention.classes if convention.classes else None
-    parts = []
+    low, high = math.inf, -math.inf
     with torch.no_grad(), user_code():
         for i in range(0, RANGE_IMAGES, RANGE_BATCH):
             rows = slice(i, i + RANGE_BATCH)
             try:
-                parts.append(adapted(z[rows], None if label is None else label[rows]))
+                pixels = adapted(z[rows], None if label is None else label[rows])
             except Exception as error:
                 classes = f", labels from 0 to {convention.classes - 1}" if convention.classes else ""
                 raise IntakeError(
                     f"forward fails on a batch of {RANGE_BATCH} latents{classes}: {describe_error(error)}"
                 ) from error
-    pixels = torch.cat(parts)
-    finite = pixels[pixels.isfinite()]  # NaN in some images is for the certificate to refuse
-    low, high = (float(finite.min()), float(finite.max())) if finite.numel() else (math.nan, math.nan)
-    return find_range(low, high, RANGE_IMAGES)
+            finite = pixels[pixels.isfinite()]  # NaN in some images is for the certificate to refuse
+            if finite.numel():
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return find_range(low, high, RANGE_IMAGES) if low <= high else find_range(math.nan, math.nan, RANGE_IMAGES)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from gan_export.artifact import SAMPLER, LatentSpec
+from gan_export.artifact.golden import excess_of
 from gan_export.artifact.latents import Distribution
 from gan_export.calling.adapter import Adapted, Convention, measure_range
 from gan_export.calling.completeness import check_complete
@@ -145,16 +146,18 @@ def _from_module(contents: Contents, options: SourceOptions, path: Path) -> Sour
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
     convention = find_convention(module, options.latent_dim, classes, asked)
+    latent = _latent(options.latent_dim, options.distribution or "normal")
+    if excess := excess_of(image_spec(*convention.image_shape), latent):
+        raise IntakeError(excess)  # before many of them are drawn
     check_complete(module, twin, convention)
     del twin
     left_over = rows_left_over(module, convention)
-    distribution = options.distribution or "normal"
-    convention = dataclasses.replace(convention, value_range=_range(module, convention, distribution, options))
+    convention = dataclasses.replace(convention, value_range=_range(module, convention, latent.distribution, options))
     return Source(
         generator=Adapted(module, convention).eval(),
         family=f"module:{options.module.rpartition(':')[2]}",
         hyperparameters={"init": dict(options.init), "convention": convention.to_dict()},
-        latent=_latent(options.latent_dim, distribution),
+        latent=latent,
         image=image_spec(*convention.image_shape),
         class_names=names_of(classes, options.class_names),
         sha256=contents.sha256,

@@ -163,6 +163,14 @@ def test_bytes_and_doubles_are_exported(cast: str, write_module: MakeFn):
             load_source(Path("G.pth"), dataclasses.replace(options, output_range=SIGMOID))
 
 
+def test_images_too_large_to_be_stored_are_refused_before_many_are_drawn(write_module: MakeFn):
+    options = write_module(
+        result="torch.tanh(self.body(z)).view(-1, 3, 8, 8).repeat(1, 1, 300, 300) * (1 if len(z) < 12 else self.none)"
+    )
+    with pytest.raises(IntakeError, match=r"images of 2400 x 2400 pixels and 3 channels are too large: the 2 that"):
+        load_source(Path("G.pth"), options)
+
+
 def test_a_scripted_module_is_refused(write_module: MakeFn):
     options = write_module()
     with Path("model.py").open("a") as file:
