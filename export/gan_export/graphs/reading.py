@@ -79,7 +79,10 @@ def _probe(path: Path, target: Path, options: GraphOptions, limits: GraphLimits)
         # ONNX Runtime leaves a file of its own among the temporary ones.
         done = run_confined("gan_export.graphs.probe", arguments, limits.seconds, {"TMPDIR": str(target.parent)})
     except subprocess.TimeoutExpired as error:
-        raise IntakeError(f"could not be read and run within {limits.seconds} s") from error
+        raise IntakeError(
+            f"could not be read and run within {limits.seconds} s; try again when the machine is less busy, or export "
+            "a smaller generator"
+        ) from error
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
         raise IntakeError(_reason(done, lines, limits))

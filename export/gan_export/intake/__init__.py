@@ -115,7 +115,10 @@ def _unpickle(copy: Path, limits: Limits, *, mapped: bool) -> list[Tensor | None
     try:
         done = run_confined("gan_export.intake.reader", arguments, limits.seconds)
     except subprocess.TimeoutExpired as error:
-        raise IntakeError(f"could not be read within {limits.seconds} s") from error
+        raise IntakeError(
+            f"could not be read within {limits.seconds} s; try again when the machine is less busy, or save the "
+            "generator's weights alone"
+        ) from error
     if done.returncode:
         raise IntakeError(_reason(done, limits))
     found = load_file(target)
