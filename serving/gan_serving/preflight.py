@@ -23,12 +23,12 @@ from gan_export.artifact.providers import PROVIDERS, check_provider
 from .middleware.api_keys import Keys
 from .middleware.cors import allowed_origins
 from .models.loading import Problem, read_artifact
-from .models.sources import Folder, Source, StoreModel
 from .models.surveys import survey
 from .process.drain import PARENT_VARIABLE
 from .process.shared_flags import DIRECTORY_VARIABLE
 from .process.supervisor import mind_every_signal, tell_taken_port, unavailable
 from .settings import Settings, SettingsError, settings, unknown_variables
+from .sources import Folder, Source, StoreModel
 from .telemetry import tracing
 
 logger = logging.getLogger("bentoml.ganworks")

@@ -29,7 +29,7 @@ from gan_export.artifact.processor import usable_cores
 from gan_export.artifact.providers import ProviderWord
 
 from .errors import SettingsError as SettingsError
-from .models.sources import Source, parse_sources
+from .sources import Source, parse_sources
 
 _CLIENTS_KEY: Final = "GAN_API_KEY"
 _OF_OTHERS: Final = frozenset(

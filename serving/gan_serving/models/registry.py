@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gan_client.types import ReloadReport
+from gan_serving.sources import Fingerprint, Source
 
 from .generator import Generator
 from .loading import NAME_TAKEN, Examined, Problem
-from .sources import Fingerprint, Source
 from .surveys import Survey
 
 logger = logging.getLogger("bentoml.ganworks")

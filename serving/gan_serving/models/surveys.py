@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from gan_serving.process.threaded_tasks import STALL_SECONDS, ThreadedTask, ThreadedTasks
-
-from .sources import Fingerprint, Source, SourceError, fingerprint
+from gan_serving.sources import Fingerprint, Source, SourceError, fingerprint
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from gan_export.refusal import ExportError, IntakeError
 from gan_export.show import sentence
 from gan_export.sources.options import names_of
 from gan_export.sources.source import Source
-from gan_serving.models.sources import parse_sources
+from gan_serving.sources import parse_sources
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gan_export.cli_values import name_of
+from gan_export.cli.values import name_of
 
 
 @pytest.mark.parametrize(

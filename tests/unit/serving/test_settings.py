@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from gan_serving.models.sources import Folder, Zoo
 from gan_serving.process import drain
 from gan_serving.settings import Settings, SettingsError, settings, unknown_variables
+from gan_serving.sources import Folder, Zoo
 
 
 @pytest.fixture

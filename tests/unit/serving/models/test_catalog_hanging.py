@@ -13,10 +13,10 @@ from house import PATIENCE, SEEDS, House, images, names
 from toy_artifact import images_of, write_artifact
 
 from gan_serving.models.catalog import Catalog
-from gan_serving.models.sources import Folder
 from gan_serving.models.watching import Watcher
 from gan_serving.process.shared_flags import SharedFlags
 from gan_serving.settings import Settings
+from gan_serving.sources import Folder
 
 
 def test_a_folder_that_hangs_holds_up_no_other_and_is_served_when_it_comes(

@@ -41,7 +41,7 @@ def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
     zoo = house.folder.parent / "zoo"
     for name in ("mnist-cgan", "other"):
         write_artifact(zoo / name, 1, name=name)
-    monkeypatch.setattr("gan_serving.models.sources.ZOO_FOLDERS", (zoo,))
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
     house.folder.rmdir()
     models = f"{house.folder}?:zoo"
 
@@ -84,7 +84,7 @@ def test_a_name_that_a_folder_frees_goes_to_the_zoo_in_the_same_look(
     zoo = house.folder.parent / "zoo"
     for name in ("one", "two"):
         write_artifact(zoo / name, 1, name=name)
-    monkeypatch.setattr("gan_serving.models.sources.ZOO_FOLDERS", (zoo,))
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
     house.put("mine", 2, name="one")
 
     async def scenario(catalog: Catalog) -> None:
@@ -110,7 +110,7 @@ def test_a_name_that_a_folder_frees_goes_to_the_zoo_in_the_same_look(
 def test_the_zoo_and_the_users_own_of_one_name_may_come_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     zoo = house.folder.parent / "zoo"
     made = write_artifact(zoo / "other", 1, name="other")
-    monkeypatch.setattr("gan_serving.models.sources.ZOO_FOLDERS", (zoo,))
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
 
     async def scenario(catalog: Catalog) -> None:
         away = made.rename(zoo.with_name("away"))

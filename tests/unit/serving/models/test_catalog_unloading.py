@@ -120,7 +120,7 @@ def test_a_folder_that_may_be_missing_and_was_there_is_no_wish_when_it_goes(
     """It may be a volume that is not mounted for a moment: nobody gets another generator's images."""
     zoo = house.folder.parent / "zoo"
     write_artifact(zoo / "mnist-cgan", 1, name="mnist-cgan")
-    monkeypatch.setattr("gan_serving.models.sources.ZOO_FOLDERS", (zoo,))
+    monkeypatch.setattr("gan_serving.sources.ZOO_FOLDERS", (zoo,))
     house.put("mine", 2)
 
     async def scenario(catalog: Catalog) -> None:

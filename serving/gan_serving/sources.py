@@ -16,7 +16,7 @@ STORE_PREFIX: Final = "bento"
 ZOO: Final = "zoo"
 MAY_BE_MISSING: Final = "?"
 """Ends the entry of a folder that need not be there."""
-ZOO_FOLDERS: Final = (Path(__file__).parents[1] / ZOO, Path(__file__).parents[3] / ZOO)
+ZOO_FOLDERS: Final = (Path(__file__).parent / ZOO, Path(__file__).parents[2] / ZOO)
 """Of an installed package, and of a checkout or a bento."""
 
 LOOK_UPS: Final = 3

@@ -17,9 +17,9 @@ from waiting import until
 from gan_export.artifact import load_artifact
 from gan_export.refusal import ExportError
 from gan_export.store import check_store, put_into_store
-from gan_serving.models.sources import Folder, StoreModel, Zoo, fingerprint, parse_sources
 from gan_serving.models.surveys import survey
 from gan_serving.settings import Settings
+from gan_serving.sources import Folder, StoreModel, Zoo, fingerprint, parse_sources
 
 SECONDS = 60
 
@@ -130,7 +130,7 @@ def test_a_version_that_is_stored_during_the_look_up_is_not_missed(
             write_artifact(second, 2)  # when this look-up has read which version is the newest
         return found
 
-    monkeypatch.setattr("gan_serving.models.store.folder_of", folder_of)
+    monkeypatch.setattr("gan_serving.store.folder_of", folder_of)
     source = StoreModel("toy")
     assert [source.artifacts() for _ in range(3)] == [[second]] * 3
     assert look_ups == 3, "nothing changed after the first look"
