@@ -9,7 +9,6 @@ import pytest
 from drawn import drawn_by
 from onnx import TensorProto, helper
 
-from gan_export import variants
 from gan_export.artifact.candidate import CertificationError, Result
 from gan_export.artifact.cases import make_cases
 from gan_export.artifact.certificate import Gate, Options, VariantCertificate
@@ -18,6 +17,7 @@ from gan_export.artifact.golden import GOLDEN_FILE, pack_golden
 from gan_export.artifact.manifest import Manifest
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.verify import summarise
+from gan_export.package import variants
 from gan_export.package.variants import Certifier, LeftOutError, Made, add_int8, first_failed, unsteady
 from gan_export.quantize import QuantizationError
 from gan_export.tuning import TIMED_BATCHES, RewrittenGraph
