@@ -104,7 +104,7 @@ def measured_again(recipe: Recipe, work: Path, out: Path) -> Path:
     folder = out / recipe.name
     artifact = load_artifact(folder)
     training = json.loads((folder / FIGURES).read_text("utf-8"))["training"]
-    evaluations = evaluate(recipe, artifact, work)
+    evaluations = evaluate(recipe, artifact, work, anew=True)
     with _replacing(folder, artifact) as staging:
         _write_figures(staging, recipe, training, artifact, evaluations)
     return folder

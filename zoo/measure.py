@@ -56,13 +56,14 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def evaluate(recipe: Recipe, artifact: Artifact, work: Path) -> list[VariantEvaluation]:
+def evaluate(recipe: Recipe, artifact: Artifact, work: Path, *, anew: bool = False) -> list[VariantEvaluation]:
     """Every variant's figures; what `work` holds of the same graph, data and options of gan-eval is not done again.
 
     Args:
         recipe: names data and number of images.
         artifact: to be served.
         work: folder for images, figures and the picture of neighbours.
+        anew: do everything again.
 
     Raises:
         BuildError: a command or the service failed, or int8 is not as good as fp32.
@@ -74,7 +75,7 @@ def evaluate(recipe: Recipe, artifact: Artifact, work: Path) -> list[VariantEval
         stem = f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
         images, figures = work / f"{stem}.npz", work / f"{stem}-{key}.json"
         neighbours = None if evaluations else figures.with_suffix(".png")
-        if not figures.exists():
+        if anew or not figures.exists():
             _draw(recipe, artifact, variant, images)
             picture = [] if neighbours is None else ["--neighbours", str(neighbours)]
             (values,) = json.loads(run(["gan-eval", str(images), *options, *picture]))

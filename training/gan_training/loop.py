@@ -248,8 +248,8 @@ def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
 def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     """Moments and settings of `state`, but what the device asks for stays.
 
-    Raises ValueError for moments that are not as large as their weights: the fused step takes them to be, and to lie in
-    memory as the weights do, and would read and write elsewhere.
+    Raises ValueError for moments that are missing or not as large as their weights: the fused step takes them to be,
+    and to lie in memory as the weights do, and would read and write elsewhere.
     """
     own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
     groups = [
@@ -259,8 +259,11 @@ def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     for group, before, saved in zip(optimizer.param_groups, own, groups, strict=True):
         group["lr"] = before["lr"]
         _set_lr(group, saved["lr"])
+    moments = {"exp_avg", "exp_avg_sq"}
     for weight, kept in optimizer.state.items():
-        for name in kept.keys() - {"step"}:
+        if kept.keys() != moments | {"step"}:
+            raise ValueError(f"what is kept of weights {tuple(weight.shape)} is {', '.join(sorted(kept))}")
+        for name in moments:
             if kept[name].shape != weight.shape:
                 raise ValueError(f"{name} of weights {tuple(weight.shape)} has the shape {tuple(kept[name].shape)}")
             kept[name] = torch.empty_like(weight).copy_(kept[name])

@@ -158,7 +158,7 @@ def put(*keys: str | int, value: object):
     return edit
 
 
-def drop(*keys: str):
+def drop(*keys: str | int):
     def edit(content: dict) -> None:
         for key in keys[:-1]:
             content = content[key]
@@ -228,6 +228,7 @@ def test_class_names_of_an_older_checkpoint_are_composed(ckpt):
         put("trainer", "generator_optimizer", "param_groups", value=[]),
         put("trainer", "generator_optimizer", "state", 0, "exp_avg", value=torch.zeros(1)),  # SIGSEGV at the next step
         put("trainer", "critic_optimizer", "state", 0, "exp_avg_sq", value=[0.0]),
+        drop("trainer", "critic_optimizer", "state", 0, "exp_avg_sq"),
         drop("trainer", "torch_rng"),
         put("trainer", "steps_done", value="four"),
         put("batches", value={"epoch": 0, "position": 3}),
