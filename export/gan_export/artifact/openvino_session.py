@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,26 @@ RUN_OPERATIONS: Final = 50e6
 """Floating-point operations that a run has at least, as far as MAX_RUN images do: starting one costs as much time."""
 MAX_RUN: Final = 16
 """Images in a run at most."""
+_ONE_AT_A_TIME: Final = threading.Lock()
 _NAMES: Final = (LATENT_INPUT, LABEL_INPUT, IMAGE_OUTPUT, PIXELS_OUTPUT)
+
+
+def openvino_core() -> openvino.Core:
+    """OpenVINO's core, the same one until the process ends; from any thread.
+
+    Its plugin for processors gives the thread that loads it a stack for signals, and takes it away with the core. Of
+    two cores, the one that goes first would leave the other's thread a stack that is no longer there: the next signal,
+    Ctrl-C or SIGTERM, would end the process with SIGSEGV.
+    """
+    with _ONE_AT_A_TIME:
+        return _core()
+
+
+@lru_cache
+def _core() -> openvino.Core:
+    import openvino  # here: an extra
+
+    return openvino.Core()
 
 
 class OpenVinoSession:
@@ -45,7 +65,7 @@ class OpenVinoSession:
         """
         import openvino  # here: only where it is asked for, and an extra
 
-        core = openvino.Core()
+        core = openvino_core()
         model = core.read_model(content, b"")
         self.inputs = [_name_of(port) for port in model.inputs]
         self.outputs = [_name_of(port) for port in model.outputs]

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from .manifest import EXACT
+from .openvino_session import openvino_core
 from .reading import ArtifactError
 
 CPU_ENGINE: Final = "CPUExecutionProvider"
@@ -130,9 +131,7 @@ def _absence_of_openvino(provider: Provider) -> str:
 @lru_cache
 def _openvino_capabilities() -> tuple[str, ...]:
     """What OpenVINO says this processor can multiply, e.g. FP32, BF16, INT8."""
-    import openvino  # here: an extra, and only for its own word
-
-    return tuple(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return tuple(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def runtime_version(provider: Provider) -> str:

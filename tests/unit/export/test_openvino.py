@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,6 +34,25 @@ def of(artifact: Artifact, cores: int = 2) -> OpenVinoSession:
     return OpenVinoSession(read_graph(artifact, artifact.variant()), OPENVINO.options, cores)
 
 
+TWO_THAT_GO = """
+import signal, sys
+from pathlib import Path
+from gan_export.artifact import load_artifact
+from gan_export.artifact.openvino_session import OpenVinoSession
+from gan_export.artifact.providers import OPENVINO
+from gan_export.artifact.reading import read_graph
+
+artifact = load_artifact(Path(sys.argv[1]))
+sessions = [OpenVinoSession(read_graph(artifact, artifact.variant()), OPENVINO.options, 1) for _ in range(2)]
+while sessions:
+    del sessions[0]
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
 def test_it_draws_what_onnx_runtime_draws_and_rounds_as_the_graph_does(faces: Exported, clouds: Exported):
     for exported in (faces, clouds):
         latents, labels = inputs_of(exported.artifact, IMAGES)
@@ -42,6 +63,13 @@ def test_it_draws_what_onnx_runtime_draws_and_rounds_as_the_graph_does(faces: Ex
         assert np.abs(images.astype(int) - wanted_images).max() <= 1
         rounded = np.rint((pixels + np.float32(1)) * np.float32(127.5))
         assert np.array_equal(images, rounded.astype(np.uint8))
+
+
+def test_a_signal_is_heard_when_sessions_have_gone(clouds: Exported):
+    """OpenVINO's plugin changes the stack that signals are handled on; a process of its own, which could end."""
+    command = [sys.executable, "-c", TWO_THAT_GO, clouds.artifact.directory]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
