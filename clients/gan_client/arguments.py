@@ -152,7 +152,8 @@ def header_fields(headers: Mapping[str, str] | None) -> dict[str, str]:
     for name, value in (headers or {}).items():
         if not _is_field(name, value):
             raise InvalidArgumentError(
-                f"headers has {name!r}: its name or value is not text as HTTP allows it, one line of printable ASCII",
+                f"headers has {name!r}: its name or value is not text as HTTP allows it, one line of printable "
+                "ASCII without spaces at its ends",
                 param="headers",
             )
     return {name.title(): value for name, value in (headers or {}).items()}
@@ -160,7 +161,7 @@ def header_fields(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 def _is_field(name: object, value: object) -> bool:
     is_name = isinstance(name, str) and _TOKEN.fullmatch(name) is not None
-    return is_name and isinstance(value, str) and value.isascii() and value.isprintable()
+    return is_name and isinstance(value, str) and value.isascii() and value.isprintable() and value == value.strip()
 
 
 def key_text(value: str) -> str:

@@ -181,6 +181,8 @@ def test_path_of_the_url_is_kept(service):
         ({"api_key": "two words"}, r"the API key"),
         ({"api_key": ""}, r"the API key"),
         ({"headers": {"X-Gateway": "two words\r\nHost: x"}}, r"headers has 'X-Gateway'"),
+        ({"headers": {"X-Gateway": " two words"}}, r"headers has 'X-Gateway'.* without spaces at its ends"),
+        ({"headers": {"X-Gateway": "two words "}}, r"headers has 'X-Gateway'.* without spaces at its ends"),
         ({"headers": {"X Gateway": "a"}}, r"headers has 'X Gateway'"),
         ({"headers": [("X-Gateway", "a")]}, r"headers are not a mapping"),
         ({"timeout": 0}, r"timeout is 0"),
