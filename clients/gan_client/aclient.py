@@ -84,7 +84,8 @@ class AsyncGanClient(Calls, _Results, BaseClient[AsyncSession]):
             transport: where httpx sends requests, e.g. `httpx.ASGITransport`; the network by default. One with
                 connections of its own ties the client to one event loop.
             headers: sent with every request, e.g. what a gateway before the service asks for; they take the place of
-                the client's own of the same name, but for X-Request-ID and Content-Type.
+                the client's own of the same name, but for X-Request-ID and Content-Type. Content-Length and
+                Transfer-Encoding are refused.
 
         Raises:
             InvalidArgumentError: a value is out of its range.

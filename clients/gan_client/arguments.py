@@ -16,6 +16,7 @@ from .errors import InvalidArgumentError
 Label: TypeAlias = int | str
 """Class id, or class name."""
 
+_FRAMING: Final = ("content-length", "transfer-encoding")
 _LONGEST_LABEL: Final = 63  # characters between two dots of a host's name
 _NOTHING: Final = object()
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -154,6 +155,11 @@ def header_fields(headers: Mapping[str, str] | None) -> dict[str, str]:
             raise InvalidArgumentError(
                 f"headers has {name!r}: its name or value is not text as HTTP allows it, one line of printable "
                 "ASCII without spaces at its ends",
+                param="headers",
+            )
+        if name.lower() in _FRAMING:
+            raise InvalidArgumentError(
+                f"headers has {name!r}: the client sends its own, by which the service finds the end of a request",
                 param="headers",
             )
     return {name.title(): value for name, value in (headers or {}).items()}

@@ -81,7 +81,8 @@ class GanClient(Calls, _Results, BaseClient[Session]):
             max_retries: further tries after a broken connection or status 429, 502, 503 or 504; 0 to 100.
             transport: where httpx sends requests, e.g. `httpx.WSGITransport`; the network by default.
             headers: sent with every request, e.g. what a gateway before the service asks for; they take the place of
-                the client's own of the same name, but for X-Request-ID and Content-Type.
+                the client's own of the same name, but for X-Request-ID and Content-Type. Content-Length and
+                Transfer-Encoding are refused.
 
         Raises:
             InvalidArgumentError: a value is out of its range.

@@ -184,6 +184,8 @@ def test_path_of_the_url_is_kept(service):
         ({"headers": {"X-Gateway": " two words"}}, r"headers has 'X-Gateway'.* without spaces at its ends"),
         ({"headers": {"X-Gateway": "two words "}}, r"headers has 'X-Gateway'.* without spaces at its ends"),
         ({"headers": {"X Gateway": "a"}}, r"headers has 'X Gateway'"),
+        ({"headers": {"content-length": "5"}}, r"headers has 'content-length': .* sends its own"),
+        ({"headers": {"Transfer-Encoding": "chunked"}}, r"headers has 'Transfer-Encoding': .* sends its own"),
         ({"headers": [("X-Gateway", "a")]}, r"headers are not a mapping"),
         ({"timeout": 0}, r"timeout is 0"),
         ({"timeout": float("inf")}, r"timeout is inf"),
