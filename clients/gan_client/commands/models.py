@@ -199,7 +199,8 @@ def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = _console()
     shown = [[Text(one_line(cell, 200)) for cell in row] for row in rows]
     table = Table(*(Column(name, overflow="fold") for name in head))
-    table.columns[0].width = min(max((row[0].cell_len for row in shown), default=0), 2 * console.width // 5) or None
+    widest = max([len(head[0]), *(row[0].cell_len for row in shown)])
+    table.columns[0].width = min(widest, 2 * console.width // 5)
     for row in shown:
         table.add_row(*row)
     console.print(table)

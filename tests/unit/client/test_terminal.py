@@ -304,13 +304,23 @@ def test_a_pipe_has_a_picture_only_if_it_is_asked_for(service, tmp_path, capsys,
     assert decode_kitty(capsys.readouterr().out)
 
 
-def test_names_of_generators_are_whole_on_80_columns(service, reply):
-    names = ["fashion-mnist-conditional", "fashion-mnist-unconditional"]
+def models(*names):
     listed = {
         "image_size": [28, 28], "channels": 1, "latent_dim": 48, "latent_distribution": "normal",
         "family": "ganworks/conv", "class_names": ["T-shirt/top", "Trouser", "Pullover", "Sandal", "Ankle boot"],
     }  # fmt: skip
-    service.script.append(reply(200, json.dumps({"models": [{**listed, "name": name} for name in names]}).encode()))
+    return json.dumps({"models": [{**listed, "name": name} for name in names]}).encode()
+
+
+def test_a_heading_wider_than_the_cells_below_it_is_not_broken(service, reply, capsys):
+    service.script.append(reply(200, models("gan")))
+    assert cli.run(["models", "--url", service.url]) == 0
+    assert re.search(r"┃ model +┃ family", capsys.readouterr().out)
+
+
+def test_names_of_generators_are_whole_on_80_columns(service, reply):
+    names = ["fashion-mnist-conditional", "fashion-mnist-unconditional"]
+    service.script.append(reply(200, models(*names)))
     with terminal("models", "--url", service.url, COLUMNS="80") as (process, controller):
         shown = read_all(process, controller)
     assert {len(line) for line in re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()} == {80}
