@@ -51,19 +51,17 @@ _SHOWN_FRAMES: Final = 24
 def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> str | None:
     """The format of the one file asked for: the one `wanted`, else what the suffix of `out` names; None for neither.
 
-    Raises InvalidArgumentError unless it is one of `formats`, and for the suffix of any other kind of picture or film.
+    Raises InvalidArgumentError unless it is one of `formats`, and for the suffix of any other kind of file.
     """
-    file = None if out is None or out.is_dir() else out
-    named = None if file is None else files.SUFFIXES.get(file.suffix.lower())
-    asked = wanted or named
-    if asked is None and file is not None and files.format_named(file):
+    named = None if out is None or out.is_dir() else files.format_named(out)
+    if wanted is not None and wanted not in formats:
+        raise InvalidArgumentError(f"format is {wanted!r}: give one of {', '.join(formats)}", param="format")
+    if named is not None and named not in formats:
         ends = ", ".join(f".{name}" for name in formats)
-        raise InvalidArgumentError(f"out is {str(file)!r}: a file's name must end in one of {ends}", param="out")
-    if asked is not None and asked not in formats:
-        raise InvalidArgumentError(f"format is {asked!r}: give one of {', '.join(formats)}", param="format")
-    if wanted and named and wanted != named and out != STDOUT:
+        raise InvalidArgumentError(f"out is {str(out)!r}: a file's name must end in one of {ends}", param="out")
+    if wanted and named and wanted != named:
         raise InvalidArgumentError(f"format is {wanted!r} and out is {str(out)!r}: they must agree", param="format")
-    return asked
+    return wanted or named
 
 
 def write_images(
