@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import os
 import re
 import stat
@@ -15,11 +14,14 @@ from .errors import GanError, InvalidArgumentError
 
 _LONGEST_SLUG: Final = 40
 
-SUFFIXES: Final = {
+_SUFFIXES: Final = {
     ".png": "png",
     ".webp": "webp",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".jif": "jpeg",
     ".gif": "gif",
     ".npy": "npy",
     ".zip": "zip",
@@ -30,6 +32,9 @@ SUFFIXES: Final = {
 _OTHERS: Final = frozenset(
     {".npz", ".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".pt", ".pth", ".h5", ".hdf5", ".parquet"}
     | {".arrow", ".tfrecord", ".lmdb", ".csv", ".jsonl", ".txt", ".pdf"}
+    | {".bmp", ".tif", ".tiff", ".svg", ".svgz", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".apng", ".ico", ".tga"}
+    | {".pnm", ".ppm", ".pgm", ".pbm", ".xbm", ".xpm", ".psd", ".exr", ".eps"}
+    | {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv"}
 )
 """How names of other files end that somebody may expect; a folder may well have another dot in its name."""
 
@@ -55,9 +60,7 @@ def format_named(path: Path) -> str | None:
     """The format that the name of a file promises, e.g. `jpeg`; of any other kind of file that people expect of images
     its suffix, and None for all else."""
     suffix = path.suffix.lower()
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    is_other = suffix in _OTHERS or kind.startswith(("image/", "video/"))
-    return SUFFIXES.get(suffix) or (suffix[1:] if is_other else None)
+    return _SUFFIXES.get(suffix) or (suffix[1:] if suffix in _OTHERS else None)
 
 
 def refuse_misnamed(path: Path, kind: str, other: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import InvalidArgumentError
+from .files import format_named
 from .images import Generation, Image
 
 if TYPE_CHECKING:
@@ -15,15 +16,14 @@ if TYPE_CHECKING:
 PICTURES: Final = ("png", "webp", "jpeg")
 """The formats of a sheet."""
 
-_KINDS: Final = {".png": "png", ".webp": "webp", ".jpg": "jpeg", ".jpeg": "jpeg"}
 _JPEG_QUALITY: Final = 90  # as the service has it
 _MOST_PIXELS: Final = 2**28  # of a picture that is enlarged
 
 
 def sheet_format(path: Path) -> str:
     """What the suffix of a contact sheet's file names. Raises InvalidArgumentError."""
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
+    kind = format_named(path)
+    if kind not in PICTURES:
         raise InvalidArgumentError(f"grid is {str(path)!r}: its name must end in .png, .webp or .jpg", param="grid")
     return kind
 
