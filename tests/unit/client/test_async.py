@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,24 @@ def test_same_images_as_the_synchronous_client(run, client, service):
     assert some == client.generate(seeds=[1, 9])
     sent = [received.body for received in service.received]
     assert sorted(map(str, sent[:2])) == sorted(map(str, sent[2:]))
+
+
+def test_a_call_imports_nothing_that_the_one_before_it_did_not_find(run, monkeypatch):
+    sought = []
+
+    class Watch:
+        @staticmethod
+        def find_spec(name, *_):
+            sought.append(name)
+
+    async def story(it):
+        await it.health()
+        sought.clear()
+        await it.health()
+        return list(sought)
+
+    monkeypatch.setattr(sys, "meta_path", [Watch, *sys.meta_path])
+    assert run(story) == []
 
 
 def test_both_clients_have_the_same_calls_with_the_same_arguments(client):
