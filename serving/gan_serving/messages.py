@@ -1,4 +1,4 @@
-"""What a message shows: a value cut short, or the name that somebody who mistyped one may have meant."""
+"""What a message shows: a value cut short, a number of things, or the name that somebody meant who mistyped one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ _short.maxlevel = 2
 def show(value: object) -> str:
     """A value for a message: one line, and short, whatever it is."""
     return _short.repr(value)
+
+
+def counted(count: float, one: str, many: str) -> str:
+    """`1 entry`, `2 entries`, `0.5 entries`."""
+    return f"{count:.15g} {one if count == 1 else many}"
 
 
 def nearest(asked: str, known: Iterable[str]) -> str | None:

@@ -6,6 +6,7 @@ import math
 from typing import Final
 
 from gan_serving.errors import QueueFullError
+from gan_serving.messages import counted
 
 _RATE_MEMORY: Final = 0.8  # share of what was measured before that a new run leaves
 _ROOM: Final = 16  # this part of the queue must be free again before requests are looked at
@@ -63,6 +64,6 @@ class Admission:
 
     def _error(self, waiting: int, why: str) -> QueueFullError:
         return QueueFullError(
-            f"{waiting} images are waiting and {why}; try again later",
+            f"{counted(waiting, 'image is', 'images are')} waiting and {why}; try again later",
             retry_after=waiting * self._seconds_per_image / self.lanes,
         )

@@ -13,6 +13,7 @@ from typing import Final
 from starlette.types import Scope
 
 from gan_serving.errors import RateLimitedError
+from gan_serving.messages import counted
 from gan_serving.settings import Settings
 
 from .api_keys import CALLER_SCOPE_KEY
@@ -106,9 +107,8 @@ class RateLimiter:
         if self._requests is not None:
             wait = self._requests.take(name, 1, 1)
             if wait:
-                raise RateLimitedError(
-                    f"more than {self._requests.rate:g} requests per second; come again in {_seconds(wait)} s", wait
-                )
+                limit = counted(self._requests.rate, "request", "requests")
+                raise RateLimitedError(f"more than {limit} per second; come again in {_seconds(wait)} s", wait)
 
     def charge(self, name: str, images: int) -> None:
         """Count a request's images, before they are queued.
@@ -122,9 +122,8 @@ class RateLimiter:
         if self._images is not None:
             wait = self._images.take(name, images, min(1.0, images))
             if wait:
-                raise RateLimitedError(
-                    f"more than {self._images.rate:g} images per second; come again in {_seconds(wait)} s", wait
-                )
+                limit = counted(self._images.rate, "image", "images")
+                raise RateLimitedError(f"more than {limit} per second; come again in {_seconds(wait)} s", wait)
 
 
 def caller_of(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gan_export.artifact import Manifest
 from gan_serving.errors import InvalidRequestError
-from gan_serving.messages import nearest, show
+from gan_serving.messages import counted, nearest, show
 
 Label: TypeAlias = int | str
 
@@ -24,7 +24,8 @@ def given_latents(rows: list[list[float]], manifest: Manifest) -> NDArray[np.flo
     dim = manifest.latent.dim
     for i, row in enumerate(rows):
         if len(row) != dim:
-            raise InvalidRequestError(f"latents[{i}] has {len(row)} numbers; {manifest.name} needs {dim}", "latents")
+            numbers = counted(len(row), "number", "numbers")
+            raise InvalidRequestError(f"latents[{i}] has {numbers}; {manifest.name} needs {dim}", "latents")
     values = np.array(rows, np.float64)
     largest = float(np.abs(values).max())
     if largest > float(np.finfo(np.float32).max):

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from gan_client.types import KEY_POINT_LIMIT, SEED_LIMIT, GenerateRequest, InterpolateRequest, LatentsRequest
 from gan_export.artifact import Manifest, draw
 from gan_serving.errors import InvalidRequestError
-from gan_serving.messages import SHOWN, show
+from gan_serving.messages import SHOWN, counted, show
 
 from .fields import check_truncation, class_ids, given_latents, require_label
 
@@ -128,14 +128,16 @@ def _count(request: GenerateRequest, max_n: int) -> int:
         lists["label"] = len(request.label)
     for name, length in lists.items():
         if request.n is not None and request.n != length:
-            raise InvalidRequestError(f"n is {show(request.n)}, but {name} has {length} entries; leave n out", name)
+            entries = counted(length, "entry", "entries")
+            raise InvalidRequestError(f"n is {show(request.n)}, but {name} has {entries}; leave n out", name)
     n = request.n or next(iter(lists.values()), 1)
     if n > max_n:
         param = "n" if request.n is not None else next(iter(lists))
         what = f"n is {show(n)}" if param == "n" else f"{param} has {n} entries"
         raise InvalidRequestError(f"{what}; a request is for 1 to {max_n} images", param)
     if isinstance(request.label, list) and len(request.label) != n:
-        raise InvalidRequestError(f"label has {len(request.label)} entries for {n} images; give one or {n}", "label")
+        images = counted(n, "image", "images")
+        raise InvalidRequestError(f"label has {len(request.label)} entries for {images}; give one or {n}", "label")
     return n
 
 

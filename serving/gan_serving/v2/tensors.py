@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_serving.errors import InvalidRequestError
-from gan_serving.messages import show
+from gan_serving.messages import counted, show
 
 from .values import from_binary, from_json
 from .wire import LENGTH_HEADER, an_object
@@ -158,8 +158,9 @@ def _check_size(size: int, left: int, shape: tuple[int, ...], wire: np.dtype[Any
             rule.name,
         )
     if size > left:
+        rest = counted(left, "byte", "bytes")
         raise InvalidRequestError(
-            f"binary_data_size of {rule.name} is {size}, but the body has only {left} bytes left for it; "
+            f"binary_data_size of {rule.name} is {size}, but the body has only {rest} left for it; "
             f"set it and {LENGTH_HEADER} to the true sizes",
             rule.name,
         )
@@ -169,6 +170,7 @@ def _check_alike(tensors: Mapping[str, NDArray[Any]]) -> None:
     (first, one), *others = tensors.items()
     for name, other in others:
         if len(other) != len(one):
+            images = counted(len(one), "image", "images")
             raise InvalidRequestError(
-                f"{first} is for {len(one)} images and {name} for {len(other)}; N must be the same in all inputs", name
+                f"{first} is for {images} and {name} for {len(other)}; N must be the same in all inputs", name
             )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gan_serving.errors import InvalidRequestError
-from gan_serving.messages import show
+from gan_serving.messages import counted, show
 
 _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 
@@ -68,13 +68,15 @@ def _flat(data: object, shape: tuple[int, ...], name: str) -> list[Any]:
     if len(shape) == 2 and data and isinstance(data[0], list):
         for i, row in enumerate(data):
             if not isinstance(row, list) or len(row) != shape[1]:
+                numbers = counted(shape[1], "number", "numbers")
                 raise InvalidRequestError(
-                    f"data[{i}] of {name} is {show(row)}; each row must be a list of {shape[1]} numbers", name
+                    f"data[{i}] of {name} is {show(row)}; each row must be a list of {numbers}", name
                 )
         values = list(itertools.chain.from_iterable(data))
     if len(values) != math.prod(shape):
+        given = counted(len(values), "value", "values")
         raise InvalidRequestError(
-            f"data of {name} has {len(values)} values, but its shape {list(shape)} has {math.prod(shape)}", name
+            f"data of {name} has {given}, but its shape {list(shape)} has {math.prod(shape)}", name
         )
     return values
 

@@ -83,6 +83,24 @@ def test_a_refusal_says_when_to_come_again(clock: Clock):
     assert error.message == "more than 0.1 requests per second; come again in 8 s"
 
 
+@pytest.mark.parametrize(
+    ("rate", "requests", "images"),
+    [
+        (0.1, "0.1 requests", "0.1 images"),
+        (1.0, "1 request", "1 image"),
+        (2.5e6, "2500000 requests", "2500000 images"),
+    ],
+)
+def test_a_refusal_names_the_limit(clock: Clock, rate: float, requests: str, images: str):
+    limiter = RateLimiter(rate, 1, rate, clock)
+    limiter.admit("a")
+    with pytest.raises(RateLimitedError, match=f"^more than {requests} per second; come again"):
+        limiter.admit("a")
+    limiter.charge("a", 10**8)
+    with pytest.raises(RateLimitedError, match=f"^more than {images} per second; come again"):
+        limiter.charge("a", 1)
+
+
 def test_images_are_paid_for_afterwards_so_that_no_request_is_too_large(clock: Clock):
     limiter = RateLimiter(0, 1, 100, clock)
     assert wait_of(limiter, images=4096) == 0

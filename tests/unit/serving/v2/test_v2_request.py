@@ -164,6 +164,8 @@ BAD_CONTENTS = [
     ({"inputs": [z_input(), label_input(data=[2**63, 2])]}, ["9223372036854775808", "int64"]),
     ({"inputs": [z_input(), label_input(data=[[1], [2]])]}, ["[1]", "whole"]),
     ({"inputs": [z_input(), label_input(shape=[1], data=[1])]}, ["2 images", "1"]),
+    ({"inputs": [label_input(shape=[1], data=[1]), z_input()]}, ["label is for 1 image and z for 2"]),
+    ({"inputs": [z_input(), label_input(data=[1])]}, ["data of label has 1 value, but"]),
     ({"inputs": [z_input()]}, ["label is missing", "0 to 4"]),
     ({"inputs": [label_input()]}, ["neither", "z and seed"]),
     ({"inputs": [z_input(), label_input(), label_input(name="seed")]}, ["both", "z and seed"]),
