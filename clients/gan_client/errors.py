@@ -39,6 +39,11 @@ def one_line(text: str, longest: int = _LONGEST_MESSAGE) -> str:
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """`1 entry`, `2000 entries`."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def fault(error: ValidationError) -> str:
     """The first fault that pydantic found in a body, as `field: what`."""
     first = error.errors(include_url=False, include_input=False)[0]

@@ -9,7 +9,7 @@ import tokenize
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +64,9 @@ def read(path: Path) -> LatentFile:
             f"{name} has `labels` that are not a list of class ids: leave them out", param="latents"
         )
     if labels is not None and len(labels) != len(rows):
+        given, due = counted(len(labels), "label", "labels"), counted(len(rows), "latent", "latents")
         raise InvalidArgumentError(
-            f"{name} has {len(labels)} labels beside {len(rows)} latents: give as many, or leave them out",
+            f"{name} has {given} beside {due}: give as many, or leave them out",
             param="latents",
         )
     if model is not None and not isinstance(model, str):

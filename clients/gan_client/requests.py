@@ -20,7 +20,7 @@ from .arguments import (
     seed_number,
     truncation_bound,
 )
-from .errors import InvalidArgumentError, fault, one_line
+from .errors import InvalidArgumentError, counted, fault, one_line
 from .types import (
     AnimationFormat,
     Format,
@@ -63,7 +63,8 @@ def generate_request(
     count = image_count(n if n is not None else next(iter(sizes.values()), 1))
     for name, size in sizes.items():
         if size != count:
-            raise InvalidArgumentError(f"{name} has {size} entries: for n = {count} give {count}", param=name)
+            entries = counted(size, "entry", "entries")
+            raise InvalidArgumentError(f"{name} has {entries}: for n = {count} give {count}", param=name)
     if seed is not None:
         seed = seed_number(seed, count)
     elif each is None and rows is None:
@@ -105,11 +106,11 @@ def interpolate_request(
     points: Sequence[object] = each or rows or ()
     name = "latents" if each is None else "seeds"
     if not 2 <= len(points) <= KEY_POINT_LIMIT:
-        raise InvalidArgumentError(f"{name} has {len(points)} entries: give 2 to {KEY_POINT_LIMIT}", param=name)
+        entries = counted(len(points), "entry", "entries")
+        raise InvalidArgumentError(f"{name} has {entries}: give 2 to {KEY_POINT_LIMIT}", param=name)
     if isinstance(labels, list) and len(labels) != len(points):
-        raise InvalidArgumentError(
-            f"label has {len(labels)} entries: for {len(points)} {name} give {len(points)}", param="label"
-        )
+        entries = counted(len(labels), "entry", "entries")
+        raise InvalidArgumentError(f"label has {entries}: for {len(points)} {name} give {len(points)}", param="label")
     if rows is not None and truncation is not None:
         raise InvalidArgumentError(
             f"truncation is {truncation!r}, but latents are taken as they are: give one of them", param="truncation"

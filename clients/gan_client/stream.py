@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 from ._constants import MAX_AHEAD, MAX_IMAGES, SEED_LIMIT
 from .arguments import Label, entries_of, integer, is_one_label, label_of
 from .calls import generate_exchange
-from .errors import MORE_IMAGES, GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError
+from .errors import MORE_IMAGES, GanError, InvalidArgumentError, InvalidRequestError, UnexpectedResponseError, counted
 from .exchange import Exchange
 from .images import Generation, Image
 from .requests import generate_request, random_seed
@@ -61,8 +61,9 @@ class StreamPlan:
             if self._labels is not None:
                 label = [label_of(value) for value in islice(self._labels, size)]
                 if len(label) < size:
+                    given = counted(start + len(label), "label", "labels")
                     raise InvalidArgumentError(
-                        f"label ended after {start + len(label)} labels: for n = {self.n} give {self.n}", param="label"
+                        f"label ended after {given}: for n = {self.n} give {self.n}", param="label"
                     )
             yield generate_exchange(
                 generate_request(size, label, self.seed + start, None, None, self._truncation, self.model)

@@ -241,8 +241,9 @@ def _record(plan: Plan, destination: Destination, drawn: int, seconds: float) ->
 
 
 def _summary(plan: Plan, destination: Destination, drawn: int, seconds: float) -> str:
-    seeds = f"{plan.seed}-{plan.seed + plan.n - 1}"
-    what = f"{plan.n:,} images of '{one_line(plan.model, 200)}', seeds {seeds} -> {destination.out}"
+    seeds = f"seeds {plan.seed}-{plan.seed + plan.n - 1}" if plan.n > 1 else f"seed {plan.seed}"
+    many = "s" if plan.n > 1 else ""
+    what = f"{plan.n:,} image{many} of '{one_line(plan.model, 200)}', {seeds} -> {destination.out}"
     if not drawn:
         return f"{what}: complete, there was nothing left to draw"
     now = "" if drawn == plan.n else f"{drawn:,} of them now, "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan_client.errors import InvalidArgumentError
+from gan_client.errors import InvalidArgumentError, counted
 from gan_client.labels import parse_seeds
 
 from .options import labels_of, latents_of, one_of
@@ -37,7 +37,7 @@ class SampleArguments:
     @property
     def count(self) -> str:
         """`1 image`, `64 images`."""
-        return f"{self.n} image{'s' if self.n > 1 else ''}"
+        return counted(self.n, "image", "images")
 
     def generate(self, client: GanClient) -> Generation:
         """The images. Raises GanError."""

@@ -93,6 +93,7 @@ def test_arguments_on_the_wire(client, service, arguments, sent):
         ({"seeds": itertools.count()}, r"n is 100001"),
         ({"seeds": [1, -2]}, r"seeds is -2"),
         ({"n": 3, "seeds": [1, 2]}, r"seeds has 2 entries: for n = 3 give 3"),
+        ({"n": 3, "seeds": [1]}, r"seeds has 1 entry: for n = 3 give 3"),
         ({"seed": 1, "seeds": [1]}, r"seed and seeds are given: give one"),
         ({"label": ""}, r"label is ''"),
         ({"label": -1}, r"label is -1"),

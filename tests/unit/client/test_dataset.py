@@ -30,6 +30,11 @@ def test_folder(service, dataset, tmp_path):
     assert {sent.body["n"] for sent in service.received if sent.path == "/generate"} == {12}
 
 
+def test_one_image(dataset, tmp_path):
+    code, out, _ = dataset("--out", "d", "--n", "1", "--seed", "7", cwd=tmp_path)
+    assert (code, out.partition(" (")[0]) == (0, "1 image of 'acgan', seed 7 -> d")
+
+
 def test_class_names_that_files_can_not_tell_apart(service, dataset, tmp_path):
     service.class_names = ["a b", "A-B", "..", "../x"]
     assert dataset("--out", "d", "--n", "4", "--seed", "0", cwd=tmp_path)[0] == 0

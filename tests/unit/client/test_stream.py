@@ -62,9 +62,10 @@ def test_each_chunk_is_retried_on_its_own(collect, service):
     assert sorted(sent.body["seed"] for sent in service.received) in ([0, 0, 10], [0, 10, 10])
 
 
-def test_too_few_labels(collect):
-    with pytest.raises(errors.InvalidArgumentError, match="label ended after 12 labels: for n = 20 give 20"):
-        collect(20, label=[1] * 12, seed=0, chunk=10)
+@pytest.mark.parametrize(("given", "said"), [(1, "1 label"), (12, "12 labels")])
+def test_too_few_labels(collect, given, said):
+    with pytest.raises(errors.InvalidArgumentError, match=f"label ended after {said}: for n = 20 give 20"):
+        collect(20, label=[1] * given, seed=0, chunk=10)
 
 
 def test_images_before_a_failure_are_given_and_the_rest_can_be_asked_for(client, service, act):
