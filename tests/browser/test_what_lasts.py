@@ -183,3 +183,16 @@ def test_labels_that_are_gone_through_in_turn_are_written_once(visit, service) -
     calls = [seen.page.evaluate(COMMANDS, labels)["python"] for labels in every]
     written = [re.search(r"label=(.*), model=", call)[1] for call in calls]
     assert written == ["[0, 1] * 2", "([0, 1, 2] * 2)[:5]", "[0, 1, 2]", "[2, 0, 0]"]
+
+
+def test_the_calls_of_a_path_have_as_many_frames_per_second_as_its_gif(visit, service) -> None:
+    seen = visit(service.url)
+    seen.open(f"{LINK}&path=1,7&steps=12")
+    page = seen.page
+    gif = page.locator("#panel").get_by_role("button", name="GIF")
+    with page.expect_request(lambda request: '"gif"' in (request.post_data or "")) as sent, page.expect_download():
+        gif.click()
+    expect(page.locator("#call-title")).to_have_text("The call for this path")
+    for language in ("curl", "python", "cli"):
+        page.click(f"#call-{language}")
+        expect(page.locator("#call-text")).to_have_text(re.compile(rf"fps\W+{sent.value.post_data_json['fps']}\b"))

@@ -98,7 +98,7 @@ function download(view, format) {
   view.guard(async () => {
     await prepared(view);
     const loop = format === "gif" || format === "webp"; // there and back, so that it repeats without a jump
-    const body = toJson({ ...way(view.recipes, view.state, view.latents, { loop }), format, ...(loop ? { fps: 25 } : {}) });
+    const body = toJson({ ...way(view.recipes, view.state, view.latents, { loop }), format });
     save(await call("interpolate", "blob", { body }), `path.${format}`);
   });
 }

@@ -6,6 +6,7 @@ import { MAX_CHAIN, SEED_LIMIT } from "./state.js";
 export const NEIGHBOURS = 8; // beside the image that is looked at
 const WALK = 16; // images of the sheet's animation, at most
 const WALK_STEPS = 8; // frames from one to the next
+const FPS = 25; // frames per second of a path
 
 /** What each image of the sheet is made of: its chain of seeds, and its class if that was chosen. */
 export function recipesOf(state) {
@@ -80,7 +81,7 @@ export function drawn(recipes, state, latents, { always = false } = {}) {
 
 /** The way between two images, there and back when it is an animation that repeats. */
 export function way(recipes, state, latents, { loop }) {
-  return { ...drawn(recipes, state, latents, { always: true }), steps: state.steps, loop };
+  return { ...drawn(recipes, state, latents, { always: true }), steps: state.steps, loop, ...(loop ? { fps: FPS } : {}) };
 }
 
 /** An animation from image to image of the sheet, with as many frames as a request may have. */

@@ -48,7 +48,7 @@ function curl(subject) {
 }
 
 function python({ body, path, columns }) {
-  const { model, latents, n, seed, seeds, label, truncation, steps, loop } = body;
+  const { model, latents, n, seed, seeds, label, truncation, steps, loop, fps } = body;
   const arguments_ = [];
   const named = (name, value) => value !== undefined && arguments_.push(`${name}=${literal(value)}`);
   if (n !== undefined) arguments_.push(String(n));
@@ -61,6 +61,7 @@ function python({ body, path, columns }) {
   named("truncation", truncation);
   named("steps", steps);
   named("loop", loop);
+  named("fps", fps);
   named("model", model);
   const what = path ? "path" : "images";
   const result = path
@@ -79,7 +80,7 @@ function python({ body, path, columns }) {
 }
 
 function cli({ body, path, columns, names }) {
-  const { model, latents, n, seed, seeds, label, truncation, steps, loop } = body;
+  const { model, latents, n, seed, seeds, label, truncation, steps, loop, fps } = body;
   const options = [`--url ${quoted(SERVICE)}`, `--model ${model}`];
   const option = (name, value) => value !== undefined && options.push(`--${name} ${value}`);
   option("n", n);
@@ -92,6 +93,7 @@ function cli({ body, path, columns, names }) {
   option("truncation", truncation);
   option("steps", steps);
   if (loop) options.push("--loop");
+  option("fps", fps);
   option("columns", path ? undefined : columns);
   options.push(path ? "--out path.gif" : "--out samples");
   const call = `gan-client ${path ? "interpolate" : "sample"} ${options.join(" ")}`;
