@@ -1,7 +1,7 @@
 """A graph in int8: weights and activations of its large layers as 8-bit integers, where the images stay what they are.
 
 Static: scales are fixed when the graph is written (int8/graph.py). There are integer kernels for Conv and Gemm and none
-for ConvTranspose, so transposed convolutions and upsampling become plain ones first (phases.py, as windows).
+for ConvTranspose, so transposed convolutions and upsampling become plain ones first (rewrite/phases.py, as windows).
 
 What range a tensor is given (all that was seen, or less than that, cut where most of it lies) and which layers stay in
 float32 is found by measurement, on images that are not those of the certificate.
