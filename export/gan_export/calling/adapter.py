@@ -17,10 +17,7 @@ from torch import Tensor, nn
 
 from gan_export.artifact import draw
 from gan_export.artifact.latents import Distribution
-from gan_export.refusal import IntakeError
-from gan_export.user_code.errors import describe_error
-
-from .conventions import (
+from gan_export.conventions import (
     CHANNELS,
     LABEL_FORMS,
     LATENT_FORMS,
@@ -33,6 +30,8 @@ from .conventions import (
     Range,
     find_range,
 )
+from gan_export.refusal import IntakeError
+from gan_export.user_code.errors import describe_error
 
 RANGE_IMAGES: Final = 64
 RANGE_BATCH: Final = 16  # of them at once

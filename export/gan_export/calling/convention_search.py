@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from gan_export.conventions import BYTES, ImageShape, LabelInput, LatentShape, Order
 from gan_export.refusal import IntakeError
 from gan_export.user_code.errors import describe_error, place_of
 
 from .adapter import Convention, call, path_words, pick, tensors_in, to_nchw, user_code
-from .conventions import BYTES, ImageShape, LabelInput, LatentShape, Order
 from .failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
 from .missing_values import RefuseFreed, has_no_device, refuse_freed

@@ -12,8 +12,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from gan_export.conventions import CHANNELS, ImageShape
+
 from .adapter import is_pixels, read_layout, tensors_in
-from .conventions import CHANNELS, ImageShape
 from .forward_hints import GIVEN_ALONE, hints_of, parameters_of, second_of_no_known_name
 
 _SUBCLASS: Final = "write a subclass whose forward(self, z, label) takes ids and does the rest, and name it in --module"

@@ -8,9 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from torch import nn
 
+from gan_export.conventions import INPUT_NAMES, LABEL_NAMES, LATENT_NAMES, Order
 from gan_export.refusal import IntakeError
-
-from .conventions import INPUT_NAMES, LABEL_NAMES, LATENT_NAMES, Order
 
 FIRST_NAMES: Final = LATENT_NAMES | INPUT_NAMES
 GIVEN_ALONE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -9,10 +9,10 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from gan_export.conventions import ImageShape, Layout
 from gan_export.refusal import IntakeError
 
 from .adapter import is_pixels, read_layout, tensors_in
-from .conventions import ImageShape, Layout
 
 NAMES: Final = frozenset({"image", "images", "img", "imgs", "rgb", "sample", "samples", "fake", "fakes"})
 """What an output of images is called, where outputs have names."""

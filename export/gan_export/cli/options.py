@@ -7,9 +7,9 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from gan_export import conventions
 from gan_export.artifact import latents
 from gan_export.artifact.gates import ALLOWABLE
-from gan_export.calling import conventions
 from gan_export.sources import options as source_options
 
 LabelWord = Literal["ids", "one-hot", "none"]

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gan_export.artifact.manifest import EXACT, ModelName
 from gan_export.artifact.providers import CPU, PROVIDERS, Provider
-from gan_export.calling.conventions import RANGES, ImageShape, Range, parse_image_shape
+from gan_export.conventions import RANGES, ImageShape, Range, parse_image_shape
 from gan_export.package.variants import VARIANTS
 from gan_export.refusal import IntakeError
 

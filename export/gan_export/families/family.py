@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from gan_export.calling.conventions import CHANNELS, ImageShape
+from gan_export.conventions import CHANNELS, ImageShape
 from gan_export.refusal import IntakeError
 from gan_export.weights.loading import differences, load_exactly
 from gan_export.weights.state import State, shown, unwrap

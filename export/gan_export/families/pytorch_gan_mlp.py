@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gan_export.calling.conventions import ImageShape
+from gan_export.conventions import ImageShape
 
 from .family import Family, ForeignNet, Landmarks, MismatchError, label_needed
 from .pytorch_gan_conv import SLOPE, ask_eps

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from gan_export.calling.conventions import CHANNELS, ImageShape, parse_image_shape
+from gan_export.conventions import CHANNELS, ImageShape, parse_image_shape
 
 IMAGE_SHAPE = "image_shape"
 

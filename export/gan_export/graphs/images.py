@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gan_export.calling.conventions import CHANNELS, RANGES, ImageShape, Layout, Range, check_range_of_bytes, find_range
+from gan_export.conventions import CHANNELS, RANGES, ImageShape, Layout, Range, check_range_of_bytes, find_range
 from gan_export.refusal import IntakeError
 
 from .ports import Port

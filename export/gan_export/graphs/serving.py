@@ -8,7 +8,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from gan_export.artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
-from gan_export.calling.conventions import BYTES, TANH
+from gan_export.conventions import BYTES, TANH
 from gan_export.onnx_graph import NewValues, Writer, names_in, names_used
 from gan_export.rewrite import same_in_any_batch
 

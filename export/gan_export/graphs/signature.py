@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import GraphProto
 
 from gan_export.artifact.latents import Distribution
-from gan_export.calling.conventions import LABEL_NAMES, LATENT_NAMES, ImageShape, LabelKind, LatentShape, Range
+from gan_export.conventions import LABEL_NAMES, LATENT_NAMES, ImageShape, LabelKind, LatentShape, Range
 from gan_export.refusal import IntakeError
 
 from .outputs import find_output

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gan_export.artifact import SAMPLER, LatentSpec
-from gan_export.calling.conventions import LABEL_FORMS, LATENT_FORMS
+from gan_export.conventions import LABEL_FORMS, LATENT_FORMS
 from gan_export.graphs.reading import GraphLimits, read_graph
 from gan_export.graphs.signature import GraphOptions
 from gan_export.refusal import IntakeError

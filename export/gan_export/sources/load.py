@@ -15,8 +15,8 @@ from gan_export.artifact.latents import Distribution
 from gan_export.calling.adapter import Adapted, Convention, measure_range
 from gan_export.calling.completeness import check_complete
 from gan_export.calling.convention_search import Asked, find_convention
-from gan_export.calling.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
 from gan_export.calling.label_tables import rows_left_over
+from gan_export.conventions import BYTES, TANH, LabelInput, Range, check_range_of_bytes
 from gan_export.families import explain, find_family, fitting, nearest
 from gan_export.families.family import Built
 from gan_export.intake import Contents, check_finite, read_contents

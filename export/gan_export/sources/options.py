@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from gan_export.artifact.latents import Distribution
 from gan_export.artifact.manifest import check_class_names
-from gan_export.calling.conventions import ImageShape, LatentShape, Order, Range
+from gan_export.conventions import ImageShape, LatentShape, Order, Range
 from gan_export.refusal import IntakeError
 
 Weights = Literal["ema", "raw"]

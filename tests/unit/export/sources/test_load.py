@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_export.calling.conventions import BYTES, SIGMOID
+from gan_export.conventions import BYTES, SIGMOID
 from gan_export.package.export import export
 from gan_export.refusal import IntakeError
 from gan_export.sources.load import load_source

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal, TypeAlias
 
-from gan_export.refusal import IntakeError
+from .refusal import IntakeError
 
 LatentShape = Literal["flat", "map"]
 LabelInput = Literal["ids", "one_hot", "one_hot_map", "none", "null"]
