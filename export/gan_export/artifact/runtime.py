@@ -133,13 +133,12 @@ def open_cpu(content: bytes, threads: int = 0) -> ort.InferenceSession:
     return ort.InferenceSession(content, session_options(threads), providers=[CPU.engine])
 
 
-def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.InferenceSession:
-    """A session on the GPU, for the thread that uses it.
+def open_cuda(content: bytes, provider: Provider) -> ort.InferenceSession:
+    """A session on the GPU, for the thread that uses it. Runs must be bound, and all of one shape.
 
     Args:
         content: the ONNX file.
         provider: of CUDA's.
-        graph: start all kernels at once, from the third run on; runs must then be bound, and all of one shape.
 
     Raises:
         ArtifactError: ONNX Runtime can't start the provider, as where a library of CUDA's is missing.
@@ -149,8 +148,7 @@ def open_cuda(content: bytes, provider: Provider, *, graph: bool = True) -> ort.
     load_libraries()
     options = provider.options | {
         "cudnn_conv_algo_search": algorithm_search(content),
-        # One start for all kernels of a batch.
-        "enable_cuda_graph": str(int(graph)),
+        "enable_cuda_graph": "1",  # from the third run on, one start for all kernels of a batch
     }
     session = on_gpu_thread(
         # The fallback is Python's: without the provider there is to be no session, and not one on the processor.

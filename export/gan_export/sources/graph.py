@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.conventions import LABEL_FORMS, LATENT_FORMS
-from gan_export.graphs.reading import GraphLimits, read_graph
+from gan_export.graphs.reading import read_graph
 from gan_export.graphs.signature import GraphOptions
 from gan_export.refusal import IntakeError
 
@@ -25,18 +25,17 @@ NO_MODULE: Final = (
 )
 
 
-def load_graph(path: Path, options: GraphOptions, limits: GraphLimits | None = None) -> Source:
+def load_graph(path: Path, options: GraphOptions) -> Source:
     """Read a generator from an ONNX file that somebody else made.
 
     Args:
         path: of the file.
         options: what the file does not tell.
-        limits: how much it may ask for.
 
     Raises:
         IntakeError: it can't be read, is not safe, or does not tell enough; one line that says what to give.
     """
-    contents = read_graph(path, options, limits)
+    contents = read_graph(path, options)
     told = contents.told
     names = None if options.class_names is None else tuple(options.class_names)
     try:

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from gan_export.artifact.first_line import first_line
 from gan_serving.errors import GenerationError, NotReadyError, ServiceError
 
 Latents: TypeAlias = NDArray[np.float32]
@@ -110,7 +111,7 @@ def fail(part: Slice, error: Exception) -> None:
     job = part.job
     if not job.abandoned:
         where = job.offset + part.start
-        job.future.set_exception(GenerationError(f"image {where} could not be generated: {_reason(error)}"))
+        job.future.set_exception(GenerationError(f"image {where} could not be generated: {first_line(error)}"))
 
 
 def give_up(jobs: Iterable[Job], error: Exception | None = None) -> None:
@@ -128,8 +129,4 @@ def give_up(jobs: Iterable[Job], error: Exception | None = None) -> None:
 def _loss(error: Exception | None) -> ServiceError:
     if error is None:
         return NotReadyError("generation was stopped; try again later")
-    return GenerationError(f"the images could not be handed over: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return GenerationError(f"the images could not be handed over: {first_line(error)}")

@@ -12,7 +12,7 @@ from onnx import parser
 from torch import Tensor, nn
 
 from gan_export.capture import express
-from gan_export.lowering import IR_VERSION, LoweringError, lower, origin_of
+from gan_export.lowering import IR_VERSION, LoweringError, lower
 
 pytestmark = pytest.mark.slow
 
@@ -117,11 +117,11 @@ def test_other_opsets_are_refused(opset: int):
 
 def test_the_origin_is_the_submodule():
     node = onnx.helper.make_node("Mish", ["x"], ["y"], name="n")
-    assert origin_of(node) == "n"
+    assert LoweringError(node, "no").origin == "n"
     node.metadata_props.add(
         key="pkg.torch.onnx.name_scopes", value="['', 'generator', 'generator.main', 'generator.main.3', 'mish']"
     )
-    assert origin_of(node) == "main.3"
+    assert LoweringError(node, "no").origin == "main.3"
 
 
 # --- what generators are made of: one graph with all of it, against eager PyTorch
