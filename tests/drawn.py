@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from toy_artifact import toy_manifest
 
+from gan_export.artifact import Manifest
 from gan_export.artifact.candidate import Result
 from gan_export.artifact.cases import Case, make_cases
 from gan_export.artifact.certificate import Gate, Options
 from gan_export.artifact.evidence import Evidence, Reference
 from gan_export.artifact.gates import RULES, judge, rules_of
-from gan_export.artifact.manifest import Manifest
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import CPU, Provider
 

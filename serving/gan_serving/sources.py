@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Protocol, TypeAlias
 
-from gan_export.artifact.manifest import MANIFEST_FILE
+from gan_export.artifact import MANIFEST_FILE
 
 from . import store
 

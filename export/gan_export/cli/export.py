@@ -8,13 +8,12 @@ from pathlib import Path
 
 import typer
 
-from gan_export.artifact import Artifact
+from gan_export.artifact import Artifact, ArtifactError
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import TOLERANCE, Options
 from gan_export.artifact.gates import ALLOWABLE
 from gan_export.artifact.manifest import EXACT
 from gan_export.artifact.providers import CPU, Provider, check_provider
-from gan_export.artifact.reading import ArtifactError
 from gan_export.capture import CaptureError
 from gan_export.package.export import export
 from gan_export.package.target import check_target

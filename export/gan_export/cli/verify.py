@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gan_export.artifact import ArtifactError
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.providers import PROVIDERS, ProviderWord, check_provider
-from gan_export.artifact.reading import ArtifactError
 from gan_export.artifact.verify import add_results, verify, with_slow_layers
 from gan_export.show import show_certificate
 from gan_training.command import run_command

@@ -15,7 +15,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from gan_export.artifact.manifest import LATENT_INPUT, MAX_DIRECTIONS
+from gan_export.artifact import LATENT_INPUT
+from gan_export.artifact.manifest import MAX_DIRECTIONS
 from gan_export.onnx_graph import float_shapes
 
 LONGEST: Final = 2048  # side of a matrix whose eigenvectors are found: 2 seconds of a core; 8 times that for twice it

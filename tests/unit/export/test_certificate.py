@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from gan_export.artifact import Artifact, Manifest, run_session
+from gan_export.artifact import Artifact, Manifest, open_session, run_session
 from gan_export.artifact import probe as probing
 from gan_export.artifact.candidate import run_candidate
 from gan_export.artifact.cases import CERTIFIED_BATCHES as BATCHES
@@ -21,7 +21,6 @@ from gan_export.artifact.evidence import Evidence, Reference, errors_between
 from gan_export.artifact.gates import RULES, judge, rules_of
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
-from gan_export.artifact.runtime import open_session
 from gan_export.certify import EagerRunner
 from gan_export.package.export import Exported, export
 from gan_export.refusal import ExportError

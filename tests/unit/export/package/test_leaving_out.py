@@ -9,12 +9,12 @@ import pytest
 from drawn import drawn_by
 from onnx import TensorProto, helper
 
+from gan_export.artifact import Manifest
 from gan_export.artifact.candidate import CertificationError, Result
 from gan_export.artifact.cases import make_cases
 from gan_export.artifact.certificate import Gate, Options, VariantCertificate
 from gan_export.artifact.evidence import Reference
 from gan_export.artifact.golden import GOLDEN_FILE, pack_golden
-from gan_export.artifact.manifest import Manifest
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.verify import summarise
 from gan_export.package import variants

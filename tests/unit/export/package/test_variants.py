@@ -14,10 +14,10 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from gan_export.artifact import Artifact, ArtifactError, Rewrite, load_artifact, open_session, run_session
+from gan_export.artifact import Artifact, ArtifactError, Manifest, Rewrite, load_artifact, open_session, run_session
 from gan_export.artifact.cases import Case
 from gan_export.artifact.golden import unpack_golden
-from gan_export.artifact.manifest import IDENTITY_KEY, Manifest
+from gan_export.artifact.manifest import IDENTITY_KEY
 from gan_export.artifact.pixels import psnr_of
 from gan_export.artifact.processor import adds_byte_products
 from gan_export.artifact.reading import read_certificate
