@@ -35,9 +35,9 @@ from gan_export.untrusted.messages import shown
 
 from .audit import audit, opset_of, parse
 from .images import Images, Seen, read_images
-from .serving import INNER, plain, serve
 from .signature import GraphOptions, Signature, find_signature
 from .sizes import check_sizes, draws_noise
+from .wrapped import INNER, plain, serve
 
 PROBED_IMAGES: Final = 64
 PROBED_BATCHES: Final = (
