@@ -22,7 +22,6 @@ from gan_export.artifact.providers import runtime_version
 from gan_export.artifact.reading import read_certificate, read_golden
 from gan_serving.batching.batcher import Batcher
 from gan_serving.batching.recorder import NullRecorder, Recorder
-from gan_serving.formats.png import PNG_SIGNATURE
 from gan_serving.settings import Settings
 
 from .engine import Engine, open_engine
@@ -31,6 +30,7 @@ from .variants import choices_to_try, result_of
 logger = logging.getLogger("bentoml.ganworks")
 
 CARD_FILE: Final = "README.md"
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PAGES: Final = frozenset({PREVIEW_FILE, CARD_FILE})
 MAX_PAGE_BYTES: Final = 16 * 2**20  # of a preview or a card; larger ones are not shown
 
