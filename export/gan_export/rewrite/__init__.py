@@ -1,4 +1,7 @@
-"""Graph rewrites: the same function, written so that ONNX Runtime computes it better. Each has a test of its own."""
+"""Graph rewrites: the same function, written so that ONNX Runtime computes it better. Each has a test of its own.
+
+`editing` and `transposed` are what they share; `work` tells whoever chooses among them how much a layer computes.
+"""
 
 import onnx
 

@@ -1,1 +1,1 @@
-"""The generators that are served: finding artifacts, loading them, following changes."""
+"""The generators that are served: what their sources hold, loading them, following changes."""

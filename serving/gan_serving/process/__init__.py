@@ -1,1 +1,3 @@
-"""The worker process itself: its threads and deadlines, its signals, and the files that workers share."""
+"""Processes: the worker's threads, deadlines and signals, the files that workers share, and the supervisor that starts
+them.
+"""
