@@ -22,6 +22,8 @@ ARROWS = {
     "gan_client": (),
 }
 ARTIFACT_ARROWS = ("gan_export.artifact",)
+ROOF = {"gan_export": ("__main__",), "gan_serving": ("service", "gateway", "preflight")}
+"""Files that stand on a wing's rooms, and that no room may import."""
 
 
 def is_module(name: str) -> bool:
@@ -97,21 +99,23 @@ def test_no_folders_import_each_other_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()  # or CycleError
 
 
-def test_arrows_between_the_rooms_of_serving() -> None:
-    serving = WINGS["gan_serving"]
-    rooms = {file.parent.name for file in serving.glob("*/__init__.py")}
+@pytest.mark.parametrize("wing", ROOF)
+def test_arrows_between_the_rooms_of_a_wing(wing: str) -> None:
+    folder = WINGS[wing]
+    rooms = {file.parent.name for file in folder.glob("*/__init__.py")}
     arrows: dict[str, set[str]] = {}
     for room in rooms:
         arrows[room] = set()
-        for file in (serving / room).rglob("*.py"):
-            for module in imported_modules(file, package_of(file, "gan_serving")):
-                if module.startswith("gan_serving.") and module.split(".")[1] != room:
+        for file in (folder / room).rglob("*.py"):
+            for module in imported_modules(file, package_of(file, wing)):
+                if module.startswith(f"{wing}.") and module.split(".")[1] != room:
                     part = module.split(".")[1]
-                    assert part not in ("service", "gateway", "preflight"), f"{room}/{file.name} imports {module}"
+                    assert part not in ROOF[wing], f"{room}/{file.name} imports {module}"
                     arrows[room] |= {part} & rooms
     TopologicalSorter(arrows).prepare()  # or CycleError
-    _, _, section = (ROOT / "docs" / "design.md").read_text().partition("\n### Serving\n")
-    rows = re.findall(r"^\| `(\w+)/` \| (.*?) ?\|", section, re.MULTILINE)
+    title = wing.removeprefix("gan_").title()
+    _, _, section = (ROOT / "docs" / "design.md").read_text().partition(f"\n### {title}\n")
+    rows = re.findall(r"^\| `(\w+)/` \| (.*?) ?\|", section.partition("\n### ")[0], re.MULTILINE)
     assert arrows == {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows if room != "ui"}
 
 
