@@ -71,12 +71,12 @@ def test_the_folder_is_the_page_and_without_its_slash_leads_there():
 @pytest.mark.parametrize(
     "path",
     [
-        "/ui/..%2fplayground.py",
+        "/ui/..%2fkeys.py",
         "/ui/%2e%2e%2fservice.py",
         "/ui/..%5cservice.py",
         "/ui//etc/passwd",
         "/ui/%2fetc%2fpasswd",
-        "/ui/playground.py",
+        "/ui/..%2fendpoints%2fplayground.py",
         "/ui/main.js/",
         "/ui/main.js%00.css",
         "/ui/MAIN.JS",
