@@ -176,6 +176,11 @@ def _graph(weights: Any, bias: Any, identity: str) -> bytes:
     return content
 
 
+def toy_gate(code: str, *, passed: bool, allowed: bool = False) -> Gate:
+    """One of a certificate, where what it measured does not matter."""
+    return Gate(code=code, passed=passed, allowed=allowed, measured=1, limit=0, unit="u", what="w", advice="a")
+
+
 def _certificate(manifest: Manifest) -> Certificate:
     gate = Gate(code="finite", passed=True, measured=0, limit=0, unit="values", what="no NaN", advice="none")
     result = VariantCertificate(

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import planted
 import pytest
 import torch
 from PIL import Image
@@ -59,11 +60,6 @@ class ChildInTrainMode(nn.Module):
         return torch.tanh(3 * self.to_image(torch.relu(self.norm(h))))
 
 
-class LabelIgnored(ChildInTrainMode):
-    def forward(self, z: Tensor, label: Tensor) -> Tensor:
-        return super().forward(z, torch.zeros_like(label))
-
-
 def cases_of(manifest: Manifest) -> Cases:
     return make_cases(manifest.latent, manifest.classes)
 
@@ -74,7 +70,7 @@ def test_a_failed_export_leaves_everything_as_it_was(
     existing = copy_of(faces.artifact)
     before = snapshot(tmp_path)
     with pytest.raises(ExportError, match="labels_matter"):
-        export(make_source(SPEC, LabelIgnored()), "faces", existing, force=True)
+        export(make_source(SPEC, planted.LabelIgnored()), "faces", existing, force=True)
     assert snapshot(tmp_path) == before
 
 

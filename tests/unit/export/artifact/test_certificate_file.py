@@ -8,19 +8,15 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from toy_artifact import write_artifact
+from toy_artifact import toy_gate, write_artifact
 
 from gan_export.artifact import ArtifactError, load_artifact
-from gan_export.artifact.certificate import Certificate, Gate, Options
+from gan_export.artifact.certificate import Certificate, Options
 from gan_export.artifact.providers import CUDA, OPENVINO
 from gan_export.artifact.reading import read_certificate
 from gan_export.artifact.verify import add_results, verify
 
 CODES = ("finite", "tolerance", "labels_matter")
-
-
-def gate(code: str, *, passed: bool, allowed: bool = False) -> Gate:
-    return Gate(code=code, passed=passed, allowed=allowed, measured=1, limit=0, unit="u", what="w", advice="a")
 
 
 @pytest.fixture
@@ -45,9 +41,9 @@ def test_which_gates_failed_and_which_were_let_through(stored: Certificate):
     good, let, bad = (
         result.model_copy(update={"variant": name, "gates": gates})
         for name, gates in (
-            ("good", [gate("finite", passed=True)]),
-            ("let", [gate("tolerance", passed=False, allowed=True), gate("labels_matter", passed=True)]),
-            ("bad", [gate("finite", passed=False), gate("labels_matter", passed=True)]),
+            ("good", [toy_gate("finite", passed=True)]),
+            ("let", [toy_gate("tolerance", passed=False, allowed=True), toy_gate("labels_matter", passed=True)]),
+            ("bad", [toy_gate("finite", passed=False), toy_gate("labels_matter", passed=True)]),
         )
     )
     found = stored.model_copy(update={"results": [good, let, bad]})

@@ -8,6 +8,7 @@ import onnx
 import pytest
 from drawn import drawn_by
 from onnx import TensorProto, helper
+from toy_artifact import toy_gate
 
 from gan_export.artifact import Manifest
 from gan_export.artifact.candidate import CertificationError, Result
@@ -21,10 +22,6 @@ from gan_export.package import variants
 from gan_export.package.variants import Certifier, LeftOutError, Made, add_int8, first_failed, unsteady
 from gan_export.quantize import QuantizationError
 from gan_export.tuning import TIMED_BATCHES, RewrittenGraph
-
-
-def gate(code: str, *, passed: bool, allowed: bool = False) -> Gate:
-    return Gate(code=code, passed=passed, allowed=allowed, measured=1, limit=0, unit="u", what="w", advice="a")
 
 
 def result_with(*gates: Gate) -> VariantCertificate:
@@ -42,13 +39,13 @@ def identity(count: int = 1) -> onnx.ModelProto:
 
 
 def test_what_was_let_through_for_the_exact_variant_is_let_through_for_another_and_nothing_else():
-    exact = made_with(gate("labels_matter", passed=False, allowed=True), gate("finite", passed=True))
-    passed, failed = gate("finite", passed=True), gate("psnr", passed=False)
-    let, newly = (gate(code, passed=False, allowed=True) for code in ("labels_matter", "batch_invariant"))
+    exact = made_with(toy_gate("labels_matter", passed=False, allowed=True), toy_gate("finite", passed=True))
+    passed, failed = toy_gate("finite", passed=True), toy_gate("psnr", passed=False)
+    let, newly = (toy_gate(code, passed=False, allowed=True) for code in ("labels_matter", "batch_invariant"))
     assert first_failed([passed, let], exact) is None
     assert first_failed([passed, let, newly, failed], exact) is newly
     assert first_failed([passed, let, failed, newly], exact) is failed
-    assert first_failed([gate("finite", passed=False, allowed=True)], exact) is not None
+    assert first_failed([toy_gate("finite", passed=False, allowed=True)], exact) is not None
 
 
 @pytest.mark.parametrize(("spread", "told"), [(1.4, False), (1.6, True)])
@@ -124,7 +121,7 @@ def test_the_file_of_a_variant_that_fails_is_gone(failing: str | None, tmp_path:
             raise CertificationError("it ended")
         assert [each.name for each in whole.variants] == ["fp32", name]
         speeds = type("Speeds", (), {"rates": {"1": 0.0, "64": 5.0}, "spread": 1.75})
-        return result_with(gate("psnr", passed=failing != "the certificate")), speeds
+        return result_with(toy_gate("psnr", passed=failing != "the certificate")), speeds
 
     def run(directory: Path, name: str, cases: Any, *_: object) -> tuple[Any, None]:
         ran.append((directory, name))

@@ -82,9 +82,6 @@ def drawn(session: Any, start: int, n: int, label: int = 1) -> np.ndarray:
     return session.draw(latents, np.full(n, label))
 
 
-Post = Callable[..., Awaitable[httpx.Response]]
-
-
 def over_http(application: Any, scenario: Callable[[httpx.AsyncClient], Awaitable[None]]) -> Any:
     async def run(batcher: Batcher) -> None:
         transport = httpx.ASGITransport(application(batcher), raise_app_exceptions=False)
