@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,20 +41,19 @@ import onnxruntime as ort
 import torch
 from plain_export import PlainExport
 from report.faults import tables
-from tampering import TAMPERINGS
 from torch import Tensor
 
-from gan_export.artifact import SAMPLER, ArtifactError, ImageSpec, LatentSpec
+from gan_export.artifact import MANIFEST_FILE, ArtifactError
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.verify import verify
-from gan_export.capture import CaptureError
+from gan_export.capture import CaptureError, seal
 from gan_export.package.export import export
 from gan_export.package.variants import ONNX_FILE
 from gan_export.refusal import ExportError
-from gan_export.sources.source import Source
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "faults"))
 import planted
+import tampering
 
 GOOD = planted.Good.__name__
 NETS: dict[str, Any] = {GOOD: planted.Fault(planted.Good, "", "")} | {fault.name: fault for fault in planted.FAULTS}
@@ -123,7 +123,7 @@ def by_certificate(attempt: Attempt) -> Verdict:
     """gan-export: the code of the gate that failed, if one did."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            export(source_of(attempt.net), "planted", Path(folder) / "planted")
+            export(planted.source_of(attempt.net), "planted", Path(folder) / "planted")
         except (ExportError, CaptureError, CertificationError) as error:
             return Verdict(True, error.code)
     return Verdict(False)
@@ -156,21 +156,6 @@ AT_EXPORT: dict[str, Callable[[Attempt], Verdict]] = {
 }
 
 
-def source_of(generator: planted.Good) -> Source:
-    """What all planted generators are declared as."""
-    return Source(
-        generator=generator,
-        family="bench/planted",
-        hyperparameters={},
-        latent=LatentSpec(dim=planted.LATENT_DIM, distribution="normal", sampler=SAMPLER),
-        image=ImageSpec(height=planted.SIZE, width=planted.SIZE, channels=1, mode="L", value_range=(-1.0, 1.0)),
-        class_names=["a", "b", "c"],
-        sha256="0" * 64,
-        weights="raw",
-        training={},
-    )
-
-
 def by_gan_verify(directory: Path) -> Verdict:
     """gan-verify on the artifact in `directory`: the code of the first gate that failed."""
     try:
@@ -187,16 +172,48 @@ def by_loading(directory: Path) -> Verdict:
     return Verdict(False)
 
 
+def nothing(directory: Path) -> None:
+    """Leave it as it is."""
+
+
+def flip_a_bit(directory: Path) -> None:
+    """In the middle of the file: in a weight."""
+    tampering.flip_byte(directory / ONNX_FILE)
+
+
+def swap(directory: Path) -> None:
+    """The same net of another run: other weights, sealed for another manifest."""
+    graph = onnx.load(directory / ONNX_FILE)
+    tampering.scale_a_weight(graph)
+    (directory / ONNX_FILE).write_bytes(seal(graph, "0" * 64))
+
+
+def reverse_classes(directory: Path) -> None:
+    """Class names in another order in the manifest."""
+    tampering.edit_json(directory / MANIFEST_FILE, lambda manifest: manifest["class_names"].reverse())
+
+
+TAMPERINGS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "nothing changed": ("", nothing),
+    "one bit changed": ("digest", flip_a_bit),
+    "file swapped": ("digest", swap),
+    "swapped, digest corrected": ("identity", tampering.swap_graph),
+    "manifest edited": ("identity", reverse_classes),
+    "weight changed, resealed": ("tolerance", partial(tampering.change, edit=tampering.scale_a_weight)),
+    "rounding out, resealed": ("uint8_rounding", partial(tampering.change, edit=tampering.drop_rounding)),
+}
+"""What may happen to an artifact on disk, and the code by which gan-verify should know it."""
+
 AFTER_EXPORT: dict[str, Callable[[Path], Verdict]] = {"gan-verify": by_gan_verify, "checker, loading": by_loading}
 
 
 def tamper_with_good() -> list[Row]:
     """Every tampering on a copy of one good artifact."""
     with tempfile.TemporaryDirectory() as folder:
-        good = export(source_of(planted.Good()), "good", Path(folder) / "good", portable=True).artifact.directory
+        exported = export(planted.source_of(planted.Good()), "good", Path(folder) / "good", portable=True)
         rows = []
         for name, (code, tamper) in TAMPERINGS.items():
-            copied = Path(shutil.copytree(good, Path(folder) / "copied"))
+            copied = Path(shutil.copytree(exported.artifact.directory, Path(folder) / "copied"))
             tamper(copied)
             rows.append(ask(AFTER_EXPORT, copied, name, code))
             shutil.rmtree(copied)

@@ -11,14 +11,9 @@ import planted
 import pytest
 import torch
 from guarded_uvicorn import Server, running
-from torch import nn
 from trap_artifact import Direct, latents, write_trap
 
-from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
 from gan_export.package.export import Exported, export
-from gan_export.sources.source import Source
-
-SourceOfFn = Callable[[nn.Module], Source]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,26 +22,8 @@ def _quick(quick_exports: None) -> None:  # noqa: ARG001
 
 
 @pytest.fixture(scope="session")
-def source_of() -> SourceOfFn:
-    def make(generator: nn.Module) -> Source:
-        return Source(
-            generator=generator,
-            family="test/planted",
-            hyperparameters={},
-            latent=LatentSpec(dim=planted.LATENT_DIM, distribution="normal", sampler=SAMPLER),
-            image=ImageSpec(height=planted.SIZE, width=planted.SIZE, channels=1, mode="L", value_range=(-1.0, 1.0)),
-            class_names=["a", "b", "c"],
-            sha256="0" * 64,
-            weights="raw",
-            training={},
-        )
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def good(source_of: SourceOfFn, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export(source_of(planted.Good()), "good", tmp_path_factory.mktemp("faults") / "good", portable=True)
+def good(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export(planted.source_of(planted.Good()), "good", tmp_path_factory.mktemp("faults") / "good", portable=True)
 
 
 @pytest.fixture(scope="session")

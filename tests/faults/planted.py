@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
+from gan_export.sources.source import Source
 
 LATENT_DIM = 8
 CLASSES = 3
@@ -226,6 +230,21 @@ class HalfOfLatentsIgnored(Good):
 class OneLatentIgnored(Good):
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return super().forward(torch.cat([z[:, :5], z[:, 4:5], z[:, 6:]], 1), label)
+
+
+def source_of(generator: Any) -> Source:
+    """What all of these, and graphs of them, are declared as."""
+    return Source(
+        generator=generator,
+        family="test/planted",
+        hyperparameters={},
+        latent=LatentSpec(dim=LATENT_DIM, distribution="normal", sampler=SAMPLER),
+        image=ImageSpec(height=SIZE, width=SIZE, channels=1, mode="L", value_range=(-1.0, 1.0)),
+        class_names=["a", "b", "c"],
+        sha256="0" * 64,
+        weights="raw",
+        training={},
+    )
 
 
 @dataclass(frozen=True)

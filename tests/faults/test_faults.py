@@ -30,9 +30,9 @@ def test_without_a_fault_every_gate_passes(good: Exported):
 
 
 @pytest.mark.parametrize("fault", planted.FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_is_caught_by_its_own_gate(fault: planted.Fault, source_of, tmp_path: Path):
+def test_a_fault_is_caught_by_its_own_gate(fault: planted.Fault, tmp_path: Path):
     with pytest.raises(REFUSALS) as caught:
-        export(source_of(fault.net()), "m", tmp_path / "models" / "m")
+        export(planted.source_of(fault.net()), "m", tmp_path / "models" / "m")
     message = str(caught.value)
     assert caught.value.code == fault.code, message
     assert re.search(fault.says, message), message
@@ -45,7 +45,7 @@ def test_every_gate_has_a_fault():
 
 
 @pytest.mark.parametrize(("operator", "code"), [("Round", "uint8_rounding"), ("Cast", "dtype")])
-def test_a_faulty_tail_is_caught(operator: str, code: str, source_of, tmp_path: Path):
+def test_a_faulty_tail_is_caught(operator: str, code: str, tmp_path: Path):
     """Truncation instead of rounding, and an image that was never made uint8: taken out of the graph by hand."""
     graph = capture(planted.Good().eval(), planted.LATENT_DIM, planted.CLASSES)
     (node,) = (node for node in graph.graph.node if node.op_type == operator)
@@ -61,14 +61,14 @@ def test_a_faulty_tail_is_caught(operator: str, code: str, source_of, tmp_path: 
         maker.output[list(maker.output).index(before)] = after
         graph.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     with pytest.raises(ExportError) as caught:
-        export(source_of(graph), "m", tmp_path / "m")
+        export(planted.source_of(graph), "m", tmp_path / "m")
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize("net", [planted.LabelModulo, planted.LatentsIgnored, planted.SigmoidLast, planted.WrongEps])
-def test_a_fault_that_is_allowed_is_recorded_and_no_other_gate_minds_it(net, source_of, tmp_path: Path):
+def test_a_fault_that_is_allowed_is_recorded_and_no_other_gate_minds_it(net, tmp_path: Path):
     (code,) = {fault.code for fault in planted.FAULTS if fault.net is net}
-    exported = export(source_of(net()), "m", tmp_path / "m", options=Options(allowed=(code,)))
+    exported = export(planted.source_of(net()), "m", tmp_path / "m", options=Options(allowed=(code,)))
     assert exported.certificate.allowed == [code]
     assert exported.certificate.options.allowed == (code,)
     (result,) = exported.certificate.results
@@ -76,15 +76,15 @@ def test_a_fault_that_is_allowed_is_recorded_and_no_other_gate_minds_it(net, sou
     assert f"Allowed to fail by --allow: {code}" in (tmp_path / "m" / "README.md").read_text()
 
 
-def test_a_manifest_does_not_promise_what_was_let_through(source_of, tmp_path: Path):
+def test_a_manifest_does_not_promise_what_was_let_through(tmp_path: Path):
     options = Options(allowed=("batch_invariant", "tolerance"))
-    exported = export(source_of(planted.NoRunningStatistics()), "m", tmp_path / "m", options=options)
+    exported = export(planted.source_of(planted.NoRunningStatistics()), "m", tmp_path / "m", options=options)
     assert not exported.artifact.manifest.properties.batch_invariant
     assert exported.artifact.manifest.properties.deterministic
 
 
-def test_a_wider_tolerance_is_recorded(source_of, tmp_path: Path):
-    exported = export(source_of(planted.WrongEps()), "m", tmp_path / "m", options=Options(tolerance=1.0))
+def test_a_wider_tolerance_is_recorded(tmp_path: Path):
+    exported = export(planted.source_of(planted.WrongEps()), "m", tmp_path / "m", options=Options(tolerance=1.0))
     (gate,) = (gate for gate in exported.certificate.results[0].gates if gate.code == "tolerance")
     assert gate.passed
     assert gate.limit == 1.0 > gate.measured > 1e-3
