@@ -12,9 +12,9 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
-from .atomic import write_atomically
 from .config import TrainConfig
 from .errors import first_line
+from .files.atomic import write_atomically
 from .fit import check_state_fits
 from .nets import Critic, Generator
 from .specs import CriticSpec, GeneratorSpec

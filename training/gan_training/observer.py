@@ -14,10 +14,10 @@ from torch import Tensor
 
 from .advice import advise
 from .alarm import Alarm
-from .atomic import write_atomically
 from .config import TrainConfig
 from .data import ImageData
-from .files import writing
+from .failures import writing
+from .files.atomic import write_atomically
 from .grid import FixedSamples, pairs
 from .loop import Trainer
 from .measures import best_line

@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from PIL import Image
 
-from .atomic import write_atomically
 from .checkpoint import CheckpointError
-from .files import looking
+from .failures import looking
+from .files.atomic import write_atomically
 
 
 def write_html(path: Path, template: str, **values: Any) -> None:

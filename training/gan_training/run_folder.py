@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .checkpoint import CheckpointError
 from .config import ConfigError
-from .files import looking, writing
-from .lock import alone_with
+from .failures import looking, writing
+from .files.lock import alone_with
 
 CHECKPOINT = "ckpt.pt"
 BEST = "best.pt"

@@ -14,7 +14,7 @@ from .checkpoint import CheckpointError, Weights, load_checkpoint
 from .data import DataError, ImageData, load_data
 from .data.decoding import SUFFIXES
 from .data.source import ProgressFn, keep_silent
-from .files import looking
+from .failures import looking
 from .grid import CHUNK, NonFiniteImagesError, images_of
 from .metrics.prdc import NEIGHBOURS
 from .metrics.subsample import subsample_indices

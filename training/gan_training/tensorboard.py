@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .config import ConfigError
-from .files import writing
+from .failures import writing
 from .measures import NOT_MEASURED, group_of
 
 FLUSH_SECONDS: Final = 20  # events may wait this long in memory

@@ -13,7 +13,7 @@ from typing import Final
 import httpx
 
 from gan_training.errors import first_line
-from gan_training.lock import alone_with
+from gan_training.files.lock import alone_with
 
 from .image_data import DataError
 from .source import ProgressFn, keep_silent

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from gan_training.cache import cache_folder
 from gan_training.errors import first_line
+from gan_training.files.cache import cache_folder
 
 from . import idx
 from .download import fetch

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from gan_training.cache import cache_folder
-from gan_training.lock import alone_with, remove_abandoned
+from gan_training.files.cache import cache_folder
+from gan_training.files.lock import alone_with, remove_abandoned
 
 from .image_data import DataError
 

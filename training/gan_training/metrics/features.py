@@ -23,11 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gan_training.cache import cache_folder
 from gan_training.checkpoint import CheckpointError, save_durably
 from gan_training.data import EpochBatches, ImageData
 from gan_training.device import choose_bf16
-from gan_training.lock import alone_with
+from gan_training.files.cache import cache_folder
+from gan_training.files.lock import alone_with
 
 HIDDEN: Final = 128
 VERSION: Final = 3  # of everything below that changes the weights

@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from gan_training.cache import cache_folder
+from gan_training.files.cache import cache_folder
 
 WEIGHTS_VARIABLE: Final = "GAN_INCEPTION_WEIGHTS"
 WEIGHTS_FILE: Final = "weights-inception-2015-12-05-6726825d.pth"  # of torch-fidelity's release v0.2.0

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from gan_training.lock import alone_with, remove_abandoned
+from gan_training.files.lock import alone_with, remove_abandoned
 
 
 def test_each_that_enters_holds_the_file_that_stands_there(tmp_path):
