@@ -22,7 +22,6 @@ from .command import run_command
 from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
 from .data.source import ProgressFn
-from .duplicates import count_shared
 from .eval_options import FeaturesOption
 from .eval_page import neighbour_pairs, number, real_value, write_page
 from .evaluate import MEANINGS, REAL_COUNTERPARTS, EvaluatedSamples, Evaluator, split
@@ -32,6 +31,7 @@ from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMi
 from .page import check_target, write_picture
 from .samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized, shape_wanted
 from .terminal import console_of_stderr
+from .watch.duplicates import count_shared
 
 EPILOG = """
 Examples:

@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .advice import advise
-from .alarm import Alarm
 from .config import TrainConfig
 from .data import ImageData
 from .failures import writing
@@ -24,6 +22,8 @@ from .measures import best_line
 from .metrics.subsample import subsample
 from .specs import GeneratorSpec
 from .tensorboard import EventWriter
+from .watch.advice import advise
+from .watch.alarm import Alarm
 from .watch.memorisation import MemorisationCheck
 from .watch.monitor import Monitor
 from .watch.probe import DiversityProbe

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gan_training.data import ImageData
-from gan_training.duplicates import distinct
 from gan_training.metrics.neighbours import Nearest, relative_distance
+
+from .duplicates import distinct
 
 CANDIDATES: Final = 32  # training images with the closest thumbnails, among which the closest image is looked for
 EDGE: Final = 8  # pixels of a thumbnail

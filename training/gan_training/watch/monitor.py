@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from gan_training.alarm import Alarm
-
+from .alarm import Alarm
 from .rules import LONGER, RULES, SETTLED, Line
 
 KEPT = 2 * LONGER  # steps of history that rules may look at

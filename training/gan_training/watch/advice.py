@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .config import TrainConfig
-from .data import ImageData
+from gan_training.config import TrainConfig
+from gan_training.data import ImageData
+from gan_training.metrics.subsample import subsample_indices
+
 from .dimension import intrinsic_dimension, principal_components
 from .duplicates import CHUNK_BYTES, find_copies, in_chunks
-from .metrics.subsample import subsample_indices
 
 Rule = Callable[[ImageData, TrainConfig], str | None]
 

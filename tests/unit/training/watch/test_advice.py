@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gan_training.advice import advise
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
+from gan_training.watch.advice import advise
 
 SHARE_TOLERANCE = 0.04  # of the share of duplicates: 3 standard errors of a sample of 1,000, and misses
 
