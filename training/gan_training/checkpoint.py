@@ -21,6 +21,9 @@ from .specs import CriticSpec, GeneratorSpec
 
 FORMAT: Final = "ganworks.checkpoint"
 VERSION: Final = 1
+CHECKPOINT: Final = "ckpt.pt"
+BEST: Final = "best.pt"
+"""In a run's folder: its latest state, and the one with the best evaluation."""
 Weights = Literal["ema", "raw"]
 """A generator's averaged weights, or its own."""
 

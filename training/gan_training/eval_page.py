@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .evaluate import EvaluatedSamples, Evaluator
+from .evaluation.evaluate import EvaluatedSamples, Evaluator
+from .evaluation.samples import Samples
 from .grid import grid, pairs
 from .measures import words
 from .page import inline, write_html
-from .samples import Samples
 
 SHOWN = 64  # images of each set
 COLUMNS = 8

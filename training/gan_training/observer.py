@@ -30,7 +30,7 @@ from .watch.probe import DiversityProbe
 from .window import is_due
 
 if TYPE_CHECKING:
-    from .validation import Validation
+    from .evaluation.validation import Validation
 
 METRICS = "metrics.jsonl"
 ALARMS = "alarms.jsonl"
@@ -195,7 +195,7 @@ class Observer:
     def _validate(self, trainer: Trainer) -> dict[str, float]:
         with torch.random.fork_rng(devices=[]):  # a new classifier's weights are drawn from the global generator
             if self._validation is None:
-                from .validation import Validation  # not every run needs it
+                from .evaluation.validation import Validation  # not every run needs it
 
                 what = "training the classifier that evaluates (once for these data)"
                 self._validation = Validation(

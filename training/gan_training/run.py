@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from .build import build_loop_settings, build_objective, build_specs
-from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from .checkpoint import BEST, CHECKPOINT, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from .config import TrainConfig
 from .data import DataError, ImageData
 from .data.batches import EpochBatches
@@ -28,7 +28,7 @@ from .observer import Observer, TellFn
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
 from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, other_measures, other_precision, why_finished
-from .run_folder import BEST, CHECKPOINT, alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
+from .run_folder import alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
 from .watch.alarm import Alarm
 from .window import Window, advance, is_due, is_time_up, steps_until_due
 

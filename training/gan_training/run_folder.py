@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .checkpoint import CheckpointError
+from .checkpoint import BEST, CHECKPOINT, CheckpointError
 from .config import ConfigError
 from .failures import looking, writing
 from .files.lock import alone_with
 
-CHECKPOINT = "ckpt.pt"
-BEST = "best.pt"
 LOCK = ".lock"
 
 Stamp = tuple[int, int, int] | None

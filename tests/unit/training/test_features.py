@@ -8,7 +8,7 @@ import torch
 from pictures import pictures
 
 from gan_training.data import ImageData
-from gan_training.evaluate import split
+from gan_training.evaluation.evaluate import split
 from gan_training.metrics import features
 
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from gan_training import eval_cli
 from gan_training.data import ImageData
-from gan_training.evaluate import Evaluator
+from gan_training.evaluation.evaluate import Evaluator
 from gan_training.metrics import inception_net
 from gan_training.metrics.features import ClassifierExtractor, extractor_for
 from gan_training.metrics.frechet import frechet_distance

@@ -13,10 +13,10 @@ from gan_training.checkpoint import CheckpointError, load_checkpoint, save_check
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError, ImageData
 from gan_training.device import choose_bf16, compute_exactly
+from gan_training.evaluation.samples import generate, prepare_samples
 from gan_training.metrics import features
 from gan_training.outcome import Progress, TrainingDivergedError
 from gan_training.run import Run
-from gan_training.samples import generate, prepare_samples
 
 
 @pytest.mark.usefixtures("sigint")
@@ -230,7 +230,7 @@ def test_a_run_and_gan_eval_ask_for_classes_as_the_data_have_them(make_run, toy_
         asked.append(generate(*arguments, **options))
         return asked[-1]
 
-    monkeypatch.setattr("gan_training.validation.generate", listen)
+    monkeypatch.setattr("gan_training.evaluation.validation.generate", listen)
     whole = toy_data(60, classes=5)
     rows = torch.cat([torch.arange(0, 60, 5), torch.tensor([1, 2, 3, 4])])  # 12 of the first class, one of each other
     data = ImageData(whole.images[rows], whole.labels[rows], whole.class_names, "toy")

@@ -10,11 +10,11 @@ import torch
 from gan_training.checkpoint import CheckpointError, load_checkpoint
 from gan_training.config import ConfigError
 from gan_training.data import ImageData
+from gan_training.evaluation.samples import prepare_samples
 from gan_training.page import check_target
 from gan_training.parallel import SINGLE
 from gan_training.request import Request, open_run
 from gan_training.run_folder import check_folder, check_resumable
-from gan_training.samples import prepare_samples
 
 LOOKS: list[Callable[[Path], object]] = [
     check_folder,

@@ -7,15 +7,16 @@ from typing import Final
 
 from torch import nn
 
-from .data import ImageData
+from gan_training.data import ImageData
+from gan_training.metrics.agreement import class_agreement
+from gan_training.metrics.features import extractor_for
+from gan_training.metrics.frechet import frechet_distance
+from gan_training.metrics.prdc import prdc
+from gan_training.metrics.subsample import subsample
+from gan_training.specs import GeneratorSpec
+
 from .evaluate import split
-from .metrics.agreement import class_agreement
-from .metrics.features import extractor_for
-from .metrics.frechet import frechet_distance
-from .metrics.prdc import prdc
-from .metrics.subsample import subsample
 from .samples import generate
-from .specs import GeneratorSpec
 
 SAMPLES: Final = 2000
 REAL: Final = 10_000  # training images that the Frechet distance is to

@@ -10,17 +10,16 @@ from typing import Final, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import CheckpointError, Weights, load_checkpoint
-from .data import DataError, ImageData, load_data
-from .data.decoding import SUFFIXES
-from .data.source import ProgressFn, keep_silent
-from .failures import looking
-from .grid import CHUNK, NonFiniteImagesError, images_of
-from .metrics.prdc import NEIGHBOURS
-from .metrics.subsample import subsample_indices
-from .nets import draw_latents
-from .run_folder import BEST, CHECKPOINT
-from .specs import GeneratorSpec
+from gan_training.checkpoint import BEST, CHECKPOINT, CheckpointError, Weights, load_checkpoint
+from gan_training.data import DataError, ImageData, load_data
+from gan_training.data.decoding import SUFFIXES
+from gan_training.data.source import ProgressFn, keep_silent
+from gan_training.failures import looking
+from gan_training.grid import CHUNK, NonFiniteImagesError, images_of
+from gan_training.metrics.prdc import NEIGHBOURS
+from gan_training.metrics.subsample import subsample_indices
+from gan_training.nets import draw_latents
+from gan_training.specs import GeneratorSpec
 
 TRIED: Final = 8  # images that a checkpoint generates at first, to find out whether it can
 

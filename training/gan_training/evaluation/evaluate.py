@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .data import DataError, ImageData
-from .data.source import ProgressFn
-from .metrics.agreement import class_agreement, class_shares
-from .metrics.checkerboard import checkerboard_energy
-from .metrics.diversity import relative_diversity
-from .metrics.features import HELD_OUT, FeatureExtractor
-from .metrics.frechet import frechet_distance
-from .metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
-from .metrics.prdc import NEIGHBOURS, prdc
-from .metrics.subsample import subsample
+from gan_training.data import DataError, ImageData
+from gan_training.data.source import ProgressFn
+from gan_training.metrics.agreement import class_agreement, class_shares
+from gan_training.metrics.checkerboard import checkerboard_energy
+from gan_training.metrics.diversity import relative_diversity
+from gan_training.metrics.features import HELD_OUT, FeatureExtractor
+from gan_training.metrics.frechet import frechet_distance
+from gan_training.metrics.neighbours import Nearest, memorisation_ratio, nearest_neighbours
+from gan_training.metrics.prdc import NEIGHBOURS, prdc
+from gan_training.metrics.subsample import subsample
+
 from .samples import Samples
 
 REAL_IMAGES = 5000  # real test images, for precision and recall
