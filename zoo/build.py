@@ -27,8 +27,8 @@ from gan_export.package.manifest import package_versions
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from gan_training.command import INTERRUPTED
 from gan_training.config import TrainConfig
-from gan_training.curves import Annotation, draw_picture
 from gan_training.data import DataError, ImageData, load_data
+from gan_training.pages.curves import Annotation, draw_picture
 from gan_training.watch.alarm import Alarm
 
 HERE = Path(__file__).resolve().parent

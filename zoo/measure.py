@@ -22,7 +22,7 @@ import torch
 from recipe import BuildError, Recipe
 
 from gan_export.artifact import Artifact, Variant
-from gan_training.report import versions
+from gan_training.pages.report import versions
 
 BIN = Path(sys.executable).parent
 READY_SECONDS, STOP_SECONDS = 90, 30

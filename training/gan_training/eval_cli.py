@@ -23,13 +23,13 @@ from .config import ConfigError
 from .data import DataError, ImageData, UnknownSourceError, load_data
 from .data.source import ProgressFn
 from .eval_options import FeaturesOption
-from .eval_page import neighbour_pairs, number, real_value, write_page
 from .evaluation.evaluate import MEANINGS, REAL_COUNTERPARTS, EvaluatedSamples, Evaluator, split
 from .evaluation.samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized, shape_wanted
 from .metrics.features import FeatureExtractor, extractor_for
 from .metrics.inception import InceptionExtractor
 from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
-from .page import check_target, write_picture
+from .pages.eval_page import neighbour_pairs, number, real_value, write_page
+from .pages.page import check_target, write_picture
 from .terminal import console_of_stderr
 from .watch.duplicates import count_shared
 

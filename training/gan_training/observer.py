@@ -18,8 +18,8 @@ from .failures import writing
 from .files.atomic import write_atomically
 from .grid import FixedSamples, pairs
 from .loop import Trainer
-from .measures import best_line
 from .metrics.subsample import subsample
+from .pages.measures import best_line
 from .specs import GeneratorSpec
 from .tensorboard import EventWriter
 from .watch.advice import advise
@@ -155,7 +155,7 @@ class Observer:
 
     def write_report(self, trainer: Trainer, description: str, finished: str, *, failed: bool = False) -> None:
         """Write report.html anew."""
-        from .report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
+        from .pages.report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
 
         if self.pairs is None and not failed and any((self.out / SAMPLES).glob("step_*.png")):
             self._compare(self.samples.draw(trainer.ema)[0])  # of grids from before a resume

@@ -11,7 +11,7 @@ from PIL import Image
 
 from .config import ConfigError
 from .failures import writing
-from .measures import NOT_MEASURED, group_of
+from .pages.measures import NOT_MEASURED, group_of
 
 FLUSH_SECONDS: Final = 20  # events may wait this long in memory
 

@@ -11,7 +11,6 @@ from PIL import Image
 from scipy import linalg
 
 from gan_training.data import DataError, ImageData
-from gan_training.eval_page import real_value
 from gan_training.evaluation import evaluate
 from gan_training.evaluation.evaluate import Evaluator, split
 from gan_training.evaluation.samples import Samples, generate, labels_like, prepare_samples
@@ -23,6 +22,7 @@ from gan_training.metrics.frechet import frechet_distance
 from gan_training.metrics.neighbours import memorisation_ratio, nearest_neighbours
 from gan_training.metrics.prdc import prdc
 from gan_training.metrics.subsample import subsample
+from gan_training.pages.eval_page import real_value
 from gan_training.specs import GeneratorSpec
 
 CLOSE = 1e-6

@@ -16,11 +16,12 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
-from .config import GAN_TYPES, ONLY_FOR, TrainConfig
+from gan_training.config import GAN_TYPES, ONLY_FOR, TrainConfig
+from gan_training.watch.alarm import Alarm
+
 from .curves import Annotation, draw_plots
 from .measures import GROUPS, group_of, words
 from .page import data_url, inline, write_html
-from .watch.alarm import Alarm
 
 GRIDS = 12  # sample grids shown: the first, the last and evenly between
 GRID_BYTES = 150_000  # above this a grid is shown smaller, as JPEG

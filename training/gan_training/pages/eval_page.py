@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .evaluation.evaluate import EvaluatedSamples, Evaluator
-from .evaluation.samples import Samples
-from .grid import grid, pairs
+from gan_training.evaluation.evaluate import EvaluatedSamples, Evaluator
+from gan_training.evaluation.samples import Samples
+from gan_training.grid import grid, pairs
+
 from .measures import words
 from .page import inline, write_html
 

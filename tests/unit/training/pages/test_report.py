@@ -15,9 +15,9 @@ from PIL import Image
 
 from gan_training.checkpoint import CheckpointError
 from gan_training.config import TrainConfig
-from gan_training.curves import Annotation, draw_picture
-from gan_training.report import GRIDS, RunRecord, read_grids, settings_of, versions, write_report
-from gan_training.series import POINTS, thin
+from gan_training.pages.curves import Annotation, draw_picture
+from gan_training.pages.report import GRIDS, RunRecord, read_grids, settings_of, versions, write_report
+from gan_training.pages.series import POINTS, thin
 from gan_training.watch.alarm import Alarm
 
 LARGEST_PAGE = 3_000_000  # bytes, of a run of 100,000 steps

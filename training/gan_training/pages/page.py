@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from PIL import Image
 
-from .checkpoint import CheckpointError
-from .failures import looking
-from .files.atomic import write_atomically
+from gan_training.checkpoint import CheckpointError
+from gan_training.failures import looking
+from gan_training.files.atomic import write_atomically
 
 
 def write_html(path: Path, template: str, **values: Any) -> None:
