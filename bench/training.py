@@ -35,7 +35,7 @@ from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.data.batches import EpochBatches
 from gan_training.device import choose_bf16, choose_device
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 MEMORY_STEPS = 20
 EPILOG = """examples:

@@ -5,8 +5,8 @@ from typing import Any
 
 from gan_training.checkpoint import load_checkpoint
 from gan_training.data import ImageData
-from gan_training.outcome import Progress
-from gan_training.run import Run
+from gan_training.runs.outcome import Progress
+from gan_training.runs.run import Run
 
 
 def quiet(_: Progress) -> None:

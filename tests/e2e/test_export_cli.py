@@ -18,7 +18,7 @@ from gan_export.artifact.certificate import Certificate
 from gan_export.cli.export import main
 from gan_training.checkpoint import load_checkpoint
 from gan_training.config import TrainConfig
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 pytestmark = pytest.mark.slow
 

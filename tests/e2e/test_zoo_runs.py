@@ -13,7 +13,7 @@ from waiting import until
 
 from gan_training.checkpoint import load_checkpoint
 from gan_training.config import TrainConfig
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 pytestmark = pytest.mark.slow
 

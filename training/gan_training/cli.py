@@ -16,10 +16,10 @@ from .checkpoint import CheckpointError
 from .command import INTERRUPTED, need, run_command
 from .config import GAN_TYPES, ONLY_FOR, ConfigError
 from .data import DataError, ImageData, UnknownSourceError
-from .outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
 from .parallel import Parallel, ParallelError, PeerLostError, started
 from .progress import Reporter
 from .request import Request, open_run
+from .runs.outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
 from .specs import SpecError
 
 EPILOG = """

@@ -6,7 +6,7 @@ import time
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from .outcome import Progress as RunProgress
+from .runs.outcome import Progress as RunProgress
 from .terminal import console_of_stderr
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal: a log, CI

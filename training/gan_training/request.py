@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .config import GAN_TYPES, ConfigError, TrainConfig
-from .observer import TellFn
 from .parallel import Parallel
 from .presets import load_preset
-from .run import Run
+from .runs.observer import TellFn
+from .runs.run import Run
 
 
 @dataclass(frozen=True)

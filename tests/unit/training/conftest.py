@@ -10,7 +10,7 @@ import torch
 
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 TINY = {
     "steps": 6,

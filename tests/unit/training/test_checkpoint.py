@@ -14,7 +14,7 @@ import torch
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint
 from gan_training.data import DataError
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 
 def refused(path: Path) -> str:

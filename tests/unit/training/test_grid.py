@@ -8,7 +8,7 @@ from gan_training.config import TrainConfig
 from gan_training.grid import MARGIN, FixedSamples
 from gan_training.metrics.subsample import subsample
 from gan_training.nets import Generator
-from gan_training.observer import COMPARED
+from gan_training.runs.observer import COMPARED
 from gan_training.watch.memorisation import MemorisationCheck
 
 SMALL = {"latent_dim": 6, "generator_width": 4, "critic_width": 4, "embed_dim": 4}

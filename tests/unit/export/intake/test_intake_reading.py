@@ -12,7 +12,7 @@ from gan_export.intake import check_finite, read_contents
 from gan_export.refusal import IntakeError
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData
-from gan_training.run import Run
+from gan_training.runs.run import Run
 
 WORDS = (2).to_bytes(8, "little") + np.array([1, 2], np.float32).tobytes()
 CHANGES = "import torch; open('ran', 'w')"

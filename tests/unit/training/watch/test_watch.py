@@ -13,8 +13,8 @@ from runs import quiet
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData, load_data
 from gan_training.objectives import Batch
-from gan_training.outcome import Progress, TrainingDivergedError
-from gan_training.run import Run
+from gan_training.runs.outcome import Progress, TrainingDivergedError
+from gan_training.runs.run import Run
 from gan_training.watch.monitor import Monitor
 from gan_training.watch.rules import RULES
 

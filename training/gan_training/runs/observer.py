@@ -12,25 +12,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .config import TrainConfig
-from .data import ImageData
-from .failures import writing
-from .files.atomic import write_atomically
-from .grid import FixedSamples, pairs
-from .loop import Trainer
-from .metrics.subsample import subsample
-from .pages.measures import best_line
-from .specs import GeneratorSpec
+from gan_training.config import TrainConfig
+from gan_training.data import ImageData
+from gan_training.failures import writing
+from gan_training.files.atomic import write_atomically
+from gan_training.grid import FixedSamples, pairs
+from gan_training.loop import Trainer
+from gan_training.metrics.subsample import subsample
+from gan_training.pages.measures import best_line
+from gan_training.specs import GeneratorSpec
+from gan_training.watch.advice import advise
+from gan_training.watch.alarm import Alarm
+from gan_training.watch.memorisation import MemorisationCheck
+from gan_training.watch.monitor import Monitor
+from gan_training.watch.probe import DiversityProbe
+
 from .tensorboard import EventWriter
-from .watch.advice import advise
-from .watch.alarm import Alarm
-from .watch.memorisation import MemorisationCheck
-from .watch.monitor import Monitor
-from .watch.probe import DiversityProbe
 from .window import is_due
 
 if TYPE_CHECKING:
-    from .evaluation.validation import Validation
+    from gan_training.evaluation.validation import Validation
 
 METRICS = "metrics.jsonl"
 ALARMS = "alarms.jsonl"
@@ -155,7 +156,8 @@ class Observer:
 
     def write_report(self, trainer: Trainer, description: str, finished: str, *, failed: bool = False) -> None:
         """Write report.html anew."""
-        from .pages.report import RunRecord, versions, write_report  # matplotlib: a second that not every run needs
+        # matplotlib: a second that not every run needs
+        from gan_training.pages.report import RunRecord, versions, write_report
 
         if self.pairs is None and not failed and any((self.out / SAMPLES).glob("step_*.png")):
             self._compare(self.samples.draw(trainer.ema)[0])  # of grids from before a resume
@@ -195,7 +197,7 @@ class Observer:
     def _validate(self, trainer: Trainer) -> dict[str, float]:
         with torch.random.fork_rng(devices=[]):  # a new classifier's weights are drawn from the global generator
             if self._validation is None:
-                from .evaluation.validation import Validation  # not every run needs it
+                from gan_training.evaluation.validation import Validation  # not every run needs it
 
                 what = "training the classifier that evaluates (once for these data)"
                 self._validation = Validation(

@@ -6,10 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from .config import ConfigError, TrainConfig
-from .data import DataError, ImageData, load_data
+from gan_training.config import ConfigError, TrainConfig
+from gan_training.data import DataError, ImageData, load_data
+from gan_training.parallel import Parallel
+
 from .observer import TellFn
-from .parallel import Parallel
 
 _OF_PATHS = ("folder", "npz", "idx")
 

@@ -6,12 +6,13 @@ import math
 
 import torch
 
-from .checkpoint import Checkpoint
-from .config import ConfigError, TrainConfig
-from .data import ImageData
-from .device import choose_bf16, choose_device
+from gan_training.checkpoint import Checkpoint
+from gan_training.config import ConfigError, TrainConfig
+from gan_training.data import ImageData
+from gan_training.device import choose_bf16, choose_device
+from gan_training.words import counted
+
 from .window import is_time_up
-from .words import counted
 
 _NEW_RUN = "start a new run with another --out"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from runs import quiet, resumed
 
-from gan_training.outcome import Progress, TrainingStoppedError
+from gan_training.runs.outcome import Progress, TrainingStoppedError
 
 
 def press(_: Progress) -> None:

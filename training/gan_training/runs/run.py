@@ -10,26 +10,27 @@ from pathlib import Path
 
 import torch
 
-from .build import build_loop_settings, build_objective, build_specs
-from .checkpoint import BEST, CHECKPOINT, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from .config import TrainConfig
-from .data import DataError, ImageData
-from .data.batches import EpochBatches
+from gan_training.build import build_loop_settings, build_objective, build_specs
+from gan_training.checkpoint import BEST, CHECKPOINT, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from gan_training.config import TrainConfig
+from gan_training.data import DataError, ImageData
+from gan_training.data.batches import EpochBatches
+from gan_training.device import choose_bf16, choose_device, compute_exactly
+from gan_training.loop import Trainer
+from gan_training.nets import Critic, Generator, draw_latents
+from gan_training.objectives import Batch
+from gan_training.parallel import SINGLE, Parallel
+from gan_training.watch.alarm import Alarm
+
 from .data_of_run import check_fit, find_again, load_for, place_of
 from .description import describe
-from .device import choose_bf16, choose_device, compute_exactly
 from .divergence import check_losses, check_weights_finite, finite_images
+from .folder import alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
 from .interrupt import CtrlC
-from .loop import Trainer
 from .memory import enough_memory, is_short_of_memory
-from .nets import Critic, Generator, draw_latents
-from .objectives import Batch
 from .observer import Observer, TellFn
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
-from .parallel import SINGLE, Parallel
 from .resume import changed_config, check_data, other_measures, other_precision, why_finished
-from .run_folder import alone_in, check_folder, check_free, check_resumable, check_untouched, stamp
-from .watch.alarm import Alarm
 from .window import Window, advance, is_due, is_time_up, steps_until_due
 
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from .config import TrainConfig
+from gan_training.config import TrainConfig
+
 from .outcome import OutOfMemoryError
 
 _WORDS = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a ")

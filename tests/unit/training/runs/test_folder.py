@@ -14,7 +14,7 @@ from gan_training.evaluation.samples import prepare_samples
 from gan_training.pages.page import check_target
 from gan_training.parallel import SINGLE
 from gan_training.request import Request, open_run
-from gan_training.run_folder import check_folder, check_resumable
+from gan_training.runs.folder import check_folder, check_resumable
 
 LOOKS: list[Callable[[Path], object]] = [
     check_folder,

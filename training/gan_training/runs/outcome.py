@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .watch.alarm import Alarm
+from gan_training.watch.alarm import Alarm
 
 
 class TrainingDivergedError(RuntimeError):

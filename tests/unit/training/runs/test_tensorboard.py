@@ -15,7 +15,7 @@ from tensorboard.util import tensor_util
 
 from gan_training.checkpoint import CheckpointError
 from gan_training.config import ConfigError
-from gan_training.tensorboard import EventWriter
+from gan_training.runs.tensorboard import EventWriter
 
 LINE = {
     "step": 20,
@@ -120,7 +120,7 @@ def test_a_fresh_run_hides_the_one_before_it(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_flushed_events_outlive_the_process(tmp_path: Path) -> None:
     program = (
-        "import os, sys; from pathlib import Path; from gan_training.tensorboard import EventWriter\n"
+        "import os, sys; from pathlib import Path; from gan_training.runs.tensorboard import EventWriter\n"
         "writer = EventWriter(Path(sys.argv[1])); writer.scalars(7, {'critic_loss': 2.5}); writer.flush(); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False, timeout=120)

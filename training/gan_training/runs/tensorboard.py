@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from .config import ConfigError
-from .failures import writing
-from .pages.measures import NOT_MEASURED, group_of
+from gan_training.config import ConfigError
+from gan_training.failures import writing
+from gan_training.pages.measures import NOT_MEASURED, group_of
 
 FLUSH_SECONDS: Final = 20  # events may wait this long in memory
 

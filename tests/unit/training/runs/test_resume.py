@@ -15,16 +15,16 @@ from runs import quiet
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_durably
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError
-from gan_training.data_of_run import find_again, place_of
-from gan_training.resume import changed_config, why_finished
-from gan_training.run import Run
-from gan_training.run_folder import LOCK, alone_in
+from gan_training.runs.data_of_run import find_again, place_of
+from gan_training.runs.folder import LOCK, alone_in
+from gan_training.runs.resume import changed_config, why_finished
+from gan_training.runs.run import Run
 
 SMALL = {
     "batch_size": 4, "latent_dim": 4, "generator_width": 4, "critic_width": 4, "max_width": 8, "evaluate_every": 0,
     "report": False, "device": "cpu",
 }  # fmt: skip
-HOLDER = "import sys; from pathlib import Path; from gan_training.run_folder import alone_in\n"
+HOLDER = "import sys; from pathlib import Path; from gan_training.runs.folder import alone_in\n"
 HOLDER += "with alone_in(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
 
 
@@ -259,7 +259,7 @@ def test_another_gpu_is_no_change(run: Path, monkeypatch: pytest.MonkeyPatch, wa
             raise ConfigError("device 'cuda:1' can't be used here")
         return torch.device("cuda" if name == "auto" else name)
 
-    monkeypatch.setattr("gan_training.resume.choose_device", choose)
+    monkeypatch.setattr("gan_training.runs.resume.choose_device", choose)
     checkpoint = load_checkpoint(run / "ckpt.pt")
     checkpoint = replace(checkpoint, config=checkpoint.config.with_changes({"device": was}))
     assert changed_config(checkpoint, {"device": now}).device == now

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from torch import nn
 
-from .grid import NonFiniteImagesError
+from gan_training.grid import NonFiniteImagesError
+
 from .outcome import TrainingDivergedError
 
 

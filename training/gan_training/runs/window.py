@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .config import TrainConfig
-from .loop import Trainer
+from gan_training.config import TrainConfig
+from gan_training.loop import Trainer
 
 
 @dataclass(frozen=True)

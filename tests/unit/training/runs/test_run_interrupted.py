@@ -11,7 +11,7 @@ from runs import quiet, resumed
 
 from gan_training.checkpoint import load_checkpoint
 from gan_training.objectives import Batch
-from gan_training.outcome import Progress, TrainingStoppedError
+from gan_training.runs.outcome import Progress, TrainingStoppedError
 
 CASES = {
     "dcgan": ("dcgan", {"critic_norm": "batch"}),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from .checkpoint import BEST, CHECKPOINT, CheckpointError
-from .config import ConfigError
-from .failures import looking, writing
-from .files.lock import alone_with
+from gan_training.checkpoint import BEST, CHECKPOINT, CheckpointError
+from gan_training.config import ConfigError
+from gan_training.failures import looking, writing
+from gan_training.files.lock import alone_with
 
 LOCK = ".lock"
 

@@ -15,8 +15,8 @@ from gan_training.data import DataError, ImageData
 from gan_training.device import choose_bf16, compute_exactly
 from gan_training.evaluation.samples import generate, prepare_samples
 from gan_training.metrics import features
-from gan_training.outcome import Progress, TrainingDivergedError
-from gan_training.run import Run
+from gan_training.runs.outcome import Progress, TrainingDivergedError
+from gan_training.runs.run import Run
 
 
 @pytest.mark.usefixtures("sigint")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from .config import TrainConfig
-from .loop import Trainer
-from .specs import GeneratorSpec
-from .words import counted
+from gan_training.config import TrainConfig
+from gan_training.loop import Trainer
+from gan_training.specs import GeneratorSpec
+from gan_training.words import counted
 
 
 def describe(config: TrainConfig, spec: GeneratorSpec, images: int, trainer: Trainer) -> str:
