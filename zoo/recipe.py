@@ -10,7 +10,7 @@ from typing import Any
 
 from gan_training.assignments import parse_assignments
 from gan_training.config import ConfigError, TrainConfig
-from gan_training.presets import load_preset
+from gan_training.presets.load import load_preset
 
 
 class BuildError(RuntimeError):

@@ -8,7 +8,7 @@ from typing import Any
 
 from .config import GAN_TYPES, ConfigError, TrainConfig
 from .parallel import Parallel
-from .presets import load_preset
+from .presets.load import load_preset
 from .runs.observer import TellFn
 from .runs.run import Run
 

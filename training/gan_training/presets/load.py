@@ -9,10 +9,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .config import GAN_TYPES, ConfigError, TrainConfig
-from .words import did_you_mean
+from gan_training.config import GAN_TYPES, ConfigError, TrainConfig
+from gan_training.words import did_you_mean
 
-_FOLDER = resources.files(__package__) / "presets"
+_FOLDER = resources.files(__package__)
 
 
 def preset_names() -> list[str]:
