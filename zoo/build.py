@@ -25,7 +25,7 @@ from recipe import BuildError, Recipe, read_recipes
 from gan_export.artifact import Artifact, ArtifactError, is_artifact, load_artifact
 from gan_export.package.manifest import package_versions
 from gan_training.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from gan_training.command import INTERRUPTED
+from gan_training.cli.command import INTERRUPTED
 from gan_training.config import TrainConfig
 from gan_training.data import DataError, ImageData, load_data
 from gan_training.pages.curves import Annotation, draw_picture

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from gan_training.assignments import parse_assignments
+from gan_training.cli.assignments import parse_assignments
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.presets.load import load_preset
 

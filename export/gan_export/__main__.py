@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from gan_training.command import run_module
+from gan_training.cli.command import run_module
 
 
 def main() -> None:

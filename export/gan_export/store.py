@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from gan_training.command import INTERRUPTED, run_command
+from gan_training.cli.command import INTERRUPTED, run_command
 
 from .artifact import Artifact, ArtifactError, load_artifact
 from .artifact.first_line import first_line

@@ -28,8 +28,8 @@ from PIL import Image
 from gan_export.families.pytorch_examples import Dcgan
 from gan_export.families.pytorch_gan_mlp import Perceptron
 from gan_serving.keys import new_key
+from gan_training.cli.evaluate import main as evaluate
 from gan_training.data import load_data
-from gan_training.eval_cli import main as evaluate
 from gan_training.metrics import features
 
 pytestmark = pytest.mark.slow

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from .command import run_module
+from .cli.command import run_module
 
 
 def main() -> None:
     """Run gan-train."""
-    run_module("gan_training.cli", "gan-train", "train")
+    run_module("gan_training.cli.train", "gan-train", "train")
 
 
 def evaluate() -> None:
     """Run gan-eval."""
-    run_module("gan_training.eval_cli", "gan-eval", "train")
+    run_module("gan_training.cli.evaluate", "gan-eval", "train")
 
 
 if __name__ == "__main__":

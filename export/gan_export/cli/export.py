@@ -21,8 +21,8 @@ from gan_export.refusal import ExportError, IntakeError, StoppedError
 from gan_export.sources.load import load_source
 from gan_export.sources.options import SourceOptions
 from gan_export.store import check_store, put_into_store
-from gan_training.command import INTERRUPTED, run_command
-from gan_training.terminal import console_of_stderr
+from gan_training.cli.command import INTERRUPTED, run_command
+from gan_training.cli.terminal import console_of_stderr
 
 from . import options
 from .report import show_export

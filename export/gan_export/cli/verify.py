@@ -16,8 +16,8 @@ from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.providers import PROVIDERS, ProviderWord, check_provider
 from gan_export.artifact.verify import add_results, verify, with_slow_layers
 from gan_export.show import show_certificate
-from gan_training.command import run_command
-from gan_training.terminal import console_of_stderr
+from gan_training.cli.command import run_command
+from gan_training.cli.terminal import console_of_stderr
 
 EPILOG = """
 Examples:

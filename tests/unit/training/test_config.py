@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
-from gan_training.assignments import parse_assignments
 from gan_training.build import build_loop_settings, build_specs
+from gan_training.cli.assignments import parse_assignments
 from gan_training.config import GAN_TYPES, ONLY_FOR, TYPE_DEFAULTS, ConfigError, TrainConfig
 
 

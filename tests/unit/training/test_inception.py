@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from gan_training import eval_cli
+from gan_training.cli import evaluate
 from gan_training.data import ImageData
 from gan_training.evaluation.evaluate import Evaluator
 from gan_training.metrics import inception_net
@@ -154,7 +154,7 @@ def test_gan_eval_refuses_in_one_line(
         places[0].write_bytes(file)
         monkeypatch.setenv("GAN_INCEPTION_WEIGHTS", str(places[0]))
     with pytest.raises(SystemExit) as end:
-        eval_cli.main(["x.npz", "--data", "nowhere", "--features", features])
+        evaluate.main(["x.npz", "--data", "nowhere", "--features", features])
     assert end.value.code == code
     (line,) = capsys.readouterr().err.splitlines()
     for word in words:

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint
+from gan_training.cli.request import Request, open_run
 from gan_training.config import ConfigError
 from gan_training.data import ImageData
 from gan_training.evaluation.samples import prepare_samples
 from gan_training.pages.page import check_target
 from gan_training.parallel import SINGLE
-from gan_training.request import Request, open_run
 from gan_training.runs.folder import check_folder, check_resumable
 
 LOOKS: list[Callable[[Path], object]] = [

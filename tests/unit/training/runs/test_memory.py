@@ -57,7 +57,7 @@ def run(code: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[st
 )
 def test_a_run_too_large_for_memory_names_what_takes_it(tmp_path: Path, large: list[str]):
     np.savez(tmp_path / "data.npz", images=np.zeros((8, 128, 128), np.uint8))
-    code = LIMIT.format(imports="import torch\nfrom gan_training.cli import main", left=2**29) + TRAIN
+    code = LIMIT.format(imports="import torch\nfrom gan_training.cli.train import main", left=2**29) + TRAIN
     given = ["--type", "dcgan", "--data", "npz:data.npz", "--steps", "1", "--device", "cpu", "--set", "report=false"]
     done = run(code, *given, *large, "--out", "run", cwd=tmp_path)
     assert done.returncode == 1, done.stderr

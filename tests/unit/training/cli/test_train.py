@@ -104,7 +104,7 @@ def tree(root: Path) -> dict[Path, int]:
 
 FORKING = """
 import json, os, sys
-from gan_training.cli import main
+from gan_training.cli.train import main
 for number, line in enumerate(json.load(sys.stdin)):
     streams = [open(f"{sys.argv[1]}/{number}.{name}", "w+b") for name in ("out", "err")]
     if os.fork() == 0:

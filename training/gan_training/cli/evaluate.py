@@ -16,22 +16,31 @@ from rich.table import Column, Table
 from rich.text import Text
 from torch import nn
 
+from gan_training.checkpoint import CheckpointError
+from gan_training.config import ConfigError
+from gan_training.data import DataError, ImageData, UnknownSourceError, load_data
+from gan_training.data.source import ProgressFn
+from gan_training.evaluation.evaluate import MEANINGS, REAL_COUNTERPARTS, EvaluatedSamples, Evaluator, split
+from gan_training.evaluation.samples import (
+    Prepared,
+    found_in,
+    labels_as_in,
+    prepare_samples,
+    refuse_few,
+    resized,
+    shape_wanted,
+)
+from gan_training.metrics.features import FeatureExtractor, extractor_for
+from gan_training.metrics.inception import InceptionExtractor
+from gan_training.metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
+from gan_training.pages.eval_page import neighbour_pairs, number, real_value, write_page
+from gan_training.pages.page import check_target, write_picture
+from gan_training.watch.duplicates import count_shared
+
 from . import eval_options as options
-from .checkpoint import CheckpointError
 from .command import run_command
-from .config import ConfigError
-from .data import DataError, ImageData, UnknownSourceError, load_data
-from .data.source import ProgressFn
 from .eval_options import FeaturesOption
-from .evaluation.evaluate import MEANINGS, REAL_COUNTERPARTS, EvaluatedSamples, Evaluator, split
-from .evaluation.samples import Prepared, found_in, labels_as_in, prepare_samples, refuse_few, resized, shape_wanted
-from .metrics.features import FeatureExtractor, extractor_for
-from .metrics.inception import InceptionExtractor
-from .metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
-from .pages.eval_page import neighbour_pairs, number, real_value, write_page
-from .pages.page import check_target, write_picture
 from .terminal import console_of_stderr
-from .watch.duplicates import count_shared
 
 EPILOG = """
 Examples:

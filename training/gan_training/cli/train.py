@@ -10,17 +10,18 @@ from typing import Any, Final
 import torch
 import typer
 
+from gan_training.checkpoint import CheckpointError
+from gan_training.config import GAN_TYPES, ONLY_FOR, ConfigError
+from gan_training.data import DataError, ImageData, UnknownSourceError
+from gan_training.parallel import Parallel, ParallelError, PeerLostError, started
+from gan_training.runs.outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
+from gan_training.specs import SpecError
+
 from . import train_options as options
 from .assignments import parse_assignments
-from .checkpoint import CheckpointError
 from .command import INTERRUPTED, need, run_command
-from .config import GAN_TYPES, ONLY_FOR, ConfigError
-from .data import DataError, ImageData, UnknownSourceError
-from .parallel import Parallel, ParallelError, PeerLostError, started
 from .progress import Reporter
 from .request import Request, open_run
-from .runs.outcome import OutOfMemoryError, TrainingDivergedError, TrainingStoppedError
-from .specs import SpecError
 
 EPILOG = """
 Examples:

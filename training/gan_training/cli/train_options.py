@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .config import GAN_TYPES, TrainConfig
+from gan_training.config import GAN_TYPES, TrainConfig
 
 _DEFAULTS = TrainConfig("dcgan", "")
 """Of all types; one's own may be others."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .config import SETTING_TYPES, TYPE_WORDS, ConfigError, value_type
-from .words import did_you_mean
+from gan_training.config import SETTING_TYPES, TYPE_WORDS, ConfigError, value_type
+from gan_training.words import did_you_mean
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .config import GAN_TYPES, ConfigError, TrainConfig
-from .parallel import Parallel
-from .presets.load import load_preset
-from .runs.observer import TellFn
-from .runs.run import Run
+from gan_training.config import GAN_TYPES, ConfigError, TrainConfig
+from gan_training.parallel import Parallel
+from gan_training.presets.load import load_preset
+from gan_training.runs.observer import TellFn
+from gan_training.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import time
 
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from .runs.outcome import Progress as RunProgress
+from gan_training.runs.outcome import Progress as RunProgress
+
 from .terminal import console_of_stderr
 
 SECONDS_BETWEEN_LINES = 10.0  # where there is no terminal: a log, CI

@@ -7,8 +7,8 @@ import pytest
 
 from gan_export.cli.export import main as gan_export
 from gan_export.cli.verify import main as gan_verify
-from gan_training.cli import main as gan_train
-from gan_training.progress import Reporter
+from gan_training.cli.progress import Reporter
+from gan_training.cli.train import main as gan_train
 
 MISSING = "no/such.pt"
 

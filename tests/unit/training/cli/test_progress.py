@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from gan_training.eval_cli import _bar
-from gan_training.progress import Reporter, describe_progress
+from gan_training.cli.evaluate import _bar
+from gan_training.cli.progress import Reporter, describe_progress
 from gan_training.runs.outcome import Progress
 
 PROGRESS = Progress(820, 20_000, 6.0, None, 631.4, {"critic_loss": 1.21, "generator_loss": 0.91}, "critic-wins")

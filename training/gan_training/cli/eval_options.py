@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from . import checkpoint
+from gan_training import checkpoint
 
 
 class FeaturesOption(StrEnum):
