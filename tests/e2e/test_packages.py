@@ -22,7 +22,7 @@ ARROWS = {
     "gan_client": (),
 }
 ARTIFACT_ARROWS = ("gan_export.artifact",)
-ROOF = {"gan_export": ("__main__",), "gan_serving": ("service", "gateway", "preflight")}
+ROOF = {"gan_training": ("__main__",), "gan_export": ("__main__",), "gan_serving": ("service", "gateway", "preflight")}
 """Files that stand on a wing's rooms, and that no room may import."""
 
 
