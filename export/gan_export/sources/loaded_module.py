@@ -72,7 +72,8 @@ def _refuse_scripted(module: nn.Module, spec: str) -> None:
 def _check_parameters(module: nn.Module) -> None:
     """Raises IntakeError if they have no shape or no values, or if `state_dict` does not give them by name.
 
-    Expanded ones, one number for several places, become plain: PyTorch does not load into them.
+    Expanded ones that weights are loaded into, one number for several places, become plain: PyTorch does not load into
+    them. Others stay views of what they show.
     """
     name = type(module).__name__
     for key, tensor in itertools.chain(module.named_parameters(), module.named_buffers()):
@@ -86,8 +87,6 @@ def _check_parameters(module: nn.Module) -> None:
                 f"{shown(key)} of {name} is on the device 'meta', which holds no data: construct it on the CPU"
             )
         refuse_freed(tensor, f"{shown(key)} of {name}")
-        if _overlaps(tensor):
-            tensor.data = tensor.data.clone()
     with one_line_errors(f"{name}.state_dict() fails"), user_code():
         state: Any = module.state_dict()
     if not isinstance(state, Mapping):
@@ -98,6 +97,11 @@ def _check_parameters(module: nn.Module) -> None:
             raise IntakeError(
                 f"{name}.state_dict() has {shown(str(key))}, a {kind}, not a tensor by name: {_OVERRIDDEN}"
             )
+    for key, tensor in itertools.chain(
+        module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+    ):
+        if key in state and _overlaps(tensor):
+            tensor.data = tensor.data.clone()
 
 
 def _load(module: nn.Module, state: State) -> None:

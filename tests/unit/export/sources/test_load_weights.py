@@ -113,6 +113,20 @@ def test_weights_are_loaded_into_expanded_tensors(write_module: MakeFn):
     assert torch.equal(generator.state_dict()["generator.gain"], state["gain"])
 
 
+def test_an_expanded_buffer_that_is_not_saved_shows_the_weight_that_was_loaded(write_module: MakeFn):
+    options = write_module(
+        init="        self.gain = nn.Parameter(torch.ones(1))\n"
+        "        self.register_buffer('gains', self.gain.detach().expand(192), persistent=False)",
+        result="torch.tanh(self.body(z) * self.gains).view(-1, 3, 8, 8)",
+    )
+    state = torch.load("G.pth", weights_only=True) | {"gain": torch.tensor([0.25])}
+    torch.save(state, "G.pth")
+    z = torch.randn(2, 6)
+    drawn = load_source(Path("G.pth"), options).generator(z).flatten(1)
+    wanted = torch.tanh((z @ state["body.weight"].T + state["body.bias"]) * 0.25)
+    assert torch.allclose(drawn, wanted, atol=TOLERANCE)
+
+
 def test_one_name_of_a_tied_parameter_is_enough(write_module: MakeFn):
     options = write_module(
         init="        self.again = nn.Linear(6, 192)\n        self.again.weight = self.body.weight",
