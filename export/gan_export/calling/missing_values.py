@@ -21,7 +21,7 @@ def has_no_device(tensor: Tensor) -> bool:
 
 def refuse_freed(tensor: Tensor, what: str) -> None:
     """Raises IntakeError if the storage of a tensor is smaller than the tensor, as `resize_(0)` leaves it."""
-    if tensor.layout != torch.strided or has_no_device(tensor) or not tensor.numel():
+    if tensor.is_nested or tensor.layout != torch.strided or has_no_device(tensor) or not tensor.numel():
         return
     last = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True))
     needed = (tensor.storage_offset() + last + 1) * tensor.element_size()

@@ -299,6 +299,24 @@ def test_values_that_are_not_there_are_not_read(does: Any, reason: str) -> None:
     assert reason in refused(Made(does))
 
 
+class Attending(Plain):
+    """PyTorch packs what a mask of padding leaves into a nested tensor, which has no shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(DIM, nhead=2, dim_feedforward=8, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        padding = torch.tensor([False, False, False, True]).expand(len(z), 4)
+        words = self.encoder(z[:, None].repeat(1, 4, 1), src_key_padding_mask=padding)
+        return self.pixels(words[:, 0])
+
+
+def test_nested_tensors_are_let_be() -> None:
+    assert find_convention(Attending().eval(), DIM, 0).image_shape == (1, 8, 8)
+
+
 def test_a_batch_of_one_that_is_built_in_is_named() -> None:
     said = refused(Made(lambda pixels: pixels.view(1, 1, 8, 8)))
     assert "If that 1 is the batch size, write -1 or x.shape[0]" in said
