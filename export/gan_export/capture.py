@@ -24,7 +24,7 @@ from torch.nn.utils import parametrize
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.first_line import first_line
 from .artifact.manifest import IDENTITY_KEY
-from .data_reads import DataAsDetached
+from .data_reads import DataAsDetached, holds_valueless
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
 from .rewrite import same_in_any_batch
@@ -183,11 +183,15 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> torch.export.Expor
         try:
             # Oblivious: a batch of 1 is not a special case.
             with symbolic_shapes_config.patch(backed_size_oblivious=True), PerSampleConvolutions(), DataAsDetached():  # type: ignore[attr-defined]
-                return torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
+                program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
             first = first or error
             if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in _chain(error)):
                 break
+        else:
+            if holds_valueless(program):
+                raise CaptureError("the generator can't be traced: it reads the .data of a tensor: use .detach()")
+            return program
     assert first is not None
     raise _trace_error(first) from first
 

@@ -260,6 +260,20 @@ def test_data_of_tensors_is_traced():
         capture(AssignsData().eval(), 8, 0)
 
 
+class ReadsDataAndCounts(ReadsData):
+    """Is traced by its byte code, because it makes the batch size a Python number."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        n = len(z)
+        return (self.layer(z).data * self.layer.weight.data.sum()).reshape(int(n), 1, 4, 4)
+
+
+def test_data_of_tensors_that_byte_code_reads_is_refused():
+    """Else the process ends here: torch.onnx reads where nothing is."""
+    with pytest.raises(CaptureError, match=r"can't be traced: it reads the .data of a tensor: use .detach\(\)$"):
+        capture(ReadsDataAndCounts().eval(), 8, 0)
+
+
 OTHER_PROCESS = """
 import pathlib, torch
 from gan_export.capture import capture, seal
