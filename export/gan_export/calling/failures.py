@@ -26,8 +26,10 @@ _DOUBLE: Final = re.compile(r"\b(dtype|type)\b.*\b(Double|double|float64)\b")
 """Of what it says where float64 meets float32."""
 _BATCH_OF_ONE: Final = re.compile(r"shape '\[1, .*\]' is invalid for input of size")
 """Of what it says where a forward reshapes to a single image."""
-_GPU: Final = re.compile(r"cuda|nvidia", re.IGNORECASE)
-"""Of what it says where forward asks for a GPU."""
+_GPU: Final = re.compile(
+    r"\bCUDA\b(?!\S*\.py)|NVIDIA driver|ATen_cuda|accelerator device when none|'_cuda_\w|\bcuda(?::\d|'? device)"
+)
+"""Of what it says where forward asks for a GPU, which a module's file may be named after as well."""
 NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 

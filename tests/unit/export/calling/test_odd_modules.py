@@ -347,14 +347,6 @@ def test_a_negated_view_is_drawn_as_it_is() -> None:
     assert float64 is not None
 
 
-def test_a_forward_that_asks_for_a_gpu_is_told_how_to_do_without() -> None:
-    assert "write z.device in forward instead of .cuda()" in refused(Made(asks_for_a_gpu))
-
-
-def asks_for_a_gpu(pixels: Tensor) -> Tensor:
-    raise RuntimeError(f"No CUDA GPUs are available for {len(pixels)}")
-
-
 def test_what_fails_at_larger_batches_is_one_line() -> None:
     module = Small().eval()
     with pytest.raises(IntakeError, match=r"forward fails on a batch of 16 latents: ValueError: at most 12 \(test_odd"):
