@@ -70,7 +70,7 @@ def _refuse_scripted(module: nn.Module, spec: str) -> None:
 
 
 def _check_parameters(module: nn.Module) -> None:
-    """Raises IntakeError if they have no shape or no values, or if `state_dict` does not give them by name.
+    """Raises IntakeError if they have no shape or no values, are sparse, or if `state_dict` does not give them by name.
 
     Expanded ones that weights are loaded into, one number for several places, become plain: PyTorch does not load into
     them. Others stay views of what they show.
@@ -85,6 +85,11 @@ def _check_parameters(module: nn.Module) -> None:
         if has_no_device(tensor):
             raise IntakeError(
                 f"{shown(key)} of {name} is on the device 'meta', which holds no data: construct it on the CPU"
+            )
+        if tensor.layout != torch.strided:
+            layout = str(tensor.layout).removeprefix("torch.")
+            raise IntakeError(
+                f"{shown(key)} of {name} has the layout {layout}, which ONNX does not have: make it dense (.to_dense())"
             )
         refuse_freed(tensor, f"{shown(key)} of {name}")
     with one_line_errors(f"{name}.state_dict() fails"), user_code():

@@ -75,6 +75,14 @@ METHOD = """
             r"'body.weight' of Generator has the shape \(192, 6\), which takes 4,608 bytes, and its storage holds 0:",
         ),
         (
+            "        self.register_buffer('graph', torch.eye(3).to_sparse(), persistent=False)",
+            "'graph' of Generator has the layout sparse_coo, which ONNX does not have: make it dense",
+        ),
+        (
+            "        self.register_buffer('graph', torch.eye(3).to_sparse_csr(), persistent=False)",
+            "'graph' of Generator has the layout sparse_csr, which",
+        ),
+        (
             METHOD.format(name="state_dict(self)", body="return {'net': {}}"),
             r"state_dict\(\) has 'net', a dict, not",
         ),
