@@ -15,10 +15,10 @@ from gan_export.conventions import BYTES, ImageShape, LabelInput, LatentShape, O
 from gan_export.refusal import IntakeError
 from gan_export.user_code.errors import describe_error, place_of
 
-from .adapter import Convention, call, path_words, pick, tensors_in, to_nchw, user_code
+from .adapter import Convention, call, path_words, pick, to_nchw, user_code
 from .failures import NO_IMAGE, Failure, no_image, nothing_works
 from .forward_hints import hints_of, parameters_of, second_of_no_known_name
-from .missing_values import RefuseFreed, has_no_device, refuse_freed
+from .missing_values import RefuseFreed, refuse_valueless
 from .operations import operations_before
 from .output_choice import place_of_images
 
@@ -193,25 +193,24 @@ def run_once(module: nn.Module, convention: Convention, z: Tensor, label: Tensor
 
     `seed`: of that state.
 
-    Raises what the module raises, and IntakeError for tensors without values; what it prints goes to stderr, and its
-    warnings are not shown.
+    Raises what the module raises, and IntakeError where it computes with tensors without values; what it prints goes to
+    stderr, and its warnings are not shown.
     """
     with torch.no_grad(), torch.random.fork_rng(devices=[]), user_code(), RefuseFreed():  # type: ignore[no-untyped-call]
         # Noise inside must not look like an effect of the inputs. torch.manual_seed would set that of GPUs too.
         torch.default_generator.manual_seed(seed)
         # Copies: a forward may write into what it is given.
-        output = call(module, convention, z.clone(), None if label is None else label.clone())
-    for path, tensor in tensors_in(output):
-        what = f"forward's {path_words(path)}"
-        if has_no_device(tensor):
-            raise IntakeError(f"{what} is on the device 'meta', which holds no data: compute it on the CPU")
-        refuse_freed(tensor, what)
-    return output
+        return call(module, convention, z.clone(), None if label is None else label.clone())
 
 
 def image_of(output: Any, convention: Convention) -> Tensor:
-    """The images in an output of forward, (N, C, H, W) in float32, on the range that the module gives."""
-    return to_nchw(pick(output, convention.output), convention.layout, convention.image_shape).float()
+    """The images in an output of forward, (N, C, H, W) in float32, on the range that the module gives.
+
+    Raises IntakeError if they have no values.
+    """
+    image = pick(output, convention.output)
+    refuse_valueless(image, f"forward's {path_words(convention.output)}")
+    return to_nchw(image, convention.layout, convention.image_shape).float()
 
 
 def _with_image(

@@ -33,6 +33,13 @@ def refuse_freed(tensor: Tensor, what: str) -> None:
         )
 
 
+def refuse_valueless(tensor: Tensor, what: str) -> None:
+    """Raises IntakeError if a tensor that forward gives holds no data, or less than its shape takes."""
+    if has_no_device(tensor):
+        raise IntakeError(f"{what} is on the device 'meta', which holds no data: compute it on the CPU")
+    refuse_freed(tensor, what)
+
+
 class RefuseFreed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at every tensor that an operation is given."""
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from gan_export.conventions import ImageShape, Layout
 from gan_export.refusal import IntakeError
 
-from .adapter import is_pixels, read_layout, tensors_in
+from .adapter import is_pixels, path_words, read_layout, tensors_in
+from .missing_values import refuse_valueless
 
 NAMES: Final = frozenset({"image", "images", "img", "imgs", "rgb", "sample", "samples", "fake", "fakes"})
 """What an output of images is called, where outputs have names."""
@@ -45,7 +46,8 @@ def place_of_images(output: Any, batch: int, wanted: ImageShape | None, asked: s
         asked: the place, if it was given.
 
     Raises:
-        IntakeError: several tensors could be the images and no name tells which, or none is where it was asked for.
+        IntakeError: several tensors could be the images and no name tells which, one of them has no values, or none is
+            where it was asked for.
     """
     places = _readable(output, batch, wanted)
     if asked is not None:
@@ -55,6 +57,8 @@ def place_of_images(output: Any, batch: int, wanted: ImageShape | None, asked: s
         return found
     if any(place.layout != "nhw" for place in places):
         places = [place for place in places if place.layout != "nhw"]
+    for place in places:  # they are compared with each other
+        refuse_valueless(place.tensor, f"forward's {path_words(place.path)}")
     places = _largest(places)
     if len(places) > 1:
         places = [place for place in places if str(place.path[-1]).lower() in NAMES] or places

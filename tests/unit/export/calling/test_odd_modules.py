@@ -273,11 +273,11 @@ def freed(*shape: int) -> Tensor:
 class Made(Plain):
     """Does something to its pixels."""
 
-    def __init__(self, does: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, does: Callable[[Tensor], object]) -> None:
         super().__init__()
         self.does = does
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor) -> object:
         return self.does(self.pixels(z))
 
 
@@ -297,6 +297,12 @@ def free(pixels: Tensor) -> Tensor:
 )
 def test_values_that_are_not_there_are_not_read(does: Any, reason: str) -> None:
     assert reason in refused(Made(does))
+
+
+@pytest.mark.parametrize("make", [lambda: torch.zeros(1, device="meta"), lambda: freed(3)])
+def test_values_that_no_image_comes_from_may_be_missing(make: Callable[[], Tensor]) -> None:
+    found = find_convention(Made(lambda pixels: {"image": pixels, "beside": make()}).eval(), DIM, 0)
+    assert found.output == ("image",)
 
 
 class Attending(Plain):
