@@ -159,8 +159,12 @@ def tensors_in(output: Any, path: tuple[int | str, ...] = ()) -> Iterator[tuple[
 
 
 def is_pixels(tensor: Tensor) -> bool:
-    """Whether its type is one that images have: floats of any precision, or bytes, and not sparse."""
-    return tensor.layout == torch.strided and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
+    """Whether its type is one that images have: floats of any precision, or bytes, not sparse or nested."""
+    return (
+        not tensor.is_nested
+        and tensor.layout == torch.strided
+        and (tensor.is_floating_point() or tensor.dtype == torch.uint8)
+    )
 
 
 def read_layout(shape: Sequence[int], wanted: ImageShape | None) -> tuple[Layout, ImageShape] | None:

@@ -97,6 +97,8 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
     tensors = [tensor for _, tensor in tensors_in(output)]
     if not tensors:
         return f"it gives {type(output).__name__}, not a tensor"
+    if any(tensor.is_nested for tensor in tensors):
+        return "it gives a nested tensor: end forward with torch.stack(images.unbind())"
     shapes = [tuple(tensor.shape) for tensor in tensors]
     given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"
     for tensor in tensors:
