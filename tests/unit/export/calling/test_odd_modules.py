@@ -305,6 +305,15 @@ def test_values_that_no_image_comes_from_may_be_missing(make: Callable[[], Tenso
     assert found.output == ("image",)
 
 
+@pytest.mark.parametrize("make", [lambda: torch.zeros(1, device="meta"), lambda: freed(3)])
+def test_what_differs_is_found_beside_values_that_are_missing(make: Callable[[], Tensor]) -> None:
+    module, twin = Remembering().eval(), Remembering().eval()
+    for one in (module, twin):
+        one.layer.beside = make()  # type: ignore[assignment]
+    with pytest.raises(IntakeError, match="because noise is drawn at random"):
+        check_complete(module, twin, find_convention(module, DIM, 0))
+
+
 class Attending(Plain):
     """PyTorch packs what a mask of padding leaves into a nested tensor, which has no shape."""
 
@@ -338,6 +347,14 @@ def test_a_batch_of_one_that_is_built_in_is_named() -> None:
             "qint8: end forward with .dequantize()",
         ),
         (Tensor.int, "of int32: end forward with .float()"),
+        (
+            lambda pixels: torch.nested.nested_tensor(list(pixels)),
+            "it gives a nested tensor: end forward with torch.stack(images.unbind())",
+        ),
+        (
+            lambda pixels: torch.nested.nested_tensor(list(pixels), layout=torch.jagged),
+            "it gives a nested tensor: end forward with torch.stack(images.unbind())",
+        ),
     ],
 )
 def test_images_of_other_kinds_are_told_how_to_become_floats(does: Any, words: str) -> None:
