@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,6 +28,10 @@ from .lowering import own_name
 from .user_code.errors import describe_error
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
+
+BATCH_HINT: Final = "; if a batch size is built in, export it with a dynamic first dimension"
+_OF_SHAPES: Final = re.compile(r"shape|dimension|broadcast", re.IGNORECASE)
+"""Of what ONNX Runtime says where tensors do not fit each other."""
 
 _TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module
 
@@ -120,8 +125,10 @@ class GraphRunner:
         try:
             return run_session(self._session, z, label, pixels=True)[1], None
         except Exception as error:
-            hint = "if a batch size is built in, export it with a dynamic first dimension"
-            raise RuntimeError(f"{first_line(error)}; {hint}") from error
+            said = first_line(error)
+            # Before that stand names of the graph's own.
+            hint = BATCH_HINT if _OF_SHAPES.search(said.rpartition("Status Message:")[2]) else ""
+            raise RuntimeError(f"{said}{hint}") from error
 
 
 def runner_of(generator: nn.Module | onnx.ModelProto) -> ReferenceRunner:

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 from drawn import CLASSES, drawn_by
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.cases import Array, Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.verify import summarise
-from gan_export.certify import EagerRunner, GraphRunner, ask_reference, certificate_of
+from gan_export.certify import BATCH_HINT, EagerRunner, GraphRunner, ask_reference, certificate_of
 
 PIXEL = (0, 0, 2, 1)  # of one image
 DRAWN = drawn_by()
@@ -100,20 +100,37 @@ def test_a_module_is_drawn_with_in_eval_mode_and_in_both_precisions():
     assert next(module.parameters()).dtype == torch.float32
 
 
-def test_a_graph_of_others_is_drawn_without_optimisations():
-    values = [
-        helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 2]),
-        helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 2]),
-        helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 2]),
-    ]
-    nodes = [helper.make_node("Identity", ["z"], [name]) for name in ("image", "pixels")]
-    graph = helper.make_graph(nodes, "g", values[:1], values[1:])
+def graph_of(*nodes: NodeProto, **constants: list[int]) -> GraphRunner:
+    """What makes `image` and `pixels`, both (N, 2), of z (N, 2)."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in ("z", "image", "pixels")]
+    fixed = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], fixed)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    runner = GraphRunner(model.SerializeToString())
+    return GraphRunner(model.SerializeToString())
+
+
+def test_a_graph_of_others_is_drawn_without_optimisations():
+    runner = graph_of(*(helper.make_node("Identity", ["z"], [name]) for name in ("image", "pixels")))
     z = np.ones((1, 2), np.float32)
     assert np.array_equal(runner.draw(z, None)[0], z)
     level = runner._session.get_session_options().graph_optimization_level
     assert level == level.ORT_DISABLE_ALL
+
+
+@pytest.mark.parametrize(
+    ("operator", "argument", "reason", "is_of_shapes"),
+    [
+        ("Reshape", [1, 2], "cannot be reshaped", True),
+        ("Expand", [7, 2], "invalid expand shape", True),
+        ("Gather", [5], "indices element out of data bounds", False),
+        ("Expand", [1 << 40, 3, 2], "allocate memory", False),
+    ],
+)
+def test_a_batch_size_is_suspected_only_where_shapes_do_not_fit(operator, argument, reason, is_of_shapes):
+    nodes = [helper.make_node(operator, ["z", "shape"], [name], f"shape of {name}") for name in ("image", "pixels")]
+    with pytest.raises(RuntimeError, match=reason) as caught:
+        graph_of(*nodes, shape=argument).draw(np.ones((3, 2), np.float32), None)
+    assert str(caught.value).endswith(BATCH_HINT) == is_of_shapes
 
 
 def test_the_document_is_sealed_and_names_the_files_that_were_certified():
