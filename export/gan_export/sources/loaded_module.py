@@ -115,7 +115,7 @@ def _load(module: nn.Module, state: State) -> None:
     try:
         load_exactly(module, plain)
     except MisfitError:
-        folded = unwrap(fold_norms(state), without_norms(module).state_dict().keys())
+        folded = unwrap(fold_norms(state, module), without_norms(module).state_dict().keys())
         try:
             load_exactly(module, folded)
         except MisfitError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
 import torch
@@ -16,18 +16,20 @@ from .state import State, shown
 SINGULAR: Final = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
 
 
-def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) -> State:
+def fold_norms(state: Mapping[str, Tensor], module: nn.Module | None = None) -> State:
     """Spectral and weight norm, of `nn.utils` and of its `parametrizations`, multiplied into the plain weight.
 
     Args:
-        state: keys without wrappers' prefixes.
-        transposed: names of the weights of transposed convolutions (`net.0.weight`). A spectral norm runs along their
-            second dimension; where both dimensions are of one size and this does not tell, `u` and `v` do.
+        state: by names of the module, or with those of wrappers before them.
+        module: that they are for. A spectral norm runs along the first dimension of a weight, and along the second of
+            transposed convolutions; where both are of one size, `u` and `v` tell it, and those that were never trained
+            leave it to the module.
 
     Raises:
         IntakeError: a norm of another kind, or one that can't be told from its tensors.
     """
     folded = dict(state)
+    parts_of_module = None if module is None else dict(module.named_modules(remove_duplicate=False))
     for key in state:
         for head, tails, fold in _NORMS:
             stem = key.removesuffix(head)
@@ -35,7 +37,8 @@ def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) ->
             parts = [key, *(f"{stem}{tail}" for tail in tails)]
             if stem != key and name.rpartition(".")[2].startswith("weight") and set(parts) <= folded.keys():
                 weight, tensors = at + name, [folded.pop(part) for part in parts]
-                folded[weight] = _multiplied(weight, fold, tensors, weight in transposed)
+                usual = None if parts_of_module is None else _usual_dim(weight, parts_of_module)
+                folded[weight] = _multiplied(weight, fold, tensors, usual)
     left = [key for key in folded if "parametrizations" in key.split(".")]
     left += [key for key in folded if key.endswith("_orig") and f"{key.removesuffix('_orig')}_u" in folded]
     if left:
@@ -43,11 +46,19 @@ def fold_norms(state: Mapping[str, Tensor], transposed: Collection[str] = ()) ->
     return folded
 
 
-def _multiplied(weight: str, fold: Callable[..., Tensor], tensors: Sequence[Tensor], is_transposed: bool) -> Tensor:
-    """The plain weight that a norm's tensors make."""
+def _usual_dim(weight: str, parts: Mapping[str, nn.Module]) -> int:
+    """Along which a spectral norm runs if nobody says otherwise; the weight's name may have others before it."""
+    path = weight.rpartition(".")[0]
+    while path and path not in parts:
+        path = path.partition(".")[2]
+    return int(isinstance(parts[path], nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d))
+
+
+def _multiplied(weight: str, fold: Callable[..., Tensor], tensors: Sequence[Tensor], usual_dim: int | None) -> Tensor:
+    """The plain weight that a norm's tensors make; `usual_dim`: of a spectral norm, if that is known."""
     if not all(tensor.is_floating_point() for tensor in tensors):
         raise IntakeError(f"{shown(weight)}: the tensors of its norm are not floats")
-    folded = fold(shown(weight), is_transposed, *(tensor.float() for tensor in tensors))
+    folded = fold(shown(weight), usual_dim, *(tensor.float() for tensor in tensors))
     if not folded.isfinite().all():
         raise IntakeError(f"{shown(weight)}: multiplying its norm in gives NaN or infinite values")
     return folded
@@ -71,20 +82,24 @@ def without_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-def _spectral(name: str, transposed: bool, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _spectral(name: str, usual_dim: int | None, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """weight / sigma with sigma = u . (W v), W being the weight as a matrix (Miyato et al., 2018, arXiv:1802.05957)."""
-    dims = range(1, 2) if transposed else range(2 if weight.ndim > 2 else 1)
-    matrices = [weight.transpose(0, dim).flatten(1) for dim in dims if weight.ndim > 1]
-    matrices = [matrix for matrix in matrices if matrix.shape == (*u.shape, *v.shape)]
+    dims = range(2 if weight.ndim > 2 else 1) if weight.ndim > 1 else ()
+    matrices = {dim: weight.transpose(0, dim).flatten(1) for dim in dims}
+    matrices = {dim: matrix for dim, matrix in matrices.items() if matrix.shape == (*u.shape, *v.shape)}
     if not matrices:
         raise IntakeError(
             f"{name}: its spectral norm has vectors of {u.numel()} and {v.numel()} values, which are not its sizes"
         )
-    agreements = [_agreement(matrix, u, v) for matrix in matrices]
-    best = max(agreements)
-    if len(matrices) > 1 and (best < SINGULAR or min(agreements) > 0.8 * best):
-        raise IntakeError(f"{name}: its spectral norm may run along either dimension; save the net without the norm")
-    return weight / torch.dot(u, torch.mv(matrices[agreements.index(best)], v))
+    agreements = {dim: _agreement(matrix, u, v) for dim, matrix in matrices.items()}
+    best = max(agreements, key=agreements.__getitem__)
+    if len(matrices) > 1 and (agreements[best] < SINGULAR or min(agreements.values()) > 0.8 * agreements[best]):
+        if usual_dim is None:
+            raise IntakeError(
+                f"{name}: its spectral norm may run along either dimension; save the net without the norm"
+            )
+        best = usual_dim
+    return weight / torch.dot(u, torch.mv(matrices[best], v))
 
 
 def _agreement(matrix: Tensor, u: Tensor, v: Tensor) -> float:
@@ -94,7 +109,7 @@ def _agreement(matrix: Tensor, u: Tensor, v: Tensor) -> float:
     return float(torch.minimum(left, right))
 
 
-def _weight_norm(name: str, _: bool, g: Tensor, v: Tensor) -> Tensor:
+def _weight_norm(name: str, _: int | None, g: Tensor, v: Tensor) -> Tensor:
     """g * v / |v|, the norm over all dimensions but that of g (Salimans & Kingma, 2016, arXiv:1602.07868)."""
     kept = [dim for dim, size in enumerate(g.shape) if size > 1]
     alike = g.ndim == v.ndim > 1 and len(kept) <= 1 and all(g.shape[dim] == v.shape[dim] for dim in kept)

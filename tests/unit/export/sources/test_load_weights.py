@@ -43,6 +43,19 @@ def test_a_norm_of_another_kind_than_the_file_has(case: str, write_module: MakeF
         assert torch.allclose(source.generator(z), torch.tanh(net["body"](z)).view(-1, 3, 8, 8), atol=TOLERANCE)
 
 
+def test_an_untrained_norm_of_a_square_layer_that_the_class_knows(write_module: MakeFn):
+    net = nn.ModuleDict({"body": nn.Linear(6, 192), "up": spectral_norm(nn.ConvTranspose2d(3, 3, 3, padding=1))})
+    torch.save({f"G.{key}": value for key, value in net.eval().state_dict().items()}, "G.pth")
+    options = write_module(
+        init="        self.up = nn.ConvTranspose2d(3, 3, 3, padding=1)",
+        result="torch.tanh(self.up(self.body(z).view(-1, 3, 8, 8)))",
+    )
+    z = torch.randn(5, 6)
+    with torch.no_grad():
+        drawn = load_source(Path("G.pth"), options).generator(z)
+        assert torch.allclose(drawn, torch.tanh(net["up"](net["body"](z).view(-1, 3, 8, 8))), atol=TOLERANCE)
+
+
 def test_one_net_among_others_by_the_names_that_the_module_has(write_module: MakeFn):
     state = torch.load("G.pth", weights_only=True)
     whole = {f"gan.first.{key}": value for key, value in state.items()} | {"gan.second.conv.weight": torch.ones(2, 2)}

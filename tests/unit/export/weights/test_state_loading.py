@@ -107,17 +107,27 @@ class TestFolding:
         lone = {"attention.weight_v": torch.zeros(2, 2), "conv_g": torch.zeros(2), "conv_v": torch.zeros(2)}
         assert fold_norms(lone).keys() == lone.keys()
 
-    def test_a_square_layer_that_was_never_trained(self):
+    @pytest.mark.parametrize("make", [nn.Conv2d, nn.ConvTranspose2d])
+    @pytest.mark.parametrize("wrapper", ["", "module.G."])
+    def test_a_square_layer_that_was_never_trained(self, make: type[nn.Module], wrapper: str):
         torch.manual_seed(0)
-        layer = nn.utils.spectral_norm(nn.ConvTranspose2d(8, 8, 4)).eval()
-        with pytest.raises(
-            IntakeError, match=r"^'weight': its spectral norm may run along either dimension; save the net"
-        ):
-            fold_norms(layer.state_dict())
-        folded = fold_norms(layer.state_dict(), transposed={"weight"})
+        other = {nn.Conv2d: nn.ConvTranspose2d, nn.ConvTranspose2d: nn.Conv2d}[make](8, 8, 4)
+        net = nn.Sequential(other, nn.Sequential(make(8, 8, 4))).eval()  # names 0.weight and 1.0.weight
+        layer = nn.utils.spectral_norm(net[1][0])
+        state = {f"{wrapper}{key}": value for key, value in net.state_dict().items()}
+        with pytest.raises(IntakeError, match=r"0.weight': its spectral norm may run along either dimension; save the"):
+            fold_norms(state)
+        folded = fold_norms(state, net)
         with torch.no_grad():
-            layer(torch.zeros(1, 8, 2, 2))
-        assert (folded["weight"] - layer.weight).abs().max() < TOLERANCE
+            layer(torch.zeros(1, 8, 4, 4))
+        assert (folded[f"{wrapper}1.0.weight"] - layer.weight).abs().max() < TOLERANCE
+
+    def test_a_square_layer_whose_norm_runs_along_another_dimension_than_usual(self):
+        torch.manual_seed(0)
+        layer = trained(nn.utils.spectral_norm(nn.ConvTranspose2d(8, 8, 4), dim=0), torch.randn(2, 8, 4, 4)).eval()
+        with torch.no_grad():
+            layer(torch.zeros(1, 8, 4, 4))
+        assert (fold_norms(layer.state_dict(), layer)["weight"] - layer.weight).abs().max() < TOLERANCE
 
     @pytest.mark.parametrize(
         ("change", "message"),
