@@ -44,6 +44,7 @@ STORAGES: Final = {
     "torch.QInt32Storage": "quantized",
     "torch.QUInt4x2Storage": "quantized",
     "torch.QUInt2x4Storage": "quantized",
+    "torch.storage.UntypedStorage": "untyped",
 }
 NUMPY_CODES: Final = {"f8": "<d", "f4": "<f", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "u1": "<B", "b1": "<?"}
 _QUANTIZERS: Final = (
@@ -53,8 +54,13 @@ _QUANTIZERS: Final = (
     "torch.per_channel_symmetric",
     "torch.per_channel_affine_float_qparams",
 )
+_UNREAD: Final = (
+    *("complex64", "complex128", "uint16", "uint32", "uint64", "float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+"""Types of numbers that a file may name, though no tensor of them can be exported."""
 _NAMED: Final[dict[str, Any]] = {
-    **{f"torch.{name}": f"torch.{name}" for name in (*ITEM_BYTES, "complex64", "complex128")},
+    **{f"torch.{name}": f"torch.{name}" for name in (*ITEM_BYTES, *_UNREAD)},
     **{name: Constant(name) for name in _QUANTIZERS},
 }
 
@@ -75,7 +81,8 @@ def call(function: object, arguments: object) -> Any:
     if isinstance(function, Unknown) or isinstance(arguments, Unknown):
         return Unknown()
     if not isinstance(function, Global) or function.name not in CALLS or type(arguments) is not tuple:
-        raise MalformedError("its pickle calls something that is not a function")
+        what = function.name if isinstance(function, Global) else "something"
+        raise MalformedError(f"its pickle calls {what}, which is not a function of state dicts")
     if any(isinstance(argument, Unknown) for argument in arguments):
         return Unknown()
     try:
@@ -136,6 +143,14 @@ def _tensor(
     if end > storage.numel:
         return Unusable(f"reaches to element {end} of a storage of {storage.numel}")
     return TensorRef(storage.dtype, tuple(size))
+
+
+def _tensor_of_new_type(*arguments: object) -> Unusable:
+    """One whose type has no storage of its own: its name is the seventh argument."""
+    dtype = arguments[6] if len(arguments) > 6 else None
+    if type(dtype) is not str or dtype not in _NAMED:
+        raise TypeError("no type")
+    return Unusable(f"is a tensor of {dtype.removeprefix('torch.')}, which can't be exported; save tensor.float()")
 
 
 def _parameter(data: object, requires_grad: object, hooks: object) -> TensorRef | Unusable:
@@ -210,6 +225,10 @@ def _unusable(kind: str) -> Callable[..., Unusable]:
 CALLS: Final[dict[str, Callable[..., Any]]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_of_new_type,
+    "torch._utils._rebuild_meta_tensor_no_storage": lambda *_: Unusable(
+        "is on the device 'meta', which holds no data: save the weights after they were loaded"
+    ),
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_qtensor": _unusable("quantized"),
     "torch._utils._rebuild_sparse_tensor": _unusable("sparse"),

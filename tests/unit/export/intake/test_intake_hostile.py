@@ -27,9 +27,19 @@ CALLS = {
     "torch.hub": (lambda call, mark: call(torch.hub.load, mark, "x"), r"torch\.hub\.load"),
     "torch.load": (lambda call, mark: call(torch.load, mark), r"torch\.serialization\.load"),
     "bytearray": (lambda call, _: call(bytearray, HUGE), r"__builtin__\.bytearray"),
-    "torch.UntypedStorage": (lambda call, _: call(torch.UntypedStorage, HUGE), r"torch\.storage\.UntypedStorage"),
-    "torch.FloatStorage": (lambda call, _: call(torch.FloatStorage, HUGE), "calls something that is not a function"),
+    "torch.UntypedStorage": (
+        lambda call, _: call(torch.UntypedStorage, HUGE),
+        r"calls torch\.storage\.UntypedStorage, which",
+    ),
+    "torch.FloatStorage": (
+        lambda call, _: call(torch.FloatStorage, HUGE),
+        r"calls torch\.FloatStorage, which is not a",
+    ),
     "odd arguments": (lambda call, _: call(torch.Size, ("ab",)), r"torch\.Size with invalid arguments"),
+    "a type of no tensor": (
+        lambda call, _: call(torch._utils._rebuild_tensor_v3, 0, 0, (), (), False, None, "a\n" * 99),
+        r"_rebuild_tensor_v3 with invalid arguments$",
+    ),
     "in a key": (lambda call, mark: {call(os.system, f"touch {mark}"): 1}, NAMED),
     "in metadata": (lambda call, mark: {"_metadata": [call(os.system, f"touch {mark}")]}, NAMED),
 }
@@ -162,8 +172,12 @@ def test_another_class_is_named(write_zip, pickled, call, refusal):
         (lambda: torch.ones(3).to_sparse(), "net.w: is a sparse tensor"),
         (lambda: torch.ones(3, dtype=torch.complex64), "net.w: is a complex tensor"),
         (lambda: nn.Parameter(torch.ones(3, dtype=torch.complex128)), "net.w: is a complex tensor"),
+        (lambda: torch.ones(3).to(torch.float8_e5m2), "net.w: is a tensor of float8_e5m2, which can't be exported"),
+        (lambda: nn.Parameter(torch.ones(3).to(torch.float8_e4m3fn)), "net.w: is a tensor of float8_e4m3fn, which"),
+        (lambda: torch.ones(3).to(torch.uint16), "net.w: is a tensor of uint16, which"),
+        (lambda: torch.ones(3, device="meta"), "net.w: is on the device 'meta', which holds no data"),
     ],
-    ids=["quantized", "sparse", "complex", "complex parameter"],
+    ids=["quantized", "sparse", "complex", "complex parameter", "float8", "float8 parameter", "uint16", "meta"],
 )
 @pytest.mark.parametrize("legacy", [False, True])
 def test_tensors_that_can_not_be_exported_are_named_by_their_key(tmp_path, refusal, make, words, legacy):
