@@ -13,6 +13,7 @@ from onnx import GraphProto
 from gan_export.artifact.latents import Distribution
 from gan_export.conventions import LABEL_NAMES, LATENT_NAMES, ImageShape, LabelKind, LatentShape, Range
 from gan_export.refusal import IntakeError
+from gan_export.untrusted.messages import shown
 
 from .outputs import find_output
 from .ports import FLOATS, INTEGERS, Port, listed, named, narrowed, ports
@@ -78,6 +79,12 @@ def find_signature(graph: GraphProto, options: GraphOptions) -> Signature:
     inputs = ports(graph.input)
     asked = {options.latent_input, options.label_input}
     needed = [port for port in inputs if port.name not in constants or port.name in asked]
+    for port in needed:
+        if port.type and port.rank is None:
+            raise IntakeError(
+                f"has an input without a shape, {shown(port.name)}: export it again with example inputs or input types "
+                "that have one, such as (N, D) for latents"
+            )
     latent = _find_latent(inputs, needed, options)
     others = [port for port in needed if port != latent]
     label = _find_label(inputs, others, options)
@@ -107,7 +114,7 @@ def _find_latent(inputs: list[Port], needed: list[Port], options: GraphOptions) 
                 f"(N, D, 1, 1); its inputs: {listed(inputs)}"
             )
         return port
-    found = [port for port in needed if _is_latent(port) and port.shape and port.name != options.label_input]
+    found = [port for port in needed if _is_latent(port) and port.name != options.label_input]
     if options.latent_dim is not None and len(found) > 1:
         found = narrowed(found, lambda port: port.fixed(1) in (None, options.latent_dim))
     found = narrowed(found, lambda port: port.name.lower() not in LABEL_NAMES)
@@ -135,7 +142,7 @@ def _find_label(inputs: list[Port], others: list[Port], options: GraphOptions) -
 def _is_latent(port: Port) -> bool:
     if port.type not in FLOATS:
         return False
-    return port.rank in (None, 2) or (port.rank == 4 and all(port.fixed(axis) in (None, 1) for axis in (2, 3)))
+    return port.rank == 2 or (port.rank == 4 and all(port.fixed(axis) in (None, 1) for axis in (2, 3)))
 
 
 def _is_label(port: Port, options: GraphOptions) -> bool:
@@ -143,11 +150,11 @@ def _is_label(port: Port, options: GraphOptions) -> bool:
         return port.rank in (1, 2)
     likely = port.name.lower() in LABEL_NAMES or options.label_as is not None
     known = options.known_classes is not None and port.rank in (2, 4) and port.fixed(1) == options.known_classes
-    return _is_latent(port) and port.rank is not None and (likely or known)
+    return _is_latent(port) and (likely or known)
 
 
 def _latent_dim(port: Port, options: GraphOptions) -> int:
-    found = port.fixed(1) if port.rank else None
+    found = port.fixed(1)
     if found is None and options.latent_dim is None:
         raise IntakeError(f"does not specify the latent dimension: give --latent D; its input is {port.describe()}")
     if None not in (found, options.latent_dim) and found != options.latent_dim:
@@ -161,7 +168,7 @@ def _latent_dim(port: Port, options: GraphOptions) -> int:
 def _classes_of(port: Port, graph: GraphProto, options: GraphOptions) -> tuple[LabelKind, int]:
     kind = _label_kind(port, options)
     said = options.known_classes
-    rows = _table_rows(graph, port.name) if kind == "ids" else port.fixed(1) if port.shape else None
+    rows = _table_rows(graph, port.name) if kind == "ids" else port.fixed(1)
     if said is not None and rows is not None and (said > rows if kind == "ids" else said != rows):
         raise IntakeError(f"--classes {said}: its label input {port.describe()} is for {rows} classes")
     classes = said if said is not None else rows
@@ -174,7 +181,7 @@ def _classes_of(port: Port, graph: GraphProto, options: GraphOptions) -> tuple[L
 
 def _label_kind(port: Port, options: GraphOptions) -> LabelKind:
     width = port.fixed(1) if port.rank in (2, 4) else None
-    if port.type not in (*FLOATS, *INTEGERS) or port.rank not in (None, 1, 2, 4):
+    if port.type not in (*FLOATS, *INTEGERS) or port.rank not in (1, 2, 4):
         raise IntakeError(
             f"--label-input: {port.describe()} can't be the labels, which must be ids (N,) or one-hot (N, K)"
         )

@@ -67,6 +67,17 @@ def test_what_is_not_told_is_asked_for(tmp_path, refused, case):
     refused(path, complaint, **options)
 
 
+@pytest.mark.parametrize("name", ["z", "label"])
+@pytest.mark.parametrize("options", [{}, {"latent_input": "z", "label_input": "label", "label_as": "ids"}])
+def test_an_input_without_a_shape_is_refused_whatever_is_said(tmp_path, refused, name, options):
+    """ONNX has no such graphs."""
+    body = "l = Unsqueeze(label, one) \n f = CastLike(l, w) \n x = Add(z, f)"
+    model = linear("float[n, 6] z, int64[n] label", body, ", int64[1] one = {1}")
+    next(one for one in model.graph.input if one.name == name).type.tensor_type.ClearField("shape")
+    complaint = f"has an input without a shape, '?{name}'?: export it again with"
+    refused(saved(model, tmp_path / "g.onnx"), complaint, latent_dim=6, classes=4, **options)
+
+
 @pytest.mark.parametrize(
     ("node", "complaint"),
     [
