@@ -26,4 +26,4 @@ class Limits:
     max_tensor_bytes: int = 2048 * MIB  # of all tensors together
     max_growth: int = 4  # bytes of tensors for each byte of the file: tied weights are stored once and read twice
     memory_bytes: int = 640 * MIB
-    seconds: int = 60
+    seconds: int = 180  # the libraries are loaded in it too, which takes a minute where the disk is busy

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from gan_export.graphs.reading import GraphLimits
 from gan_export.intake import Limits, _reason
+from gan_export.untrusted.confined import MIB
 from gan_export.untrusted.temporary import no_room
 
 
@@ -35,6 +37,15 @@ def test_a_process_that_takes_too_long_or_too_much_is_ended(tmp_path, refusal):
     torch.save({"w": torch.ones(4096, 4096).t()}, path)
     assert "within 1 s; try again when the machine is less busy" in refusal(path, Limits(seconds=1))
     assert "takes more than 16 MiB of memory" in refusal(path, Limits(memory_bytes=16 * 2**20))
+
+
+def test_the_guide_tells_what_a_file_may_take():
+    file, graph = Limits(), GraphLimits()
+    assert file.seconds == graph.seconds
+    assert (
+        f"| more than {file.max_file_bytes // MIB // 1024} GiB (PyTorch's format before 1.6: about "
+        f"{file.memory_bytes // MIB} MiB; ONNX: {graph.max_file_bytes // MIB} MiB), or {file.seconds} seconds to read |"
+    ) in (Path(__file__).parents[4] / "docs" / "bring-your-own.md").read_text()
 
 
 def test_a_full_folder_of_temporary_files_and_a_kill_are_told_from_damage(tmp_path):
