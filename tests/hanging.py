@@ -29,6 +29,7 @@ def hanging(path: Path) -> Iterator[threading.Event]:
         assert holder.stdin is not None
         assert holder.stdout is not None
         said = holder.stdout.readline().strip()
+        assert said, "lease.py said nothing"
         if said != "holds":
             pytest.skip(f"needs a file system with leases: {said}")
 

@@ -75,6 +75,8 @@ def evaluate(recipe: Recipe, artifact: Artifact, work: Path, *, anew: bool = Fal
         stem = f"{variant.name}-{variant.sha256[:12]}-{recipe.images}"
         images, figures = work / f"{stem}.npz", work / f"{stem}-{key}.json"
         neighbours = None if evaluations else figures.with_suffix(".png")
+        if anew:
+            images.unlink(missing_ok=True)  # gan-client would find it finished
         if anew or not figures.exists():
             _draw(recipe, artifact, variant, images)
             picture = [] if neighbours is None else ["--neighbours", str(neighbours)]

@@ -57,7 +57,7 @@ def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> s
     if wanted is not None and wanted not in formats:
         raise InvalidArgumentError(f"format is {wanted!r}: give one of {', '.join(formats)}", param="format")
     if named is not None and named not in formats:
-        ends = ", ".join(f".{name}" for name in formats)
+        ends = ", ".join(f".{name}" for name in (formats if wanted is None else [wanted]))
         raise InvalidArgumentError(f"out is {str(out)!r}: a file's name must end in one of {ends}", param="out")
     if wanted and named and wanted != named:
         raise InvalidArgumentError(f"format is {wanted!r} and out is {str(out)!r}: they must agree", param="format")

@@ -30,7 +30,7 @@ from .user_code.errors import describe_error
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
 
 BATCH_HINT: Final = "; if a batch size is built in, export it with a dynamic first dimension"
-_OF_SHAPES: Final = re.compile(r"shape|dimension|broadcast", re.IGNORECASE)
+_OF_SHAPES: Final = re.compile(r"shape|dimension|broadcast|channel", re.IGNORECASE)
 """Of what ONNX Runtime says where tensors do not fit each other."""
 
 _TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module

@@ -62,7 +62,10 @@ def test_a_recipe_becomes_an_artifact_once(
 
     (folder / "quality.json").write_text(json.dumps(figures | {"variants": {}, "hosts": {}}))
     (folder / "README.md").write_text(card.replace("It has hardly been trained.", "It is perfect."))
+    (images,) = (tmp_path / "work" / "small").glob("fp32-*.npz")
+    drawn = images.stat().st_mtime_ns
     judged = build(tmp_path, "--measure")
+    assert images.stat().st_mtime_ns > drawn
     assert judged.returncode == 0, judged.stderr
     commands = {line.split()[1] for line in judged.stderr.splitlines() if line.startswith("$ ")}
     assert commands == {"gan-client", "gan-eval"}

@@ -248,8 +248,8 @@ def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
 def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     """Moments and settings of `state`, but what the device asks for stays.
 
-    Raises ValueError for moments that are missing or not as large as their weights: the fused step takes them to be,
-    and to lie in memory as the weights do, and would read and write elsewhere.
+    Raises ValueError for a moment without the other and for those that are not as large as their weights: the fused
+    step takes them to be, and to lie in memory as the weights do, and would read and write elsewhere.
     """
     own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
     groups = [

@@ -27,9 +27,12 @@ _DOUBLE: Final = re.compile(r"\b(dtype|type)\b.*\b(Double|double|float64)\b")
 _BATCH_OF_ONE: Final = re.compile(r"shape '\[1, .*\]' is invalid for input of size")
 """Of what it says where a forward reshapes to a single image."""
 _GPU: Final = re.compile(
-    r"\bCUDA\b(?!\S*\.py)|NVIDIA driver|ATen_cuda|accelerator device when none|'_cuda_\w|\bcuda(?::\d|'? device)"
+    r"\bCUDA\b|NVIDIA driver|ATen_cuda|libcuda|accelerator device when none|'_cuda_\w|dummy base class C(?:UDA|uda)|"
+    r"torch\.cuda\.\w+Tensor|\bcuda(?::\d|'? device)|found 'cuda'"
 )
-"""Of what it says where forward asks for a GPU, which a module's file may be named after as well."""
+"""Of what it says where forward asks for a GPU."""
+_PLACE: Final = re.compile(r" \([^()]*:\d+\)$")
+"""Of the line where it was raised, in a file that may be named after GPUs."""
 NO_IMAGE: Final = 1_000_000  # deeper than any that failed: it ran
 
 
@@ -71,7 +74,7 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         )
     if best.depth == NO_IMAGE:
         return ""
-    if _GPU.search(best.reason):
+    if _GPU.search(_PLACE.sub("", best.reason)):
         return "Generators are exported on the CPU: write z.device in forward instead of .cuda() or device='cuda'. "
     if _BATCH_OF_ONE.search(best.reason):
         return "If that 1 is the batch size, write -1 or x.shape[0]; else check --latent. "
@@ -94,10 +97,11 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
 
 def no_image(output: Any, wanted: ImageShape | None) -> str:
     """Why an output holds no images, and what to do."""
-    tensors = [tensor for _, tensor in tensors_in(output)]
-    if not tensors:
+    given_out = [tensor for _, tensor in tensors_in(output)]
+    if not given_out:
         return f"it gives {type(output).__name__}, not a tensor"
-    if any(tensor.is_nested for tensor in tensors):
+    tensors = [tensor for tensor in given_out if not tensor.is_nested]
+    if not tensors:
         return "it gives a nested tensor: end forward with torch.stack(images.unbind())"
     shapes = [tuple(tensor.shape) for tensor in tensors]
     given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"

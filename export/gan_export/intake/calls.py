@@ -56,7 +56,8 @@ _QUANTIZERS: Final = (
 )
 _UNREAD: Final = (
     *("complex64", "complex128", "uint16", "uint32", "uint64", "float4_e2m1fn_x2", "float8_e4m3fn", "float8_e4m3fnuz"),
-    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+    *("float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu", "complex32"),
+    *("bits8", "bits16", "bits1x8", "bits2x4", "bits4x2"),
 )
 """Types of numbers that a file may name, though no tensor of them can be exported."""
 _NAMED: Final[dict[str, Any]] = {

@@ -102,11 +102,11 @@ def _check_parameters(module: nn.Module) -> None:
             raise IntakeError(
                 f"{name}.state_dict() has {shown(str(key))}, a {kind}, not a tensor by name: {_OVERRIDDEN}"
             )
-    for key, tensor in itertools.chain(
-        module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-    ):
-        if key in state and _overlaps(tensor):
-            tensor.data = tensor.data.clone()
+    for part in module.modules():
+        saved = [buffer for key, buffer in part._buffers.items() if key not in part._non_persistent_buffers_set]
+        for one in (*part._parameters.values(), *saved):
+            if one is not None and _overlaps(one):
+                one.data = one.data.clone()
 
 
 def _load(module: nn.Module, state: State) -> None:

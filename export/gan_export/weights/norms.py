@@ -13,6 +13,7 @@ from gan_export.refusal import IntakeError
 
 from .state import State, shown
 
+_SPECTRAL: Final = ("SpectralNorm", "_SpectralNorm")  # classes of torch.nn.utils and of its parametrizations
 SINGULAR: Final = 0.9  # cosine from which u and v belong to a matrix; a training step changes it by less than 0.05
 
 
@@ -47,11 +48,19 @@ def fold_norms(state: Mapping[str, Tensor], module: nn.Module | None = None) -> 
 
 
 def _usual_dim(weight: str, parts: Mapping[str, nn.Module]) -> int:
-    """Along which a spectral norm runs if nobody says otherwise; the weight's name may have others before it."""
-    path = weight.rpartition(".")[0]
+    """Along which a spectral norm runs: as that of the class does, or as it does if nobody says otherwise.
+
+    The weight's name may have others before that of the module.
+    """
+    path, _, name = weight.rpartition(".")
     while path and path not in parts:
         path = path.partition(".")[2]
-    return int(isinstance(parts[path], nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d))
+    part = parts[path]
+    norms: list[object] = [hook for hook in part._forward_pre_hooks.values() if getattr(hook, "name", "") == name]
+    if parametrize.is_parametrized(part, name):
+        norms += getattr(part.parametrizations, name)
+    own = (int(norm.dim) for norm in norms if type(norm).__name__ in _SPECTRAL)  # type: ignore[attr-defined]
+    return next(own, int(isinstance(part, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)))
 
 
 def _multiplied(weight: str, fold: Callable[..., Tensor], tensors: Sequence[Tensor], usual_dim: int | None) -> Tensor:

@@ -13,6 +13,7 @@ from gan_client.types import KEY_POINT_LIMIT, InterpolateRequest
 from gan_export.artifact import Manifest, draw
 from gan_serving.batching.jobs import Inputs
 from gan_serving.errors import InvalidRequestError
+from gan_serving.messages import counted
 
 from .fields import check_truncation, class_ids, given_latents, require_label
 
@@ -86,7 +87,9 @@ def _key_points(
         raise InvalidRequestError(f"seeds is missing; give 2 to {KEY_POINT_LIMIT} seeds, or rows of latents", "seeds")
     if isinstance(request.label, list) and len(request.label) != len(points):
         raise InvalidRequestError(
-            f"label has {len(request.label)} entries for {len(points)} key points; give one or {len(points)}", "label"
+            f"label has {counted(len(request.label), 'entry', 'entries')} for {len(points)} key points; "
+            f"give one or {len(points)}",
+            "label",
         )
     if request.latents is not None:
         if request.truncation is not None:

@@ -137,7 +137,9 @@ def _count(request: GenerateRequest, max_n: int) -> int:
         raise InvalidRequestError(f"{what}; a request is for 1 to {max_n} images", param)
     if isinstance(request.label, list) and len(request.label) != n:
         images = counted(n, "image", "images")
-        raise InvalidRequestError(f"label has {len(request.label)} entries for {images}; give one or {n}", "label")
+        raise InvalidRequestError(
+            f"label has {counted(len(request.label), 'entry', 'entries')} for {images}; give one or {n}", "label"
+        )
     return n
 
 

@@ -41,6 +41,9 @@ def advice_for(raised: Exception, file: str) -> str:
         AttributeError("module 'torch._C' has no attribute '_cuda_setDevice'"),
         RuntimeError("Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"),
         RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'"),
+        RuntimeError("Expected a 'cpu' device type for generator but found 'cuda'"),
+        RuntimeError("Input type (torch.cuda.FloatTensor) and weight type (torch.FloatTensor) should be the same"),
+        RuntimeError("Tried to instantiate dummy base class CUDAGraph"),
     ],
 )
 def test_a_forward_that_asks_for_a_gpu_is_told_how_to_do_without(raised: Exception) -> None:
@@ -52,6 +55,7 @@ def test_a_forward_that_asks_for_a_gpu_is_told_how_to_do_without(raised: Excepti
     [
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x8 and 100x64)"), "net_cuda.py"),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x8 and 100x64)"), "net-CUDA.py"),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (3x8 and 100x64)"), "net CUDA v2.py"),
         (AttributeError("'Opt' object has no attribute 'cuda'"), "net.py"),
     ],
 )

@@ -43,11 +43,15 @@ def test_a_norm_of_another_kind_than_the_file_has(case: str, write_module: MakeF
         assert torch.allclose(source.generator(z), torch.tanh(net["body"](z)).view(-1, 3, 8, 8), atol=TOLERANCE)
 
 
-def test_an_untrained_norm_of_a_square_layer_that_the_class_knows(write_module: MakeFn):
-    net = nn.ModuleDict({"body": nn.Linear(6, 192), "up": spectral_norm(nn.ConvTranspose2d(3, 3, 3, padding=1))})
+@pytest.mark.parametrize(
+    ("dim", "up"), [(None, "{}"), (0, "nn.utils.parametrizations.spectral_norm({}, dim=0)")], ids=["plain", "normed"]
+)
+def test_an_untrained_norm_of_a_square_layer_that_the_class_knows(write_module: MakeFn, dim: int | None, up: str):
+    layer = spectral_norm(nn.ConvTranspose2d(3, 3, 3, padding=1), dim=dim)
+    net = nn.ModuleDict({"body": nn.Linear(6, 192), "up": layer})
     torch.save({f"G.{key}": value for key, value in net.eval().state_dict().items()}, "G.pth")
     options = write_module(
-        init="        self.up = nn.ConvTranspose2d(3, 3, 3, padding=1)",
+        init=f"        self.up = {up.format('nn.ConvTranspose2d(3, 3, 3, padding=1)')}",
         result="torch.tanh(self.up(self.body(z).view(-1, 3, 8, 8)))",
     )
     z = torch.randn(5, 6)

@@ -1,6 +1,6 @@
 """Hold a lease on a file: whoever opens it waits. A process of its own, whose signals are nobody else's.
 
-    python tests/faults/lease.py FILE
+    python tests/lease.py FILE
 
 Writes a line when it has the lease, or why it has none, and another one when somebody waits; ends with its input.
 """
