@@ -11,7 +11,7 @@ from recipe import BuildError, Recipe
 
 from gan_export.artifact import load_artifact
 from gan_training.evaluation.evaluate import MEANINGS, REAL_COUNTERPARTS
-from gan_training.pages.eval_page import number
+from gan_training.pages.page import number
 
 FIGURES = "quality.json"
 """In an artifact's folder: what the card's numbers are made from."""

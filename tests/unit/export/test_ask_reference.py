@@ -133,6 +133,21 @@ def test_a_batch_size_is_suspected_only_where_shapes_do_not_fit(operator, argume
     assert str(caught.value).endswith(BATCH_HINT) == is_of_shapes
 
 
+def test_a_batch_size_that_became_channels_is_suspected():
+    """As in StyleGAN2's fused convolution and in AdaIN, traced with one image."""
+    nodes = [
+        helper.make_node("Reshape", ["z", "flat"], ["x"]),
+        helper.make_node("Cast", ["scale"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("InstanceNormalization", ["x", "floats", "floats"], ["y"]),
+        *(helper.make_node("Reshape", ["y", "rows"], [name], f"rows of {name}") for name in ("image", "pixels")),
+    ]
+    runner = graph_of(*nodes, flat=[1, -1, 1], scale=[1, 1], rows=[-1, 2])
+    runner.draw(np.ones((1, 2), np.float32), None)
+    with pytest.raises(RuntimeError, match="channel") as caught:
+        runner.draw(np.ones((3, 2), np.float32), None)
+    assert str(caught.value).endswith(BATCH_HINT)
+
+
 def test_the_document_is_sealed_and_names_the_files_that_were_certified():
     result = summarise(drawn_by(CLASSES).evidence(), Options())
     found = certificate_of(DRAWN.manifest, [result], "NumPy", Options())

@@ -33,8 +33,8 @@ from gan_training.evaluation.samples import (
 from gan_training.metrics.features import FeatureExtractor, extractor_for
 from gan_training.metrics.inception import InceptionExtractor
 from gan_training.metrics.inception_net import WEIGHTS_VARIABLE, InceptionError, InceptionMissingError, load_inception
-from gan_training.pages.eval_page import neighbour_pairs, number, real_value, write_page
-from gan_training.pages.page import check_target, write_picture
+from gan_training.pages.eval_page import neighbour_pairs, real_value, write_page
+from gan_training.pages.page import check_target, number, write_picture
 from gan_training.watch.duplicates import count_shared
 
 from . import eval_options as options

@@ -15,7 +15,7 @@ from gan_training.evaluation.samples import Samples
 from gan_training.grid import grid, pairs
 
 from .measures import words
-from .page import inline, write_html
+from .page import inline, number, write_html
 
 SHOWN = 64  # images of each set
 COLUMNS = 8
@@ -59,11 +59,6 @@ def write_page(
         shown=number,
         real_value=lambda name: real_value(name, results, real),
     )
-
-
-def number(value: float | None) -> str:
-    """Four significant digits, or nothing for a value that was not measured."""
-    return "" if value is None else f"{value:.4g}"
 
 
 def real_value(name: str, results: Sequence[Mapping[str, Any]], real: Mapping[str, str]) -> str:

@@ -38,6 +38,11 @@ def write_html(path: Path, template: str, **values: Any) -> None:
         raise CheckpointError(f"{path}: can't be written: {error.strerror}") from error
 
 
+def number(value: float | None) -> str:
+    """Four significant digits, or nothing for a value that was not measured."""
+    return "" if value is None else f"{value:.4g}"
+
+
 def check_target(path: Path) -> None:
     """Whether a file can be made at `path`, looked at before the work whose result it is to hold.
 

@@ -21,7 +21,7 @@ from gan_training.watch.alarm import Alarm
 
 from .curves import Annotation, draw_plots
 from .measures import GROUPS, group_of, words
-from .page import data_url, inline, write_html
+from .page import data_url, inline, number, write_html
 
 GRIDS = 12  # sample grids shown: the first, the last and evenly between
 GRID_BYTES = 150_000  # above this a grid is shown smaller, as JPEG
@@ -167,7 +167,7 @@ def _measured(record: RunRecord) -> list[tuple[str, str, str, str]]:
                 last[name] = value, line.get("step", math.nan)
     order = {name: place for place, name in enumerate(name for group in GROUPS for name in group.names)}
     return [
-        (words(name), _number(best.get(name)), _number(last[name][0]), f"{last[name][1]:,.0f}")
+        (words(name), number(best.get(name)), number(last[name][0]), f"{last[name][1]:,.0f}")
         for name in sorted(last, key=lambda name: order[name])
     ]
 
@@ -177,10 +177,6 @@ def _annotations(alarms: Sequence[Alarm], best: dict[str, float] | None) -> list
     if best is not None and math.isfinite(best.get("step", math.nan)):
         annotations.append(Annotation(int(best["step"]), "best", "best.pt", False))
     return annotations
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
 
 
 def _value(value: Any) -> str:

@@ -138,6 +138,22 @@ def test_weights_are_loaded_into_expanded_tensors(write_module: MakeFn):
     assert torch.equal(generator.state_dict()["generator.gain"], state["gain"])
 
 
+def test_an_expanded_parameter_is_loaded_whatever_its_class_calls_it(write_module: MakeFn):
+    hooks = (
+        "        self.gain = nn.Parameter(torch.ones(1).expand(192))\n"
+        "        rename = lambda state, old, new: [state.update({new: state.pop(old)}) for _ in range(old in state)]\n"
+        "        self._register_state_dict_hook(lambda _, state, *__: rename(state, 'gain', 'G.gain') and None)\n"
+        "        self._register_load_state_dict_pre_hook(lambda state, *_: rename(state, 'G.gain', 'gain') and None)"
+    )
+    options = write_module(init=hooks, result="torch.tanh(self.body(z) * self.gain).view(-1, 3, 8, 8)")
+    state = torch.load("G.pth", weights_only=True) | {"G.gain": torch.linspace(0.5, 1, 192)}
+    torch.save(state, "G.pth")
+    z = torch.randn(2, 6)
+    drawn = load_source(Path("G.pth"), options).generator(z).flatten(1)
+    wanted = torch.tanh((z @ state["body.weight"].T + state["body.bias"]) * state["G.gain"])
+    assert torch.allclose(drawn, wanted, atol=TOLERANCE)
+
+
 def test_an_expanded_buffer_that_is_not_saved_shows_the_weight_that_was_loaded(write_module: MakeFn):
     options = write_module(
         init="        self.gain = nn.Parameter(torch.ones(1))\n"

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,17 +134,22 @@ def test_parts_that_fail_while_another_is_used_are_told_of_once(make_session, ca
     session.drive(scenario, lanes=2)
 
 
+async def cancel_the_only_lane(session: Any, batcher: Batcher) -> None:
+    """While its thread computes an image, and goes on with it."""
+    before = asyncio.all_tasks()
+    first = asyncio.create_task(session.ask(batcher, 0, 1))
+    await session.is_running()
+    (lane,) = asyncio.all_tasks() - before - {first}
+    lane.cancel()
+    with pytest.raises(NotReadyError):
+        await first
+
+
 def test_a_thread_whose_lane_was_cancelled_takes_no_batch_that_nobody_would_hear_of(make_session):
     session = make_session(held=True)
 
     async def scenario(batcher: Batcher) -> None:
-        before = asyncio.all_tasks()
-        first = asyncio.create_task(session.ask(batcher, 0, 1))
-        await session.is_running()
-        (lane,) = asyncio.all_tasks() - before - {first}
-        lane.cancel()
-        with pytest.raises(NotReadyError):
-            await first
+        await cancel_the_only_lane(session, batcher)
         later = [asyncio.create_task(session.ask(batcher, 1000 * i, 64)) for i in (1, 2, 3)]
         await until_waiting(batcher, 2 * 64)  # for the only thread, which still computes
         session.let_go()
@@ -156,13 +162,7 @@ def test_a_thread_whose_lane_was_cancelled_leaves_a_whole_batch_to_the_lane_that
     session = make_session(held=True)
 
     async def scenario(batcher: Batcher) -> None:
-        before = asyncio.all_tasks()
-        first = asyncio.create_task(session.ask(batcher, 0, 1))
-        await session.is_running()
-        (lane,) = asyncio.all_tasks() - before - {first}
-        lane.cancel()
-        with pytest.raises(NotReadyError):
-            await first
+        await cancel_the_only_lane(session, batcher)
         later = batcher.ask(np.zeros((64, 2), np.float32), None)  # another lane is awake, and has not begun
         session.let_go()
         time.sleep(A_WHILE)  # in the loop, in which nothing else can happen
