@@ -9,38 +9,35 @@ float32 is found by measurement, on images that are not those of the certificate
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, Final, TypeAlias
+from statistics import geometric_mean
+from typing import Final
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
+import onnxruntime as ort
 
-from .artifact import IMAGE_OUTPUT, PIXELS_OUTPUT, LatentSpec, Rewrite
-from .artifact.gates import MAX_VISIBLE_SHARE, MIN_IMAGE_PSNR_DB, MIN_PSNR_DB
+from .artifact import LatentSpec, Rewrite
 from .artifact.measures import VISIBLE
 from .artifact.pixels import psnr_of
-from .int8.calibration import Ranges, Span, calibrate, parts_of
-from .int8.graph import round_tensor, source_of, tensors_of, write_int8
+from .int8.calibration import Ranges
+from .int8.comparison import Comparison, Deviation
+from .int8.graph import source_of
 from .int8.layer_choice import choose
-from .int8.weights import Rounded, round_weights
+from .int8.scheme import equalized, scheme_of
 from .onnx_graph import attributes_of
-from .rewrite import upsampling
+from .rewrite import depthwise_norms, taps, upsampling
 from .rewrite.editing import Editor
+from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
-from .tuning import Feed, RewrittenGraph, feed_of, open_graph, split
+from .tuning import GAIN, LOSS, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
 FIRST_SEED: Final = 7_000_000  # none of the certificate's
 MIXED: Final = "mixed"  # ranges: of each tensor the one that shows least
-SPARE_DB: Final = 1.5  # above what the certificate wants, which looks at other images
-SPARE_SHARE: Final = 0.75  # of the visible pixels that it lets pass
-
-Array: TypeAlias = NDArray[Any]
+MOST_WINDOWS: Final = 2**20  # bytes of an image: what a layer's windows take beside each other; more leave the cache
 
 
 @dataclass(frozen=True)
@@ -77,29 +74,36 @@ def quantize(
     layers = _layers(plain)
     if not layers:
         raise QuantizationError("it has no convolution or matrix product that is large enough")
-    progress("measuring the ranges of activations")
     given, looked = (
         feed_of(latent, classes, CALIBRATION_IMAGES, FIRST_SEED + i * CALIBRATION_IMAGES) for i in range(2)
     )
-    ranges = calibrate(plain, tensors_of(plain, layers), given)
-    progress("rounding weights")
-    weights = round_weights(plain, layers, given)
-    method, spans, kept, found = _choice(layers, ranges, _Comparison(plain, weights, looked, progress))
+    progress("measuring the ranges of activations, and rounding weights")
+    scheme = scheme_of(plain, layers, given)
+    compare = Comparison(plain, scheme.weights, looked, progress)
+    if all(compare(spans, tuple(layers)).distance > 1 for spans in scheme.ranges.values()):
+        progress("measuring the sizes of channels")
+        scheme = equalized(plain, layers, given, scheme, compare)
+        compare = compare.for_(scheme.weights, scheme.divisors)
+    method, spans, kept, found = _choice(layers, scheme.ranges, compare)
     if not found.may_pass:
         raise QuantizationError(
             f"image error too large: PSNR {found.psnr_db:.1f} dB, "
             f"{found.visible_share:.1%} of uint8 pixels off by more than {VISIBLE}, "
             f"the worst image's PSNR {psnr_of(found.worst):.1f} dB"
         )
-    names = layer_names(plain)
-    rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept]
-    rewrites += [Rewrite(name="float32: int8 would show", layer=names[one]) for one in layers if one not in kept]
-    return Quantized(write_int8(plain, kept, spans, weights), rewrites, found.psnr_db, found.visible_share)
+    timed = timed_feeds(latent, classes)
+    kept, floats, found = _with_float_results(plain, layers, spans, compare, (kept, found), timed)
+    written, faster = _faster(compare.write(spans, kept, floats), timed)
+    names, left = layer_names(plain), [layer for layer in layers if layer not in kept]
+    rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept if one not in floats]
+    rewrites += [Rewrite(name=f"int8 with float results, {method} ranges", layer=names[one]) for one in floats]
+    rewrites += [Rewrite(name="float32: int8 would show", layer=names[one]) for one in left]
+    return Quantized(written, rewrites + faster, found.psnr_db, found.visible_share)
 
 
 def _choice(
-    layers: Mapping[str, int], ranges: Mapping[str, Ranges], compare: _Comparison
-) -> tuple[str, Ranges, tuple[str, ...], _Deviation]:
+    layers: Mapping[str, int], ranges: Mapping[str, Ranges], compare: Comparison
+) -> tuple[str, Ranges, tuple[str, ...], Deviation]:
     """The way to cut ranges, what it makes of them, the layers for int8, and what is seen with these."""
     ways = dict(ranges)
     deviation = cache(lambda method, some: compare(ways[method], some))
@@ -113,7 +117,7 @@ def _choice(
     if deviation(methods[0], tuple(layers)).distance > 1:
         ways[MIXED] = _mixed(ranges, compare)
         methods.insert(0, MIXED)
-    choices = dict[str, tuple[tuple[str, ...], _Deviation]]()
+    choices = dict[str, tuple[tuple[str, ...], Deviation]]()
     for method in methods:
         choices[method] = choose(layers, partial(deviation, method))
         may_pass, work, _ = worth(best := max(choices, key=worth))
@@ -122,7 +126,7 @@ def _choice(
     return best, ways[best], *choices[best]
 
 
-def _mixed(ranges: Mapping[str, Ranges], compare: _Comparison) -> Ranges:
+def _mixed(ranges: Mapping[str, Ranges], compare: Comparison) -> Ranges:
     """For each tensor the range that shows least when nothing but that tensor is in 8 bits."""
     tensors = next(iter(ranges.values()))
     return {
@@ -133,74 +137,58 @@ def _mixed(ranges: Mapping[str, Ranges], compare: _Comparison) -> Ranges:
     }
 
 
-@dataclass(frozen=True)
-class _Deviation:
-    """How far a candidate's images are from float32's."""
+def _with_float_results(
+    model: onnx.ModelProto,
+    layers: Mapping[str, int],
+    spans: Ranges,
+    compare: Comparison,
+    chosen: tuple[tuple[str, ...], Deviation],
+    timed: Sequence[Feed],
+) -> tuple[tuple[str, ...], tuple[str, ...], Deviation]:
+    """The chosen layers and more, these, and what is seen with them: convolutions whose results are not made bytes.
 
-    error: float  # mean square over all pixels, which are on [-1, 1]
-    visible_share: float
-    worst: float  # root mean square of the image that has the largest
-
-    @property
-    def psnr_db(self) -> float:
-        return psnr_of(math.sqrt(self.error))
-
-    @property
-    def distance(self) -> float:
-        """Its error, its share of visible pixels and its worst image in parts of what they may be: the largest.
-
-        At 1, there is something to spare for the certificate's images.
-        """
-        error = 10 ** ((MIN_PSNR_DB + SPARE_DB - self.psnr_db) / 20)
-        worst = 10 ** ((MIN_IMAGE_PSNR_DB + SPARE_DB - psnr_of(self.worst)) / 20)
-        return max(error, worst, self.visible_share / (MAX_VISIBLE_SHARE * SPARE_SHARE))
-
-    @property
-    def share(self) -> float:
-        """Of what may be, taken by this alone: squared errors add up, and what is visible about as well."""
-        error = 10 ** ((MIN_PSNR_DB + SPARE_DB - self.psnr_db) / 10)
-        return error + self.visible_share / (MAX_VISIBLE_SHARE * SPARE_SHARE)
-
-    @property
-    def may_pass(self) -> bool:
-        """Within what is allowed, perhaps with nothing to spare: the certificate will tell."""
-        near = self.psnr_db >= MIN_PSNR_DB and self.visible_share <= MAX_VISIBLE_SHARE
-        return near and psnr_of(self.worst) >= MIN_IMAGE_PSNR_DB
+    Much of what shows of a layer in int8 may be the rounding of its results, and as matrix products their kernel gives
+    floats. It takes longer for them, so that they are taken where the graph is measured to be faster.
+    """
+    (kept, found), editor, floats = chosen, Editor(model), tuple[str, ...]()
+    session = open_graph(compare.write(spans, kept))
+    for layer in sorted(layers, key=lambda one: -layers[one]):
+        if layer in kept or not _can_be_gathered(editor, layer):
+            continue
+        more = tuple(one for one in layers if one == layer or one in kept)
+        seen = compare(spans, more, (*floats, layer))
+        if seen.distance > 1:
+            continue
+        opened = open_graph(compare.write(spans, more, (*floats, layer)))
+        if _gain(session, opened, timed):
+            kept, floats, found, session = more, (*floats, layer), seen, opened
+    return kept, floats, found
 
 
-class _Comparison:
-    """Draws the same images with float32 and with a candidate."""
+def _faster(model: onnx.ModelProto, timed: Sequence[Feed]) -> tuple[onnx.ModelProto, list[Rewrite]]:
+    """The graph with what is left in float32 written so that it takes less time, where it is measured to do so."""
+    session, rewrites = open_graph(model), list[Rewrite]()
+    for step in (depthwise_norms, taps):
+        changed = step(model)
+        if changed.graph.node == model.graph.node:
+            continue
+        opened = open_graph(changed)
+        if gain := _gain(session, opened, timed):
+            model, session = changed, opened
+            rewrites.append(Rewrite(name=step.__name__, speedup=round(gain, 3)))
+    return model, rewrites
 
-    def __init__(
-        self, model: onnx.ModelProto, weights: Mapping[str, Rounded], feed: Feed, progress: Callable[[str], None]
-    ) -> None:
-        self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
-        self._drawn = list(self._draw(model))
 
-    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Deviation:
-        self._progress(f"drawing with {len(layers)} layers in int8")
-        return self._deviation_of(write_int8(self._model, layers, spans, self._weights))
+def _gain(before: ort.InferenceSession, after: ort.InferenceSession, timed: Sequence[Feed]) -> float:
+    """How many times as fast a graph is as the one before; 0 if that is not enough to take it."""
+    ratios = speedups(before, after, timed)
+    gain = geometric_mean(ratios)
+    return gain if gain >= GAIN and min(ratios) >= LOSS else 0
 
-    def rounded(self, tensor: str, span: Span) -> _Deviation:
-        """With nothing but one tensor in 8 bits."""
-        self._progress(f"drawing with 8 bits of {tensor}")
-        return self._deviation_of(round_tensor(self._model, tensor, span))
 
-    def _deviation_of(self, model: onnx.ModelProto) -> _Deviation:
-        errors, visible, count = list[Array](), 0, 0
-        for (image, pixels), (wanted, exact) in zip(self._draw(model), self._drawn, strict=True):
-            errors.append(np.square(pixels.astype(np.float64) - exact).mean(axis=(1, 2, 3)))
-            visible += int((np.abs(image.astype(np.int16) - wanted) > VISIBLE).sum())
-            count += image.size
-        each = np.concatenate(errors)
-        return _Deviation(float(each.mean()), visible / count, float(np.sqrt(each.max())))
-
-    def _draw(self, model: onnx.ModelProto) -> Iterator[tuple[Array, Array]]:
-        """Bytes and pixels, of AT_ONCE images at a time."""
-        session = open_graph(model)
-        for part in parts_of(self._feed):
-            image, pixels = session.run([IMAGE_OUTPUT, PIXELS_OUTPUT], part)
-            yield image, pixels
+def _can_be_gathered(editor: Editor, layer: str) -> bool:
+    windows, node = windows_of(editor, layer), editor.producer(layer)
+    return windows is not None and node is not None and windows.size * editor.shapes[node.input[0]][1] <= MOST_WINDOWS
 
 
 def _layers(model: onnx.ModelProto) -> dict[str, int]:

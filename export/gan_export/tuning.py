@@ -19,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, LatentSpec, Rewrite, draw
 from .artifact.first_line import first_line
 from .artifact.runtime import open_cpu
-from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, upsampled_layers, upsampling
+from .rewrite import FORMS, SIMPLER, Form, phases, split_layers, taps, thin_layers, upsampled_layers, upsampling
 from .rewrite.work import layer_names, work_by_layer
 
 TIMED_BATCHES: Final = (1, 16)
@@ -101,7 +101,7 @@ def tune(
     total = sum(work.values())
     if total < SMALL:
         return tuned
-    feeds = [feed_of(latent, classes, batch) for batch in TIMED_BATCHES]
+    feeds = timed_feeds(latent, classes)
     names, plans = layer_names(best), _plans(best)
     large = sorted((name for name in plans if work.get(name, 0) >= SHARE * total), key=lambda name: -work[name])
     session = open_graph(best)
@@ -124,6 +124,11 @@ def tune(
             best, session = candidate, opened
             rewrites.append(Rewrite(name=name, layer=names[layer], speedup=round(gain, 3)))
     return RewrittenGraph(best, rewrites)
+
+
+def timed_feeds(latent: LatentSpec, classes: int) -> list[Feed]:
+    """Inputs of the batches that are timed."""
+    return [feed_of(latent, classes, batch) for batch in TIMED_BATCHES]
 
 
 def feed_of(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -> Feed:
@@ -177,6 +182,8 @@ def _plans(model: onnx.ModelProto) -> dict[str, list[tuple[str, Step]]]:
         for layer in [one for one in split_layers(joined, form) if one in upsampled]:
             both = partial(_both, partial(upsampling, layers=(layer,)), partial(phases, form=form, layers=(layer,)))
             plans.setdefault(layer, []).append((f"upsampling, {form}", both))
+    for layer in thin_layers(model):
+        plans.setdefault(layer, []).append(("taps", partial(taps, layers=(layer,))))
     return plans
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from gan_export.rewrite.editing import MOVES, Editor, bounds_of
+from gan_export.rewrite.editing import Editor, bounds_of
 from gan_export.tuning import Feed, open_graph
 
 BINS: Final = 4096  # of the histograms
@@ -49,6 +50,8 @@ class Span:
 
 Ranges: TypeAlias = Mapping[str, Span]
 """Of every tensor, by name."""
+Divisors: TypeAlias = Mapping[str, NDArray[np.float32]]
+"""What the channels (axis 1) of tensors, by name, are divided by before they are bytes; those left out by nothing."""
 
 
 class Function(NamedTuple):
@@ -83,7 +86,7 @@ def function_behind(editor: Editor, name: str) -> Function:
         return NO_FUNCTION
     users = editor.users(name)
     found = {
-        function_behind(editor, user.output[0]) if user.op_type in MOVES else _function_of(editor, user)
+        function_behind(editor, user.output[0]) if editor.is_move(user) else _function_of(editor, user)
         for user in users
     }
     return found.pop() if len(found) == 1 else NO_FUNCTION
@@ -94,13 +97,16 @@ def _function_of(editor: Editor, node: onnx.NodeProto) -> Function:
     return FUNCTIONS.get(node.op_type, NO_FUNCTION) if bounds is None else Function(*bounds, _same, np.ones_like)
 
 
-def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dict[str, Ranges]:
+def calibrate(
+    model: onnx.ModelProto, tensors: Sequence[str], feed: Feed, divisors: Divisors = MappingProxyType({})
+) -> dict[str, Ranges]:
     """The ranges of tensors on some images, by method.
 
     Args:
         model: opset 17.
         tensors: float32 values in it.
         feed: the images' inputs; the first dimension of each is the batch.
+        divisors: of their channels; what is left is what the ranges are of.
     """
     low, high = dict.fromkeys(tensors, 0.0), dict.fromkeys(tensors, 0.0)
     editor = Editor(model)
@@ -109,7 +115,7 @@ def calibrate(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> dic
     def seen() -> Iterator[tuple[str, NDArray[Any]]]:
         for found in values_of(model, tensors, feed):
             for name, array in found.items():
-                yield name, np.clip(array, behind[name].low, behind[name].high)
+                yield name, divided(np.clip(array, behind[name].low, behind[name].high), divisors.get(name))
 
     for name, array in seen():
         low[name], high[name] = min(low[name], float(array.min())), max(high[name], float(array.max()))
@@ -141,6 +147,11 @@ def values_of(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> Ite
     session = open_graph(watched)
     for part in parts_of(feed):
         yield dict(zip(tensors, session.run(list(tensors), part), strict=True))
+
+
+def divided(array: NDArray[Any], divisor: NDArray[np.float32] | None) -> NDArray[Any]:
+    """By its channels' divisors, (N, C, ...)."""
+    return array if divisor is None else array / divisor.reshape(-1, *[1] * (array.ndim - 2))
 
 
 def parts_of(feed: Feed) -> Iterator[Feed]:

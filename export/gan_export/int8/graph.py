@@ -8,6 +8,8 @@ is done with bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -15,9 +17,10 @@ import onnx
 from numpy.typing import NDArray
 
 from gan_export.onnx_graph import Writer, attributes_of
-from gan_export.rewrite.editing import MOVES, Editor, bounds_of
+from gan_export.rewrite.editing import Editor, bounds_of
+from gan_export.rewrite.im2col import im2col, weights_by_row
 
-from .calibration import Ranges, Span
+from .calibration import Divisors, Ranges, Span
 from .weights import Rounded
 
 MOST_COUNTS: Final = 2**30
@@ -25,7 +28,12 @@ MOST_COUNTS: Final = 2**30
 
 
 def write_int8(
-    model: onnx.ModelProto, layers: Collection[str], spans: Ranges, weights: Mapping[str, Rounded]
+    model: onnx.ModelProto,
+    layers: Collection[str],
+    spans: Ranges,
+    weights: Mapping[str, Rounded],
+    divisors: Divisors = MappingProxyType({}),
+    float_results: Collection[str] = (),
 ) -> onnx.ModelProto:
     """The graph with some layers in int8.
 
@@ -34,32 +42,51 @@ def write_int8(
         layers: what the Conv and Gemm nodes make.
         spans: the range of every tensor that `tensors_of` names for them.
         weights: theirs, by layer.
+        divisors: of the tensors' channels, with which spans and weights were made.
+        float_results: those of the layers, all convolutions, whose results stay floats; they become matrix products.
     """
+    model, products = im2col(model, float_results)
+    weights = {**weights, **{products[one]: _by_row(weights[one]) for one in products}}
+    layers = [products.get(one, one) for one in layers]
     editor = Editor(model)
     roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
     tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], *_results(editor, layer)))
     ranges = {name: spans[source_of(editor, name)] for name in tensors}
+    makers = {name: layer for layer in layers for name in _results(editor, layer)}
     for layer in layers:
-        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]])
+        divisor = next((divisors.get(name) for name, maker in makers.items() if maker == layer), None)
+        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]], divisor)
     for name in tensors:
-        _Bytes(editor, layers, name, ranges[name]).write()
+        _Bytes(editor, layers, name, ranges[name], divisors.get(name), is_divided=name in makers).write()
     return editor.done()
 
 
-def round_tensor(model: onnx.ModelProto, name: str, span: Span) -> onnx.ModelProto:
+def round_tensor(
+    model: onnx.ModelProto, name: str, span: Span, divisor: NDArray[np.float32] | None = None
+) -> onnx.ModelProto:
     """The graph with nothing but one of its values rounded to bytes, whoever uses it."""
     editor = Editor(model)
-    _Bytes(editor, (), name, span).write()
+    _Bytes(editor, (), name, span, divisor, is_divided=False).write()
     return editor.done()
 
 
 class _Bytes:
     """A tensor as bytes, moved to the layers that read it as bytes; whoever else reads it gets floats again."""
 
-    def __init__(self, editor: Editor, layers: Collection[str], name: str, span: Span) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        layers: Collection[str],
+        name: str,
+        span: Span,
+        divisor: NDArray[np.float32] | None,
+        *,
+        is_divided: bool,  # by the layer that makes it
+    ) -> None:
         self._editor, self._layers, self._name = editor, layers, name
         self._scale = editor.add_constant(f"{name}.scale", np.array(span.scale))
         self._zero = editor.add_constant(f"{name}.zero_point", np.array(span.zero_point))
+        self._span, self._divisor, self._is_divided = span, divisor, is_divided
 
     def write(self) -> None:
         made = self._editor.producer(self._name)
@@ -68,27 +95,61 @@ class _Bytes:
         write = Writer(self._editor, self._name)
         # Bytes end where the range does, which is inside of what a Clip leaves: its layer's kernel need not do it.
         source = made.input[0] if _holds_zero(self._editor, made) else self._name
+        if self._divisor is not None and not self._is_divided:
+            source = self._divided(source, self._divisor)
         whole = write("QuantizeLinear", source, self._scale, self._zero)
-        self._editor.replace([made], [made, *write.nodes])
+        last = self._editor.producer(source) or made
+        self._editor.replace([last], [last, *write.nodes])
         for user in users:
             self._hand(user, self._name, whole)
+
+    def _divided(self, name: str, divisor: NDArray[np.float32]) -> str:
+        """The tensor `name` with its channels divided, before what treats all of them alike: there it is smallest.
+
+        QuantizeLinear could do it, but takes longer by channel. Right behind a convolution, ONNX Runtime joins the two.
+        """
+        above, user = name, None
+        while (node := self._editor.producer(above)) is not None and _keeps_channels(self._editor, node):
+            if self._editor.only_source(node.input[0]) is None:
+                break
+            above, user = node.input[0], node
+        made = made_by(self._editor, above)
+        write = Writer(self._editor, above)
+        result = write("Mul", above, (1 / divisor).reshape(-1, *[1] * (len(self._editor.shapes[name]) - 2)))
+        self._editor.replace([made], [made, *write.nodes])
+        if user is None:
+            return result
+        user.input[0] = result
+        return name
 
     def _hand(self, user: onnx.NodeProto, name: str, whole: str) -> None:
         """Give a user of `name` the bytes in its place."""
         write = Writer(self._editor, user.output[0])
-        if user.op_type in MOVES and _leads_to(self._editor, user.output[0], self._layers):
-            moved = write.like(user, whole)
+        if self._editor.is_move(user) and _leads_to(self._editor, user.output[0], self._layers):
+            moved = self._moved(write, user, whole)
             followers = self._editor.users(user.output[0])
             self._editor.replace([user], write.nodes)
             for follower in followers:
                 self._hand(follower, user.output[0], moved)
             return
-        floats = write("DequantizeLinear", whole, self._scale, self._zero)
+        floats = self._floats(write, whole, is_divided=user.output[0] in self._layers)
         changed = onnx.NodeProto()
         changed.CopyFrom(user)
         for i, given in enumerate(user.input):
             changed.input[i] = floats if given == name else given
         self._editor.replace([user], [*write.nodes, changed])
+
+    def _moved(self, write: Writer, mover: onnx.NodeProto, whole: str) -> str:
+        if mover.op_type == "Pad":
+            return write("Pad", whole, mover.input[1], self._zero, **attributes_of(mover))
+        return write.like(mover, whole)
+
+    def _floats(self, write: Writer, whole: str, *, is_divided: bool) -> str:
+        """Of the bytes, for a layer in int8 as they were divided, for others as they were before that."""
+        if self._divisor is None or is_divided:
+            return write("DequantizeLinear", whole, self._scale, self._zero)
+        zeros = np.full(len(self._divisor), self._span.zero_point)
+        return write("DequantizeLinear", whole, self._divisor * self._span.scale, zeros, axis=1)
 
 
 def tensors_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
@@ -108,13 +169,13 @@ def made_by(editor: Editor, name: str) -> onnx.NodeProto:
 def source_of(editor: Editor, name: str) -> str:
     """The value that a value has its numbers from, by moves alone."""
     mover = editor.producer(name)
-    return source_of(editor, mover.input[0]) if mover is not None and mover.op_type in MOVES else name
+    return source_of(editor, mover.input[0]) if mover is not None and editor.is_move(mover) else name
 
 
 def _root(editor: Editor, name: str, layers: Collection[str]) -> str:
     """The same, as far as all that is on the way is moved for nothing but layers in int8."""
     mover = editor.producer(name)
-    if mover is None or mover.op_type not in MOVES or not _leads_to(editor, name, layers):
+    if mover is None or not editor.is_move(mover) or not _leads_to(editor, name, layers):
         return name
     return _root(editor, mover.input[0], layers)
 
@@ -122,7 +183,7 @@ def _root(editor: Editor, name: str, layers: Collection[str]) -> str:
 def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
     """Whether nothing but layers in int8 uses a value, and what is moved from it."""
     return name not in editor.outputs and all(
-        user.output[0] in layers or (user.op_type in MOVES and _leads_to(editor, user.output[0], layers))
+        user.output[0] in layers or (editor.is_move(user) and _leads_to(editor, user.output[0], layers))
         for user in editor.users(name)
     )
 
@@ -141,10 +202,20 @@ def _results(editor: Editor, layer: str) -> list[str]:
     return [user.output[0] if user is not None and (user.op_type == "Relu" or _holds_zero(editor, user)) else layer]
 
 
+def _keeps_channels(editor: Editor, node: onnx.NodeProto) -> bool:
+    """Whether a node's results are divided as its input is, channel by channel."""
+    if node.op_type == "Resize":
+        shapes = [editor.shapes.get(name, ()) for name in (node.input[0], node.output[0])]
+        mode = attributes_of(node).get("coordinate_transformation_mode", b"half_pixel")
+        known = all(len(shape) > 1 for shape in shapes)
+        return known and shapes[0][1] == shapes[1][1] and mode != b"tf_crop_and_resize"
+    return node.op_type in ("Relu", "LeakyRelu")
+
+
 def _is_given_out(editor: Editor, name: str) -> bool:
     """Whether the graph gives a value out, or what is moved from it."""
     return name in editor.outputs or any(
-        user.op_type in MOVES and _is_given_out(editor, user.output[0]) for user in editor.users(name)
+        editor.is_move(user) and _is_given_out(editor, user.output[0]) for user in editor.users(name)
     )
 
 
@@ -154,12 +225,22 @@ def _holds_zero(editor: Editor, node: onnx.NodeProto) -> bool:
     return bounds is not None and bounds[0] <= 0 <= bounds[1]
 
 
-def _quantize_weights(editor: Editor, layer: str, weights: Rounded, span: Span) -> None:
+def _by_row(weights: Rounded) -> Rounded:
+    """A convolution's, for the matrix product that it becomes."""
+    return replace(weights, whole=weights_by_row(weights.whole), axis=1)
+
+
+def _quantize_weights(
+    editor: Editor, layer: str, weights: Rounded, span: Span, divisor: NDArray[np.float32] | None
+) -> None:
+    """Write a layer in int8, whose results are divided."""
     node = made_by(editor, layer)
     write = Writer(editor, f"{layer}.int8")
     zeros = np.zeros(len(weights.scales), np.int8)
     bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
     shifted = weights.shift if bias is None else weights.shift + bias.reshape(-1)  # of a Gemm it may be (1, outputs)
+    if divisor is not None:
+        weights, shifted = replace(weights, scales=weights.scales / divisor), shifted / divisor
     whole, scales = _with_room(weights, np.abs(shifted) / (MOST_COUNTS * span.scale))
     steps = scales * span.scale
     counts = np.rint(shifted / steps.astype(np.float64)).astype(np.int32)

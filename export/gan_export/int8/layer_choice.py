@@ -14,7 +14,7 @@ from typing import Final, Protocol, TypeVar
 RISK: Final = 2  # times the work, for which an image may be as far off as it is allowed to be
 
 
-class Deviation(Protocol):
+class Measured(Protocol):
     """What is seen of the images that a choice draws."""
 
     @property
@@ -33,12 +33,12 @@ class Deviation(Protocol):
         ...
 
 
-AnyDeviation = TypeVar("AnyDeviation", bound=Deviation)
+AnyMeasured = TypeVar("AnyMeasured", bound=Measured)
 
 
 def choose(
-    costs: Mapping[str, float], measure: Callable[[tuple[str, ...]], AnyDeviation]
-) -> tuple[tuple[str, ...], AnyDeviation]:
+    costs: Mapping[str, float], measure: Callable[[tuple[str, ...]], AnyMeasured]
+) -> tuple[tuple[str, ...], AnyMeasured]:
     """Layers for int8, and what is seen with them.
 
     One layer that may pass takes the place of all that are near enough, if it has more than RISK times their work. If
@@ -50,7 +50,7 @@ def choose(
     """
     layers = tuple(costs)
 
-    def with_(chosen: Collection[str]) -> AnyDeviation:
+    def with_(chosen: Collection[str]) -> AnyMeasured:
         return measure(tuple(layer for layer in layers if layer in chosen))
 
     if with_(layers).distance <= 1:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -21,7 +22,7 @@ from gan_export.onnx_graph import attributes_of
 from gan_export.rewrite.editing import Editor
 from gan_export.tuning import Feed
 
-from .calibration import values_of
+from .calibration import Divisors, divided, values_of
 from .gptq import MOST, nearest, round_rows
 
 LARGEST: Final = 4608  # inputs of one output, 512 channels of 3x3: the time grows with their third power
@@ -41,7 +42,9 @@ class Rounded:
     shift: NDArray[np.float64]  # of each output: what is added to the bias, the mean of the error
 
 
-def round_weights(model: onnx.ModelProto, layers: Iterable[str], feed: Feed) -> dict[str, Rounded]:
+def round_weights(
+    model: onnx.ModelProto, layers: Iterable[str], feed: Feed, divisors: Divisors = MappingProxyType({})
+) -> dict[str, Rounded]:
     """The weights of layers in 8-bit integers, by what the layers make.
 
     To the nearest, where an output has more than LARGEST inputs, or a convolution's padding is not written out.
@@ -50,9 +53,10 @@ def round_weights(model: onnx.ModelProto, layers: Iterable[str], feed: Feed) -> 
         model: opset 17.
         layers: what Conv and Gemm nodes with constant weights make.
         feed: inputs of the images; the first dimension of each is the batch.
+        divisors: of what the layers are given; their weights are for what is left.
     """
     editor = Editor(model)
-    found = {name: _Layer(editor, name) for name in layers}
+    found = {name: _Layer(editor, name, divisors) for name in layers}
     rounded = {name: layer.rounded(None) for name, layer in found.items()}
     # Many products are small. Shared among threads, they take longer on a busy host, and may differ in their last bits.
     with threadpool_limits(1, user_api="blas"):
@@ -80,18 +84,22 @@ def _groups(memory: Mapping[str, int]) -> Iterator[list[str]]:
 class _Layer:
     """A layer's weights in rows, and where its inputs are."""
 
-    def __init__(self, editor: Editor, name: str) -> None:
+    def __init__(self, editor: Editor, name: str, divisors: Divisors) -> None:
         node = editor.producer(name)
         assert node is not None, name
         weight = editor.constant(node.input[1])
         assert weight is not None, name
         attributes = attributes_of(node)
         self.input = node.input[0]
+        self._divisor = divisors.get(self.input)
         self._window = _Window.of(weight, attributes) if node.op_type == "Conv" else None
         self._axis = 0 if self._window or attributes.get("transB", 0) else 1
         outputs_first = np.moveaxis(weight, self._axis, 0)
         self._shape, self.groups = outputs_first.shape, int(attributes.get("group", 1))
-        self._rows = outputs_first.reshape(self.groups, len(outputs_first) // self.groups, -1).astype(np.float64)
+        by_input = outputs_first.reshape(self.groups, len(outputs_first) // self.groups, outputs_first.shape[1], -1)
+        given = np.ones(self.groups * by_input.shape[2]) if self._divisor is None else self._divisor
+        rows = by_input.astype(np.float64) * given.reshape(self.groups, 1, -1, 1)
+        self._rows = rows.reshape(*rows.shape[:2], -1)
         self.size = int(self._rows.shape[2])  # inputs of an output
         self.can_be_looked_at = self.size <= LARGEST and attributes.get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
 
@@ -102,6 +110,7 @@ class _Layer:
 
     def inputs(self, given: Array, chance: np.random.Generator) -> Array:
         """What the weights are multiplied with, (groups, places, inputs of an output)."""
+        given = divided(given, self._divisor)
         inputs = given if self._window is None else self._window.places_of(given, chance)
         return inputs.reshape(len(inputs), self.groups, self.size).swapaxes(0, 1)
 

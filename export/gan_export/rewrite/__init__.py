@@ -6,7 +6,7 @@
 import onnx
 
 from .activations import activations
-from .batch_norms import batch_norms
+from .batch_norms import batch_norms, depthwise_norms
 from .channel_sums import channel_sums
 from .labels import labels
 from .phases import FORMS, Form, phases, split_layers
@@ -14,6 +14,7 @@ from .pointwise import pointwise
 from .projections import projections
 from .reshapes import reshapes
 from .rounding import rounding
+from .taps import taps, thin_layers
 from .upsampling import upsampled_layers, upsampling
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "activations",
     "batch_norms",
     "channel_sums",
+    "depthwise_norms",
     "labels",
     "phases",
     "pointwise",
@@ -31,6 +33,8 @@ __all__ = [
     "rounding",
     "same_in_any_batch",
     "split_layers",
+    "taps",
+    "thin_layers",
     "upsampled_layers",
     "upsampling",
 ]

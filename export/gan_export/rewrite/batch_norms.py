@@ -1,6 +1,7 @@
 """BatchNorm in eval mode is a scale and a shift of each channel: they go into the layer before it.
 
 Also across a reshape from (N, F) to (N, C, H, W), where each channel is a run of H * W values of the layer before.
+Where others use that layer's result too, as in residual nets, it can be a convolution of 1x1 with a group a channel.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from gan_export.onnx_graph import attributes_of, input_name
+from gan_export.onnx_graph import Writer, attributes_of, input_name
 
 from .editing import Editor
 
@@ -27,19 +28,46 @@ def batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     editor = Editor(model)
     for node in editor.each("BatchNormalization"):
-        if not attributes_of(node).get("training_mode", 0):
-            _fold(editor, node)
+        _fold(editor, node)
     return editor.done()
 
 
-def _fold(editor: Editor, norm: onnx.NodeProto) -> None:
+def depthwise_norms(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Write each BatchNormalization of maps that is left as a convolution.
+
+    ONNX Runtime does so itself between its blocked convolutions; here also where one of both sides is something else,
+    so that the ReLU behind, and upsampling, are done by blocked kernels.
+
+    Args:
+        model: opset 17.
+    """
+    editor = Editor(model)
+    for node in editor.each("BatchNormalization"):
+        found = _scale_and_shift(editor, node)
+        if found is None or len(editor.shapes.get(node.input[0], ())) != 4:
+            continue
+        scale, shift = (each.astype(np.float32) for each in found)
+        write = Writer(editor, node.output[0])
+        write("Conv", node.input[0], scale.reshape(-1, 1, 1, 1), shift, output=node.output[0], group=len(scale))
+        editor.replace([node], write.nodes)
+    return editor.done()
+
+
+def _scale_and_shift(editor: Editor, norm: onnx.NodeProto) -> tuple[Array, Array] | None:
+    """Of each channel; None where they are computed, or those of a batch."""
     constants = [editor.constant(name) for name in norm.input[1:5]]
-    layer = editor.only_source(norm.input[0])
-    if layer is None or any(one is None or one.dtype != np.float32 for one in constants):
-        return
+    if attributes_of(norm).get("training_mode", 0) or any(one is None or one.dtype != np.float32 for one in constants):
+        return None
     weight, bias, mean, variance = (np.asarray(one, np.float64) for one in constants)
     scale = weight / np.sqrt(variance + attributes_of(norm).get("epsilon", 1e-5))
-    shift = bias - mean * scale
+    return scale, bias - mean * scale
+
+
+def _fold(editor: Editor, norm: onnx.NodeProto) -> None:
+    found, layer = _scale_and_shift(editor, norm), editor.only_source(norm.input[0])
+    if layer is None or found is None:
+        return
+    scale, shift = found
     reshape = None
     if layer.op_type == "Reshape":
         reshape, layer = layer, editor.only_source(layer.input[0])

@@ -10,12 +10,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from gan_export.onnx_graph import float_shapes, graphs_in, names_in, names_used, unused
+from gan_export.onnx_graph import attributes_of, float_shapes, graphs_in, names_in, names_used, unused
 
 ACTIVATIONS: Final = ("Relu", "LeakyRelu", "Clip", "Tanh", "Sigmoid")
 """Functions of each number alone, which may as well be taken before the numbers change their places."""
 MOVES: Final = ("Transpose", "Reshape", "Slice", "DepthToSpace", "Flatten", "Squeeze", "Unsqueeze")
-"""What gives numbers other places, and no other values."""
+"""What gives numbers other places, and no other values; `Editor.is_move` knows more of them."""
 
 
 class Editor:
@@ -68,6 +68,16 @@ class Editor:
     def only_source(self, name: str) -> onnx.NodeProto | None:
         """The node that makes a value which only one node uses."""
         return self.producer(name) if self.only_user(name) is not None else None
+
+    def is_move(self, node: onnx.NodeProto) -> bool:
+        """Whether a node gives the numbers of its first input other places, and nothing but zeros to them."""
+        if node.op_type == "Gather":
+            return self.constant(node.input[0]) is None and self.constant(node.input[1]) is not None
+        if node.op_type == "Pad":
+            value = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(())
+            is_constant = attributes_of(node).get("mode", b"constant") == b"constant"
+            return is_constant and value is not None and not value.any()
+        return node.op_type in MOVES
 
     def name(self, base: str) -> str:
         """A name that nothing else has."""

@@ -20,8 +20,9 @@ from gan_export.families.mimicry import ResidualGenerator
 from gan_export.families.pytorch_gan_mlp import Perceptron
 from gan_export.half import half
 from gan_export.int8.calibration import AT_ONCE, METHODS, Span
+from gan_export.int8.comparison import Comparison
 from gan_export.int8.graph import round_tensor
-from gan_export.quantize import QuantizationError, Quantized, _Comparison, quantize
+from gan_export.quantize import QuantizationError, Quantized, quantize
 from gan_export.tuning import feed_of, simplified
 from gan_training.nets import Generator
 from gan_training.specs import GeneratorSpec
@@ -219,7 +220,7 @@ def test_a_trained_net_is_nearer_with_ranges_that_fit_each_tensor(monkeypatch: p
 
 
 def test_the_last_layer_may_have_nothing_to_spare_for_the_certificate(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gan_export.quantize.SPARE_DB", 60.0)
+    monkeypatch.setattr("gan_export.int8.comparison.SPARE_DB", 60.0)
     found = quantize(graph_of(own(image_size=16, channels=1)), LATENT, 0)
     kept = [one.layer for one in found.rewrites if one.name.startswith("int8")]
     assert len(kept) == 1
@@ -304,7 +305,7 @@ def test_a_bias_of_another_shape_is_added_all_the_same(shape: tuple[int, ...]):
 
 def test_images_are_compared_a_few_at_a_time():
     graph, feed = graph_of(own(image_size=16, channels=1)), feed_of(LATENT, 0, 2 * AT_ONCE + 3)
-    compare = _Comparison(graph, {}, feed, lambda _: None)
+    compare = Comparison(graph, {}, feed, lambda _: None)
     assert [len(image) for image, _ in compare._draw(graph)] == [AT_ONCE, AT_ONCE, 3]
     found = compare.rounded("pixels", Span.of(-1, 1))
     (image, pixels), (image8, pixels8) = run(graph, feed), run(round_tensor(graph, "pixels", Span.of(-1, 1)), feed)

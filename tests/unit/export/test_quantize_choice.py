@@ -12,7 +12,8 @@ from gan_export import quantize as quantizing
 from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.artifact.cases import SEEDS
 from gan_export.int8.calibration import Ranges, Span
-from gan_export.quantize import QuantizationError, _choice, _Comparison, _Deviation, _layers, quantize
+from gan_export.int8.comparison import Comparison, Deviation
+from gan_export.quantize import QuantizationError, _choice, _layers, quantize
 from gan_export.tuning import Feed, feed_of
 
 DIM, CHANNELS, SIZE = 8, 6, 6
@@ -138,8 +139,8 @@ def test_the_images_are_none_of_the_certificate_s_and_are_not_looked_at_twice(mo
             assert set(range(seed, seed + 64)).isdisjoint(some)
 
 
-def of(**changed: float) -> _Deviation:
-    return _Deviation(**{"error": 0.0, "visible_share": 0.0, "worst": 0.0, **changed})
+def of(**changed: float) -> Deviation:
+    return Deviation(**{"error": 0.0, "visible_share": 0.0, "worst": 0.0, **changed})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def of(**changed: float) -> _Deviation:
         (of(worst=0.199), of(worst=0.201)),
     ],
 )
-def test_each_limit_of_the_certificate_is_one_of_what_may_pass(within: _Deviation, beyond: _Deviation):
+def test_each_limit_of_the_certificate_is_one_of_what_may_pass(within: Deviation, beyond: Deviation):
     assert within.may_pass
     assert not beyond.may_pass
 
@@ -163,7 +164,7 @@ def test_each_limit_of_the_certificate_is_one_of_what_may_pass(within: _Deviatio
         (of(worst=0.167), of(worst=0.169)),
     ],
 )
-def test_with_something_to_spare_each_is_one_of_what_is_near_enough(within: _Deviation, beyond: _Deviation):
+def test_with_something_to_spare_each_is_one_of_what_is_near_enough(within: Deviation, beyond: Deviation):
     assert within.distance < 1 < beyond.distance
     assert of().distance < 0.01
 
@@ -177,7 +178,7 @@ def test_squared_errors_and_what_is_visible_add_up():
 
 
 def test_bytes_that_are_lower_are_no_further_off_than_those_that_are_higher():
-    compare = _Comparison(PLAIN, {}, feed_of(LATENT, 0, 16), lambda _: None)
+    compare = Comparison(PLAIN, {}, feed_of(LATENT, 0, 16), lambda _: None)
     for step in (0.04, -0.04):  # 5 steps of bytes
         moved = onnx.ModelProto()
         moved.CopyFrom(PLAIN)
@@ -191,7 +192,7 @@ def test_bytes_that_are_lower_are_no_further_off_than_those_that_are_higher():
 
 
 def test_what_may_not_pass_is_refused_with_its_figures(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(_Comparison, "_deviation_of", lambda *_: of(error=0.03**2, visible_share=0.5, worst=0.4))
+    monkeypatch.setattr(Comparison, "_deviation_of", lambda *_: of(error=0.03**2, visible_share=0.5, worst=0.4))
     with pytest.raises(
         QuantizationError, match=r"PSNR 36\.5 dB, 50\.0% of uint8 pixels .*, the worst image's PSNR 14\.0"
     ):
@@ -206,12 +207,12 @@ class Seen:
     ) -> None:
         self.shares, self.tensors, self.rounds = shares, tensors or {}, list[tuple[str, Span]]()
 
-    def __call__(self, spans: Ranges, layers: Collection[str]) -> _Deviation:
+    def __call__(self, spans: Ranges, layers: Collection[str]) -> Deviation:
         ways = {WAYS.get(span, "mixed") for span in spans.values()}
         share = self.shares.get((ways.pop() if len(ways) == 1 else "mixed", "".join(layers)), 0.1)
         return of(visible_share=share, error=1e-9 * share)
 
-    def rounded(self, tensor: str, span: Span) -> _Deviation:
+    def rounded(self, tensor: str, span: Span) -> Deviation:
         self.rounds.append((tensor, span))
         return of(visible_share=self.tensors[tensor, span])
 

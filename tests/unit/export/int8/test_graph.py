@@ -9,11 +9,13 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from gan_export.int8.calibration import calibrate
+from gan_export.int8.equalization import divisors_of, sizes_of
 from gan_export.int8.graph import MOST_COUNTS, tensors_of, write_int8
 from gan_export.int8.weights import Rounded, round_weights
 
 CHANNELS, SIZE, OUTPUTS = 4, 6, 3
 NEAR = 0.03  # of the largest number of a layer, which has 255 steps for both signs
+DIVIDED = 1.2  # times as near, as weights that take divisors in have larger steps
 
 Feed = dict[str, np.ndarray]
 node = helper.make_node
@@ -29,10 +31,14 @@ def graph_of(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> onnx.ModelPr
         "one": np.array(1.0),
         "six": np.array(6.0),
         "minus": np.array(-1.0),
+        "enlarged": np.array([1.0, 1.0, 2.0, 2.0]),
     }
     weights = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()]
     weights.append(numpy_helper.from_array(np.array([0, CHANNELS, SIZE, SIZE]), "map"))
     weights.append(numpy_helper.from_array(np.array([0, CHANNELS, -1]), "flat"))
+    weights.append(numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1]), "pads"))
+    weights.append(numpy_helper.from_array(np.array([0, 0, 1, 0]), "one_"))
+    weights.append(numpy_helper.from_array(np.array([2**31, 2**31, 7, 2**31]), "seven"))
     given = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", CHANNELS, SIZE, SIZE])
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph([node("Relu", ["z"], ["x"]), *nodes], "g", [given], made, weights)
@@ -49,10 +55,15 @@ def run(model: onnx.ModelProto, feed: Feed) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
-def written(model: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+def written(
+    model: onnx.ModelProto, layers: Collection[str], power: float = 0.0, float_results: Collection[str] = ()
+) -> onnx.ModelProto:
     """With layers in int8, for all that is seen on other images than those of the tests."""
-    spans = calibrate(model, tensors_of(model, layers), latents(1))["min-max"]
-    return write_int8(model, layers, spans, round_weights(model, layers, latents(1)))
+    sizes = sizes_of(model, layers, latents(1)) if power else {}
+    divisors = {name: each for found in sizes.values() for name, each in divisors_of(found, power).items()}
+    spans = calibrate(model, tensors_of(model, layers), latents(1), divisors)["min-max"]
+    weights = round_weights(model, layers, latents(1), divisors)
+    return write_int8(model, layers, spans, weights, divisors, float_results)
 
 
 def conv(given: str, weight: str, made: str) -> NodeProto:
@@ -85,20 +96,69 @@ BETWEEN: dict[str, tuple[list[NodeProto], list[str], set[str]]] = {
     ),
     "added up": ([node("Add", ["y", "y"], ["c"])], ["end"], {"y", "end"}),
     "beside a constant": ([node("Mul", ["y", "six"], ["c"])], ["end"], {"y", "end"}),
+    "padded": (
+        [node("Pad", ["y", "pads"], ["p"]), node("Slice", ["p", "one_", "seven"], ["c"])],
+        ["end"],
+        {"y", "end"},
+    ),
+    "enlarged": ([node("Resize", ["y", "", "enlarged"], ["c"], mode="linear")], ["end"], {"y", "end"}),
+    "enlarged behind a relu": (
+        [node("Relu", ["y"], ["r"]), node("Resize", ["r", "", "enlarged"], ["c"], mode="linear")],
+        ["end"],
+        {"end"},
+    ),
     "the first alone": ([node("Relu", ["y"], ["c"])], ["end"], {"y"}),
     "the second alone": ([node("Transpose", ["y"], ["c"], perm=[0, 1, 3, 2])], ["end", "y"], {"end"}),
     "given out": ([node("Relu", ["y"], ["c"])], ["end", "y", "c"], {"y", "end"}),
 }
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("between", BETWEEN)
-def test_what_the_graph_gives_out_is_near(between: str):
+def test_what_the_graph_gives_out_is_near(between: str, power: float):
     nodes, outputs, layers = BETWEEN[between]
     model = graph_of([conv("x", "first", "y"), *nodes, conv("c", "second", "end")], outputs)
-    exact, near = run(model, latents(2)), run(written(model, sorted(layers)), latents(2))
+    exact, near = run(model, latents(2)), run(written(model, sorted(layers), power), latents(2))
     for name, numbers in exact.items():
-        assert np.abs(near[name] - numbers).max() <= NEAR * np.abs(numbers).max(), name
+        assert np.abs(near[name] - numbers).max() <= NEAR * (DIVIDED if power else 1) * np.abs(numbers).max(), name
     assert (near["end"] != exact["end"]).any()
+
+
+def test_channels_of_another_size_keep_their_steps():
+    """One is fifty times as large as the others, and its weights as much smaller."""
+    uneven = np.array([50.0, 1.0, 1.0, 1.0], np.float32).reshape(-1, 1, 1)
+    scaled = [node("Mul", ["x", "uneven"], ["u"]), conv("u", "first", "y")]
+    model = graph_of(scaled, ["y"])
+    model.graph.initializer.append(numpy_helper.from_array(uneven, "uneven"))
+    weight = model.graph.initializer[0]
+    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) / uneven, "first"))
+    exact = run(model, latents(2))["y"]
+    off = {power: np.abs(run(written(model, ["y"], power), latents(2))["y"] - exact).max() for power in (0.0, 1.0)}
+    assert off[1.0] <= NEAR * DIVIDED * np.abs(exact).max() < off[0.0] / 3
+
+
+@pytest.mark.parametrize("behind", ["Relu", "Resize"])
+def test_a_convolution_in_float32_divides_by_its_own_weights(behind: str):
+    """Before what treats all channels alike: there ONNX Runtime joins it with the convolution."""
+    inputs = ["y", "", "enlarged"] if behind == "Resize" else ["y"]
+    model = graph_of([conv("x", "first", "y"), node(behind, inputs, ["c"]), conv("c", "second", "end")], ["end"])
+    found = written(model, ["end"], 1.0)
+    made = {each.output[0]: each for each in found.graph.node}
+    divided = next(each for each in found.graph.node if each.op_type == behind and each.output[0] == "c")
+    assert made[divided.input[0]].op_type == "Mul"
+    assert made[divided.input[0]].input[0] == "y"
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_results_that_stay_floats_are_nearer(power: float):
+    model = graph_of([conv("x", "first", "y"), node("Tanh", ["y"], ["end"])], ["end", "y"])
+    del model.graph.output[1]
+    exact = run(model, latents(2))["end"]
+    found = written(model, ["y"], power, ["y"])
+    assert {each.op_type for each in found.graph.node if "Dequant" not in each.op_type} >= {"Gemm", "Gather"}
+    assert "Conv" not in {each.op_type for each in found.graph.node}
+    off = [np.square(run(each, latents(2))["end"] - exact).mean() for each in (found, written(model, ["y"], power))]
+    assert off[0] < 0.85 * off[1]
 
 
 def test_what_is_added_to_the_bias_is_added():

@@ -179,7 +179,7 @@ def test_a_layer_with_as_many_inputs_as_may_be_is_looked_at(monkeypatch: pytest.
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_memory_that_passes_are_shared_out_by_is_what_the_moments_take(shape: str):
-    layer = _Layer(Editor(graph_of(*SHAPES[shape])), "y")
+    layer = _Layer(Editor(graph_of(*SHAPES[shape])), "y", {})
     assert layer.memory == _Moments(layer)._products.nbytes
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from gan_export.rewrite import batch_norms
+from gan_export.rewrite import batch_norms, depthwise_norms
 
 STATISTICS = {"scale": (8,), "shift": (8,), "mean": (8,), "variance": np.linspace(0.5, 2, 8, dtype=np.float32)}
 NORM = ["scale", "shift", "mean", "variance"]
@@ -116,3 +116,22 @@ def test_a_weight_that_two_layers_share_is_folded_for_one(make_graph, assert_sam
     after = batch_norms(before)
     assert operators(after) == ["Conv", "Conv", "Add"]
     assert_same(before, after)
+
+
+@pytest.mark.parametrize("after", [[], ["Relu"]])
+def test_a_norm_that_is_left_can_be_a_convolution(make_graph, assert_same, operators, after):
+    nodes = [norm(given="x", made="h" if after else "y"), *(helper.make_node(kind, ["h"], ["y"]) for kind in after)]
+    before = make_graph(nodes, (8, 3, 5), STATISTICS)
+    written = depthwise_norms(before)
+    assert operators(written) == ["Conv", *after]
+    assert_same(before, written)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 5)])
+def test_norms_of_what_has_no_height_and_width_stay(make_graph, operators, shape):
+    assert operators(depthwise_norms(make_graph([norm(given="x")], shape, STATISTICS))) == ["BatchNormalization"]
+
+
+def test_norms_with_statistics_of_the_batch_stay(make_graph, operators):
+    training = helper.make_node("BatchNormalization", ["x", *NORM], ["y", "means", "variances"], training_mode=1)
+    assert operators(depthwise_norms(make_graph([training], (8, 3, 3), STATISTICS))) == ["BatchNormalization"]

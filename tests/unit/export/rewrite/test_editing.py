@@ -5,6 +5,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from gan_export.rewrite import SIMPLER, activations, channel_sums
+from gan_export.rewrite.editing import Editor
 
 
 def branch(name: str, kind: str, given: str):
@@ -54,3 +55,29 @@ def test_names_that_a_graph_has_are_not_taken_again(make_graph, assert_same):
     ]
     before = make_graph(nodes, (3, 4, 5), {})
     assert_same(before, channel_sums(before))
+
+
+@pytest.mark.parametrize(
+    ("node", "moves"),
+    [
+        (helper.make_node("Transpose", ["x"], ["y"], perm=[0, 2, 1]), True),
+        (helper.make_node("Gather", ["x", "places"], ["y"], axis=1), True),
+        (helper.make_node("Gather", ["table", "given"], ["y"]), False),  # an embedding
+        (helper.make_node("Pad", ["x", "pads"], ["y"]), True),
+        (helper.make_node("Pad", ["x", "pads", "zero"], ["y"]), True),
+        (helper.make_node("Pad", ["x", "pads", "one"], ["y"]), False),
+        (helper.make_node("Pad", ["x", "pads"], ["y"], mode="reflect"), False),
+        (helper.make_node("Relu", ["x"], ["y"]), False),
+    ],
+)
+def test_moves_add_nothing_but_zeros(make_graph, node, moves):
+    weights = {
+        "places": np.array([1, 0]),
+        "table": (6, 4),
+        "pads": np.array([0, 1, 0, 0, 1, 0]),
+        "zero": np.zeros((), np.float32),
+        "one": np.ones((), np.float32),
+    }
+    nodes = [helper.make_node("Cast", ["x"], ["given"], to=TensorProto.INT64), node]
+    editor = Editor(make_graph(nodes, (3, 4), weights))
+    assert editor.is_move(editor.nodes[-1]) == moves
