@@ -50,7 +50,8 @@ def write_int8(
     layers = [products.get(one, one) for one in layers]
     editor = Editor(model)
     roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
-    tensors = dict.fromkeys(name for layer in layers for name in (roots[layer], *_results(editor, layer)))
+    found = {name for layer in layers for name in (roots[layer], *_results(editor, layer))}
+    tensors = [name for node in editor.nodes for name in node.output if name in found]  # what is before comes first
     ranges = {name: spans[source_of(editor, name)] for name in tensors}
     makers = {name: layer for layer in layers for name in _results(editor, layer)}
     for layer in layers:

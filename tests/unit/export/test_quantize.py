@@ -185,6 +185,22 @@ def test_a_layer_that_would_show_stays_in_float32_and_is_named():
     assert found.psnr_db >= MIN_PSNR_DB
 
 
+def test_channels_of_many_sizes_are_brought_to_a_like_one(monkeypatch: pytest.MonkeyPatch):
+    """One channel in four is forty times as large as the others, and its weights in the next layer as much smaller."""
+    net = own(image_size=32, channels=3)
+    norm, after = net.blocks[1], net.blocks[3]
+    with torch.no_grad():
+        norm.weight[::4] *= 40
+        norm.bias[::4] *= 40
+        after.weight[::4] /= 40
+    found = quantize(graph_of(net), LATENT, 0)
+    monkeypatch.setattr("gan_export.quantize.equalized", lambda *given: given[3])
+    without = quantize(graph_of(net), LATENT, 0)
+    in_int8 = [{one.layer for one in each.rewrites if one.name.startswith("int8")} for each in (found, without)]
+    assert "blocks.3" in in_int8[0] - in_int8[1]
+    assert found.psnr_db >= MIN_PSNR_DB
+
+
 def test_the_last_layer_is_in_int8_however_far_its_values_go_where_tanh_is_flat():
     net = own(image_size=16, channels=1)
     with torch.no_grad():

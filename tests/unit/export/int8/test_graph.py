@@ -124,6 +124,21 @@ def test_what_the_graph_gives_out_is_near(between: str, power: float):
     assert (near["end"] != exact["end"]).any()
 
 
+def test_what_becomes_bytes_twice_is_divided_twice():
+    """A layer's result, and what upsampling makes of it, with divisors of its own."""
+    between = [node("Relu", ["y"], ["r"]), node("Resize", ["r", "", "enlarged"], ["c"], mode="cubic")]
+    model = graph_of([conv("x", "first", "y"), *between, conv("c", "second", "end")], ["end"])
+    for name in ("first", "bias"):  # outputs of other sizes
+        weight = next(one for one in model.graph.initializer if one.name == name)
+        value = numpy_helper.to_array(weight)
+        sizes = np.array([9.0, 1.0, 0.3, 30.0], np.float32).reshape(-1, *[1] * (value.ndim - 1))
+        weight.CopyFrom(numpy_helper.from_array(value * sizes, name))
+    exact = run(model, latents(2))["end"]
+    for layers in (["y", "end"], ["end", "y"]):
+        off = np.abs(run(written(model, layers, 1.0), latents(2))["end"] - exact).max()
+        assert off <= NEAR * DIVIDED * np.abs(exact).max()
+
+
 def test_channels_of_another_size_keep_their_steps():
     """One is fifty times as large as the others, and its weights as much smaller."""
     uneven = np.array([50.0, 1.0, 1.0, 1.0], np.float32).reshape(-1, 1, 1)
