@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gan_export.artifact import Manifest
 from gan_serving.batching.batcher import Batcher
 from gan_serving.endpoints import generate, interpolate
-from gan_serving.endpoints.worker import SCOPE_KEY, Worker
 from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.settings import Settings
 from gan_serving.telemetry.metrics import metrics
+from gan_serving.worker.state import SCOPE_KEY, Worker
 
 MAX_N = 100
 PATIENCE = 30.0  # seconds

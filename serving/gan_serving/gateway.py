@@ -18,7 +18,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .connections.accept import Backlog
 from .connections.connection import install as install_protocol
-from .endpoints.worker import SCOPE_KEY, Worker
 from .errors import QueueFullError
 from .middleware.api_keys import Keys
 from .middleware.cors import allowed_origins, with_cors
@@ -32,6 +31,7 @@ from .telemetry.access_log import AccessLog
 from .telemetry.metrics import Metrics, metrics
 from .telemetry.observe import Requests
 from .telemetry.tracing import exporter
+from .worker.state import SCOPE_KEY, Worker
 
 _DRAWING: Final = COSTLY | {("POST", "/generate"), ("POST", "/interpolate")}
 

@@ -19,7 +19,6 @@ from gan_client.types import GenerateRequest, GenerateResponse
 from .connections.connection_counts import counts_of_environment
 from .endpoints import generate, interpolate, latents, openapi, pages, playground, system
 from .endpoints.handling import RequestContext
-from .endpoints.worker import Worker
 from .errors import ServiceError
 from .gateway import Gateway
 from .middleware.error_response import error_response
@@ -30,6 +29,7 @@ from .process.interpreter import settle
 from .process.output import OUTPUT, write_logs_aside
 from .telemetry.metrics import metrics
 from .v2 import routes as v2_routes
+from .worker.state import Worker
 
 SETTINGS = check_before_serving()
 GATEWAY = Gateway(

@@ -1,1 +1,1 @@
-"""Our routes, /v2 apart, and the worker that their handlers work with."""
+"""Our routes, /v2 apart."""

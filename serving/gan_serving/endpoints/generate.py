@@ -29,11 +29,11 @@ from gan_serving.middleware.error_response import cut_off
 from gan_serving.models.generator import Generator
 from gan_serving.requests.plan import Part, Plan, make_plan, parse_request
 from gan_serving.requests.query import body_of
+from gan_serving.worker.leaving import unless_caller_leaves
+from gan_serving.worker.state import Worker
 
 from .etag import etag_of, names
 from .handling import RequestContext, answered, parsed, planned
-from .leaving import unless_caller_leaves
-from .worker import Worker
 
 _T = TypeVar("_T")
 

@@ -15,8 +15,7 @@ from gan_serving.errors import CallerLeftError, ServiceError
 from gan_serving.middleware.error_response import error_response
 from gan_serving.middleware.json_marks import AT_ONCE, SPARE, check_marks
 from gan_serving.middleware.rate_limit import caller_of
-
-from .worker import Worker, worker_of
+from gan_serving.worker.state import Worker, worker_of
 
 _T = TypeVar("_T")
 

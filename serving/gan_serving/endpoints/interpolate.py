@@ -24,10 +24,10 @@ from gan_serving.formats.negotiate import animation_format_of
 from gan_serving.models.generator import Generator
 from gan_serving.requests.path import LatentPath, make_path
 from gan_serving.requests.plan import parse_interpolation
+from gan_serving.worker.leaving import unless_caller_leaves
+from gan_serving.worker.state import Worker
 
 from .handling import RequestContext, answered, parsed, planned
-from .leaving import unless_caller_leaves
-from .worker import Worker
 
 FRAME_BYTES: Final = 2**28
 """Of one response's images: an animation can't be sent in parts, so all its frames are held."""

@@ -14,9 +14,9 @@ from gan_export.artifact import Manifest, draw
 from gan_serving.call import current_call
 from gan_serving.requests.fields import check_truncation
 from gan_serving.requests.plan import parse_latents
+from gan_serving.worker.leaving import unless_caller_leaves
 
 from .handling import RequestContext, answered, parsed
-from .leaving import unless_caller_leaves
 
 
 async def post_latents(request: Request) -> Response:

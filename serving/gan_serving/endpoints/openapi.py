@@ -49,8 +49,7 @@ from gan_serving.errors import (
 from gan_serving.middleware.guard import REQUEST_ID_HEADER, TIMEOUT_HEADER
 from gan_serving.requests.query import PARAMETERS
 from gan_serving.settings import Settings
-
-from .worker import worker_of
+from gan_serving.worker.state import worker_of
 
 _Schema = dict[str, Any]
 

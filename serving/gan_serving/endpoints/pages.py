@@ -12,9 +12,9 @@ from gan_client.types import ModelDetail, ModelList
 from gan_serving.errors import ServiceError, UnknownModelError
 from gan_serving.middleware.error_response import error_response
 from gan_serving.models.generator import Generator
+from gan_serving.worker.state import worker_of
 
 from .etag import matches
-from .worker import worker_of
 
 _AS_IS: Final = {"X-Content-Type-Options": "nosniff"}  # an artifact's own files are shown as what they are said to be
 

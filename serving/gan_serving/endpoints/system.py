@@ -11,25 +11,16 @@ from starlette.routing import Route
 
 from gan_serving.errors import NotReadyError
 from gan_serving.middleware.error_response import error_response
-
-from .worker import Worker, worker_of
+from gan_serving.worker.state import worker_of
 
 
 async def ready(request: Request) -> Response:
     """GET /readyz: whether this worker takes requests for images."""
     try:
-        check_ready(worker_of(request))
+        worker_of(request).check_ready()
     except NotReadyError as error:
         return error_response(error)
     return PlainTextResponse("\n")
-
-
-def check_ready(worker: Worker) -> None:
-    """Raises NotReadyError where there is no generator to ask, or the service is on its way out."""
-    if worker.draining:
-        raise NotReadyError("the service is shutting down; try another instance")
-    if not len(worker.catalog):
-        raise NotReadyError("no generator is loaded; see the service's log")
 
 
 async def show_metrics(request: Request) -> Response:

@@ -15,13 +15,13 @@ from starlette.responses import Response, StreamingResponse
 
 from gan_serving.batching.long_requests import stream
 from gan_serving.call import current_call
-from gan_serving.endpoints.leaving import unless_caller_leaves
-from gan_serving.endpoints.worker import Worker, worker_of
 from gan_serving.errors import DeadlineError, InvalidRequestError
 from gan_serving.middleware.json_marks import AT_ONCE
 from gan_serving.middleware.rate_limit import caller_of
 from gan_serving.models.generator import Generator
 from gan_serving.models.registry import VERSION
+from gan_serving.worker.leaving import unless_caller_leaves
+from gan_serving.worker.state import Worker, worker_of
 
 from .answer import JSON_VALUES, image_header, to_json, with_data
 from .metadata import generator_of

@@ -10,12 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gan_export.artifact import IMAGE_OUTPUT, Manifest
-from gan_serving.endpoints.system import check_ready
-from gan_serving.endpoints.worker import worker_of
 from gan_serving.errors import UnknownModelError
 from gan_serving.messages import show
 from gan_serving.models.generator import Generator
 from gan_serving.models.registry import VERSION
+from gan_serving.worker.state import worker_of
 
 from .answer import json_response
 from .request import SEED_INPUT, input_rules
@@ -36,7 +35,7 @@ async def live(request: Request) -> Response:  # noqa: ARG001
 
 async def ready(request: Request) -> Response:
     """GET /v2/health/ready: whether there is a generator to ask, and the service is not on its way out."""
-    check_ready(worker_of(request))
+    worker_of(request).check_ready()
     return json_response({"ready": True})
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gan_serving.endpoints.worker import worker_of
 from gan_serving.errors import InvalidRequestError
 from gan_serving.messages import show
+from gan_serving.worker.state import worker_of
 
 from .answer import json_response
 from .wire import an_object, parse_object

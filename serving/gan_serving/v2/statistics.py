@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gan_serving.endpoints.worker import worker_of
 from gan_serving.models.registry import VERSION
+from gan_serving.worker.state import worker_of
 
 from .answer import json_response
 from .metadata import generator_of

@@ -20,9 +20,9 @@ from toy_artifact import DIM, images_of, write_artifact
 from gan_export.artifact import draw
 from gan_export.artifact.providers import CPU
 from gan_serving.endpoints.pages import ROUTES
-from gan_serving.endpoints.worker import SCOPE_KEY
 from gan_serving.errors import UnknownModelError
 from gan_serving.models.catalog import Catalog
+from gan_serving.worker.state import SCOPE_KEY
 
 
 def test_all_are_loaded_listed_and_draw_their_own_images(house: House) -> None:

@@ -15,12 +15,12 @@ from starlette.routing import Router
 
 from gan_export.artifact import ImageSpec, Manifest
 from gan_serving.batching.batcher import Batcher
-from gan_serving.endpoints.worker import Worker
 from gan_serving.errors import UnknownModelError
 from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.middleware.v2_errors import ProtocolErrors
 from gan_serving.settings import Settings
 from gan_serving.v2.routes import ROUTES
+from gan_serving.worker.state import Worker
 
 MAX_BATCH = 4
 MAX_BODY = 20_000  # bytes

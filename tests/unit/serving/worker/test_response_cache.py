@@ -5,8 +5,8 @@ import tracemalloc
 
 import pytest
 
-from gan_serving.endpoints.response_cache import ENTRY_BYTES, ResponseCache
 from gan_serving.formats.encode import Encoded
+from gan_serving.worker.response_cache import ENTRY_BYTES, ResponseCache
 
 
 def response(size: int) -> Encoded:

@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
+from gan_serving.errors import NotReadyError
 from gan_serving.middleware.rate_limit import RateLimiter
 from gan_serving.models.catalog import Catalog
 from gan_serving.models.generator import Generator
@@ -53,6 +54,13 @@ class Worker:
         """Let the threads go; what they have begun is finished."""
         for pool in (self.encoders, self.slow_encoders, self.parsers):
             pool.shutdown(wait=False)
+
+    def check_ready(self) -> None:
+        """Raises NotReadyError where there is no generator to ask, or the service is on its way out."""
+        if self.draining:
+            raise NotReadyError("the service is shutting down; try another instance")
+        if not len(self.catalog):
+            raise NotReadyError("no generator is loaded; see the service's log")
 
     def admit(self, generator: Generator, caller: str, n: int) -> None:
         """Let a request for n images in, before anything is drawn or paid for in vain.

@@ -1,0 +1,1 @@
+"""What the handlers of all routes work with: this worker's state, and callers who hang up."""
