@@ -1,6 +1,9 @@
 """What a caller's own headers, and its leaving, can do at the guard and what they can't."""
 
 import asyncio
+import gc
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -91,3 +94,42 @@ def test_a_request_that_is_cancelled_because_the_service_stops_is_told_so():
     assert ended is None
     assert start["status"] == 503
     assert b'"code":"not_ready"' in body["body"]
+
+
+@pytest.fixture
+def _no_collections() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def reads(scope: Any, receive: Any, send: Any) -> None:
+    came = []
+    while (message := await receive())["more_body"]:
+        came.append(message["body"])
+    await prompt(scope, receive, send)
+
+
+@pytest.mark.usefixtures("_no_collections")  # full ones are rare while serving
+@pytest.mark.parametrize(
+    ("status", "limits"),
+    [(413, {"max_body": 99_999}), (503, {"max_bodies": 99_999}), (408, {"body_timeout": 0.01})],
+)
+def test_a_body_that_is_refused_is_not_kept(status: int, limits: dict[str, Any]):
+    body = bytes(100_000)
+    before = sys.getrefcount(body)
+    pieces, sent = [body], []
+
+    async def receive() -> dict[str, Any]:
+        if not pieces:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    guard = guard_of(reads, **{"max_body": 10**6, "timeout": PATIENCE} | limits)
+    asyncio.run(asyncio.wait_for(guard(scope, receive, send), PATIENCE))
+    assert sent[0]["status"] == status
+    assert sys.getrefcount(body) == before
