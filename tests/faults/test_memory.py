@@ -1,0 +1,52 @@
+"""What clients leave behind takes no memory, without a full collection, which is rare while serving."""
+
+import gc
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+from guarded_uvicorn import Server, answer
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from waiting import until
+
+from gan_serving.connections.connection import GuardedProtocol
+
+BODY = bytes(50_000)
+UNREAD = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+SOON = 3.0  # seconds; less than uvicorn leaves an idle connection
+RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: close at once, and tell the peer so
+
+
+@pytest.fixture
+def _no_collections() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive(*kinds: type) -> list[object]:
+    return [one for one in gc.get_objects() if issubclass(type(one), kinds)]  # isinstance asks lazy modules
+
+
+@pytest.mark.usefixtures("_no_collections")
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_connection_that_is_closed_leaves_nothing(server: Server, is_reset: bool):
+    with server.connect() as client:
+        client.sendall(UNREAD)
+        assert answer(client)[0] == 200
+        if is_reset:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    until(lambda: not alive(GuardedProtocol, RequestResponseCycle), "the connection is gone", seconds=SOON)
+
+
+@pytest.mark.usefixtures("_no_collections")
+def test_a_body_that_nobody_read_goes_with_the_answer(server: Server):
+    with server.connect() as client:
+        for _ in range(2):
+            client.sendall(UNREAD)
+            assert answer(client)[0] == 200
+        kept = alive(RequestResponseCycle)
+        assert kept
+        until(lambda: not any(cycle.body for cycle in kept), "the bodies are gone", seconds=SOON)
