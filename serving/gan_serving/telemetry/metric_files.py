@@ -25,6 +25,7 @@ SIZES: Final = {"histogram": 2**20, "counter": 2**17, "gauge_livesum": 2**15, "g
 """Bytes of each file that are taken: room for a hundred generators."""
 _LIVE: Final = "gauge_live"  # kinds whose values end with their process
 _FOLDED: Final = "0"  # in the place of a process's number: of all that have ended
+_MAKING: Final = ".making"  # of a file that is not whole yet
 _MADE: Final = ".made"  # complete sums of all that is folded, which is about to be removed
 _SUMMED: Final = ("counter", "histogram")
 _LOCK: Final = "ganworks.lock"
@@ -44,12 +45,11 @@ def reserve() -> bool:
     paths = {Path(folder) / f"{kind}_{os.getpid()}.db": size for kind, size in SIZES.items()}
     try:
         for path, size in paths.items():
-            if path.name.startswith(_LIVE):
-                path.unlink(missing_ok=True)  # of one that had this number before, and was killed
-            take_pages(path, size)
+            _take(path, size)
     except OSError as error:
         for path in paths:
             path.unlink(missing_ok=True)
+            path.with_suffix(_MAKING).unlink(missing_ok=True)
         del os.environ[FOLDER]  # the client looks whether it is there
         logger.warning(
             "%s: no room for files of metrics (%s); this worker's metrics are kept in memory, and /metrics does not "
@@ -57,6 +57,16 @@ def reserve() -> bool:
         )  # fmt: skip
         return False
     return True
+
+
+def _take(path: Path, size: int) -> None:
+    """Take a file's pages. It gets its name last: others may be reading the folder, and can't read an empty file."""
+    if path.exists() and not path.name.startswith(_LIVE):
+        take_pages(path, size)  # a process that had this number before has counted in it
+        return
+    making = path.with_suffix(_MAKING)
+    take_pages(making, size)
+    making.replace(path)
 
 
 @contextmanager
@@ -124,7 +134,7 @@ def _fold(folder: Path, kind: str) -> None:
         dead = [*folder.glob(f"{kind}_{_FOLDED}_*.db")]
         if not dead:
             return
-        making = into.with_suffix(".making")
+        making = into.with_suffix(_MAKING)
         _add_up([path for path in (into, *dead) if path.exists()], making)
         making.replace(made)
     for path in folder.glob(f"{kind}_{_FOLDED}_*.db"):

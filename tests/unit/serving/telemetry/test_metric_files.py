@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from gan_serving.telemetry.metric_files import FOLDER, settled
+from gan_serving.process.mapped_file import take_pages
+from gan_serving.telemetry.metric_files import FOLDER, reserve, settled
 
 COUNTING = """
 import sys
@@ -201,3 +202,17 @@ def test_a_number_that_is_used_again_inherits_no_queue(folder: Path) -> None:
     said = run(SUMS)
     assert "waiting 7" not in said
     assert 'asked_total{who="a"} 2.0' in said
+
+
+def test_others_can_read_while_a_worker_makes_its_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+
+    def slowly(path: Path, size: int) -> None:
+        path.touch()  # what it is between its opening and its pages
+        looks.append(counted(folder))
+        take_pages(path, size)
+
+    monkeypatch.setattr("gan_serving.telemetry.metric_files.take_pages", slowly)
+    assert reserve()
+    assert set(looks) == {0}
+    assert [*folder.glob("counter_*.db")]
