@@ -200,12 +200,17 @@ def _replacing(folder: Path, artifact: Artifact) -> Iterator[Path]:
 
 
 def _put(new: Path, folder: Path) -> None:
-    """Rename a folder into the place of another, which is deleted when the new one is there."""
+    """Rename a folder into the place of another, which is deleted when the new one is there, and comes back if not."""
     aside = folder.with_name(f".{folder.name}.old.part")
-    if folder.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-    new.rename(folder)
+    try:
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
+        new.rename(folder)
+    except BaseException:
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -172,6 +172,28 @@ def test_an_artifact_takes_the_place_of_the_old_one(tmp_path: Path, builder: Mod
     assert (folder / "file").read_text() == "new"
 
 
+@pytest.mark.parametrize("stopped", [KeyboardInterrupt, OSError])
+def test_an_artifact_that_can_not_take_the_place_leaves_the_old_one(
+    tmp_path: Path, builder: ModuleType, monkeypatch: pytest.MonkeyPatch, stopped: type[BaseException]
+) -> None:
+    old, new = tmp_path / "small", tmp_path / ".small.part"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    rename = Path.rename
+
+    def stops(path: Path, target: Path) -> Path:
+        if path == new:
+            raise stopped
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", stops)
+    with pytest.raises(stopped):
+        builder._put(new, old)
+    assert (old / "name").read_text() == "small"
+    assert {path.name for path in tmp_path.iterdir()} == {"small", ".small.part"}
+
+
 def test_the_zoo_by_a_relative_path_is_the_zoo(
     tmp_path: Path, builder: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
