@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import bentoml
 from _bentoml_sdk import Service
 from _bentoml_sdk.io_models import IODescriptor
+from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -76,7 +77,10 @@ class GatewayService(Service[Any]):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The worker's application."""
-        return GATEWAY.before(super().to_asgi(is_main))
+        bento = super().to_asgi(is_main)
+        # The timer of this layer keeps each request, long after its answer. The guard has a deadline of its own.
+        bento.user_middleware = [each for each in bento.user_middleware if each.cls is not TimeoutMiddleware]
+        return GATEWAY.before(bento)
 
 
 def behind_gateway(service: Any) -> Any:
@@ -89,8 +93,6 @@ def behind_gateway(service: Any) -> Any:
 @bentoml.service(
     name="ganworks",
     workers=SETTINGS.workers,
-    # The guard's own deadline answers in our shape; BentoML's is only there in case it can't.
-    traffic={"timeout": SETTINGS.timeout + 10},
     # /metrics and the access log are ours: theirs have a series for every path that anybody asks for.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},

@@ -111,8 +111,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         self.overflow.discard(self)
         self.pipeline.clear()
-        for cycle in self._cycles:
-            cycle.body.clear()
+        for cycle in self._ahead:
             if not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
@@ -191,17 +190,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.transport = CoalescingTransport(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
             # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
             self.cycle.keep_alive &= not (self.backlog.is_closed or self._is_spare)
-
-    def on_response_complete(self) -> None:
-        """Drop what nobody read of the body: BentoML's timers keep the requests that it answered for a minute."""
-        for cycle in self._cycles:
-            if cycle.response_complete:
-                cycle.body.clear()
-        super().on_response_complete()
-
-    @property
-    def _cycles(self) -> list[RequestResponseCycle]:
-        return self._ahead if self.cycle is None else [*self._ahead, self.cycle]
 
     def _header_size(self) -> int:
         lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
