@@ -214,8 +214,11 @@ class Trainer:
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.ema.load_state_dict(state["ema"])
-        _load_optimizer(self.generator_optimizer, state["generator_optimizer"])
-        _load_optimizer(self.critic_optimizer, state["critic_optimizer"])
+        for optimizer, name in (
+            (self.generator_optimizer, "generator_optimizer"),
+            (self.critic_optimizer, "critic_optimizer"),
+        ):
+            _load_optimizer(optimizer, state[name], has_stepped=state["steps_done"] > 0)
         if self.graphs is not None:
             self.graphs = CudaGraphs(self.device)  # the optimisers' state lies elsewhere now
         self.rng.set_state(state["rng"])
@@ -245,11 +248,12 @@ def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
+def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any], *, has_stepped: bool) -> None:
     """Moments and settings of `state`, but what the device asks for stays.
 
-    Raises ValueError for a moment without the other and for those that are not as large as their weights: the fused
-    step takes them to be, and to lie in memory as the weights do, and would read and write elsewhere.
+    Raises ValueError where weights have no moments though the optimiser `has_stepped` (Adam would start anew for
+    them), for a moment without the other and for those that are not as large as their weights: the fused step takes
+    them to be, and to lie in memory as the weights do, and would read and write elsewhere.
     """
     own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
     groups = [
@@ -259,6 +263,9 @@ def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any]) -> None:
     for group, before, saved in zip(optimizer.param_groups, own, groups, strict=True):
         group["lr"] = before["lr"]
         _set_lr(group, saved["lr"])
+    weights = sum(len(group["params"]) for group in optimizer.param_groups)
+    if has_stepped and len(optimizer.state) < weights:
+        raise ValueError(f"an optimiser keeps moments of {len(optimizer.state)} of its {weights} weights")
     moments = {"exp_avg", "exp_avg_sq"}
     for weight, kept in optimizer.state.items():
         if kept.keys() != moments | {"step"}:

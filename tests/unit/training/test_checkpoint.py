@@ -225,6 +225,8 @@ def test_class_names_of_an_older_checkpoint_are_composed(ckpt):
         put("trainer", "rng", value=torch.zeros(3, dtype=torch.uint8)),
         put("trainer", "rng", value="x"),
         put("trainer", "critic_optimizer", value={}),
+        put("trainer", "critic_optimizer", "state", value={}),
+        drop("trainer", "generator_optimizer", "state", 0),
         put("trainer", "generator_optimizer", "param_groups", value=[]),
         put("trainer", "generator_optimizer", "state", 0, "exp_avg", value=torch.zeros(1)),  # SIGSEGV at the next step
         put("trainer", "critic_optimizer", "state", 0, "exp_avg_sq", value=[0.0]),
