@@ -70,6 +70,7 @@ class Run:
         self.seconds = 0.0
         self.data_at = place_of(config.data)
         self.found = stamp(out / CHECKPOINT)  # what may be replaced
+        self.saved_step: int | None = None  # by this process
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -160,7 +161,9 @@ class Run:
                 window = advance(self.trainer, steps_until_due(config, self.step), config.batch_size, is_stopped)
                 self.seconds = before + time.monotonic() - began
                 alarms = self._look_at(window, report)
-                if is_stopped():  # pressed during a step, or while files were written or the report was drawn
+                # Pressed during a step, or while files were written or the report was drawn; after the last step there
+                # is nothing left to stop.
+                if is_stopped() and not self._is_finished():
                     self._save()
                     kept = self.out / CHECKPOINT
                     raise TrainingStoppedError(
@@ -266,11 +269,14 @@ class Run:
         check_weights_finite(nets, self.step, self.out / CHECKPOINT)
 
     def _save(self) -> None:
+        if self.saved_step == self.step:
+            return
         self._check_weights()
         if self.parallel.is_main:
             self.observer.flush()
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
             self.found = stamp(self.out / CHECKPOINT)
+        self.saved_step = self.step
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(

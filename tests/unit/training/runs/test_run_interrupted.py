@@ -9,7 +9,7 @@ import pytest
 import torch
 from runs import quiet, resumed
 
-from gan_training.checkpoint import load_checkpoint
+from gan_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from gan_training.objectives import Batch
 from gan_training.runs.outcome import Progress, TrainingStoppedError
 
@@ -129,6 +129,26 @@ def test_ctrl_c_while_files_are_written_waits_for_them(make_run, tmp_path):
     with pytest.raises(TrainingStoppedError, match="stopped at step 2"):
         run.train(press)
     assert load_checkpoint(tmp_path / "ckpt.pt").step == 2
+
+
+@pytest.mark.usefixtures("sigint")
+def test_ctrl_c_in_the_last_step_has_nothing_to_stop(make_run, tmp_path):
+    run = make_run("dcgan", tmp_path)
+    run.trainer.batches = Signalling(run.trainer.batches, 6)
+    run.train(quiet)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 6
+
+
+def test_no_step_is_saved_twice(make_run, tmp_path, monkeypatch):
+    saved = []
+
+    def save(checkpoint: Checkpoint, path: Path) -> None:
+        saved.append(checkpoint.step)
+        save_checkpoint(checkpoint, path)
+
+    monkeypatch.setattr("gan_training.runs.run.save_checkpoint", save)
+    make_run("dcgan", tmp_path, checkpoint_every=2).train(quiet)
+    assert saved == [2, 4, 6]
 
 
 def test_an_ignored_ctrl_c_stays_ignored(make_run, tmp_path):
