@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 from gan_training.cli.command import run_module
 
 
 def main() -> None:
-    """Run gan-export. SIGTERM stops it as Ctrl-C does: nothing is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run gan-export."""
     run_module("gan_export.cli.export", "gan-export", "export")
 
 

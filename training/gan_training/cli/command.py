@@ -1,18 +1,49 @@
-"""How every command of the training and export wings ends: an exit code, and on failure one line on stderr."""
+"""How every command of the training and export wings begins and ends: an exit code, and on failure one line on stderr.
+
+What takes long to import is imported where it is needed, as Ctrl-C can't be told in one line before `run_module`.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
+import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    import typer
 
-INTERRUPTED = 130  # exit code of a command that Ctrl-C stopped: 128 + SIGINT
+INTERRUPTED = 130  # exit code of a command that Ctrl-C or SIGTERM stopped: 128 + SIGINT
+CLEANING_SECONDS = 1.0  # after a signal, in which others are taken for the same one
+
+
+class Stop:
+    """Handler of SIGINT and SIGTERM: raises KeyboardInterrupt, so that what is half written goes.
+
+    One that follows at once would hit just this cleaning up, and is ignored: `timeout` sends two.
+    """
+
+    def __init__(self) -> None:
+        self._raised = -math.inf
+
+    def __call__(self, _number: int, _frame: object) -> None:
+        now = time.monotonic()
+        if now - self._raised > CLEANING_SECONDS:
+            self._raised = now
+            raise KeyboardInterrupt
+
+
+def _handle_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+    """SIGINT and SIGTERM, unless the parent process wants them ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def need(*packages: str) -> None:
@@ -25,17 +56,26 @@ def need(*packages: str) -> None:
 def run_module(module: str, name: str, extra: str) -> None:
     """Import `module` and call its `main`; a missing package is one line that names the extra to install.
 
-    Not all packages are imported with the module: what not every call needs comes later. `--version` needs none.
+    SIGTERM stops it as Ctrl-C does: nothing is left behind. Not all packages are imported with the module: what not
+    every call needs comes later. `--version` needs none.
     """
     if "--version" in sys.argv[1:]:
         print(name, _version())
         return
+
+    def leave(_number: int, _frame: object) -> None:
+        os.write(2, f"{name}: stopped\n".encode())
+        os._exit(INTERRUPTED)
+
+    _handle_signals(leave)  # an exception in the middle of a compiled module may abort; nothing is half written yet
     try:
-        importlib.import_module(module).main()
+        imported = importlib.import_module(module)
+        _handle_signals(Stop())
+        imported.main()
     except KeyboardInterrupt:
         _exit(name, "stopped", INTERRUPTED)
     except ImportError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of a compiled module
+        if isinstance(error.__cause__, KeyboardInterrupt):  # in the middle of a compiled module that came later
             _exit(name, "stopped", INTERRUPTED)
         if not isinstance(error, ModuleNotFoundError) or error.name is None or error.name.startswith("gan_"):
             raise
@@ -55,6 +95,8 @@ def run_command(
         failures: which exceptions are told to the user in one line, and with which exit code.
         interrupted: what to say on Ctrl-C.
     """
+    import typer
+
     try:
         code = app(args=arguments, prog_name=name, standalone_mode=False)
     except typer.TyperException as error:
@@ -73,6 +115,8 @@ def run_command(
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("ganworks")
     except PackageNotFoundError:
@@ -80,6 +124,8 @@ def _version() -> str:
 
 
 def _describe(error: typer.TyperException) -> str:
+    from pydantic import ValidationError
+
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message.replace(": Value error, ", ": ")  # pydantic's words for any message of Typer's
     cause = error.__cause__

@@ -7,6 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 
+def part_of(path: Path) -> Path:
+    """The temporary file beside `path`, which a process that is killed in the middle leaves."""
+    return path.with_name(f".{path.name}.part")
+
+
 def write_atomically(path: Path, write: Callable[[Path], object], *, is_durable: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it.
 
@@ -18,7 +23,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], *, is_durable:
     Raises:
         OSError: the disk is full, or the folder can't be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = part_of(path)
     try:
         write(temporary)
         if is_durable:

@@ -1,4 +1,4 @@
-"""Ctrl-C that leaves no training step half done."""
+"""Ctrl-C and SIGTERM that leave no training step half done."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Any
 
 
 class CtrlC:
-    """While entered, the first SIGINT is only noted, so that no step is left half done; a second one raises."""
+    """While entered, SIGINT is only noted, so that no step is left half done; a second one does what it did before.
+
+    SIGTERM is noted too, however often it comes, where the program handles it: then it asks for a stop, as gan-train
+    does. Left alone it ends the process, and ignored signals stay ignored.
+    """
 
     def __init__(self) -> None:
         self.pressed = False
-        self._previous: Any = None
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> CtrlC:
-        # Python runs handlers in the main thread alone; SIGINT stays ignored where the parent process wanted that,
-        # and None is a handler that is not Python's and could not be put back.
+        # Python runs handlers in the main thread alone. Those that aren't Python's could not be put back.
         if threading.current_thread() is threading.main_thread():
-            previous = signal.getsignal(signal.SIGINT)
-            if previous not in (signal.SIG_IGN, None):
-                self._previous = previous
-                signal.signal(signal.SIGINT, self._note)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if callable(signal.getsignal(number)):
+                    self._previous[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
+        for number in [*self._previous]:
+            self._restore(number)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _note(self, number: int, _frame: FrameType | None) -> None:
         self.pressed = True
-        self._restore()
+        if number == signal.SIGINT:
+            self._restore(number)
 
-    def _restore(self) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
+    def _restore(self, number: int) -> None:
+        previous = self._previous.pop(number, None)
+        if previous is not None:
+            signal.signal(number, previous)

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gan_training.checkpoint import BEST, CHECKPOINT
 from gan_training.config import TrainConfig
 from gan_training.data import ImageData
 from gan_training.failures import writing
-from gan_training.files.atomic import write_atomically
+from gan_training.files.atomic import part_of, write_atomically
 from gan_training.grid import FixedSamples, pairs
 from gan_training.loop import Trainer
 from gan_training.metrics.subsample import subsample
@@ -107,9 +108,17 @@ class Observer:
                     (self.out / name).unlink(missing_ok=True)
                 for picture in (self.out / SAMPLES).glob("step_*.png"):
                     picture.unlink()
+            self._remove_parts()
             # Lines after the checkpoint's step are of steps that will be done again.
             _write_lines(self.out / METRICS, self.history)
             self._write_alarms()
+
+    def _remove_parts(self) -> None:
+        """What a process that was killed while it wrote has left; this one is alone here."""
+        for name in (CHECKPOINT, BEST, METRICS, ALARMS, REPORT):
+            part_of(self.out / name).unlink(missing_ok=True)
+        for part in (self.out / SAMPLES).glob(part_of(Path("step_*.png")).name):
+            part.unlink()
 
     def observe(self, line: dict[str, float], trainer: Trainer) -> list[Alarm]:
         """Add to this step's line what is due now, write it, and return the alarms that it rings."""

@@ -70,7 +70,7 @@ class Run:
         self.seconds = 0.0
         self.data_at = place_of(config.data)
         self.found = stamp(out / CHECKPOINT)  # what may be replaced
-        self.saved_step: int | None = None  # by this process
+        self.saved_step: int | None = None  # by this call of `train`
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -152,6 +152,7 @@ class Run:
     def _train(self, report: Callable[[Progress], None]) -> None:
         config = self.config
         began, before = time.monotonic(), self.seconds
+        self.saved_step = None
         with CtrlC() as ctrl_c:
 
             def is_stopped() -> bool:

@@ -1,12 +1,16 @@
-"""How commands begin: what they need is there before there is work to lose."""
+"""How commands begin, what they need is there before there is work to lose; and what signals do to them."""
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from gan_training.__main__ import main
+from gan_training.cli.command import Stop
 
 ARGUMENTS = ("--type", "cgan", "--data", "digits", "--steps", "1", "--out")
 WITHOUT_TORCH = """
@@ -16,6 +20,34 @@ sys.argv = ["gan-train", "--version"]
 from gan_training.__main__ import main
 main()
 """
+
+
+ENTERED = """
+import sys
+from {package}.__main__ import main
+print(sorted({{"torch", "typer", "pydantic", "numpy"}} & sys.modules.keys()))
+"""
+SIGNALLED_WHILE_IMPORTING = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+Path(sys.argv[1], "slow.py").write_text(
+    "import os\\n"
+    "try: os.kill(os.getpid(), int(os.environ['NUMBER']))\\n"
+    "except BaseException: os.abort()\\n"  # as compiled modules do
+)
+from gan_training.cli.command import run_module
+run_module("slow", "gan-train", "train")
+"""
+
+
+@pytest.fixture(autouse=True)
+def same_handlers() -> Iterator[None]:
+    """A command handles signals until its process ends."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
@@ -38,3 +70,31 @@ def test_the_version_is_told_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("gan-train ")
+
+
+@pytest.mark.parametrize("package", ["gan_training", "gan_export"])
+def test_little_is_imported_before_ctrl_c_can_be_told_in_a_line(package: str) -> None:
+    command = [sys.executable, "-c", ENTERED.format(package=package)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_modules_are_imported_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTING, tmp_path]
+    env = os.environ | {"NUMBER": str(int(number))}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits it where it is ignored
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    signal.signal(signal.SIGINT, before)
+    assert (done.returncode, done.stderr) == (130, "gan-train: stopped\n")
+
+
+def test_signals_that_follow_at_once_leave_the_cleaning_up_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    stop, raised = Stop(), []
+    for now in (100.0, 100.001, 100.9, 101.1):
+        try:
+            stop(signal.SIGTERM, None)
+        except KeyboardInterrupt:
+            raised.append(now)
+    assert raised == [100.0, 101.1]

@@ -10,6 +10,7 @@ import torch
 from runs import quiet, resumed
 
 from gan_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from gan_training.cli.command import Stop
 from gan_training.objectives import Batch
 from gan_training.runs.outcome import Progress, TrainingStoppedError
 
@@ -47,10 +48,10 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 class Signalling:
-    """Batches that raise SIGINT just before they give number `at`: in the middle of a step."""
+    """Batches that raise a signal just before they give number `at`: in the middle of a step."""
 
-    def __init__(self, batches: Iterator[Batch], *at: int) -> None:
-        self.batches, self.at, self.given = batches, at, 0
+    def __init__(self, batches: Iterator[Batch], *at: int, number: int = signal.SIGINT) -> None:
+        self.batches, self.at, self.number, self.given = batches, at, number, 0
 
     def __iter__(self) -> "Signalling":
         return self
@@ -58,7 +59,7 @@ class Signalling:
     def __next__(self) -> Batch:
         self.given += 1
         for _ in range(self.at.count(self.given)):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(self.number)
         return next(self.batches)
 
 
@@ -118,6 +119,20 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(make_run, t
     assert_same(tmp_path / "straight", out)
 
 
+def test_sigterm_however_often_stops_as_ctrl_c_does_where_the_program_handles_it(make_run, tmp_path):
+    stop = Stop()
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        run = make_run("dcgan", tmp_path)
+        run.trainer.batches = Signalling(run.trainer.batches, 2, 2, 2, number=signal.SIGTERM)
+        with pytest.raises(TrainingStoppedError, match="stopped at step 2; saved"):
+            run.train(quiet)
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert load_checkpoint(tmp_path / "ckpt.pt").step == 2
+
+
 @pytest.mark.usefixtures("sigint")
 def test_ctrl_c_while_files_are_written_waits_for_them(make_run, tmp_path):
     run = make_run("dcgan", tmp_path, checkpoint_every=2, sample_every=2)
@@ -161,3 +176,15 @@ def test_an_ignored_ctrl_c_stays_ignored(make_run, tmp_path):
     finally:
         signal.signal(signal.SIGINT, before)
     assert load_checkpoint(tmp_path / "ckpt.pt").step == 6
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_what_a_killed_process_left_half_written_goes(make_run, toy_data, tmp_path, goes_on):
+    make_run("dcgan", tmp_path, sample_every=2).train(quiet)
+    left = [tmp_path / ".best.pt.part", tmp_path / ".report.html.part", tmp_path / "samples/.step_0000005.png.part"]
+    for path in left:
+        path.write_bytes(b"half")
+    (tmp_path / ".notes.part").touch()
+    (resumed(tmp_path, toy_data()) if goes_on else make_run("dcgan", tmp_path)).train(quiet)
+    assert not any(path.exists() for path in left)
+    assert (tmp_path / ".notes.part").exists()
