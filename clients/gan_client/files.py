@@ -7,6 +7,7 @@ import re
 import stat
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +38,27 @@ _OTHERS: Final = frozenset(
     | {".mp4", ".m4v", ".mov", ".avi", ".webm", ".mkv", ".mpg", ".mpeg", ".ogv", ".wmv", ".flv"}
 )
 """How names of other files end that somebody may expect; a folder may well have another dot in its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where somebody wants files: a folder, or one file. Its text is the path's."""
+
+    path: Path
+    ends_in_slash: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """The place that `text` names; with a slash at its end it is a folder, whether it is there or not."""
+        return cls(Path(text), os.path.basename(text) == "")  # noqa: PTH119 - a Path forgets its slash
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether files go into it."""
+        return self.ends_in_slash or self.path.is_dir()
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 def slug(name: str) -> str:

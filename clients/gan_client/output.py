@@ -48,12 +48,12 @@ _LONGEST_SEEDS: Final = 40
 _SHOWN_FRAMES: Final = 24
 
 
-def format_of(wanted: str | None, out: Path | None, formats: Sequence[str]) -> str | None:
+def format_of(wanted: str | None, out: files.Place | None, formats: Sequence[str]) -> str | None:
     """The format of the one file asked for: the one `wanted`, else what the suffix of `out` names; None for neither.
 
     Raises InvalidArgumentError unless it is one of `formats`, and for the suffix of any other kind of file.
     """
-    named = None if out is None or out.is_dir() else files.format_named(out)
+    named = None if out is None or out.is_folder else files.format_named(out.path)
     if wanted is not None and wanted not in formats:
         raise InvalidArgumentError(f"format is {wanted!r}: give one of {', '.join(formats)}", param="format")
     if named is not None and named not in formats:
@@ -92,11 +92,11 @@ def write_one(data: bytes, path: Path, *, force: bool, other: str) -> None:
     files.save(path.parent, {path.name: data}, force=force, other=other)
 
 
-def place_of(out: Path | None, folder: Path, name: str) -> Path:
+def place_of(out: files.Place | None, folder: Path, name: str) -> Path:
     """Where one file goes: `out`, or, if that is a folder or None, `name` in there or in `folder`."""
     if out is None:
         return folder / name
-    return out / name if out.is_dir() else out
+    return out.path / name if out.is_folder else out.path
 
 
 def seeds_name(seeds: Sequence[int], n: int) -> str:

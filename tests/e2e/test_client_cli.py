@@ -55,6 +55,15 @@ def test_files_are_those_that_the_service_makes(service, client: RunFn, tmp_path
             assert (np.asarray(image) == array[:, :, 0]).all()
 
 
+def test_a_slash_at_the_end_of_out_makes_a_folder(client: RunFn, tmp_path: Path) -> None:
+    for words in (("sample", "--format", "png", "--seed", 4), ("interpolate", "--seeds", "1,2"), ("show", "digits")):
+        done = client(*words, "--out", "new/")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {
+        "seed-4.png", "interpolation_seeds-1-2.gif", "preview.png",
+    }  # fmt: skip
+
+
 def test_latents_from_the_service_draw_the_seeds_images(service, client: RunFn, tmp_path: Path) -> None:
     headers = {"Authorization": f"Bearer {KEY}"}
     answer = httpx.post(f"{service.url}/latents", json={"seeds": [1, 5, 9]}, headers=headers)

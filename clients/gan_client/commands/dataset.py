@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,7 +11,7 @@ import typer
 from gan_client._constants import DEFAULT_TIMEOUT, MAX_IMAGES, STREAM_CHUNK
 from gan_client.datasets.plan import DEFAULT_SHARD_SIZE, MAX_DATASET, Layout
 from gan_client.errors import InvalidArgumentError, one_line
-from gan_client.files import format_named
+from gan_client.files import Place, format_named
 
 from . import options
 from .progress import show_progress
@@ -35,7 +34,7 @@ def _layout(value: object) -> Layout:
         raise InvalidArgumentError(f"format is {str(value)!r}: give {', '.join(Layout)}", param="format") from None
 
 
-Out = Annotated[Path, typer.Option("--out", metavar="PATH", help="A folder, or FILE.npz.")]
+Out = Annotated[Place, typer.Option("--out", metavar="PATH", parser=Place.of, help="A folder, or FILE.npz.")]
 Count = Annotated[
     int | None,
     typer.Option("--n", metavar="N", parser=options.whole("n", 1, MAX_DATASET - 1), help="Number of images in all."),
@@ -123,7 +122,7 @@ def dataset(
         raise InvalidArgumentError(
             "n is not given: give --n for all images, or --each for those of each class", param="n"
         )
-    destination = Destination(out, _layout_of(out, file_format, shard_size))
+    destination = Destination(out.path, _layout_of(out, file_format, shard_size))
     saved = destination.saved(force=force)
     with GanClient(url, api_key, timeout, retries) as client:
         kept = None if force else saved
@@ -141,14 +140,15 @@ def dataset(
         print(_summary(plan, destination, drawn, seconds))
 
 
-def _layout_of(out: Path, file_format: Layout | None, shard_size: int | None) -> Layout:
+def _layout_of(out: Place, file_format: Layout | None, shard_size: int | None) -> Layout:
     """The layout that --format or the name of --out asks for. Raises InvalidArgumentError if they disagree, or for the
     name of another kind of file."""
-    is_npz = out.suffix.lower() == ".npz"
-    if not is_npz and not out.is_dir() and format_named(out):
+    suffix = "" if out.ends_in_slash else out.path.suffix
+    is_npz = suffix.lower() == ".npz"
+    if not is_npz and not out.is_folder and format_named(out.path):
         raise InvalidArgumentError(
             f"out is {str(out)!r}: a data set is a folder (--format folder or webdataset), whose name does not end in "
-            f"{out.suffix}, or a file FILE.npz",
+            f"{suffix}, or a file FILE.npz",
             param="out",
         )
     layout = file_format or (Layout.NPZ if is_npz else Layout.FOLDER)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT
+from gan_client.files import Place
 from gan_client.terminal import Graphics
 
 from . import options
@@ -47,7 +48,8 @@ LabelList = Annotated[
 ]
 Loop = Annotated[bool, typer.Option("--loop", help="Continue from the last image to the first.")]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="FILE", help="The file, or a folder for it [samples]; - is stdout.")
+    Place | None,
+    typer.Option("--out", metavar="FILE", parser=Place.of, help="The file, or a folder for it [samples]; - is stdout."),
 ]
 FileFormat = Annotated[
     str | None,

@@ -6,13 +6,13 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from gan_client._constants import DEFAULT_TIMEOUT
 from gan_client.errors import NotFoundError, UnavailableError, one_line
+from gan_client.files import Place
 from gan_client.terminal import Graphics
 
 from . import options
@@ -68,7 +68,15 @@ def _cells(info: ModelInfo) -> tuple[str, ...]:
     )
 
 
-Out = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the preview, a PNG, here; - is stdout.")]
+Out = Annotated[
+    Place | None,
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        parser=Place.of,
+        help="The preview, a PNG, goes here or into this folder; - is stdout.",
+    ),
+]
 
 
 def show(
@@ -105,8 +113,9 @@ def show(
             preview = client.models.preview(detail.name)
         elif wants_picture:
             preview = _if_there(client.models.preview, detail.name)
+    path = output.place_of(out, options.FOLDER, "preview.png")
     if out is not None and preview is not None:
-        output.write_one(preview, out, force=force, other="--out")
+        output.write_one(preview, path, force=force, other="--out")
     if to_stdout:
         return
     if as_json:
@@ -116,7 +125,7 @@ def show(
         terminal.show(output.picture(preview), picture)
     _print_model(detail, card)
     if out is not None:
-        print(f"preview -> {out}")
+        print(f"preview -> {path}")
 
 
 def _if_there(fetch: Callable[[str], _T], name: str) -> _T | None:

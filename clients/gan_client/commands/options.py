@@ -21,6 +21,7 @@ from gan_client._constants import (
     MIN_STEPS,
 )
 from gan_client.errors import InvalidArgumentError
+from gan_client.files import Place
 from gan_client.terminal import Graphics
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ Steps = Annotated[
 ]
 Fps = Annotated[
     int,
-    typer.Option("--fps", metavar="F", parser=whole("fps", 1, MAX_FPS), help="Frames per second, 1 to 60; gif 50."),
+    typer.Option("--fps", metavar="F", parser=whole("fps", 1, MAX_FPS), help="Frames per second, 1 to 60; a gif has 50 at most."),
 ]
 Show = Annotated[
     Graphics | None,
@@ -241,13 +242,14 @@ def shown(show: Graphics | None, no_show: bool, *, silent: bool) -> Graphics | N
     return Graphics.NONE if silent and show is None else show
 
 
-def takes_stdout(out: Path | None, as_json: bool) -> bool:
+def takes_stdout(out: Place | None, as_json: bool) -> bool:
     """Whether `out` is stdout. Raises InvalidArgumentError if --json wants it too."""
     from gan_client.output import STDOUT
 
-    if out == STDOUT and as_json:
+    is_stdout = out is not None and out.path == STDOUT
+    if is_stdout and as_json:
         raise InvalidArgumentError("out is '-' and json is given: only one of them can have stdout", param="out")
-    return out == STDOUT
+    return is_stdout
 
 
 def one_of(**options: object) -> str | None:

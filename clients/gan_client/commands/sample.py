@@ -12,6 +12,7 @@ import typer
 
 from gan_client._constants import DEFAULT_MAX_RETRIES, DEFAULT_TIMEOUT, MAX_COLUMNS, MAX_IMAGES
 from gan_client.errors import InvalidArgumentError
+from gan_client.files import Place
 from gan_client.terminal import Graphics
 
 from . import options
@@ -37,8 +38,13 @@ Each = Annotated[
     ),
 ]
 Out = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="PATH", help="Folder for the files [samples]; one file with --format; - is stdout."),
+    Place | None,
+    typer.Option(
+        "--out",
+        metavar="PATH",
+        parser=Place.of,
+        help="Folder for the files [samples]; one file with --format; - is stdout.",
+    ),
 ]
 FileFormat = Annotated[
     str | None,
@@ -122,7 +128,7 @@ def sample(
 class _Delivery:
     """Where the images go, and what is said about them."""
 
-    out: Path | None
+    out: Place | None
     grid: Path | None
     columns: int | None
     scale: int | None
@@ -136,7 +142,7 @@ class _Delivery:
         """A PNG for each image and the sheet, or what --grid says."""
         from gan_client import files, output, sheets, terminal
 
-        grid, out = self.grid, self.out
+        grid, out = self.grid, None if self.out is None else self.out.path
         if grid is None and self.quality is not None:
             raise InvalidArgumentError(
                 f"quality is {self.quality}: it is for --format and --grid only", param="quality"

@@ -303,3 +303,22 @@ def test_grid_is_the_sheet_alone(gan_client, tmp_path, name):
     code, _, err = gan_client("sample", "--n", 4, "--seed", 2, "--grid", name)
     assert code == 1
     assert_one_line(err, "exists with different content", "--grid")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_slash_at_the_end_names_a_folder(gan_client, tmp_path, is_there):
+    if is_there:
+        for name in ("new", "x.png", "d.npz"):
+            (tmp_path / name).mkdir()
+    assert gan_client("sample", "--format", "png", "--scale", 2, "--seed", 5, "--out", "new/")[0] == 0
+    assert gan_client("sample", "--seed", 5, "--label", 3, "--out", "x.png/")[0] == 0
+    assert gan_client("dataset", "--n", 2, "--seed", 0, "--labels", 3, "--out", "d.npz/")[0] == 0
+    assert names(tmp_path / "new") == ["seed-5.png"]
+    assert names(tmp_path / "x.png") == ["0000_seed-5_label-3.png", "sheet.png"]
+    assert "labels.csv" in names(tmp_path / "d.npz")
+
+
+def test_a_slash_after_a_file_is_refused(gan_client, tmp_path):
+    (tmp_path / "mine").write_bytes(b"mine")
+    code, _, err = gan_client("sample", "--format", "png", "--out", "mine/")
+    assert (code, err) == (1, "gan-client: can't write to mine/file: Not a directory; give another place with --out\n")
