@@ -66,7 +66,7 @@ def read(path: Path) -> LatentFile:
     if labels is not None and len(labels) != len(rows):
         given, due = counted(len(labels), "label", "labels"), counted(len(rows), "latent", "latents")
         raise InvalidArgumentError(
-            f"{name} has {given} beside {due}: give as many, or leave them out",
+            f"{name} has {given} for {due}: give one for each, or leave them out",
             param="latents",
         )
     if model is not None and not isinstance(model, str):

@@ -63,8 +63,7 @@ def generate_request(
     count = image_count(n if n is not None else next(iter(sizes.values()), 1))
     for name, size in sizes.items():
         if size != count:
-            entries = counted(size, "entry", "entries")
-            raise InvalidArgumentError(f"{name} has {entries}: for n = {count} give {count}", param=name)
+            raise _miscounted(name, size, counted(count, "image", "images"))
     if seed is not None:
         seed = seed_number(seed, count)
     elif each is None and rows is None:
@@ -109,8 +108,7 @@ def interpolate_request(
         entries = counted(len(points), "entry", "entries")
         raise InvalidArgumentError(f"{name} has {entries}: give 2 to {KEY_POINT_LIMIT}", param=name)
     if isinstance(labels, list) and len(labels) != len(points):
-        entries = counted(len(labels), "entry", "entries")
-        raise InvalidArgumentError(f"label has {entries}: for {len(points)} {name} give {len(points)}", param="label")
+        raise _miscounted("label", len(labels), f"{len(points)} {name}")
     if rows is not None and truncation is not None:
         raise InvalidArgumentError(
             f"truncation is {truncation!r}, but latents are taken as they are: give one of them", param="truncation"
@@ -147,6 +145,12 @@ def expected_seeds(request: GenerateRequest) -> list[int | None]:
     if request.seeds is not None:
         return list(request.seeds)
     return [None if request.seed is None else request.seed + i for i in range(count)]
+
+
+def _miscounted(name: str, size: int, due: str) -> InvalidArgumentError:
+    """`seeds has 2 entries for 3 images: ...`; one label may serve all."""
+    entries, single = counted(size, "entry", "entries"), "a single label, or " if name == "label" else ""
+    return InvalidArgumentError(f"{name} has {entries} for {due}: give {single}one for each", param=name)
 
 
 def _rows(latents: ArrayLike | None) -> list[list[float]] | None:

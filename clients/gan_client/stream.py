@@ -63,7 +63,7 @@ class StreamPlan:
                 if len(label) < size:
                     given = counted(start + len(label), "label", "labels")
                     raise InvalidArgumentError(
-                        f"label ended after {given}: for n = {self.n} give {self.n}", param="label"
+                        f"label ended after {given}: give one for each of the {self.n} images", param="label"
                     )
             yield generate_exchange(
                 generate_request(size, label, self.seed + start, None, None, self._truncation, self.model)

@@ -128,7 +128,7 @@ def test_a_wrong_key_is_one_line(service, run_command: RunFn, tmp_path: Path) ->
 def test_what_the_service_refuses_is_told_with_what_to_do(service, client: RunFn, tmp_path: Path) -> None:
     done = client("sample", "--n", 5000)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "1 to 4096 images. Use client.stream() or `gan-client dataset` for more" in done.stderr
+    assert "at most 4096 images. Use client.stream() or `gan-client dataset` for more" in done.stderr
     for command in (["sample"], ["models"], ["health"]):
         done = client("--url", f"{service.url}/ui", *command)  # as copied from the browser
         assert (done.returncode, done.stdout) == (1, "")

@@ -74,7 +74,7 @@ def test_without_classes_there_are_no_labels(http: httpx.Client) -> None:
         ({"seeds": [1, -1]}, 400, "seeds", "seeds[1] is -1"),
         ({"seeds": [SEED_LIMIT]}, 400, "seeds", "0 <= seed < 2**53"),
         ({"seeds": [1.5]}, 400, "seeds", "seeds[0] is 1.5"),
-        ({"seeds": list(range(3001))}, 400, "seeds", "seeds has 3001 entries; a request is for 1 to 3000"),
+        ({"seeds": list(range(3001))}, 400, "seeds", "seeds has 3001 entries; a request is for at most 3000 latents"),
         ({"seeds": [1], "truncation": 0}, 400, "truncation", "truncation is 0"),
         ({"seeds": [1], "n": 1}, 400, "n", "unknown field 'n'; expected one of model, seeds, truncation"),
         ({"seeds": [1], "model": "nobody"}, 404, "model", "'nobody'"),

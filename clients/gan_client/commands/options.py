@@ -220,7 +220,9 @@ Steps = Annotated[
 ]
 Fps = Annotated[
     int,
-    typer.Option("--fps", metavar="F", parser=whole("fps", 1, MAX_FPS), help="Frames per second, 1 to 60; a gif has 50 at most."),
+    typer.Option(
+        "--fps", metavar="F", parser=whole("fps", 1, MAX_FPS), help="Frames per second, 1 to 60; a gif has 50 at most."
+    ),
 ]
 Show = Annotated[
     Graphics | None,

@@ -88,7 +88,7 @@ def _key_points(
     if isinstance(request.label, list) and len(request.label) != len(points):
         raise InvalidRequestError(
             f"label has {counted(len(request.label), 'entry', 'entries')} for {len(points)} key points; "
-            f"give one or {len(points)}",
+            "give a single label, or one for each",
             "label",
         )
     if request.latents is not None:

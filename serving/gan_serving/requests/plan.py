@@ -89,7 +89,8 @@ def parse_latents(body: bytes, max_n: int) -> LatentsRequest:
     request = _parse(body, LatentsRequest, _LATENTS_RULES, max_n)
     if len(request.seeds) > max_n:
         raise InvalidRequestError(
-            f"seeds has {len(request.seeds)} entries; a request is for 1 to {max_n} latents", "seeds"
+            f"seeds has {len(request.seeds)} entries; a request is for at most {counted(max_n, 'latent', 'latents')}",
+            "seeds",
         )
     return request
 
@@ -134,11 +135,13 @@ def _count(request: GenerateRequest, max_n: int) -> int:
     if n > max_n:
         param = "n" if request.n is not None else next(iter(lists))
         what = f"n is {show(n)}" if param == "n" else f"{param} has {n} entries"
-        raise InvalidRequestError(f"{what}; a request is for 1 to {max_n} images", param)
+        raise InvalidRequestError(f"{what}; a request is for at most {counted(max_n, 'image', 'images')}", param)
     if isinstance(request.label, list) and len(request.label) != n:
         images = counted(n, "image", "images")
         raise InvalidRequestError(
-            f"label has {counted(len(request.label), 'entry', 'entries')} for {images}; give one or {n}", "label"
+            f"label has {counted(len(request.label), 'entry', 'entries')} for {images}; give a single label"
+            + (", or one for each" if n > 1 else ""),
+            "label",
         )
     return n
 

@@ -91,8 +91,11 @@ def test_arrays_that_are_not_the_contract(client, service, reply, content, reaso
         ({"seeds": range(65)}, "seeds has 65 entries"),
         ({"seeds": [1, -2]}, "seeds is -2"),
         ({"latents": [[1.0, 2.0]]}, "latents has 1 entry: give 2 to 64"),
-        ({"seeds": [1, 2], "label": [1]}, "label has 1 entry: for 2 seeds give 2"),
-        ({"seeds": [1, 2], "label": [1, 2, 3]}, "label has 3 entries: for 2 seeds give 2"),
+        ({"seeds": [1, 2], "label": [1]}, "label has 1 entry for 2 seeds: give a single label, or one for each"),
+        (
+            {"seeds": [1, 2], "label": [1, 2, 3]},
+            "label has 3 entries for 2 seeds: give a single label, or one for each",
+        ),
         ({"seeds": [1, 2], "steps": 1}, "steps is 1: it must be an integer from 2 to 240"),
         ({"latents": np.eye(2), "truncation": 1.0}, r"truncation is 1\.0, but latents are taken as they are"),
     ],

@@ -64,7 +64,9 @@ def test_each_chunk_is_retried_on_its_own(collect, service):
 
 @pytest.mark.parametrize(("given", "said"), [(1, "1 label"), (12, "12 labels")])
 def test_too_few_labels(collect, given, said):
-    with pytest.raises(errors.InvalidArgumentError, match=f"label ended after {said}: for n = 20 give 20"):
+    with pytest.raises(
+        errors.InvalidArgumentError, match=f"label ended after {said}: give one for each of the 20 images"
+    ):
         collect(20, label=[1] * given, seed=0, chunk=10)
 
 
@@ -83,8 +85,12 @@ def test_images_before_a_failure_are_given_and_the_rest_can_be_asked_for(client,
 
 
 def test_a_chunk_that_is_too_large_is_called_so(collect, service):
-    service.script.extend([service.error(400, "invalid_request", "n is 500; a request is for 1 to 64 images", "n")] * 2)
-    with pytest.raises(errors.InvalidRequestError, match=r"^chunk is 500: .* give a smaller chunk .*1 to 64") as caught:
+    service.script.extend(
+        [service.error(400, "invalid_request", "n is 500; a request is for at most 64 images", "n")] * 2
+    )
+    with pytest.raises(
+        errors.InvalidRequestError, match=r"^chunk is 500: .* give a smaller chunk .*at most 64"
+    ) as caught:
         collect(1000, chunk=500)
     assert caught.value.param == "chunk"
     assert "client.stream" not in str(caught.value)

@@ -137,7 +137,11 @@ INVALID = [
     ({"seeds": [1, 2], "steps": None}, "steps", "steps is None"),
     ({"seeds": [1, 2, 3], "steps": 50}, "steps", "steps is 50; with 3 key points that is 101 frames"),
     ({"seeds": [1, 2], "steps": 51, "loop": True}, "steps", "102 frames, but a request is for at most 100"),
-    ({"seeds": [1, 2], "label": [1, 2, 3]}, "label", "label has 3 entries for 2 key points; give one or 2"),
+    (
+        {"seeds": [1, 2], "label": [1, 2, 3]},
+        "label",
+        "label has 3 entries for 2 key points; give a single label, or one for each",
+    ),
     ({"seeds": [1, 2], "label": [1]}, "label", "label must be a class id (0 or more), a class name, or a list of 2"),
     ({"seeds": [1, 2], "label": [1, "cat"]}, "label", "label is 'cat'; toy has class ids"),
     ({"seeds": [1, 2], "truncation": 0}, "truncation", "truncation is 0"),

@@ -171,7 +171,7 @@ INVALID = [
     # count
     ({"n": 0}, "n", "n is 0; n must be a whole number from 1 to 100"),
     ({"n": -3}, "n", "n is -3"),
-    ({"n": MAX_N + 1}, "n", "n is 101; a request is for 1 to 100 images"),
+    ({"n": MAX_N + 1}, "n", "n is 101; a request is for at most 100 images"),
     ({"n": True}, "n", "n is True; n must be a whole number"),
     ({"n": 1.0}, "n", "n is 1.0"),
     ({"n": "3"}, "n", "n is '3'"),
@@ -180,7 +180,7 @@ INVALID = [
     (b'{"n": 1' + b"0" * 5000 + b"}", None, "not valid JSON"),
     ({"n": 2, "seeds": [1, 2, 3]}, "seeds", "n is 2, but seeds has 3 entries"),
     ({"n": 2, "latents": [[0, 0, 0]], "label": 1}, "latents", "n is 2, but latents has 1 entry; leave n out"),
-    ({"seeds": list(range(MAX_N + 1))}, "seeds", "seeds has 101 entries; a request is for 1 to 100 images"),
+    ({"seeds": list(range(MAX_N + 1))}, "seeds", "seeds has 101 entries; a request is for at most 100 images"),
     ({"latents": [[0, 0, 0]] * (MAX_N + 1), "label": 1}, "latents", "latents has 101 entries"),
     ({"label": [1] * (MAX_N + 1)}, "label", "label has 101 entries"),
     # seeds
@@ -214,8 +214,8 @@ INVALID = [
     ({"label": True}, "label", "label is True"),
     ({"label": 1.0}, "label", "label is 1.0"),
     ({"label": []}, "label", "label is []"),
-    ({"label": [1, 2], "n": 3}, "label", "label has 2 entries for 3 images"),
-    ({"label": [1, 2], "seeds": [1]}, "label", "label has 2 entries for 1 image; give one or 1"),
+    ({"label": [1, 2], "n": 3}, "label", "label has 2 entries for 3 images; give a single label, or one for each"),
+    ({"label": [1, 2], "seeds": [1]}, "label", "label has 2 entries for 1 image; give a single label"),
     ({"label": [1, "cat"]}, "label", "label is 'cat'"),
     ({"label": [1, True]}, "label", "label is [1, True]"),
     ({"label": "x" * 10**6}, "label", "label is 'xxx"),
