@@ -58,6 +58,10 @@ class Image:
         pixels = np.array(self.pil(), dtype=np.uint8)  # (H, W) or (H, W, 3)
         return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
+    @overload
+    def __array__(self, dtype: None = None, copy: bool | None = None) -> NDArray[np.uint8]: ...
+    @overload
+    def __array__(self, dtype: DTypeLike, copy: bool | None = None) -> NDArray[Any]: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """For `np.asarray(image)`: what `numpy` gives."""
         return as_array(self.numpy(), dtype, copy)
@@ -122,6 +126,10 @@ class Generation(Sequence[Image]):
         self._refuse_empty()
         return np.stack([image.numpy() for image in self._images])  # N x (H, W, C) -> (N, H, W, C)
 
+    @overload
+    def __array__(self, dtype: None = None, copy: bool | None = None) -> NDArray[np.uint8]: ...
+    @overload
+    def __array__(self, dtype: DTypeLike, copy: bool | None = None) -> NDArray[Any]: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """For `np.asarray(generation)`: what `arrays` gives."""
         return as_array(self.arrays, dtype, copy)

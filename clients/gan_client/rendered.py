@@ -7,7 +7,7 @@ import io
 import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from .archive import MalformedAnswerError
 from .files import refuse_misnamed, write_all
@@ -83,6 +83,10 @@ class Frames:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    @overload
+    def __array__(self, dtype: None = None, copy: bool | None = None) -> NDArray[np.uint8]: ...
+    @overload
+    def __array__(self, dtype: DTypeLike, copy: bool | None = None) -> NDArray[Any]: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """For `np.asarray(it)`: `arrays`."""
         return as_array(self.arrays, dtype, copy)
@@ -107,6 +111,10 @@ class Latents:
     def __len__(self) -> int:
         return len(self.arrays)
 
+    @overload
+    def __array__(self, dtype: None = None, copy: bool | None = None) -> NDArray[np.float32]: ...
+    @overload
+    def __array__(self, dtype: DTypeLike, copy: bool | None = None) -> NDArray[Any]: ...
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """For `np.asarray(it)`: `arrays`."""
         return as_array(self.arrays, dtype, copy)

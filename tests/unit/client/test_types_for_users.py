@@ -53,6 +53,9 @@ def blocking(client: GanClient) -> None:
     client.generate(latents=latents, label=latents.labels)
     client.generate(seeds=np.arange(4), label=np.arange(4))
     stacked: NDArray[np.uint8] = np.asarray(images, np.uint8)
+    as_images, as_image, as_frames = np.asarray(images), np.asarray(image), np.asarray(frames)
+    as_latents = np.asarray(latents)
+    numbers: NDArray[np.float32] = as_latents
     infos: list[ModelInfo] = client.models.list()
     detail: ModelDetail = client.models.get("digits")
     card: str = client.models.card("digits")
@@ -66,7 +69,7 @@ def blocking(client: GanClient) -> None:
         for each in stream:
             each.save(Path("folder") / f"{each.seed}.png")
     print(stacked, pixels, arrays, sheet, paths, file.data, motion.frames, frames.arrays, infos, detail.latent.dim)
-    print(card, preview, health.ready, parsed, raw_detail.elapsed, quick)
+    print(numbers, card, preview, health.ready, parsed, raw_detail.elapsed, quick)
 
     client.generate("64")  # wrong: n is text
     client.generate(4, 7, 0)  # wrong: seed has to be named
@@ -85,6 +88,10 @@ def blocking(client: GanClient) -> None:
     image.seed = 3  # wrong: an image doesn't change
     GanClient(timeout="60")  # wrong: seconds are a number
     text: str = client.generate(1)  # wrong: it is a Generation
+    floats: NDArray[np.float32] = as_images  # wrong: pixels are uint8
+    floats = as_image  # wrong: here too
+    floats = as_frames  # wrong: and here
+    pixels = as_latents  # wrong: latents are float32
 
 
 async def awaiting(client: AsyncGanClient) -> None:
