@@ -1,6 +1,5 @@
 """The playground for everybody: by keyboard, with a screen reader, on a phone, in the dark, and when things fail."""
 
-import io
 import re
 from collections.abc import Iterator
 
@@ -282,42 +281,3 @@ def test_a_link_with_nonsense_in_it_shows_a_sheet_all_the_same(visit, service) -
     )
     assert seen.page.locator("#sheet .tile").count() == 64
     expect(seen.page.locator("#panel")).to_be_hidden()
-
-
-def test_a_service_that_goes_away_and_comes_back(visit, service) -> None:
-    seen = visit(service.url, expected="ERR_INTERNET_DISCONNECTED")
-    seen.open(LINK)
-    page, before = seen.page, seen.pixels()
-    page.context.set_offline(True)
-    page.click("#reroll")
-    expect(page.locator("#notice")).to_contain_text("The service can't be reached")
-    expect(page.locator("#live")).to_contain_text("not reachable")
-    assert np.array_equal(seen.pixels(), before), "what was drawn stays"
-    page.context.set_offline(False)
-    page.click("#notice-retry")
-    seen.drawn()
-    expect(page.locator("#notice")).to_be_hidden()
-    expect(page.locator("#live")).to_contain_text("images/s")
-    assert not np.array_equal(seen.pixels(), before)
-
-
-def test_a_download_that_fails_leaves_the_sheet_its_second_try(visit, service) -> None:
-    seen = visit(service.url, expected="ERR_INTERNET_DISCONNECTED")
-    seen.open(LINK)
-    page, notice = seen.page, seen.page.locator("#notice")
-    page.context.set_offline(True)
-    page.fill("#seed", "777")
-    page.press("#seed", "Enter")
-    expect(notice).to_contain_text("The service can't be reached")
-    page.click("#sheet-png")
-    page.click("#notice-close")
-    expect(notice).to_be_visible()  # of the sheet
-    page.click("#sheet-png")
-    page.context.set_offline(False)
-    with page.expect_download():
-        page.click("#notice-retry")
-    seen.drawn()
-    expect(notice).to_be_hidden()
-    body = {"model": "shapes", "seed": 777, "n": 16, "format": "npy"}
-    images = np.load(io.BytesIO(httpx.post(f"{service.url}/generate", json=body).content))
-    assert np.array_equal(seen.pixels(), np.broadcast_to(images, (16, 28, 28, 3)))

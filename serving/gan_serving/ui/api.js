@@ -18,6 +18,11 @@ export class CallError extends Error {
     super(message);
     Object.assign(this, { status, code, requestId, retryAfter });
   }
+
+  /** Whether the service is away, or isn't ready, and nobody said when it will be. */
+  get away() {
+    return this.code === "unreachable" || ([502, 503].includes(this.status) && !this.retryAfter);
+  }
 }
 
 export const SWAPPED = "swapped"; // code of what an artifact answers that is not the expected one
@@ -75,7 +80,7 @@ export async function call(path, as, { body, signal } = {}) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new CallError("The service can't be reached. Is it running? It is tried again when you ask for it.", { code: "unreachable" });
+    throw new CallError("The service can't be reached. Is it running? The page goes on by itself when it is back.", { code: "unreachable" });
   }
   if (!response.ok) throw await refusal(response);
   const [name, artifact] = ["x-gan-model", "x-gan-artifact"].map((header) => response.headers.get(header));

@@ -1,21 +1,40 @@
-/** What the service is doing now, from /metrics, which adds up its workers. Asked once a second while the page is seen. */
+/**
+ * What the service is doing now, from /metrics, which adds up its workers. Asked once a second while the page is seen;
+ * of a service that is away it is asked more and more seldom whether it is ready.
+ */
 
 import { call } from "./api.js";
-import { $, el, figure } from "./dom.js";
+import { $, announce, el, figure } from "./dom.js";
 
 const EVERY = 1000; // milliseconds
+const SELDOMEST = 16; // times as long, where the service is away
 const KEPT = 60; // samples of images/s
 
 export class Live {
-  /** @param {(live: Live) => void} onSample */
-  constructor(onSample) {
-    this.onSample = onSample;
+  /**
+   * @param {(live: Live) => void} onSample
+   * @param {() => void} onBack called when the service was away and is ready again
+   */
+  constructor(onSample, onBack) {
+    Object.assign(this, { onSample, onBack });
+    this.away = false;
+    this.misses = 0; // how often in a row it was away
     this.series = []; // [{name, labels, value}]
     this.rates = []; // images/s, the newest last
     this.previous = null;
     this.timer = 0;
     document.addEventListener("visibilitychange", () => this.#run());
+    addEventListener("online", () => this.#run());
     this.#run();
+  }
+
+  /** Somebody has found the service away, as this CallError says. */
+  lose(error) {
+    if (this.away) return;
+    this.misses += 1;
+    Object.assign(this, { away: true, series: [], previous: null });
+    this.#say(error.code === "unreachable" ? "not reachable" : "not ready", "down");
+    this.#next();
   }
 
   /** The sum of a metric over all series whose labels fit. */
@@ -52,20 +71,43 @@ export class Live {
       this.previous = null; // a rate over the time in which nobody looked says nothing of now
       return;
     }
-    this.#ask().finally(() => {
-      this.timer = setTimeout(() => this.#run(), EVERY);
-    });
+    (this.away ? this.#probe() : this.#ask()).finally(() => this.#next());
+  }
+
+  #next() {
+    clearTimeout(this.timer);
+    if (document.hidden) return;
+    const times = this.away ? Math.min(2 ** (this.misses - 1), SELDOMEST) : 1;
+    this.timer = setTimeout(() => this.#run(), times * EVERY);
+  }
+
+  async #probe() {
+    try {
+      await call("readyz", "text");
+    } catch (error) {
+      if (error.away) {
+        this.misses += 1;
+        return;
+      }
+    }
+    if (!this.away) return; // another answer has said so
+    this.away = false;
+    announce("The service is back.");
+    this.onBack();
   }
 
   async #ask() {
     try {
       this.series = parsed(await call("metrics", "text"));
     } catch (error) {
-      this.series = [];
-      this.previous = null;
-      this.#say(error.code === "unreachable" ? "not reachable" : "no live figures", error.code === "unreachable" ? "down" : "unknown");
-      return;
+      if (error.away) {
+        announce("The service can't be reached. The page goes on by itself when it is back.");
+        return this.lose(error);
+      }
+      Object.assign(this, { series: [], previous: null });
+      return this.#say("no live figures", "unknown");
     }
+    this.misses = 0;
     const now = performance.now();
     const made = this.sum("gan_images_total", { outcome: "generated" });
     if (this.previous) {

@@ -13,7 +13,7 @@ import { fitted } from "./fit.js";
 import { Latents } from "./latents.js";
 import { Live } from "./live.js";
 import { described, offered } from "./models.js";
-import { NEWS, OTHER, SHEET, hideNotice, notice } from "./notice.js";
+import { NEWS, OTHER, SHEET, hideNotice, notice, tryLost } from "./notice.js";
 import { Panel } from "./panel.js";
 import { columnsOf, drawn, fromSeeds, inWords, recipesOf, seedsOf, toJson } from "./requests.js";
 import { Sheet } from "./sheet.js";
@@ -45,10 +45,16 @@ const panel = new Panel({ change, guard, act }, showCall);
 const controls = new Controls(change, { current: () => state, prepare, back: () => acts.back() });
 const about = new About(guard);
 const theCall = new Call();
-new Live((live) => {
-  about.sample(live);
-  look(live.sum("gan_reloads_total"));
-});
+const live = new Live(
+  () => {
+    about.sample(live);
+    look(live.sum("gan_reloads_total"));
+  },
+  () => {
+    tryLost();
+    if (model) guard(renew); // who comes back may have another artifact
+  },
+);
 
 /** Change the state: the address, the controls and the pictures follow. With `push`, the Back button leads back. */
 function change(patch, push = false, { keepPanel = false } = {}) {
@@ -158,6 +164,7 @@ async function guard(work, { which = OTHER, retry = () => guard(work, { which })
     if (error.name === "AbortError") return;
     if (error.code === SWAPPED) return swapped();
     if (error.code === "invalid_request" && model && (await renew().catch(() => false))) return;
+    if (error.away) live.lose(error);
     if (error.status === 401) wantKey(error.message, which);
     else notice(error, { which, retry });
     if (!(error instanceof CallError)) throw error;

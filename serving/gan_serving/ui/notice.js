@@ -51,12 +51,17 @@ function seen() {
   return [...standing.keys()].sort((a, b) => (b === NEWS) - (a === NEWS)).at(-1);
 }
 
-/** All that failed and can be tried again, in the order in which it failed. */
-function tryAgain() {
-  const all = [...standing.entries()].filter(([, { retry }]) => retry);
+/** What failed because the service was away, and can be tried again. */
+export function tryLost() {
+  tryAgain(({ error }) => error.away);
+}
+
+/** All that failed and can be tried again, or those that fit, in the order in which it failed. */
+function tryAgain(fits = () => true) {
+  const all = [...standing.entries()].filter(([, each]) => each.retry && fits(each));
   hideNotice(...all.map(([which]) => which));
   for (const [, { retry }] of all) retry();
 }
 
-$("notice-retry").addEventListener("click", tryAgain);
+$("notice-retry").addEventListener("click", () => tryAgain());
 $("notice-close").addEventListener("click", () => hideNotice(seen()));

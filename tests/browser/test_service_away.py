@@ -1,0 +1,113 @@
+"""The service goes away, or isn't ready: the page goes on by itself when it is back, and nobody has to click."""
+
+import io
+import itertools
+import re
+import time
+
+import httpx
+import numpy as np
+import pytest
+from playwright.sync_api import Route, expect
+
+pytestmark = pytest.mark.slow
+
+LINK = "#model=shapes&seed=7&n=16"
+HIDE = """(hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_a_service_that_goes_away_and_comes_back(visit, service) -> None:
+    seen = visit(service.url, expected="ERR_INTERNET_DISCONNECTED")
+    seen.open(LINK)
+    page, before = seen.page, seen.pixels()
+    page.context.set_offline(True)
+    page.click("#reroll")
+    expect(page.locator("#notice")).to_contain_text("The service can't be reached")
+    expect(page.locator("#live")).to_contain_text("not reachable")
+    assert np.array_equal(seen.pixels(), before), "what was drawn stays"
+    page.click("#notice-retry")
+    expect(page.locator("#notice")).to_contain_text("The page goes on by itself when it is back")
+    page.context.set_offline(False)
+    seen.drawn()
+    expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#live")).to_contain_text("images/s")
+    assert not np.array_equal(seen.pixels(), before)
+
+
+def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(visit, service) -> None:
+    seen = visit(service.url, expected="status of 503")
+    seen.open(LINK)
+    page, before, asked, is_ready = seen.page, seen.pixels(), [], False
+    starting = {"error": {"code": "not_ready", "message": "the service is starting"}, "request_id": "r1"}
+
+    def answer(route: Route) -> None:
+        asked.append((time.monotonic(), route.request.url.rpartition("/")[2]))
+        if is_ready:
+            route.continue_()
+        else:
+            route.fulfill(status=503, json=starting)
+
+    page.route(re.compile("/(generate|readyz)$"), answer)
+    page.click("#reroll")
+    expect(page.locator("#notice")).to_contain_text("The service is starting.")
+    deadline = time.monotonic() + 10
+    while len(asked) < 2:
+        assert time.monotonic() < deadline, "nobody asked whether it is ready"
+        page.wait_for_timeout(50)
+    is_ready = True
+    seen.drawn()
+    expect(page.locator("#notice")).to_be_hidden()
+    assert not np.array_equal(seen.pixels(), before)
+    assert [path for _, path in asked] == ["generate", "readyz", "readyz", "generate"]
+    first, second = (later - sooner for (sooner, _), (later, _) in itertools.pairwise(asked[:3]))
+    assert 0.8 < first < second
+
+
+def test_a_page_that_nobody_sees_does_not_ask_whether_the_service_is_back(visit, service) -> None:
+    seen = visit(service.url, expected="ERR_FAILED")
+    seen.open(LINK)
+    page, asked, is_there = seen.page, [], False
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if is_there:
+            route.continue_()
+        else:
+            route.abort()
+
+    page.route(re.compile("/(metrics|readyz)$"), answer)
+    expect(page.locator("#live")).to_contain_text("not reachable")
+    expect(page.locator("#status")).to_contain_text("can't be reached")
+    page.evaluate(HIDE, True)
+    page.wait_for_timeout(100)  # for an answer that was on its way
+    asked.clear()
+    page.wait_for_timeout(1500)
+    assert asked == []
+    is_there = True
+    page.evaluate(HIDE, False)
+    expect(page.locator("#status")).to_have_text("The service is back.")
+    expect(page.locator("#live")).to_contain_text("images/s")
+
+
+def test_a_download_that_fails_leaves_the_sheet_its_second_try(visit, service) -> None:
+    seen = visit(service.url, expected="ERR_INTERNET_DISCONNECTED")
+    seen.open(LINK)
+    page, notice = seen.page, seen.page.locator("#notice")
+    page.context.set_offline(True)
+    page.fill("#seed", "777")
+    page.press("#seed", "Enter")
+    expect(notice).to_contain_text("The service can't be reached")
+    page.click("#sheet-png")
+    page.click("#notice-close")
+    expect(notice).to_be_visible()  # of the sheet
+    page.click("#sheet-png")
+    with page.expect_download():
+        page.context.set_offline(False)
+    seen.drawn()
+    expect(notice).to_be_hidden()
+    body = {"model": "shapes", "seed": 777, "n": 16, "format": "npy"}
+    images = np.load(io.BytesIO(httpx.post(f"{service.url}/generate", json=body).content))
+    assert np.array_equal(seen.pixels(), np.broadcast_to(images, (16, 28, 28, 3)))
