@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, cast
+from typing import Annotated, Final, cast
 
 import typer
 
@@ -18,7 +17,7 @@ from .commands.dataset import dataset
 from .commands.interpolate import interpolate
 from .commands.models import health, models, show
 from .commands.sample import sample
-from .commands.stopping import INTERRUPTED, TERMINATED, CommandStopped
+from .commands.stopping import INTERRUPTED, CommandStopped, stop_on_signals
 from .errors import GanError, InvalidArgumentError, InvalidRequestError, NotFoundError, one_line
 
 PROGRAM: Final = "gan-client"
@@ -77,11 +76,6 @@ def root(
     context.default_map = {command.__name__: given for command in _COMMANDS}
 
 
-def _terminate(_number: int, _frame: object) -> NoReturn:
-    """Leave by the same way as after Ctrl-C, so that what is half written goes."""
-    raise CommandStopped("terminated", TERMINATED)
-
-
 def _fail(message: str, code: int) -> int:
     print(f"{PROGRAM}: {one_line(message, 1000)}", file=sys.stderr)
     return code
@@ -133,7 +127,7 @@ def _is_wrong_argument(error: GanError) -> bool:
 
 def main() -> None:
     """Entry point of `gan-client`."""
-    signal.signal(signal.SIGTERM, _terminate)
+    stop_on_signals()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import signal
+import time
 from typing import Final
 
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 TERMINATED: Final = 143  # 128 + SIGTERM
+CLEANING_SECONDS: Final = 1.0  # after a signal, in which others are taken for the same one
 
 
 class CommandStopped(BaseException):
@@ -15,3 +19,31 @@ class CommandStopped(BaseException):
         """`message` is the one line for stderr, `code` the exit code."""
         super().__init__(message)
         self.code = code
+
+
+class Stop:
+    """Handler of SIGINT and SIGTERM: raises, so that what is half written goes.
+
+    One that follows at once would hit just this cleaning up, and is ignored: `timeout` sends two.
+    """
+
+    def __init__(self) -> None:
+        self._raised = -math.inf
+
+    def __call__(self, number: int, _frame: object) -> None:
+        """Raises KeyboardInterrupt for SIGINT, and CommandStopped for SIGTERM."""
+        now = time.monotonic()
+        if now - self._raised <= CLEANING_SECONDS:
+            return
+        self._raised = now
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise CommandStopped("terminated", TERMINATED)
+
+
+def stop_on_signals() -> None:
+    """From now on a Stop handles SIGINT and SIGTERM, unless the parent process wants them ignored."""
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, stop)
