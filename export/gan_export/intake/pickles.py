@@ -21,6 +21,9 @@ MEMBER_BYTES: Final = 8  # that a list or tuple takes for each of its values
 ENTRY_BYTES: Final = 96  # that a dict does
 ADVICE: Final = "save the weights alone: torch.save(model.state_dict(), ...)"
 
+_NOT_PLAIN: Final = ("torch._tensor._rebuild_from_type_v2", "torch._utils._rebuild_parameter_with_state")
+"""What makes tensors of a subclass (its own name comes next), or with attributes."""
+
 PersistentLoad = Callable[[tuple[Any, ...]], Any]
 
 
@@ -81,6 +84,13 @@ class Evaluation:
         if not self.refused:
             return
         first = shown(self.refused[0])
+        if self.refused[0] in _NOT_PLAIN:
+            what = shown(self.refused[:2][-1])
+            raise IntakeError(
+                f"holds tensors with a class or attributes of their own ({what}), and unpickling them would run code; "
+                "if you trust it, load it and save plain ones: "
+                "torch.save({name: value.as_subclass(torch.Tensor) for name, value in model.state_dict().items()}, ...)"
+            )
         if any(name.startswith(("torch.nn.modules.", "torch.nn.parallel.", "__main__.")) for name in self.refused):
             raise IntakeError(
                 f"is a whole pickled module ({first}), not a state dict, and unpickling it would run code; "

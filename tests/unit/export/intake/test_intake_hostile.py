@@ -12,6 +12,8 @@ import pytest
 import torch
 from torch import nn
 
+from gan_export.intake import read_contents
+
 HUGE = 100 * 10**9
 NAMED = r"asks for (posix|nt)\.system, which could run code"
 
@@ -157,6 +159,34 @@ def test_a_pickled_module_is_told_from_a_state_dict(tmp_path, refusal, legacy):
         message = refusal(path)
         assert "is a whole pickled module (" in message
         assert "torch.save(model.state_dict(), ...)" in message
+
+
+class OwnTensor(torch.Tensor):
+    pass
+
+
+def with_attribute(tensor):
+    tensor.note = "mine"
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("tensor", "named"),
+    [
+        (torch.ones(2).as_subclass(OwnTensor), "OwnTensor"),
+        (with_attribute(torch.ones(2)), "(torch.Tensor)"),
+        (with_attribute(nn.Parameter(torch.ones(2))), "_rebuild_parameter_with_state"),
+    ],
+)
+def test_tensors_that_are_not_plain_are_told_from_a_pickled_module(tmp_path, refusal, tensor, named):
+    path = tmp_path / "netG.pth"
+    torch.save({"w": tensor}, path)
+    message = refusal(path)
+    assert "holds tensors with a class or attributes of their own (" in message
+    assert named in message
+    assert "value.as_subclass(torch.Tensor)" in message
+    torch.save({"w": tensor.as_subclass(torch.Tensor)}, path)  # the remedy
+    assert read_contents(path).tree["w"].tolist() == [1, 1]
 
 
 def test_another_class_is_named(write_zip, pickled, call, refusal):
