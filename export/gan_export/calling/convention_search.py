@@ -22,7 +22,8 @@ from .missing_values import RefuseFreed, refuse_valueless
 from .operations import operations_before
 from .output_choice import place_of_images
 
-TRIED_BATCHES: Final = (3, 5, 7, 11)  # one of them is no other dimension; never 1, which a squeeze would swallow
+TRIED_BATCHES: Final = (5, 7, 11, 13)
+"""One of them is no other dimension; never 1, which a squeeze would swallow, nor 3, which is a number of channels."""
 ABSENT: Final[Sequence[LabelInput]] = ("none", "null")
 MADE: Final[Sequence[LabelInput]] = ("ids", "one_hot", "one_hot_map")  # of the ids
 OPTIONS: Final = {
@@ -167,7 +168,7 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> 
         hook.remove()
     convention = _with_image(draft, output, batch, asked.image_shape, asked.output)
     if convention is None:
-        return Failure(words, no_image(output, asked.image_shape), NO_IMAGE)
+        return Failure(words, no_image(output, batch, asked.image_shape), NO_IMAGE)
     image = image_of(output, convention)
     try:
         merits = _merits(module, convention, z, label, image)

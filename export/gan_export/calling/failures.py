@@ -95,14 +95,17 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
     return "Check --latent. "
 
 
-def no_image(output: Any, wanted: ImageShape | None) -> str:
-    """Why an output holds no images, and what to do."""
+def no_image(output: Any, batch: int, wanted: ImageShape | None) -> str:
+    """Why an output of a forward on `batch` latents holds no images, and what to do."""
     given_out = [tensor for _, tensor in tensors_in(output)]
     if not given_out:
         return f"it gives {type(output).__name__}, not a tensor"
     tensors = [tensor for tensor in given_out if not tensor.is_nested]
     if not tensors:
         return "it gives a nested tensor: end forward with torch.stack(images.unbind())"
+    if (each := _one_for_each(output, batch)) is not None:
+        shape = f"({', '.join(map(str, each))})"
+        return f"it gives a list of tensors {shape}, one for each latent: end forward with torch.stack(images)"
     shapes = [tuple(tensor.shape) for tensor in tensors]
     given = f"it gives {', '.join('(' + ', '.join(['N', *map(str, shape[1:])]) + ')' for shape in shapes)}"
     for tensor in tensors:
@@ -118,6 +121,18 @@ def no_image(output: Any, wanted: ImageShape | None) -> str:
     if flat := [shape[1] for shape in shapes if len(shape) == 2]:
         return f"{given}: say how to read it as an image with --image-shape C,H,W{_squares(flat[0])}"
     return f"{given}, which is not images with 1 or 3 channels: end forward with a layer or a slice that gives 1 or 3"
+
+
+def _one_for_each(output: Any, batch: int) -> torch.Size | None:
+    """The shape of the first of a list of as many tensors as there are latents, each without a batch; None if there is
+    no such list."""
+    lists: dict[tuple[int | str, ...], list[Tensor]] = {}
+    for path, tensor in tensors_in(output):
+        lists.setdefault(path[:-1], []).append(tensor)
+    for tensors in lists.values():
+        if len(tensors) == batch and all(not one.is_nested and one.shape[:1] != (batch,) for one in tensors):
+            return tensors[0].shape
+    return None
 
 
 def _as_pixels(tensor: Tensor) -> str:

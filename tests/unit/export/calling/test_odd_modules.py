@@ -381,7 +381,7 @@ def test_a_forward_that_ends_the_program_is_a_failure() -> None:
 
 
 def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:
-    assert "it raises Stop: at 3 (test_odd_modules.py:" in refused(Stopping())
+    assert "it raises Stop: at 5 (test_odd_modules.py:" in refused(Stopping())
     with pytest.raises(KeyboardInterrupt):
         find_convention(Interrupted().eval(), DIM, 0)
 

@@ -85,3 +85,19 @@ def test_which_of_several_is_asked_for_and_can_be_said(made: Any, names: list[st
 def test_an_output_that_is_not_there_is_told_with_those_that_are(made: Any, said: str) -> None:
     with pytest.raises(IntakeError, match=f"--output 'nowhere': forward gives no images there; {said}"):
         find_convention(Returning(made).eval(), DIM, 0, Asked(output="nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("made", "shape"),
+    [
+        (lambda image: list(image), "(3, 8, 8)"),
+        (lambda image: image.unbind(), "(3, 8, 8)"),
+        (lambda image: {"images": [each.permute(1, 2, 0) for each in image]}, "(8, 8, 3)"),
+        (lambda image: list(image[:, 0]), "(8, 8)"),
+    ],
+)
+def test_a_list_of_single_images_is_told_how_to_become_a_batch(made: Any, shape: str) -> None:
+    with pytest.raises(IntakeError) as caught:
+        find_convention(Returning(made).eval(), DIM, 0)
+    said = f"it gives a list of tensors {shape}, one for each latent: end forward with torch.stack(images). Tried: "
+    assert said in str(caught.value)
