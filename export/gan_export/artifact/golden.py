@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,7 @@ MAX_GOLDEN_PIXELS: Final = 2**18  # floats in the file
 MAX_GOLDEN_BYTES: Final = 64 * 2**20
 LEAST_IMAGES: Final = 2  # in the file
 HEADERS: Final = 2**12  # bytes of all arrays' own headers, at most
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what zipfile unpacks no further than it is asked to
 
 
 def excess_of(image: ImageSpec, latent: LatentSpec) -> str:
@@ -64,27 +65,47 @@ def unpack_golden(content: bytes, manifest: Manifest) -> tuple[Case, Array]:
     Raises:
         ValueError: it is something else, or does not fit the manifest.
     """
-    names = {"z", "pixels", "label"} if manifest.classes else {"z", "pixels"}
+    image, n = manifest.image, manifest.golden.images
+    wanted: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
+        "z": ((n, manifest.latent.dim), np.dtype(np.float32)),
+        "pixels": ((n, image.channels, image.height, image.width), np.dtype(np.float32)),
+    }
+    if manifest.classes:
+        wanted["label"] = ((n,), np.dtype(np.int64))
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = archive.infolist()
+        members = _members(content, [f"{name}.npy" for name in wanted])
+    except ValueError:
+        raise
+    except Exception as error:  # zipfile and its decompressors raise a dozen unrelated types
+        raise ValueError("is not an npz file") from error
+    arrays = {name: _array_of(name, members[f"{name}.npy"], *form) for name, form in wanted.items()}
+    return Case(arrays["z"], arrays.get("label")), arrays["pixels"]
+
+
+def _members(content: bytes, names: list[str]) -> dict[str, bytes]:
+    """What an archive of exactly these names holds."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        if sorted(member.filename for member in members) != sorted(names):
+            raise ValueError(f"does not hold {' and '.join(names)} alone")
+        if any(member.compress_type not in _COMPRESSIONS for member in members):
+            raise ValueError("is compressed in another way than npz files are")
         if sum(member.file_size for member in members) > MAX_GOLDEN_BYTES:
             raise ValueError(f"unpacks to more than {MAX_GOLDEN_BYTES // 2**20} MiB")
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise ValueError("is not an npz file") from error
-    if set(arrays) != names:
-        raise ValueError(f"holds {', '.join(sorted(arrays)) or 'nothing'}, not {', '.join(sorted(names))}")
-    image = manifest.image
-    n = len(arrays["z"]) if arrays["z"].ndim else 0
-    wanted = {
-        "z": ((n, manifest.latent.dim), np.float32),
-        "pixels": ((n, image.channels, image.height, image.width), np.float32),
-        "label": ((n,), np.int64),
-    }
-    for name, array in arrays.items():
-        shape, dtype = wanted[name]
-        if not n or array.shape != shape or array.dtype != dtype:
-            raise ValueError(f"{name} is {array.dtype} {array.shape}, not {np.dtype(dtype)} {shape}")
-    return Case(arrays["z"], arrays.get("label")), arrays["pixels"]
+        return {member.filename: archive.read(member) for member in members}
+
+
+def _array_of(name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array of a member of an npz file; its header is read first, which could ask for any amount of memory."""
+    try:
+        stream = io.BytesIO(content)
+        np.lib.format.read_magic(stream)
+        found = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # of whatever the header's text makes Python's parser raise
+        raise ValueError(f"{name} is not an array") from error
+    if (found[0], found[2]) != (shape, dtype):
+        raise ValueError(f"{name} is not {dtype} {shape}")
+    array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinite values")
+    return array

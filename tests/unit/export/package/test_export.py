@@ -153,7 +153,8 @@ def test_images_too_large_to_be_verified_are_refused_before_anything_is_computed
         export(replace(source, image=of(1673)), "m", tmp_path / "m", progress=progress.append)
     assert (progress, list(tmp_path.iterdir()), "\n" in str(no.value)) == ([], [], False)
 
-    manifest = faces.artifact.manifest.model_copy(update={"image": of(1671)})
+    golden = faces.artifact.manifest.golden.model_copy(update={"images": 2})
+    manifest = faces.artifact.manifest.model_copy(update={"image": of(1671), "golden": golden})
     assert excess_of(manifest.image, manifest.latent) == ""
     cases = {name: Case(np.zeros((1, manifest.latent.dim), np.float32), np.zeros(1, np.int64)) for name in GOLDEN_CASES}
     pixels = {name: np.zeros((1, 3, 1671, 1671), np.float32) for name in GOLDEN_CASES}

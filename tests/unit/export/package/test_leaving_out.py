@@ -15,7 +15,7 @@ from gan_export.artifact.candidate import CertificationError, Result
 from gan_export.artifact.cases import make_cases
 from gan_export.artifact.certificate import Gate, Options, VariantCertificate
 from gan_export.artifact.evidence import Reference
-from gan_export.artifact.golden import GOLDEN_FILE, pack_golden
+from gan_export.artifact.golden import GOLDEN_FILE, golden_entry, pack_golden
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.verify import summarise
 from gan_export.package import variants
@@ -106,8 +106,10 @@ def certifier_of(folder: Path) -> tuple[Certifier, Manifest]:
     drawn = drawn_by()
     cases = make_cases(drawn.manifest.latent, drawn.manifest.classes)
     reference = drawn.evidence().reference
-    (folder / GOLDEN_FILE).write_bytes(pack_golden(cases, reference.float32))
-    return Certifier(folder, cases, reference, Options()), drawn.manifest
+    golden = pack_golden(cases, reference.float32)
+    (folder / GOLDEN_FILE).write_bytes(golden)
+    manifest = drawn.manifest.model_copy(update={"golden": golden_entry(golden)})
+    return Certifier(folder, cases, reference, Options()), manifest
 
 
 @pytest.mark.parametrize("failing", ["the certificate", "the golden images", "the process", None])

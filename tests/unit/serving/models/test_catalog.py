@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import weakref
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,13 @@ from house import PATIENCE, SEEDS, House, images, look, names
 from starlette.routing import Router
 from toy_artifact import DIM, images_of, write_artifact
 
-from gan_export.artifact import draw
+from gan_export.artifact import Artifact, draw
 from gan_export.artifact.providers import CPU
 from gan_serving.endpoints.pages import ROUTES
 from gan_serving.errors import UnknownModelError
+from gan_serving.models import loading
 from gan_serving.models.catalog import Catalog
+from gan_serving.models.generator import Generator
 from gan_serving.worker.state import SCOPE_KEY
 
 
@@ -143,7 +146,7 @@ def test_a_look_at_unchanged_folders_reads_nothing_and_a_touched_one_keeps_its_s
 def test_a_broken_version_replaces_nothing_and_is_told_once(house: House, logged_errors: Any, damage: str) -> None:
     folder = house.put("a", 1)
     house.put("b")
-    codes = {"forged": "tolerance", "byte": "digest", "manifest": "manifest", "garbled": "unloadable"}
+    codes = {"forged": "tolerance", "byte": "digest", "manifest": "manifest", "garbled": "golden"}
 
     async def scenario(catalog: Catalog) -> None:
         good = catalog.get("a")
@@ -180,9 +183,17 @@ def test_a_broken_version_replaces_nothing_and_is_told_once(house: House, logged
 
 
 def test_an_artifact_that_fails_in_its_own_way_keeps_no_other_from_being_served(
-    house: House, caplog: pytest.LogCaptureFixture
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.put("a", garbled=True)
+    make_generator = loading.make_generator
+
+    def make(artifact: Artifact, *rest: Any) -> Generator:
+        if artifact.name == "a":
+            zlib.decompress(b"not compressed")
+        return make_generator(artifact, *rest)
+
+    monkeypatch.setattr(loading, "make_generator", make)
+    house.put("a")
     house.put("b")
 
     async def scenario(catalog: Catalog) -> None:
