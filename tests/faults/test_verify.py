@@ -9,7 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from tampering import (
     add_variant,
     better_figures,
@@ -166,6 +168,29 @@ def test_a_certificate_of_before_it_named_the_variants_is_read(copied: Path):
     load_and_check(copied)
     found, stored = verify(copied)
     assert (found.failures, stored.variants_sha256) == ([], None)
+
+
+def give_text(graph: onnx.ModelProto) -> None:
+    """The output `image` becomes text."""
+    for node in graph.graph.node:
+        node.output[:] = ["numbers" if name == "image" else name for name in node.output]
+    graph.graph.node.append(helper.make_node("Cast", ["numbers"], ["image"], to=TensorProto.STRING))
+    graph.graph.output[0].type.tensor_type.elem_type = TensorProto.STRING
+
+
+def test_a_graph_that_gives_text_is_refused_even_if_its_certificate_lets_all_through(copied: Path):
+    change(copied, give_text)
+    seal_certificate(copied, options=Options(allowed=("dynamic_batch", "shape", "dtype", "finite")))
+    found, message = complaint(copied)
+    assert (found, "it gives text or other objects, not numbers" in message) == ("dynamic_batch", True), message
+
+
+def test_what_a_certificate_says_is_not_taken_for_markup(copied: Path, capsys: pytest.CaptureFixture[str]):
+    seal_certificate(copied, reference="[/x] [red]")
+    with pytest.raises(SystemExit) as ended:
+        main([str(copied)])
+    assert ended.value.code == 0
+    assert "stored at export ([/x] [red])" in capsys.readouterr().out
 
 
 class Wordless:

@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ._model import Strict, digest_of
 
 TOLERANCE: Final = 1e-4  # largest absolute error of pixels on [-1, 1]
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("use printable characters")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+
+
 class Gate(Strict):
     """One check: `code` is stable, `measured` and `limit` are in the unit that `unit` names."""
 
-    code: str
+    code: Line
     passed: bool
     allowed: bool = False  # it did not pass, and whoever exported said that it need not
     measured: float
@@ -55,8 +64,8 @@ class Options(Strict):
 class VariantCertificate(Strict):
     """Measurements of one variant with one provider."""
 
-    variant: str
-    provider: str
+    variant: Line
+    provider: Line
     images: int  # how many were drawn
     compared: int  # how many of them were compared with the reference
     batches: list[int]
@@ -74,7 +83,7 @@ class Certificate(Strict):
 
     schema_version: Literal[1] = 1
     manifest_identity: str
-    reference: str
+    reference: Line
     options: Options
     results: list[VariantCertificate]
     variants_sha256: str | None = None

@@ -47,7 +47,9 @@ def probe(
             if threads not in sessions:
                 sessions[threads] = open_session(artifact, variant, threads=threads, provider=provider)
             try:
-                drawn = run_session(sessions[threads], z, label, pixels=True)
+                drawn = [np.asarray(part) for part in run_session(sessions[threads], z, label, pixels=True)]
+                if any(part.dtype.hasobject for part in drawn):  # they could be stored only as a pickle
+                    raise TypeError("it gives text or other objects, not numbers")
                 outputs[f"{name}.image"], outputs[f"{name}.pixels"] = drawn
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
                 outputs[f"{name}.error"] = np.array(first_line(error))

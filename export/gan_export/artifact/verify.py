@@ -12,10 +12,10 @@ from .cases import CERTIFIED_BATCHES, SEEDS, Array, Case, Cases, make_cases, sho
 from .certificate import Certificate, Gate, Options, VariantCertificate
 from .evidence import Evidence, Reference, errors_between
 from .first_line import first_line
-from .gates import judge
+from .gates import ALLOWABLE, judge
 from .manifest import CERTIFICATE_FILE, EXACT, Manifest, Variant
 from .providers import CPU, PROVIDERS, REPEATABLE, Provider, algorithm_search
-from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden
+from .reading import Artifact, ArtifactError, load_artifact, read_certificate, read_golden, read_graph
 from .runtime import Session, run_session
 
 
@@ -62,9 +62,12 @@ def verify(
 
 
 def _kept_to(manifest: Manifest, options: Options) -> Options:
-    """Options that let nothing through which the manifest promises: when it was exported, that gate passed."""
+    """Options that let nothing through which the manifest promises: when it was exported, that gate passed. Nor what
+    no export may let through."""
     promised = [code for code, holds in manifest.properties.model_dump().items() if holds]
-    return options.model_copy(update={"allowed": tuple(code for code in options.allowed if code not in promised)})
+    return options.model_copy(
+        update={"allowed": tuple(code for code in options.allowed if code in ALLOWABLE and code not in promised)}
+    )
 
 
 def _drawn_by(provider: Provider, artifact: Artifact) -> list[Variant]:
@@ -140,7 +143,7 @@ def with_slow_layers(directory: Path, provider: Provider) -> list[str]:
         return []
     artifact = load_artifact(directory)
     drawn = [variant for variant in artifact.manifest.variants if variant.name in provider.variants]
-    return [each.name for each in drawn if algorithm_search(artifact.path_of(each).read_bytes()) == REPEATABLE]
+    return [each.name for each in drawn if algorithm_search(read_graph(artifact, each)) == REPEATABLE]
 
 
 def _replace(path: Path, text: str) -> None:

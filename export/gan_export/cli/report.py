@@ -20,7 +20,7 @@ MODELS: Final = "models"
 
 def show_export(exported: Exported, tag: str | None) -> None:
     """Notes, measurements, speeds and where it is; `tag` is that of BentoML's model store."""
-    artifact, console = exported.artifact, Console()
+    artifact, console = exported.artifact, Console(markup=False)
     left_out = [note for note in exported.notes if " is left out" in note.partition(":")[0]]
     for note in exported.notes:
         if note not in left_out:

@@ -79,7 +79,7 @@ def verify_command(
         told = (
             "; added to its certificate" if added else "; its certificate already has stronger results" if add else ""
         )
-        Console().print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
+        Console(markup=False).print(f"{directory}: verified on this host{told}", highlight=False, soft_wrap=True)
 
 
 def _record(found: Certificate) -> dict[str, object]:
@@ -94,7 +94,7 @@ def _record(found: Certificate) -> dict[str, object]:
 
 
 def _show(found: Certificate, stored: Certificate) -> None:
-    console = Console()
+    console = Console(markup=False)
     show_certificate(found, console)
     if stored.allowed:
         console.print(f"allowed to fail at export by --allow: {', '.join(stored.allowed)}", highlight=False)
@@ -110,7 +110,7 @@ def _refuse_failed(found: Certificate, directory: Path, added: Sequence[VariantC
 
 def _show_slow(variants: Sequence[str]) -> None:
     if variants:
-        Console().print(
+        Console(markup=False).print(
             f"{' and '.join(variants)}: a GPU has to use a slow algorithm for transposed convolutions; gan-export "
             "--for-gpu replaces them with plain ones",
             highlight=False,
