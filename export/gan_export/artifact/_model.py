@@ -23,4 +23,9 @@ def digest_of(content: Any) -> str:
 
 def first_duplicate(names: Sequence[str]) -> str | None:
     """The first name that another one before it equals."""
-    return next((name for i, name in enumerate(names) if name in names[:i]), None)
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

@@ -16,6 +16,8 @@ MANIFEST_FILE: Final = "manifest.json"
 CERTIFICATE_FILE: Final = "certificate.json"
 PREVIEW_FILE: Final = "preview.png"
 MAX_CLASS_NAME: Final = 200  # characters
+MAX_LATENT: Final = 2**16  # length of a latent
+MAX_VARIANTS: Final = 16
 MAX_DIRECTIONS: Final = 8
 """Principal directions of a generator's latent space that a manifest has at most."""
 _UNIT: Final = 1e-3  # by which a direction's length may differ from 1
@@ -33,6 +35,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_]{0,31}$")]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -47,7 +50,7 @@ class TensorSpec(Strict):
 class LatentSpec(Strict):
     """What a seed is turned into."""
 
-    dim: Annotated[int, Field(ge=1)]
+    dim: Annotated[int, Field(ge=1, le=MAX_LATENT)]
     distribution: Distribution
     sampler: str
 
@@ -59,7 +62,7 @@ class ImageSpec(Strict):
     width: Annotated[int, Field(ge=1)]  # pixels
     channels: Literal[1, 3]
     mode: Literal["L", "RGB"]
-    value_range: tuple[float, float]  # of the output `pixels`
+    value_range: tuple[Finite, Finite]  # of the output `pixels`
 
 
 class Rewrite(Strict):
@@ -91,7 +94,7 @@ class Golden(Strict):
 
     file: FileName
     sha256: Sha256
-    images: Annotated[int, Field(ge=1)]
+    images: Annotated[int, Field(ge=1, le=2**20)]
 
 
 class Provenance(Strict):
@@ -140,7 +143,7 @@ class Manifest(Strict):
     provenance: Provenance
     properties: Properties
     golden: Golden
-    variants: Annotated[list[Variant], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1, max_length=MAX_VARIANTS)]
     directions: Annotated[list[list[float]], Field(min_length=1, max_length=MAX_DIRECTIONS)] | None = None
     """Unit vectors of latent space along which the image changes most, the most effective first; None where no first
     layer was found to take them from."""
@@ -161,10 +164,26 @@ class Manifest(Strict):
         if (double := first_duplicate([variant.name for variant in self.variants])) is not None:
             raise ValueError(f"variants must have names of their own: {double!r} stands for two")
         for row in self.directions or ():
-            # That they have latent.dim numbers is sealed with the rest: the graph's metadata tell of any edit.
+            if len(row) != self.latent.dim:
+                raise ValueError(f"directions must have {self.latent.dim} numbers, as latents do; one has {len(row)}")
             if not abs(math.hypot(*row) - 1) < _UNIT:
                 raise ValueError(f"directions must be vectors of length 1; one has {math.hypot(*row):.6g}")
+        self._check_forms()
         return self
+
+    def _check_forms(self) -> None:
+        """Raises ValueError if a tensor has another type or shape than latents, labels or images of this generator."""
+        pixels = [self.image.channels, self.image.height, self.image.width]
+        wanted: dict[str, tuple[str, list[int]]] = {
+            LATENT_INPUT: ("float32", [self.latent.dim]),
+            LABEL_INPUT: ("int64", []),
+            IMAGE_OUTPUT: ("uint8", pixels),
+            PIXELS_OUTPUT: ("float32", pixels),
+        }
+        for tensor in (*self.inputs, *self.outputs):
+            dtype, shape = wanted[tensor.name]
+            if tensor.dtype != dtype or not tensor.shape or tensor.shape[1:] != shape:
+                raise ValueError(f"{tensor.name} must be {dtype} with the shape (N, {', '.join(map(str, shape))})")
 
     @property
     def classes(self) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,12 +16,14 @@ from pydantic import ValidationError
 
 from .cases import Case
 from .certificate import Certificate
-from .golden import unpack_golden
+from .golden import MAX_GOLDEN_BYTES, unpack_golden
 from .manifest import CERTIFICATE_FILE, MANIFEST_FILE, Manifest, Variant
 
-MAX_MANIFEST_BYTES: Final = 8 * 2**20
+MAX_MANIFEST_BYTES: Final = 8 * 2**20  # of the certificate too
 MAX_NAMED: Final = 3  # artifacts that a message lists
 MAX_FILE_BYTES: Final = 2**31  # of an ONNX file without external data
+_LOCATION: Final = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
+"""What a tensor of an ONNX file that is stored in another one names that by, however its tag and length are written."""
 
 
 class ArtifactError(ValueError):
@@ -96,9 +101,7 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / MANIFEST_FILE
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise ArtifactError(f"{path}: is larger than {MAX_MANIFEST_BYTES} bytes", code="manifest")
-        text = path.read_text(encoding="utf-8")
+        text = _read(path, MAX_MANIFEST_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         if isinstance(error, FileNotFoundError) and (inside := find_artifacts(directory)):
             more = f" or another of its {len(inside)}" if len(inside) > MAX_NAMED else ""
@@ -128,7 +131,7 @@ def read_golden(artifact: Artifact) -> tuple[Case, NDArray[np.float32]]:
     """
     golden = artifact.manifest.golden
     path = artifact.directory / golden.file
-    content = _read_checked(path, golden.sha256)
+    content = _read_checked(path, golden.sha256, MAX_GOLDEN_BYTES)
     try:
         return unpack_golden(content, artifact.manifest)
     except ValueError as error:
@@ -143,7 +146,7 @@ def read_certificate(artifact: Artifact) -> Certificate:
     """
     path = artifact.directory / CERTIFICATE_FILE
     try:
-        certificate = Certificate.model_validate_json(path.read_text(encoding="utf-8"))
+        certificate = Certificate.model_validate_json(_read(path, MAX_MANIFEST_BYTES))
     except OSError as error:
         raise ArtifactError(f"{path}: can't be read: {error.strerror}; export again", code="certificate") from error
     except ValueError as error:
@@ -192,16 +195,21 @@ def _check_variants(artifact: Artifact, certificate: Certificate) -> None:
 
 
 def read_graph(artifact: Artifact, variant: Variant) -> bytes:
-    """The ONNX file, as the manifest knows it; raises ArtifactError if it was changed."""
-    return _read_checked(artifact.path_of(variant), variant.sha256)
+    """The ONNX file, as the manifest knows it; raises ArtifactError if it was changed, or refers to another file."""
+    path = artifact.path_of(variant)
+    content = _read_checked(path, variant.sha256, MAX_FILE_BYTES)
+    # Runtimes would look for that in the working folder. Read as bytes, since serving has no onnx.
+    if b"location" in content and _LOCATION.search(content):
+        raise ArtifactError(
+            f"{path}: stores weights in another file, which is not read; export again", code="unloadable"
+        )
+    return content
 
 
-def _read_checked(path: Path, sha256: str) -> bytes:
+def _read_checked(path: Path, sha256: str, most: int) -> bytes:
     """The very bytes whose digest was checked: a file that changes afterwards is never used."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ArtifactError(f"{path}: is larger than {MAX_FILE_BYTES} bytes", code="digest")
-        content = path.read_bytes()
+        content = _read(path, most)
     except OSError as error:
         raise ArtifactError(f"{path}: can't be read: {error.strerror}", code="digest") from error
     digest = hashlib.sha256(content).hexdigest()
@@ -212,3 +220,14 @@ def _read_checked(path: Path, sha256: str) -> bytes:
             code="digest",
         )
     return content
+
+
+def _read(path: Path, most: int) -> bytes:
+    """The content of a file; raises OSError if it is a pipe, a device or a folder, or larger than `most` bytes."""
+    status = path.stat()  # before it is opened: a pipe would wait for its writer
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a file")
+    if status.st_size > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+    with path.open("rb") as file:
+        return file.read(status.st_size)

@@ -10,6 +10,7 @@ import typer
 from gan_export import conventions
 from gan_export.artifact import latents
 from gan_export.artifact.gates import ALLOWABLE
+from gan_export.artifact.manifest import MAX_LATENT
 from gan_export.sources import options as source_options
 
 LabelWord = Literal["ids", "one-hot", "none"]
@@ -107,7 +108,9 @@ WeightsKey = Annotated[
 ]
 LatentDim = Annotated[
     int | None,
-    typer.Option("--latent", metavar="D", help="Length of a latent vector.", min=1, max=65536, rich_help_panel=FOREIGN),
+    typer.Option(
+        "--latent", metavar="D", help="Length of a latent vector.", min=1, max=MAX_LATENT, rich_help_panel=FOREIGN
+    ),
 ]
 Classes = Annotated[
     int | None,

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.conventions import LABEL_FORMS, LATENT_FORMS
 from gan_export.graphs.reading import read_graph
 from gan_export.graphs.signature import GraphOptions
 from gan_export.refusal import IntakeError
 
 from .options import names_of
-from .source import Source, image_spec
+from .source import Source, image_spec, latent_spec
 
 __all__ = ["FAMILY", "GraphOptions", "load_graph"]
 
@@ -40,13 +39,14 @@ def load_graph(path: Path, options: GraphOptions) -> Source:
     names = None if options.class_names is None else tuple(options.class_names)
     try:
         class_names = names_of(told["classes"], names)
+        latent = latent_spec(told["latent_dim"], options.distribution)
     except IntakeError as error:
         raise IntakeError(f"{path}: {error}") from error
     return Source(
         generator=contents.model,
         family=FAMILY,
         hyperparameters=_hyperparameters(told),
-        latent=LatentSpec(dim=told["latent_dim"], distribution=options.distribution, sampler=SAMPLER),
+        latent=latent,
         image=image_spec(*told["image_shape"]),
         class_names=class_names,
         sha256=told["sha256"],

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch import nn
 
-from gan_export.artifact import SAMPLER, LatentSpec
 from gan_export.artifact.golden import excess_of
 from gan_export.artifact.latents import Distribution
 from gan_export.calling.adapter import Adapted, Convention, measure_range
@@ -30,7 +29,7 @@ from gan_training.checkpoint import FORMAT, CheckpointError, parse_checkpoint
 from .graph import GraphOptions, load_graph
 from .loaded_module import loaded_module
 from .options import SourceOptions, Weights, names_of
-from .source import Source, image_spec
+from .source import Source, image_spec, latent_spec
 
 OWN_FAMILY = "ganworks/conv"
 ProgressFn = Callable[[str], None]
@@ -79,7 +78,7 @@ def _from_checkpoint(contents: Contents, options: SourceOptions) -> Source:
         generator=module,
         family=OWN_FAMILY,
         hyperparameters=spec.to_dict(),
-        latent=LatentSpec(dim=spec.latent_dim, distribution=spec.latent, sampler=SAMPLER),
+        latent=latent_spec(spec.latent_dim, spec.latent),
         image=image_spec(spec.channels, spec.image_size, spec.image_size),
         class_names=names_of(spec.classes, options.class_names, checkpoint.class_names),
         sha256=contents.sha256,
@@ -111,7 +110,7 @@ def _from_family(state: State, weights: Weights, contents: Contents, options: So
         generator=_on_tanh_range(built),
         family=family.name,
         hyperparameters=built.hyperparameters,
-        latent=_latent(built.latent_dim, options.distribution or built.distribution),
+        latent=latent_spec(built.latent_dim, options.distribution or built.distribution),
         image=image_spec(built.channels, built.height, built.width),
         class_names=names_of(built.classes, options.class_names),
         sha256=contents.sha256,
@@ -146,7 +145,7 @@ def _from_module(contents: Contents, options: SourceOptions, path: Path) -> Sour
     extras = tuple((name, parse_value(text)) for name, text in options.forward.items())
     asked = Asked(options.latent_shape, options.label_as, options.order, options.image_shape, extras, options.output)
     convention = find_convention(module, options.latent_dim, classes, asked)
-    latent = _latent(options.latent_dim, options.distribution or "normal")
+    latent = latent_spec(options.latent_dim, options.distribution or "normal")
     if excess := excess_of(image_spec(*convention.image_shape), latent):
         raise IntakeError(excess)  # before many of them are drawn
     check_complete(module, twin, convention)
@@ -202,10 +201,6 @@ def _range(module: nn.Module, convention: Convention, distribution: Distribution
     if options.output_range is not None:
         return options.output_range
     return measure_range(module, convention, distribution)
-
-
-def _latent(dim: int, distribution: Distribution) -> LatentSpec:
-    return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)
 
 
 def _from_graph(path: Path, options: SourceOptions) -> Source:

@@ -8,7 +8,10 @@ from typing import Any
 import onnx
 from torch import nn
 
-from gan_export.artifact import ImageSpec, LatentSpec
+from gan_export.artifact import SAMPLER, ImageSpec, LatentSpec
+from gan_export.artifact.latents import Distribution
+from gan_export.artifact.manifest import MAX_LATENT
+from gan_export.refusal import IntakeError
 
 from .options import Weights
 
@@ -43,3 +46,10 @@ def image_spec(channels: int, height: int, width: int) -> ImageSpec:
         mode="L" if channels == 1 else "RGB",
         value_range=(-1.0, 1.0),
     )
+
+
+def latent_spec(dim: int, distribution: Distribution) -> LatentSpec:
+    """What a seed becomes; raises IntakeError if latents are longer than an artifact's may be."""
+    if dim > MAX_LATENT:
+        raise IntakeError(f"takes latents of {dim} numbers; at most {MAX_LATENT} are supported")
+    return LatentSpec(dim=dim, distribution=distribution, sampler=SAMPLER)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx.external_data_helper import set_external_data
 
 from gan_export.artifact import Artifact, ArtifactError, draw, find_artifacts, load_artifact, open_session, run_session
-from gan_export.artifact.manifest import IDENTITY_KEY
+from gan_export.artifact.manifest import IDENTITY_KEY, check_class_names
+from gan_export.artifact.reading import read_certificate, read_golden
 from gan_export.package.export import Exported
 
 pytestmark = pytest.mark.slow
@@ -76,7 +79,7 @@ def test_a_missing_or_empty_graph_is_found(faces: Exported, copy_of: CopyFn):
         lambda m: m["class_names"].__setitem__(0, "dog"),
         lambda m: m["class_names"].reverse(),
         lambda m: m["latent"].update(distribution="uniform"),
-        lambda m: m["latent"].update(dim=9),
+        lambda m: (m["latent"].update(dim=9), m["inputs"][0].update(shape=["N", 9]), m.update(directions=None)),
         lambda m: m["image"].update(value_range=[0.0, 1.0]),
         lambda m: m["provenance"].update(weights="raw"),
         lambda m: m["properties"].update(batch_invariant=False),
@@ -137,6 +140,14 @@ def test_a_file_that_is_no_graph_is_found(faces: Exported, copy_of: CopyFn):
         (lambda m: m["outputs"].reverse(), "outputs must be"),
         (lambda m: m["latent"].update(sampler="mt19937\n"), "sampler"),
         (lambda m: m["latent"].update(dim=0), "latent.dim"),
+        (lambda m: m["latent"].update(dim=10**12), "latent.dim"),
+        (lambda m: m["golden"].update(images=10**9), "golden.images"),
+        (lambda m: m["image"].update(value_range=[-1.0, float("nan")]), "image.value_range.1"),
+        (lambda m: m["inputs"][0].update(shape=["N", 10**12]), "z must be float32 with the shape (N, 8)"),
+        (lambda m: m["outputs"][0].update(shape=["N", 1, 10**6, 10**6]), "image must be uint8 with the shape (N, 1, 1"),
+        (lambda m: m["outputs"][1].update(dtype="uint8"), "pixels must be float32"),
+        (lambda m: m.update(directions=[[1.0]]), "directions must have 8 numbers, as latents do; one has 1"),
+        (lambda m: m.update(variants=[m["variants"][0] | {"name": f"v{i}"} for i in range(17)]), "at most 16 items"),
         (lambda m: m["image"].update(channels=3), "mode L does not fit 3 channels"),
         *(
             (lambda m, file=file: m["variants"][0].update(file=file), "variants.0.file")
@@ -178,6 +189,64 @@ def test_a_manifest_that_is_none_is_refused(faces: Exported, copy_of: CopyFn, co
     if content is not None:
         (directory / "manifest.json").write_bytes(content)
     assert reason in refused(directory, "manifest.json")
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "certificate.json", "golden.npz", "generator.onnx"])
+@pytest.mark.parametrize("put", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_not_a_file_is_not_read(faces: Exported, copy_of: CopyFn, put: Callable[[Path], object], name: str):
+    directory = copy_of(faces.artifact)
+    (directory / name).unlink()
+    put(directory / name)
+    with pytest.raises(ArtifactError, match=f"{name}.* can't be read: it is not a file"):
+        read_all(directory)
+
+
+@pytest.mark.parametrize("name", ["certificate.json", "golden.npz"])
+def test_what_is_too_large_is_not_read(faces: Exported, copy_of: CopyFn, name: str):
+    directory = copy_of(faces.artifact)
+    with open(directory / name, "r+b") as file:  # noqa: PTH123
+        file.truncate(2**27)
+    with pytest.raises(ArtifactError, match=f"{name}: can't be read: it is larger than"):
+        read_all(directory)
+
+
+def read_all(directory: Path) -> None:
+    artifact = load_artifact(directory)
+    read_certificate(artifact)
+    read_golden(artifact)
+
+
+def test_a_million_class_names_are_checked_in_a_moment():
+    names = [f"{i:x}" for i in range(10**6)]
+    check_class_names(names)
+    with pytest.raises(ValueError, match="'0' stands for two"):
+        check_class_names([*names, "0"])
+
+
+@pytest.mark.parametrize("entry", [b"\x0a\x08location", b"\x8a\x00\x88\x80\x00location"])
+def test_weights_in_another_file_are_not_looked_for(faces: Exported, copy_of: CopyFn, entry: bytes):
+    """The runtimes would look in the working folder."""
+    directory = copy_of(faces.artifact)
+    model = onnx.load(directory / "generator.onnx")
+    tensor = next(one for one in model.graph.initializer if one.raw_data)
+    set_external_data(tensor, "elsewhere.bin")
+    tensor.ClearField("raw_data")
+    content = model.SerializeToString().replace(b"\x0a\x08location", entry)
+    (directory / "generator.onnx").write_bytes(content)
+    edit_manifest(directory, lambda m: m["variants"][0].update(sha256=hashlib.sha256(content).hexdigest()))
+    with pytest.raises(ArtifactError, match=r"generator\.onnx: stores weights in another file, which is not read"):
+        load_artifact(directory)
+
+
+@pytest.mark.parametrize("field", ["reference", "variant"])
+def test_a_certificate_says_nothing_that_is_not_printable(faces: Exported, copy_of: CopyFn, field: str):
+    directory = copy_of(faces.artifact)
+    path = directory / "certificate.json"
+    content = json.loads(path.read_text())
+    (content if field == "reference" else content["results"][0])[field] = "\x1b[31mred"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match="is not a certificate that this version can read"):
+        read_certificate(load_artifact(directory))
 
 
 def test_an_unknown_variant_is_named(faces: Exported):
