@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, isqrt
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -18,6 +18,7 @@ TAIL: Final = 4.0  # standard deviations
 ALONE_EVERY: Final = (9, 11, 13, 8)  # positions of a large batch between two images that are also generated alone
 ONE_THREAD: Final = (1, 32)  # batches that are drawn with one thread too, as serving draws those of small nets
 LABELS_AT_ONCE: Final = 64
+ALL_LABELS: Final = 1024  # classes of which every label is drawn
 MAX_DIMENSIONS: Final = 128  # of a latent that are moved one by one; those of a longer one are moved in groups
 
 Array: TypeAlias = NDArray[Any]
@@ -41,7 +42,7 @@ Cases: TypeAlias = dict[str, Case]
 
 
 def make_cases(latent: LatentSpec, classes: int) -> Cases:
-    """The declared latents, their tails and zero, every label, every batch size; images again, alone and in a batch."""
+    """The declared latents, their tails and zero, `labels_drawn`, every batch size; images again, alone and batched."""
     cases: Cases = {}
 
     def add(name: str, z: Array, label: Array | None = None, **known: Any) -> None:
@@ -70,9 +71,10 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
     add("tails", far)
     add("zeros", np.zeros((2, latent.dim)))
     add("latents", again.z[:8], np.zeros(8, np.int64) if classes else None, distinct="latents")
-    for first in range(0, classes, LABELS_AT_ONCE):
-        label = np.arange(first, min(first + LABELS_AT_ONCE, classes), dtype=np.int64)
-        add(f"labels{first}", np.repeat(again.z[:1], len(label), 0), label, distinct="labels")
+    labels = labels_drawn(classes)
+    for first in range(0, len(labels), LABELS_AT_ONCE):
+        label = labels[first : first + LABELS_AT_ONCE]
+        add(f"labels{label[0]}", np.repeat(again.z[:1], len(label), 0), label, distinct="labels")
     groups = np.array_split(np.arange(latent.dim), min(latent.dim, MAX_DIMENSIONS))
     for first in range(0, len(groups), max(CERTIFIED_BATCHES) - 1):
         some = groups[first : first + max(CERTIFIED_BATCHES) - 1]
@@ -82,6 +84,19 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
         moves = tuple(str(group[0]) if len(group) == 1 else f"{group[0]} to {group[-1]}" for group in some)
         add(f"moved{first}", z, np.zeros(len(z), np.int64) if classes else None, moves=moves, compared=False)
     return cases
+
+
+def labels_drawn(classes: int) -> NDArray[np.int64]:
+    """All labels, or of more than ALL_LABELS the first and last ones and, evenly spread, as many in between.
+
+    Among these, too, two are any number of labels apart that is smaller than `classes`, so that labels which are taken
+    modulo something show.
+    """
+    if classes <= ALL_LABELS:
+        return np.arange(classes)
+    step = isqrt(classes)
+    first, last = np.arange(step), np.arange(classes - step, classes)
+    return np.unique(np.concatenate([first, np.arange(0, classes, step), last]))
 
 
 def short_cases(golden: Case) -> Cases:

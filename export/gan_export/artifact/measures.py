@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from .cases import labels_drawn
 from .evidence import Evidence
 from .manifest import EXACT
 from .pixels import psnr_of
@@ -138,16 +139,16 @@ def uint8_rounding(evidence: Evidence) -> Measurement:
 
 def _distinct(evidence: Evidence, kind: str) -> Measurement | None:
     """Images whose inputs differ in one thing only: each must be one of its own."""
-    images = [
-        image
+    images = {
+        int(case.label[row]) if kind == "labels" and case.label is not None else row: image
         for name, case in evidence.cases.items()
         if case.distinct == kind
-        for image in evidence.results[name].image
-    ]
+        for row, image in enumerate(evidence.results[name].image)
+    }
     if len(images) < 2:
         return None
     first: dict[bytes, int] = {}
-    equal = [(seen, i) for i, image in enumerate(images) if (seen := first.setdefault(image.tobytes(), i)) != i]
+    equal = [(seen, i) for i, image in images.items() if (seen := first.setdefault(image.tobytes(), i)) != i]
     return Measurement(len(equal), f" (images {equal[0][0]} and {equal[0][1]} are identical)" if equal else "")
 
 
@@ -165,4 +166,8 @@ def latents_matter(evidence: Evidence) -> Measurement | None:
 
 def labels_matter(evidence: Evidence) -> Measurement | None:
     """Images that equal another one of another label."""
-    return _distinct(evidence, "labels")
+    found = _distinct(evidence, "labels")
+    classes, drawn = evidence.manifest.classes, len(labels_drawn(evidence.manifest.classes))
+    if found is None or drawn == classes:
+        return found
+    return Measurement(found.value, f"; of {classes} labels {drawn} were drawn{found.detail}")

@@ -17,24 +17,28 @@ from gan_export.show import share_of, title_of
 CARD_FILE = "README.md"
 PREVIEW_COLUMNS = 8
 PREVIEW_ROWS = 8  # without classes; with classes a row each
+MOST_PREVIEW_ROWS = 100  # of more classes, these are evenly spread
+MOST_NAMES = 1000  # of classes
 TAILS = "These errors are over all images compared, including those from the tails of the latent distribution."
 WITHOUT_TAILS = "The gates `psnr`, `visible` and `worst_image` leave the tails out."
 
 
 def draw_preview(artifact: Artifact) -> Image.Image:
-    """Images of the seeds 0, 1, 2, ... from the final file: a row for each class, or 8 rows."""
+    """Images of the seeds 0, 1, 2, ... from the final file: a row for each class, of many for some, or 8 rows."""
     manifest = artifact.manifest
-    rows = manifest.classes or PREVIEW_ROWS
+    rows = min(manifest.classes, MOST_PREVIEW_ROWS) or PREVIEW_ROWS
     n = rows * PREVIEW_COLUMNS
     latents = draw(range(n), manifest.latent.dim, manifest.latent.distribution).latents
-    labels = np.repeat(np.arange(rows, dtype=np.int64), PREVIEW_COLUMNS) if manifest.classes else None
+    chosen = np.linspace(0, manifest.classes - 1, rows).round().astype(np.int64)
+    labels = np.repeat(chosen, PREVIEW_COLUMNS) if manifest.classes else None
     return contact_sheet(run_session(open_session(artifact), latents, labels), PREVIEW_COLUMNS)
 
 
 def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str] = ()) -> str:
     """The model card as Markdown."""
     image, latent, provenance = manifest.image, manifest.latent, manifest.provenance
-    classes = ", ".join(manifest.class_names) if manifest.class_names else "none (unconditional)"
+    names = manifest.class_names or ["none (unconditional)"]
+    classes = ", ".join(names[:MOST_NAMES]) + f" and {len(names) - MOST_NAMES:,} more" * (len(names) > MOST_NAMES)
     lines = [
         f"# {manifest.name}",
         "",

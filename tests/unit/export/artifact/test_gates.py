@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +27,7 @@ from drawn import (
 )
 
 from gan_export.artifact.candidate import Result
+from gan_export.artifact.cases import labels_drawn
 from gan_export.artifact.certificate import Gate, Options
 from gan_export.artifact.evidence import Evidence, Reference
 from gan_export.artifact.gates import NOISE_ADVICE, RULES, judge, judge_reference, rules_of
@@ -227,6 +229,26 @@ def test_a_label_that_draws_another_s_image_is_found(classes: int):
     gate = gate_of("labels_matter", same)
     assert (gate.passed, gate.measured) == (False, 1)
     assert f"images 0 and {classes - 1} are identical" in gate.what
+
+
+@pytest.mark.parametrize("modulus", [2, 611, 1100, 1999])
+def test_of_many_labels_some_are_drawn_and_any_modulus_shows(modulus: int):
+    drawn = drawn_by(2000)
+    embeddings = drawn.embeddings[np.arange(2000) % modulus]
+    gate = gate_of("labels_matter", replace(drawn, embeddings=embeddings).evidence())
+    assert not gate.passed
+    assert f"; of 2000 labels {len(labels_drawn(2000))} were drawn" in gate.what
+    same = re.search(r"images (\d+) and (\d+) are identical", gate.what)
+    assert (int(same[2]) - int(same[1])) % modulus == 0
+    assert passes("labels_matter", drawn.evidence())
+
+
+@pytest.mark.parametrize("classes", [0, 1, 3, 1024, 1025, 9999, 100_000])
+def test_among_the_labels_that_are_drawn_two_are_any_number_apart(classes: int):
+    labels = labels_drawn(classes)
+    apart = np.unique(np.abs(labels[:, None] - labels[None]))
+    assert np.array_equal(apart, np.arange(classes))
+    assert len(labels) <= max(1024, 3 * classes**0.5 + 3)
 
 
 def test_one_class_has_nothing_to_be_told_from():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from gan_export.artifact import Artifact, ImageSpec, Manifest, load_artifact, open_session, run_session
 from gan_export.artifact.candidate import CertificationError, run_candidate
@@ -160,6 +161,18 @@ def test_images_too_large_to_be_verified_are_refused_before_anything_is_computed
     pixels = {name: np.zeros((1, 3, 1671, 1671), np.float32) for name in GOLDEN_CASES}
     _, stored = unpack_golden(pack_golden(cases, pixels), manifest)
     assert stored.shape == (2, 3, 1671, 1671)
+
+
+def test_of_many_classes_preview_and_card_show_some(
+    make_source: Callable[..., Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("gan_export.package.card.MOST_NAMES", 3)
+    spec = GeneratorSpec(image_size=16, channels=1, latent_dim=8, classes=150, embed_dim=4, width=4)
+    out = tmp_path / "many"
+    export(make_source(spec, names=[f"c{i}" for i in range(150)]), "many", out, portable=True)
+    with Image.open(out / "preview.png") as preview:
+        assert preview.size == (8 * 18 + 2, 100 * 18 + 2)
+    assert "| classes | c0, c1, c2 and 147 more |" in (out / "README.md").read_text()
 
 
 def test_a_parent_that_can_not_be_written(source: Source, tmp_path: Path):
