@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from .manifest import EXACT, Manifest
 from .pixels import psnr_of, to_uint8
 from .providers import CPU, Provider
 
+Kind: TypeAlias = Literal["candidate", "float32", "float64"]
 ROUNDED: Final = 1e-3  # uint8 steps: pixels as close to whole ones were rounded
 
 
@@ -42,13 +42,10 @@ class Evidence:
     variant: str = EXACT
     provider: Provider = CPU
 
-    @cached_property
-    def differences(self) -> dict[str, Array]:
-        """|candidate - reference| in float32, by case."""
-        return {
-            name: np.abs(self.results[name].pixels.astype(np.float64) - pixels)
-            for name, pixels in self.reference.float32.items()
-        }
+    def difference(self, name: str) -> Array:
+        """|candidate - reference| of float32 in a case, in float64."""
+        pixels: Array = np.abs(self.results[name].pixels.astype(np.float64) - self.reference.float32[name])
+        return pixels
 
     @property
     def is_noisy(self) -> bool:
@@ -79,13 +76,21 @@ class Evidence:
                     still += [move for row, move in enumerate(case.moves, 1) if (pixels[row] == pixels[0]).all()]
         return still
 
-    def joined(self, name: str) -> Array:
-        """Pixels of all compared cases, of "candidate", "float32" or "float64", flat."""
-        names = list(self.reference.float32)
-        if name == "candidate":
-            return np.concatenate([self.results[case].pixels.ravel() for case in names]).astype(np.float64)
-        source = self.reference.float32 if name == "float32" else self.reference.float64
-        return np.concatenate([source[case].ravel() for case in names]).astype(np.float64)
+    def errors(self, one: Kind, other: Kind) -> Errors:
+        """Of the pixels of all compared cases, one kind against another."""
+        # Filled case by case, since that is the one array which holds them all.
+        differences = np.empty(sum(pixels.size for pixels in self.reference.float32.values()))
+        start = 0
+        for name, pixels in self.reference.float32.items():
+            part = differences[start : start + pixels.size].reshape(pixels.shape)
+            np.abs(self._pixels(one, name).astype(np.float64) - self._pixels(other, name), out=part)
+            start += pixels.size
+        return errors_of(differences)
+
+    def _pixels(self, kind: Kind, name: str) -> Array:
+        if kind == "candidate":
+            return self.results[name].pixels
+        return (self.reference.float32 if kind == "float32" else self.reference.float64)[name]
 
     def own_rounding(self) -> float | None:
         """Largest difference of the reference in float32 from itself in float64; None if there is no float64, or if
@@ -98,18 +103,21 @@ class Evidence:
 
     def uint8_difference(self) -> tuple[float, int]:
         """Share of uint8 pixels that differ from the reference's rounded ones, and by how many steps at most."""
-        steps = np.concatenate([self._steps(name).ravel() for name in self.reference.float32])
-        return float((steps > 0).mean()), int(steps.max())
+        off = most = 0
+        for name in self.reference.float32:
+            steps = self._steps(name)
+            off, most = off + int((steps > 0).sum()), max(most, int(steps.max()))
+        return off / sum(pixels.size for pixels in self.reference.float32.values()), most
 
     def usual_error(self) -> float | None:
         """Root mean square difference on the images whose latents may be drawn; None if there are none of these."""
-        found = [self.differences[name][rows].ravel() for name, rows in self._usual().items()]
+        found = [self.difference(name)[rows].ravel() for name, rows in self._usual().items()]
         return float(np.sqrt(np.square(np.concatenate(found)).mean())) if found else None
 
     def worst_usual(self) -> tuple[float, str] | None:
         """Root mean square difference of the one of these images that has the largest, and its case."""
         found = [
-            (float(np.sqrt(np.square(self.differences[name][rows]).mean(axis=(1, 2, 3)).max())), name)
+            (float(np.sqrt(np.square(self.difference(name)[rows]).mean(axis=(1, 2, 3)).max())), name)
             for name, rows in self._usual().items()
         ]
         return max(found, default=None)
@@ -127,16 +135,18 @@ class Evidence:
         return {name: usual for name, usual in rows.items() if usual.any()}
 
     def _steps(self, name: str) -> Array:
-        return np.abs(self.results[name].image.astype(int) - to_uint8(self.reference.float32[name]))
+        steps: Array = np.abs(self.results[name].image.astype(np.int16) - to_uint8(self.reference.float32[name]))
+        return steps
 
 
-def errors_between(candidate: Array, reference: Array) -> Errors:
-    """Maximum, mean and 99.9th percentile of |candidate - reference|, and PSNR for values on [-1, 1]."""
-    difference = np.abs(candidate - reference)
-    mean_square = float(np.square(difference).mean())
+def errors_of(differences: Array) -> Errors:
+    """Maximum, mean and 99.9th percentile of |candidate - reference|, whose order is not kept, and PSNR for values on
+    [-1, 1]."""
+    most, mean = float(differences.max()), float(differences.mean())
+    mean_square = float(np.square(differences).mean())
     return Errors(
-        max_abs=float(difference.max()),
-        mean_abs=float(difference.mean()),
-        p999_abs=float(np.quantile(difference, 0.999)),
+        max_abs=most,
+        mean_abs=mean,
+        p999_abs=float(np.quantile(differences, 0.999, overwrite_input=True)),
         psnr_db=psnr_of(mean_square**0.5) if mean_square else None,
     )

@@ -102,7 +102,7 @@ def value_range(evidence: Evidence) -> Measurement:
 
 def tolerance(evidence: Evidence) -> Measurement | None:
     """The largest absolute error; None where there is nothing to compare with."""
-    worst = {name: float(difference.max()) for name, difference in evidence.differences.items()}
+    worst = {name: float(evidence.difference(name).max()) for name in evidence.reference.float32}
     if not worst:
         return None
     name = max(worst, key=lambda case: worst[case])

@@ -10,7 +10,7 @@ from pathlib import Path
 from .candidate import Result, Results, run_candidate
 from .cases import CERTIFIED_BATCHES, SEEDS, Array, Case, Cases, make_cases, short_cases
 from .certificate import Certificate, Gate, Options, VariantCertificate
-from .evidence import Evidence, Reference, errors_between
+from .evidence import Evidence, Reference
 from .first_line import first_line
 from .gates import ALLOWABLE, judge
 from .manifest import CERTIFICATE_FILE, EXACT, Manifest, Variant
@@ -200,11 +200,9 @@ def summarise(evidence: Evidence, options: Options) -> VariantCertificate:
     cases, reference = evidence.cases, evidence.reference
     against32 = against64 = own = share = steps = None
     if any(gate.code == "finite" and gate.passed for gate in gates):
-        candidate, float32 = evidence.joined("candidate"), evidence.joined("float32")
-        against32 = errors_between(candidate, float32)
+        against32 = evidence.errors("candidate", "float32")
         if reference.float64:
-            float64 = evidence.joined("float64")
-            against64, own = errors_between(candidate, float64), errors_between(float32, float64)
+            against64, own = evidence.errors("candidate", "float64"), evidence.errors("float32", "float64")
         share, steps = evidence.uint8_difference()
     return VariantCertificate(
         variant=evidence.variant,

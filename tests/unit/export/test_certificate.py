@@ -18,7 +18,7 @@ from gan_export.artifact.candidate import run_candidate
 from gan_export.artifact.cases import CERTIFIED_BATCHES as BATCHES
 from gan_export.artifact.cases import Cases, make_cases
 from gan_export.artifact.certificate import TOLERANCE, Certificate, Options
-from gan_export.artifact.evidence import Evidence, Reference, errors_between
+from gan_export.artifact.evidence import Evidence, Reference, errors_of
 from gan_export.artifact.gates import RULES, judge, rules_of
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
@@ -133,21 +133,21 @@ def test_the_measured_error_is_the_true_one(
     assert worst == pytest.approx(faces.certificate.results[0].against_float32.max_abs, rel=0.01)
 
 
-def test_errors_between():
+def test_errors_of():
     values = np.linspace(-1, 1, 1000)
-    assert errors_between(values, values).model_dump() == {
+    assert errors_of(np.zeros_like(values)).model_dump() == {
         "max_abs": 0.0,
         "mean_abs": 0.0,
         "p999_abs": 0.0,
         "psnr_db": None,
     }
-    shifted = errors_between(values + 0.02, values)
+    shifted = errors_of(np.full_like(values, 0.02))
     assert [shifted.max_abs, shifted.mean_abs, shifted.p999_abs] == pytest.approx([0.02] * 3)
     assert shifted.psnr_db == pytest.approx(40.0)  # the range is 2: 20 log10(2 / 0.02)
     spike = values.copy()
     spike[0] += 1
-    assert errors_between(spike, values).max_abs == 1
-    assert errors_between(spike, values).mean_abs == pytest.approx(1e-3)
+    assert errors_of(np.abs(spike - values)).max_abs == 1
+    assert errors_of(np.abs(spike - values)).mean_abs == pytest.approx(1e-3)
 
 
 def test_the_folder_of_an_artifact(faces: Exported, clouds: Exported):
