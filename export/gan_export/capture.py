@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.first_line import first_line
 from .artifact.manifest import IDENTITY_KEY
+from .artifact.runtime import open_cpu
 from .data_reads import DataAsDetached, holds_valueless
 from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
 from .per_sample import PerSampleConvolutions
@@ -117,11 +118,31 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
             raise _conversion_error(error) from error
     _name_batch(model)
     _clean(model)
+    _check(model, has_bfloat16=_has_bfloat16(program))
+    return model
+
+
+def _check(model: onnx.ModelProto, *, has_bfloat16: bool) -> None:
+    """Raises CaptureError if the graph is not valid, or computes in bfloat16."""
     try:
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        if has_bfloat16:  # of which ONNX Runtime can convert and move numbers, and little else
+            open_cpu(model.SerializeToString())
+    except Exception as error:
+        if has_bfloat16:
+            raise CaptureError(
+                f"the generator computes in bfloat16, which ONNX Runtime can't do ({first_line(error)}): in forward, "
+                "leave out .bfloat16() and torch.autocast, or give that enabled=False",
+                code="unsupported_operator",
+            ) from error
         raise CaptureError(f"the graph that torch.onnx made is not valid: {first_line(error)}") from error
-    return model
+
+
+def _has_bfloat16(program: torch.export.ExportedProgram) -> bool:
+    """Whether any value of it is of that type."""
+    graphs = (part.graph for part in program.graph_module.modules() if isinstance(part, torch.fx.GraphModule))
+    values = (node.meta.get("val") for graph in graphs for node in graph.nodes)
+    return any(isinstance(value, Tensor) and value.dtype == torch.bfloat16 for value in values)
 
 
 def _simplify(model: onnx_ir.Model) -> None:

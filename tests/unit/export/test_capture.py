@@ -171,6 +171,39 @@ class Antialias(nn.Module):
         return F.interpolate(z.view(-1, 1, 2, 4), scale_factor=0.5, mode="bilinear", antialias=True)
 
 
+class InBfloat16(nn.Module):
+    """As training scripts leave it in forward; the layer is one that ONNX has for that type, or none."""
+
+    def __init__(self, layer: nn.Module, *, enabled: bool = True) -> None:
+        super().__init__()
+        self.layer, self.enabled = layer, enabled
+
+    def forward(self, z: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.enabled):
+            return self.layer(z.view(-1, 8, 1, 1)).float()
+
+
+class Rounds(nn.Module):
+    def forward(self, z: Tensor) -> Tensor:
+        return z.view(-1, 1, 2, 4).bfloat16().float()
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(8, 4)), "find an implementation for "),
+        (nn.ConvTranspose2d(8, 1, 2), "ConvTranspose.* has unsupported type"),
+    ],
+)
+def test_a_forward_that_computes_in_bfloat16_is_told_how_to_do_without(layer: nn.Module, reason: str):
+    with pytest.raises(
+        CaptureError, match=f"computes in bfloat16, .*{reason}.*leave out .* or give that enabled=False"
+    ):
+        capture(InBfloat16(layer).eval(), 8, 0)
+    capture(InBfloat16(layer, enabled=False).eval(), 8, 0)
+    capture(Rounds().eval(), 8, 0)
+
+
 def within(module: nn.Module) -> nn.Module:
     """As the third layer of a generator."""
     return nn.Sequential(nn.Identity(), nn.Sequential(nn.Tanh(), module))
