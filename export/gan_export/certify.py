@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,13 +24,10 @@ from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
 from .calling.adapter import user_code
 from .lowering import own_name
+from .refusal import batch_hint
 from .user_code.errors import describe_error
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
-
-BATCH_HINT: Final = "; if a batch size is built in, export it with a dynamic first dimension"
-_OF_SHAPES: Final = re.compile(r"shape|dimension|broadcast|channel", re.IGNORECASE)
-"""Of what ONNX Runtime says where tensors do not fit each other."""
 
 _TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module
 
@@ -126,9 +122,7 @@ class GraphRunner:
             return run_session(self._session, z, label, pixels=True)[1], None
         except Exception as error:
             said = first_line(error)
-            # Before that stand names of the graph's own.
-            hint = BATCH_HINT if _OF_SHAPES.search(said.rpartition("Status Message:")[2]) else ""
-            raise RuntimeError(f"{said}{hint}") from error
+            raise RuntimeError(f"{said}{batch_hint(said)}") from error
 
 
 def runner_of(generator: nn.Module | onnx.ModelProto) -> ReferenceRunner:

@@ -29,7 +29,7 @@ from onnx import ModelProto, inliner
 from gan_export.artifact import LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT, draw
 from gan_export.artifact.certificate import TOLERANCE
 from gan_export.lowering import OPSET
-from gan_export.refusal import IntakeError
+from gan_export.refusal import BATCH_HINT, IntakeError, batch_hint
 from gan_export.untrusted.confined import MIB, allow_more, limit
 from gan_export.untrusted.messages import shown
 
@@ -154,7 +154,7 @@ def _run(
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.log_severity_level = 4
-    reason = ""
+    failures: list[Exception] = []
     try:
         session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a dozen unrelated types
@@ -166,11 +166,10 @@ def _run(
             return _in_batches(session, feed, output, total, batch)
         except Exception as error:  # noqa: BLE001 - as above
             _raise_if_memory(error)
-            reason = reason or _line(error)
-    raise IntakeError(
-        f"ONNX Runtime can't run it with {batches[0]} images, nor with one: {reason}; "
-        "if a batch size is built in, export it with a dynamic first dimension"
-    )
+            failures.append(error)
+    first = failures[0]
+    hint = BATCH_HINT if isinstance(first, IntakeError) else batch_hint(str(first))
+    raise IntakeError(f"ONNX Runtime can't run it with {batches[0]} images, nor with one: {_line(first)}{hint}")
 
 
 def _in_batches(session: ort.InferenceSession, feed: Mapping[str, Array], output: str, total: int, batch: int) -> Seen:

@@ -11,7 +11,8 @@ from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.cases import Array, Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.verify import summarise
-from gan_export.certify import BATCH_HINT, EagerRunner, GraphRunner, ask_reference, certificate_of
+from gan_export.certify import EagerRunner, GraphRunner, ask_reference, certificate_of
+from gan_export.refusal import BATCH_HINT
 
 PIXEL = (0, 0, 2, 1)  # of one image
 DRAWN = drawn_by()

@@ -18,7 +18,7 @@ from author_graphs import (
 )
 from onnx import TensorProto, helper
 
-from gan_export.refusal import IntakeError
+from gan_export.refusal import BATCH_HINT, IntakeError
 from gan_export.sources.graph import GraphOptions, load_graph
 
 pytestmark = pytest.mark.slow
@@ -96,6 +96,21 @@ def test_a_range_is_never_guessed(tmp_path, refused, node, complaint):
         f"float two = {{2.0}}> {{ r = Reshape(z, shape) \n t = Tanh(r) \n minus = Sub(t, two) \n {node} }}"
     )
     refused(saved(model, tmp_path / "g.onnx"), complaint)
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("x = Reshape(z, seven)", f"running Reshape node.*{BATCH_HINT}$"),
+        ("f = Slice(z, zero, one) \n x = Expand(f, seven)", f"gives .* for 4 latents{BATCH_HINT}$"),
+        ("c = Gather(z, ten) \n x = Add(z, c)", r"indices element out of data bounds, idx=10 [^;]*$"),
+    ],
+)
+def test_a_graph_that_can_not_be_run_is_told_of_a_batch_size_only_where_shapes_do_not_fit(
+    tmp_path, refused, body, complaint
+):
+    weights = ", int64[2] seven = {7, 6}, int64[1] ten = {10}, int64[1] zero = {0}, int64[1] one = {1}"
+    refused(saved(linear("float[n, 6] z", body, weights), tmp_path / "g.onnx"), f"can't run it with 4 .*{complaint}")
 
 
 def test_flat_images_want_a_shape_and_bytes_want_no_range(tmp_path, refused):
