@@ -31,7 +31,7 @@ from gan_export.conventions import (
     find_range,
 )
 from gan_export.refusal import IntakeError
-from gan_export.user_code.errors import describe_error
+from gan_export.user_code.errors import describe_error, exit_is_raised, place_of
 
 RANGE_IMAGES: Final = 64
 RANGE_BATCH: Final = 16  # of them at once
@@ -225,12 +225,12 @@ def user_code() -> Iterator[None]:
 
     What it raises that is no Exception becomes one; Ctrl-C goes through.
     """
-    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), exit_is_raised():
         warnings.simplefilter("ignore")
         try:
             yield
         except SystemExit as error:
-            raise RuntimeError("it ends the program (sys.exit)") from error
+            raise RuntimeError(f"it ends the program (exit code {error.code}, at {place_of(error)})") from error
         except (Exception, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:

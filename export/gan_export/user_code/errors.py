@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from gan_export.refusal import IntakeError
 
@@ -37,6 +38,24 @@ def one_line_errors(what: str, hint: str = "") -> Iterator[None]:
         raise IntakeError(f"{what}: {error}{after}") from error
     except BaseException as error:
         raise IntakeError(f"{what}: {describe_error(error)}{after}") from error
+
+
+@contextlib.contextmanager
+def exit_is_raised() -> Iterator[None]:
+    """Meanwhile os._exit, which would end gan-export without a word, raises SystemExit as sys.exit does; but not in
+    processes that the user's code forks."""
+    end, process = os._exit, os.getpid()
+
+    def leave(status: int) -> NoReturn:
+        if os.getpid() != process:
+            end(status)
+        raise SystemExit(status)
+
+    os._exit = leave
+    try:
+        yield
+    finally:
+        os._exit = end
 
 
 def place_of(error: BaseException) -> str:

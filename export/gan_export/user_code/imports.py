@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import torch
 
-from .errors import PACKAGE, one_line_errors
+from .errors import PACKAGE, exit_is_raised, one_line_errors
 
 _INIT: Final = "__init__.py"
 
@@ -90,7 +90,7 @@ def as_script(path: Path) -> Iterator[None]:
     sys.argv, sys.dont_write_bytecode = [str(path)], True
     sys.meta_path[:] = [finder, *(one for one in sys.meta_path if not isinstance(one, _Neighbours))]
     try:
-        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), same_defaults():
+        with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), same_defaults(), exit_is_raised():
             warnings.simplefilter("ignore")  # of torch, to the author of the file
             yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import faulthandler
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -92,6 +93,8 @@ def load_constructor(spec: str, init: Mapping[str, str]) -> Constructor:
         IntakeError: no such file, or an exception of the user's code.
     """
     path, _ = _split(spec)
+    if not faulthandler.is_enabled():  # what ends the process, such as a library that it calls, is told with its line
+        faulthandler.enable(file=2, all_threads=False)
     with random_state(1):
         before = fingerprint()
         module = import_file(path)

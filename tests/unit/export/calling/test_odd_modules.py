@@ -377,7 +377,7 @@ def test_what_fails_at_larger_batches_is_one_line() -> None:
 
 
 def test_a_forward_that_ends_the_program_is_a_failure() -> None:
-    assert "RuntimeError: it ends the program (sys.exit)" in refused(Leaving())
+    assert "RuntimeError: it ends the program (exit code 5, at test_odd_modules.py:" in refused(Leaving())
 
 
 def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:

@@ -1,5 +1,8 @@
 """Generators in users' own files: found, constructed, and every mistake told in one line."""
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +49,9 @@ def fails(nz):
     raise RuntimeError("first line\\nsecond line")
 def leaves():
     raise SystemExit(3)
+def leaves_at_once():
+    import os
+    os._exit(3)
 """
 
 
@@ -109,6 +115,7 @@ def test_functions_and_nested_classes(write: WriteFn, name: str, init: dict[str,
         ("fails", {"nz": "1"}, r"fails can't be constructed: RuntimeError: first line \(model.py:\d+\)"),
         ("Generator", {"nz": "text"}, r"TypeError: .* \(model.py:\d+\); its signature"),
         ("leaves", {}, r"ends the program \(exit code 3\)"),
+        ("leaves_at_once", {}, r"ends the program \(exit code 3\)"),
         ("make", {"nz": "1", "nz.a": "2"}, "--init nz.a=2: nz already has a value"),
     ],
 )
@@ -127,6 +134,7 @@ def test_mistakes_are_told_in_one_line(write: WriteFn, name: str, init: dict[str
         ("raise ValueError('ab' * 5000)\n", r"ValueError: (ab){150}\.\.\. \(model.py:1\)"),
         ("class S(BaseException): pass\nraise S('x')\n", r"model.py can't be imported: S: x \(model.py:2\)"),
         ("import sys\nsys.exit(0)\n", r"ends the program \(exit code 0\).*__main__"),
+        ("from os import _exit\n_exit(0)\n", r"ends the program \(exit code 0\).*__main__"),
         ("class A: pass\n", "model.py has no Generator; it defines no torch.nn.Module class"),
     ],
 )
@@ -134,6 +142,24 @@ def test_files_that_can_not_be_imported(write: WriteFn, text: str, reason: str):
     with pytest.raises(IntakeError, match=reason) as caught:
         load_module(write(model=text) + ":Generator", {})
     assert "\n" not in str(caught.value)
+
+
+def test_processes_that_the_file_forks_may_end_as_they_like(write: WriteFn):
+    """As those of multiprocessing do."""
+    text = "import os\npid = os.fork()\nif not pid:\n    os._exit(5)\n_, status = os.waitpid(pid, 0)\n"
+    before = os._exit
+    constructor = load_constructor(f"{write(forks=text)}:make", {})
+    assert os.waitstatus_to_exitcode(constructor.module.status) == 5
+    assert os._exit is before
+
+
+def test_a_crash_is_told_with_its_place(write: WriteFn):
+    code = "import sys, gan_export.user_code.module as m; m.load_constructor(sys.argv[1], {}).make()"
+    file = write(crashes="import os\ndef make():\n    os.abort()\n")
+    done = subprocess.run([sys.executable, "-c", code, f"{file}:make"], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGABRT
+    assert done.stderr.startswith("Fatal Python error: Aborted\n")
+    assert f'File "{file}", line 3 in make' in done.stderr
 
 
 def test_ctrl_c_goes_through(write: WriteFn):
