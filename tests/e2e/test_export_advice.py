@@ -84,7 +84,7 @@ def test_a_file_alone_and_then_what_is_asked_for(gan_export: ExportFn):
     assert "; give --module FILE.py:CLASS --latent D\n" in line
     given += ["--module", module]
     assert "needs the latent dimension: give --latent D\n" in gan_export(*given)
-    assert "(3x12 and 10x16)" in (line := gan_export(*given, "--latent", 12))
+    assert "(5x12 and 10x16)" in (line := gan_export(*given, "--latent", 12))
     assert "Check --latent." in line
     given += ["--latent", "10"]
     assert "--image-shape C,H,W (the square one is 1,14,14)" in gan_export(*given)
