@@ -151,7 +151,12 @@ def values_of(model: onnx.ModelProto, tensors: Sequence[str], feed: Feed) -> Ite
 
 def divided(array: NDArray[Any], divisor: NDArray[np.float32] | None) -> NDArray[Any]:
     """By its channels' divisors, (N, C, ...)."""
-    return array if divisor is None else array / divisor.reshape(-1, *[1] * (array.ndim - 2))
+    return array if divisor is None else array / by_channel(divisor, array.ndim)
+
+
+def by_channel(numbers: NDArray[np.float32], rank: int) -> NDArray[np.float32]:
+    """One for each channel, in a shape for tensors of that rank, (N, C, ...)."""
+    return numbers.reshape(-1, *[1] * (rank - 2))
 
 
 def parts_of(feed: Feed) -> Iterator[Feed]:

@@ -21,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from gan_export.rewrite.editing import Editor
 from gan_export.tuning import Feed, open_graph
 
-from .calibration import Divisors, Function, function_behind, values_of
+from .calibration import Divisors, values_of
 from .graph import made_by, source_of, tensors_of
 
 LEAST: Final = 0.01  # of the largest channel: smaller ones are divided as if they were as large as that
@@ -46,8 +46,7 @@ def sizes_of(model: onnx.ModelProto, layers: Collection[str], feed: Feed) -> dic
     squares = {name: np.zeros(len(groups[name][name])) for name in groups}
     for values in values_of(model, list(groups), feed) if groups else ():
         for name, array in values.items():
-            counted = np.square(np.maximum(array, function_behind(editor, name).low), dtype=np.float64)
-            squares[name] += counted.mean(axis=tuple(range(2, array.ndim))).sum(axis=0)
+            squares[name] += np.square(array, dtype=np.float64).mean(axis=tuple(range(2, array.ndim))).sum(axis=0)
     images = len(next(iter(feed.values())))
     return {name: _shared(squares[name] / images, found) for name, found in groups.items()}
 
@@ -71,14 +70,17 @@ def _shared(squares: Array, groups: Mapping[str, Array]) -> Sizes:
 def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Array]:
     """Which channels of a tensor, and of the layers' inputs that are moved from it, must have the same divisor.
 
-    A number for each channel, the same within a group. Empty where the tensor can't be divided: where a ceiling, or a
-    function that is not linear, would become another one, and where others too use what is moved from it.
+    A number for each channel, the same within a group. Empty where the tensor is not divided: where its bytes end at a
+    ceiling, where others use what is moved from it too, and where anything but the layers and sums reads it. ONNX
+    Runtime computes much of that in bytes, with one scale for all channels.
     """
-    made, shape = made_by(editor, name), editor.shapes.get(name, ())
-    if not _is_linear(function_behind(editor, name)) or made.op_type == "Clip" or name in editor.outputs:
+    shape, movers = editor.shapes.get(name, ()), list(_movers(editor, name))
+    if len(shape) < 2 or not all(shape[1:]) or made_by(editor, name).op_type == "Clip":
         return {}
-    movers = list(_movers(editor, name))
-    if len(shape) < 2 or not all(shape[1:]) or any(editor.only_user(one.output[0]) is None for one in movers):
+    readers = [user for each in (name, *(one.output[0] for one in movers)) for user in editor.users(each)]
+    if any(one.op_type != "Add" and one.output[0] not in layers and not editor.is_move(one) for one in readers):
+        return {}
+    if name in editor.outputs or any(editor.only_user(one.output[0]) is None for one in movers):
         return {}
     inputs = dict.fromkeys(made_by(editor, layer).input[0] for layer in layers)
     ends = [given for given in inputs if given != name and source_of(editor, given) == name]
@@ -86,11 +88,6 @@ def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Arr
     whole = np.broadcast_to(numbers.reshape(1, -1, *[1] * (len(shape) - 2)), (1, *shape[1:]))
     moved = _moved(editor, name, movers, ends, whole) if ends else {}
     return _connected({name: whole, **moved}, int(shape[1]))
-
-
-def _is_linear(function: Function) -> bool:
-    """Whether numbers divided by a positive one give the same result, divided by it."""
-    return function.high == np.inf and function.low in (0.0, -np.inf)
 
 
 def _movers(editor: Editor, name: str) -> Iterator[onnx.NodeProto]:

@@ -20,7 +20,7 @@ from gan_export.onnx_graph import Writer, attributes_of
 from gan_export.rewrite.editing import Editor, bounds_of
 from gan_export.rewrite.im2col import im2col, weights_by_row
 
-from .calibration import Divisors, Ranges, Span
+from .calibration import Divisors, Ranges, Span, by_channel
 from .weights import Rounded
 
 MOST_COUNTS: Final = 2**30
@@ -87,7 +87,7 @@ class _Bytes:
         self._editor, self._layers, self._name = editor, layers, name
         self._scale = editor.add_constant(f"{name}.scale", np.array(span.scale))
         self._zero = editor.add_constant(f"{name}.zero_point", np.array(span.zero_point))
-        self._span, self._divisor, self._is_divided = span, divisor, is_divided
+        self._divisor, self._is_divided = divisor, is_divided
 
     def write(self) -> None:
         made = self._editor.producer(self._name)
@@ -116,7 +116,7 @@ class _Bytes:
             above, user = node.input[0], node
         made = made_by(self._editor, above)
         write = Writer(self._editor, above)
-        result = write("Mul", above, (1 / divisor).reshape(-1, *[1] * (len(self._editor.shapes[name]) - 2)))
+        result = write("Mul", above, by_channel(np.reciprocal(divisor), len(self._editor.shapes[name])))
         self._editor.replace([made], [made, *write.nodes])
         if user is None:
             return result
@@ -147,10 +147,11 @@ class _Bytes:
 
     def _floats(self, write: Writer, whole: str, *, is_divided: bool) -> str:
         """Of the bytes, for a layer in int8 as they were divided, for others as they were before that."""
+        floats = write("DequantizeLinear", whole, self._scale, self._zero)
         if self._divisor is None or is_divided:
-            return write("DequantizeLinear", whole, self._scale, self._zero)
-        zeros = np.full(len(self._divisor), self._span.zero_point)
-        return write("DequantizeLinear", whole, self._divisor * self._span.scale, zeros, axis=1)
+            return floats
+        # Not by a scale for each channel: ONNX Runtime puts it into kernels that have one.
+        return write("Mul", floats, by_channel(self._divisor, len(self._editor.shapes[self._name])))
 
 
 def tensors_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:

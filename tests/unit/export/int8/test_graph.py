@@ -76,6 +76,7 @@ def clip(low: str, high: str) -> NodeProto:
 
 BETWEEN: dict[str, tuple[list[NodeProto], list[str], set[str]]] = {
     "relu": ([node("Relu", ["y"], ["c"])], ["end"], {"y", "end"}),
+    "leaky": ([node("LeakyRelu", ["y"], ["c"], alpha=0.2)], ["end"], {"y", "end"}),
     "a range from zero on": (
         [node("Relu", ["y"], ["r"]), node("Clip", ["r", "", "six"], ["c"])],
         ["end"],
