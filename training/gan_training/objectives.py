@@ -159,7 +159,7 @@ class WGAN:
             loss = loss + self.gp_weight * self.gp_every * penalty
         if self.drift:
             loss = loss + self.drift * real_score.square().mean()
-        if self.auxiliary_weight:
+        if on_real.class_logits is not None:  # also for a weight of 0: an optimiser has moments of all weights
             loss = loss + _auxiliary_loss(self.auxiliary_weight, on_real, real.labels, "real", parts)
             loss = loss + _auxiliary_loss(self.auxiliary_weight, on_fake, fake.labels, "fake", parts)
         return Loss(loss, parts)
@@ -169,7 +169,7 @@ class WGAN:
         on_fake = critic(*fake)
         loss = -on_fake.score.mean()
         parts = {"generator_loss": loss.detach()}
-        if self.auxiliary_weight:
+        if on_fake.class_logits is not None:
             loss = loss + _auxiliary_loss(self.auxiliary_weight, on_fake, fake.labels, "generator", parts)
         return Loss(loss, parts)
 

@@ -171,6 +171,14 @@ def test_a_state_goes_on_as_if_there_had_been_no_stop(make_run, tmp_path, case, 
     assert straight.data_batches.state_dict() == resumed.data_batches.state_dict()
 
 
+def test_a_classifier_whose_loss_weighs_nothing_goes_on_too(make_run, tmp_path):
+    settings = {"n_critic": 1, "conditional": True, "conditioned_by": "auxiliary", "auxiliary_weight": 0.0}
+    stopped, resumed = (make_run("wgan", tmp_path, **settings).trainer for _ in range(2))
+    stopped.step()
+    resumed.load_state_dict(stopped.state_dict())
+    assert states_equal(stopped.state_dict(), resumed.state_dict())
+
+
 def test_moments_that_lie_otherwise_in_memory_are_the_same_moments(make_run, tmp_path):
     """The fused step goes through weights and moments side by side, wherever an older version had them lie."""
     runs = [make_run("dcgan", tmp_path) for _ in range(2)]
