@@ -4,19 +4,30 @@ import io
 import itertools
 import re
 import time
+from collections.abc import Callable
 
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.slow
 
+PATIENCE = 10.0  # seconds
 LINK = "#model=shapes&seed=7&n=16"
+STARTING = {"error": {"code": "not_ready", "message": "the service is starting"}, "request_id": "r1"}
 HIDE = """(hidden) => {
     Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
     document.dispatchEvent(new Event("visibilitychange"));
 }"""
+
+
+def wait(page: Page, condition: Callable[[], object], what: str) -> None:
+    """Until the condition holds, which calls of the page make true: they are handled while it waits."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        page.wait_for_timeout(20)
 
 
 def test_a_service_that_goes_away_and_comes_back(visit, service) -> None:
@@ -41,22 +52,18 @@ def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(v
     seen = visit(service.url, expected="status of 503")
     seen.open(LINK)
     page, before, asked, is_ready = seen.page, seen.pixels(), [], False
-    starting = {"error": {"code": "not_ready", "message": "the service is starting"}, "request_id": "r1"}
 
     def answer(route: Route) -> None:
         asked.append((time.monotonic(), route.request.url.rpartition("/")[2]))
         if is_ready:
             route.continue_()
         else:
-            route.fulfill(status=503, json=starting)
+            route.fulfill(status=503, json=STARTING)
 
     page.route(re.compile("/(generate|readyz)$"), answer)
     page.click("#reroll")
     expect(page.locator("#notice")).to_contain_text("The service is starting.")
-    deadline = time.monotonic() + 10
-    while len(asked) < 2:
-        assert time.monotonic() < deadline, "nobody asked whether it is ready"
-        page.wait_for_timeout(50)
+    wait(page, lambda: len(asked) == 2, "the page asks whether it is ready")
     is_ready = True
     seen.drawn()
     expect(page.locator("#notice")).to_be_hidden()
@@ -64,6 +71,26 @@ def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(v
     assert [path for _, path in asked] == ["generate", "readyz", "readyz", "generate"]
     first, second = (later - sooner for (sooner, _), (later, _) in itertools.pairwise(asked[:3]))
     assert 0.8 < first < second
+
+
+def test_figures_that_were_on_their_way_do_not_say_that_it_is_ready(visit, service) -> None:
+    seen = visit(service.url, expected="status of 503")
+    seen.open(LINK)
+    page, held, asked = seen.page, [], []
+
+    def refuse(route: Route) -> None:
+        asked.append(time.monotonic())
+        route.fulfill(status=503, json=STARTING)
+
+    page.route(re.compile("/metrics$"), lambda route: held.append(route))
+    page.route(re.compile("/(generate|readyz)$"), refuse)
+    wait(page, lambda: held, "the page asks for figures")
+    page.click("#reroll")
+    expect(page.locator("#live")).to_contain_text("not ready")
+    held[0].continue_()
+    wait(page, lambda: len(asked) == 2, "the page asks whether it is ready")
+    expect(page.locator("#live")).to_contain_text("not ready")
+    assert asked[1] - asked[0] > 0.8
 
 
 def test_a_page_that_nobody_sees_does_not_ask_whether_the_service_is_back(visit, service) -> None:

@@ -98,7 +98,9 @@ export class Live {
 
   async #ask() {
     try {
-      this.series = parsed(await call("metrics", "text"));
+      const text = await call("metrics", "text");
+      if (this.away) return; // found so meanwhile: only /readyz says that it is back
+      this.series = parsed(text);
     } catch (error) {
       if (error.away) {
         announce("The service can't be reached. The page goes on by itself when it is back.");
