@@ -95,7 +95,7 @@ def test_figures_that_were_on_their_way_do_not_say_that_it_is_ready(visit, servi
 
 def test_a_page_that_nobody_sees_does_not_ask_whether_the_service_is_back(visit, service) -> None:
     seen = visit(service.url, expected="ERR_FAILED")
-    seen.open(LINK)
+    seen.open(f"{LINK}&labels=99")
     page, asked, is_there = seen.page, [], False
 
     def answer(route: Route) -> None:
@@ -117,6 +117,7 @@ def test_a_page_that_nobody_sees_does_not_ask_whether_the_service_is_back(visit,
     page.evaluate(HIDE, False)
     expect(page.locator("#status")).to_have_text("The service is back.")
     expect(page.locator("#live")).to_contain_text("images/s")
+    expect(page.get_by_text("Left out of the link")).to_be_visible()  # what was said of something else stays
 
 
 def test_a_download_that_fails_leaves_the_sheet_its_second_try(visit, service) -> None:

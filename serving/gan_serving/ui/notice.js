@@ -25,7 +25,11 @@ export function notice(error, { which = OTHER, retry = null, button = "Try again
 
 /** Take back what was said of these; of all without any. */
 export function hideNotice(...which) {
-  for (const each of which.length ? which : [...standing.keys()]) standing.delete(each);
+  hide(which.length ? which : [...standing.keys()]);
+}
+
+function hide(which) {
+  for (const each of which) standing.delete(each);
   show();
 }
 
@@ -59,7 +63,7 @@ export function tryLost() {
 /** All that failed and can be tried again, or those that fit, in the order in which it failed. */
 function tryAgain(fits = () => true) {
   const all = [...standing.entries()].filter(([, each]) => each.retry && fits(each));
-  hideNotice(...all.map(([which]) => which));
+  hide(all.map(([which]) => which));
   for (const [, { retry }] of all) retry();
 }
 
