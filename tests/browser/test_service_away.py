@@ -93,6 +93,27 @@ def test_figures_that_were_on_their_way_do_not_say_that_it_is_ready(visit, servi
     assert asked[1] - asked[0] > 0.8
 
 
+def test_what_fails_whenever_the_service_is_ready_is_left_to_the_person(visit, service) -> None:
+    """It may be what ends the service, each time."""
+    seen = visit(service.url)
+    seen.open(LINK)
+    page = seen.page
+    page.evaluate("""async () => {
+        const [{ notice, tryLost }, { CallError }] = await Promise.all([import("./notice.js"), import("./api.js")]);
+        const fail = () => notice(new CallError("It broke off.", { code: "unreachable" }), { retry });
+        const retry = () => {
+            window.tries += 1;
+            fail();
+        };
+        Object.assign(window, { tries: 0, beBack: tryLost });
+        fail();
+    }""")
+    back = "() => { for (let i = 0; i < 9; i += 1) beBack(); return tries; }"
+    assert page.evaluate(back) == 3
+    page.click("#notice-retry")
+    assert page.evaluate(back) == 3 + 1 + 3
+
+
 def test_a_page_that_nobody_sees_does_not_ask_whether_the_service_is_back(visit, service) -> None:
     seen = visit(service.url, expected="ERR_FAILED")
     seen.open(f"{LINK}&labels=99")

@@ -6,8 +6,11 @@ export const SHEET = "sheet"; // images don't come
 export const OTHER = "other";
 export const NEWS = "news"; // no error
 
+const MOST = 3; // times in a row that a call is repeated when the service is back: it may be what makes it go away
+
 const standing = new Map(); // which -> {error, retry, button, due}, the latest last
 let timer = 0;
+let repeated = 0; // times in a row
 
 /**
  * Say what went wrong. Where the service says when to come again, it is tried then.
@@ -25,6 +28,7 @@ export function notice(error, { which = OTHER, retry = null, button = "Try again
 
 /** Take back what was said of these; of all without any. */
 export function hideNotice(...which) {
+  repeated = 0;
   hide(which.length ? which : [...standing.keys()]);
 }
 
@@ -55,17 +59,21 @@ function seen() {
   return [...standing.keys()].sort((a, b) => (b === NEWS) - (a === NEWS)).at(-1);
 }
 
-/** What failed because the service was away, and can be tried again. */
+/** What failed because the service was away, and can be tried again; after some times in a row only a click does. */
 export function tryLost() {
-  tryAgain(({ error }) => error.away);
+  if (repeated < MOST) repeated += tryAgain(({ error }) => error.away);
 }
 
-/** All that failed and can be tried again, or those that fit, in the order in which it failed. */
+/** All that failed and can be tried again, or those that fit, in the order in which it failed. Returns whether any did. */
 function tryAgain(fits = () => true) {
   const all = [...standing.entries()].filter(([, each]) => each.retry && fits(each));
   hide(all.map(([which]) => which));
   for (const [, { retry }] of all) retry();
+  return all.length > 0;
 }
 
-$("notice-retry").addEventListener("click", () => tryAgain());
+$("notice-retry").addEventListener("click", () => {
+  repeated = 0;
+  tryAgain();
+});
 $("notice-close").addEventListener("click", () => hideNotice(seen()));
