@@ -235,14 +235,17 @@ def start_training() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
-def test_ctrl_c_exits_with_130_and_resuming_equals_never_stopping(shapes, tmp_path, start_training, wait_for_step):
+def test_ctrl_c_and_sigterm_exit_with_130_and_resuming_is_never_stopping(
+    shapes, tmp_path, start_training, wait_for_step
+):
     common = ["--type", "wgan", "--data", f"folder:{shapes}", "--image-size", 28, *TINY]
     stopped, straight = tmp_path / "stopped", tmp_path / "straight"
     step = 0
-    for options in ([*common, "--steps", 100_000_000, "--checkpoint-every", 100_000_000], ["--resume"]):
+    begin = [*common, "--steps", 100_000_000, "--checkpoint-every", 100_000_000]
+    for options, number in ((begin, signal.SIGINT), (["--resume"], signal.SIGTERM)):
         process = start_training(tmp_path, *options, "--out", "stopped")
         wait_for_step(process, stopped, step + 3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, errors = process.communicate(timeout=WAIT_SECONDS)
         assert process.returncode == 130
         assert "Traceback" not in errors
