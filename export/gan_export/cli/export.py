@@ -54,8 +54,8 @@ Examples:
 
   gan-export generator.onnx --latent-input noise
 
-The last line says how to serve it. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C). Other than
-with 0 nothing was written, unless the line says that the artifact is: copying it for --store comes last.
+The last line says how to serve it. Exit codes: 0, 1 (refused or failed), 2 (bad arguments), 130 (Ctrl-C, SIGTERM).
+Other than with 0 nothing was written, unless the line says that the artifact is: copying it for --store comes last.
 
 --version shows the version.
 """
@@ -175,7 +175,7 @@ def _put_into_store(artifact: Artifact, progress: Callable[[str], None]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `gan-export`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    """Entry point of `gan-export`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C, SIGTERM)."""
     failures: dict[type[Exception], int] = {
         IntakeError: 1,
         CaptureError: 1,

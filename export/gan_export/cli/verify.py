@@ -119,6 +119,6 @@ def _show_slow(variants: Sequence[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `gan-verify`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    """Entry point of `gan-verify`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C, SIGTERM)."""
     failures: dict[type[Exception], int] = {ArtifactError: 1, CertificationError: 1}
     run_command(app, "gan-verify", arguments, failures, "stopped")

@@ -145,9 +145,8 @@ class Guard:
             await answer.fail(receive, error_of(500, internal_error()))
         finally:
             self._held -= answer.held_bytes
-            answer.refusal = (
-                None  # its traceback has this answer, and the body: they would stay until a full collection
-            )
+            # Its traceback has this answer, and the body: they would stay until a full collection.
+            answer.refusal = None
 
     async def _refuse(self, answer: _Answer, receive: Receive, error: ServiceError) -> None:
         """Answer with an error; where a response has begun, its connection closes before the end."""

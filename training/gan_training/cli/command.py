@@ -89,11 +89,11 @@ def run_command(
     failures: Mapping[type[Exception], int],
     interrupted: str,
 ) -> NoReturn:
-    """Run a Typer app and exit: 0, the code of the failure, 2 for bad arguments, 130 for Ctrl-C.
+    """Run a Typer app and exit: 0, the code of the failure, 2 for bad arguments, 130 for Ctrl-C and SIGTERM.
 
     Args:
         failures: which exceptions are told to the user in one line, and with which exit code.
-        interrupted: what to say on Ctrl-C.
+        interrupted: what to say then.
     """
     import typer
 

@@ -210,7 +210,7 @@ def _table(evaluated: Sequence[EvaluatedSamples]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `gan-eval`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    """Entry point of `gan-eval`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C, SIGTERM)."""
     failures: dict[type[Exception], int] = {
         ConfigError: 2,
         UnknownSourceError: 2,  # before DataError, which it is one of

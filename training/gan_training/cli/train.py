@@ -169,5 +169,5 @@ def _told_once(parallel: Parallel) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `gan-train`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C)."""
+    """Entry point of `gan-train`. Exit codes: 0, 1 (failed), 2 (bad arguments), 130 (Ctrl-C, SIGTERM)."""
     run_command(app, "gan-train", arguments, FAILURES, "stopped")

@@ -13,7 +13,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 class TrainingStoppedError(RuntimeError):
-    """Ctrl-C: training stopped between two steps, and the checkpoint holds all of them."""
+    """Ctrl-C or SIGTERM: training stopped between two steps, and the checkpoint holds all of them."""
 
 
 class OutOfMemoryError(RuntimeError):

@@ -123,13 +123,14 @@ class Run:
     def train(self, report: Callable[[Progress], None], *, tensorboard: bool = False) -> Path:
         """Train to the end, report every `log_every` steps; returns the checkpoint's path.
 
-        Ctrl-C (in the main thread) stops after the step that is running; pressed twice, at once and unsaved.
+        Ctrl-C (in the main thread) stops after the step that is running, as does SIGTERM where the program handles it.
+        Ctrl-C pressed twice stops at once and unsaved.
         `tensorboard`: write events into the folder `tensorboard`.
 
         Raises:
             TrainingDivergedError: a loss, weight or image is no longer finite, and the last good checkpoint stays; or
                 samples have collapsed and `stop_on_collapse` is set.
-            TrainingStoppedError: Ctrl-C; the checkpoint holds the last step.
+            TrainingStoppedError: Ctrl-C or SIGTERM; the checkpoint holds the last step.
             OutOfMemoryError: the run is too large for the machine.
             CheckpointError: the disk is full, the folder can't be written, or another process trains there, or has
                 done so since this run was made.
