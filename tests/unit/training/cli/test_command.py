@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from gan_training.__main__ import main
-from gan_training.cli.command import Stop
+from gan_training.cli.command import Stop, run_module
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ARGUMENTS = ("--type", "cgan", "--data", "digits", "--steps", "1", "--out")
 WITHOUT_TORCH = """
 import sys
@@ -44,7 +46,7 @@ run_module("slow", "gan-train", "train")
 @pytest.fixture(autouse=True)
 def same_handlers() -> Iterator[None]:
     """A command handles signals until its process ends."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -78,7 +80,7 @@ def test_little_is_imported_before_ctrl_c_can_be_told_in_a_line(package: str) ->
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_modules_are_imported_is_one_line(number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SIGNALLED_WHILE_IMPORTING, tmp_path]
     env = os.environ | {"NUMBER": str(int(number))}
@@ -86,6 +88,19 @@ def test_a_signal_while_modules_are_imported_is_one_line(number: signal.Signals,
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     signal.signal(signal.SIGINT, before)
     assert (done.returncode, done.stderr) == (130, "gan-train: stopped\n")
+
+
+def test_ignored_signals_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nohup` and `command &` of a script leave them."""
+    module, seen = ModuleType("at_work"), []
+    monkeypatch.setattr(module, "main", lambda: seen.extend(map(signal.getsignal, SIGNALS)), raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(sys, "argv", ["gan-train"])
+    for ignored, other in (SIGNALS, SIGNALS[::-1]):
+        signal.signal(ignored, signal.SIG_IGN)
+        signal.signal(other, signal.SIG_DFL)
+        run_module(module.__name__, "gan-train", "train")
+    assert [type(handler) for handler in seen] == [signal.Handlers, Stop, Stop, signal.Handlers]
 
 
 def test_signals_that_follow_at_once_leave_the_cleaning_up_alone(monkeypatch: pytest.MonkeyPatch) -> None:
