@@ -49,10 +49,10 @@ def write_int8(
     weights = {**weights, **{products[one]: _by_row(weights[one]) for one in products}}
     layers = [products.get(one, one) for one in layers]
     editor = Editor(model)
-    roots = {layer: _root(editor, made_by(editor, layer).input[0], layers) for layer in layers}
+    roots = {layer: _root(editor, made_by(editor, layer).input[0], layers, float_results) for layer in layers}
     found = {name for layer in layers for name in (roots[layer], *_results(editor, layer))}
     tensors = [name for node in editor.nodes for name in node.output if name in found]  # what is before comes first
-    ranges = {name: spans[source_of(editor, name)] for name in tensors}
+    ranges = {name: spans[source_of(editor, name, float_results)] for name in tensors}
     makers = {name: layer for layer in layers for name in _results(editor, layer)}
     for layer in layers:
         divisor = next((divisors.get(name) for name, maker in makers.items() if maker == layer), None)
@@ -168,18 +168,20 @@ def made_by(editor: Editor, name: str) -> onnx.NodeProto:
     return node
 
 
-def source_of(editor: Editor, name: str) -> str:
-    """The value that a value has its numbers from, by moves alone."""
+def source_of(editor: Editor, name: str, ends: Collection[str] = ()) -> str:
+    """The value that a value has its numbers from, by moves alone; none before one of `ends`."""
     mover = editor.producer(name)
-    return source_of(editor, mover.input[0]) if mover is not None and editor.is_move(mover) else name
+    if name in ends or mover is None or not editor.is_move(mover):
+        return name
+    return source_of(editor, mover.input[0], ends)
 
 
-def _root(editor: Editor, name: str, layers: Collection[str]) -> str:
+def _root(editor: Editor, name: str, layers: Collection[str], ends: Collection[str]) -> str:
     """The same, as far as all that is on the way is moved for nothing but layers in int8."""
     mover = editor.producer(name)
-    if mover is None or not editor.is_move(mover) or not _leads_to(editor, name, layers):
+    if name in ends or mover is None or not editor.is_move(mover) or not _leads_to(editor, name, layers):
         return name
-    return _root(editor, mover.input[0], layers)
+    return _root(editor, mover.input[0], layers, ends)
 
 
 def _leads_to(editor: Editor, name: str, layers: Collection[str]) -> bool:
@@ -235,7 +237,7 @@ def _by_row(weights: Rounded) -> Rounded:
 def _quantize_weights(
     editor: Editor, layer: str, weights: Rounded, span: Span, divisor: NDArray[np.float32] | None
 ) -> None:
-    """Write a layer in int8, whose results are divided."""
+    """Write a layer in int8, the channels of whose results are divided by `divisor`."""
     node = made_by(editor, layer)
     write = Writer(editor, f"{layer}.int8")
     zeros = np.zeros(len(weights.scales), np.int8)

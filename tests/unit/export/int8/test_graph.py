@@ -177,6 +177,17 @@ def test_results_that_stay_floats_are_nearer(power: float):
     assert off[0] < 0.85 * off[1]
 
 
+@pytest.mark.parametrize("power", [0.0, 1.0])
+@pytest.mark.parametrize("between", [name for name, (_, _, layers) in BETWEEN.items() if "y" in layers])
+def test_results_that_stay_floats_are_what_the_next_layer_reads(between: str, power: float):
+    """Also where it reads them as they are: the moves behind the matrix product don't lead to a tensor of their own."""
+    nodes, outputs, layers = BETWEEN[between]
+    model = graph_of([conv("x", "first", "y"), *nodes, conv("c", "second", "end")], outputs)
+    exact, near = run(model, latents(2)), run(written(model, sorted(layers), power, ["y"]), latents(2))
+    for name, numbers in exact.items():
+        assert np.abs(near[name] - numbers).max() <= NEAR * (DIVIDED if power else 1) * np.abs(numbers).max(), name
+
+
 def test_what_is_added_to_the_bias_is_added():
     model = graph_of([conv("x", "first", "y")], ["y"])
     spans = calibrate(model, tensors_of(model, ["y"]), latents(1))["min-max"]
