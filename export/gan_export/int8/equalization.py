@@ -87,7 +87,7 @@ def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Arr
     numbers = np.arange(1, shape[1] + 1, dtype=np.float32)  # 0 is for padding
     whole = np.broadcast_to(numbers.reshape(1, -1, *[1] * (len(shape) - 2)), (1, *shape[1:]))
     moved = _moved(editor, name, movers, ends, whole) if ends else {}
-    return _connected({name: whole, **moved}, int(shape[1]))
+    return _connected({name: numbers.reshape(1, -1), **moved}, int(shape[1]))
 
 
 def _movers(editor: Editor, name: str) -> Iterator[onnx.NodeProto]:
@@ -127,7 +127,7 @@ def _connected(found: Mapping[str, Array], channels: int) -> dict[str, Array]:
     for name, array in found.items():
         own = np.broadcast_to(np.arange(sizes[name]).reshape(1, -1, *[1] * (array.ndim - 2)), array.shape)
         pairs.append(np.stack([array[array > 0].astype(np.int64), own[array > 0] + firsts[name]]))
-    one, other = np.unique(np.concatenate(pairs, axis=1), axis=1)
+    one, other = np.concatenate(pairs, axis=1)
     count = channels + 1 + sum(sizes.values())
     _, groups = connected_components(coo_array((np.ones(len(one)), (one, other)), shape=(count, count)), directed=False)
     return {name: groups[firsts[name] : firsts[name] + size] for name, size in sizes.items()}
