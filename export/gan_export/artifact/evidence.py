@@ -111,8 +111,11 @@ class Evidence:
 
     def usual_error(self) -> float | None:
         """Root mean square difference on the images whose latents may be drawn; None if there are none of these."""
-        found = [self.difference(name)[rows].ravel() for name, rows in self._usual().items()]
-        return float(np.sqrt(np.square(np.concatenate(found)).mean())) if found else None
+        total, count = 0.0, 0
+        for name, rows in self._usual().items():
+            difference = self.difference(name)[rows]
+            total, count = total + float(np.square(difference).sum()), count + difference.size
+        return float(np.sqrt(total / count)) if count else None
 
     def worst_usual(self) -> tuple[float, str] | None:
         """Root mean square difference of the one of these images that has the largest, and its case."""
@@ -122,11 +125,13 @@ class Evidence:
         ]
         return max(found, default=None)
 
-    def usual_share(self, steps: int) -> float:
-        """Share of these images' uint8 pixels that are off by more than so many steps."""
-        return float(
-            np.concatenate([(self._steps(name)[rows] > steps).ravel() for name, rows in self._usual().items()]).mean()
-        )
+    def usual_share(self, steps: int) -> float | None:
+        """Share of these images' uint8 pixels that are off by more than so many steps; None if there are none."""
+        off = count = 0
+        for name, rows in self._usual().items():
+            found = self._steps(name)[rows]
+            off, count = off + int((found > steps).sum()), count + found.size
+        return off / count if count else None
 
     def _usual(self) -> dict[str, NDArray[np.bool_]]:
         """Which images of each compared case are none of the tails, where all numbers of a latent are far out."""

@@ -119,7 +119,8 @@ def rms_error(evidence: Evidence) -> Measurement | None:
 
 def visible(evidence: Evidence) -> Measurement | None:
     """The share of their uint8 pixels that are off by more than VISIBLE."""
-    return None if evidence.usual_error() is None else Measurement(evidence.usual_share(VISIBLE))
+    share = evidence.usual_share(VISIBLE)
+    return None if share is None else Measurement(share)
 
 
 def worst_image(evidence: Evidence) -> Measurement | None:

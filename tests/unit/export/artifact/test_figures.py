@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn import FIRST, SIZE, add, drawn_by, put, redrawn, result_of
+from drawn import FIRST, SIZE, add, drawn_by, passes, put, redrawn, result_of
 
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.evidence import Reference, errors_of
@@ -75,6 +75,7 @@ def test_figures_take_little_more_memory_than_twice_the_differences():
     for against in ("float32", "float64"):
         evidence.errors("candidate", against)
     evidence.uint8_difference()
+    assert all(passes(gate, evidence) for gate in ("tolerance", "psnr", "visible", "worst_image"))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2.3 * sum(pixels.nbytes for pixels in float64.values())
