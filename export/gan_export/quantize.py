@@ -31,7 +31,7 @@ from .rewrite import depthwise_norms, taps, upsampling
 from .rewrite.editing import Editor
 from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
-from .tuning import GAIN, LOSS, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds
+from .tuning import GAIN, LOSS, SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
@@ -55,7 +55,12 @@ class QuantizationError(RuntimeError):
 
 
 def quantize(
-    model: onnx.ModelProto, latent: LatentSpec, classes: int, progress: Callable[[str], None] = lambda _: None
+    model: onnx.ModelProto,
+    latent: LatentSpec,
+    classes: int,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    portable: bool = False,
 ) -> Quantized:
     """The graph in int8 whose images are near enough to float32's, with as few layers in float32 as that takes.
 
@@ -64,12 +69,14 @@ def quantize(
         latent: what its latents are drawn from.
         classes: number of classes, 0 for an unconditional generator.
         progress: told in a few words what is being done.
+        portable: choose nothing by the time it takes on this host; nor is anything of a small net chosen by that.
 
     Raises:
         QuantizationError: it has no layers for it, or no choice of them is near enough.
     """
     plain = split(RewrittenGraph(upsampling(model))).model
-    if not work_by_layer(plain):
+    work = work_by_layer(plain)
+    if not work:
         raise QuantizationError("none of its layers computes in float32 with known sizes")
     layers = _layers(plain)
     if not layers:
@@ -91,9 +98,13 @@ def quantize(
             f"{found.visible_share:.1%} of uint8 pixels off by more than {VISIBLE}, "
             f"the worst image's PSNR {psnr_of(found.worst):.1f} dB"
         )
-    timed = timed_feeds(latent, classes)
-    kept, floats, found = _with_float_results(plain, layers, spans, compare, (kept, found), timed)
-    written, faster = _faster(compare.write(spans, kept, floats), timed)
+    floats, faster = tuple[str, ...](), list[Rewrite]()
+    if portable or sum(work.values()) < SMALL:
+        written = compare.write(spans, kept)
+    else:
+        timed = timed_feeds(latent, classes)
+        kept, floats, found = _with_float_results(plain, layers, spans, compare, (kept, found), timed)
+        written, faster = _faster(compare.write(spans, kept, floats), timed)
     names, left = layer_names(plain), [layer for layer in layers if layer not in kept]
     rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept if one not in floats]
     rewrites += [Rewrite(name=f"int8 with float results, {method} ranges", layer=names[one]) for one in floats]

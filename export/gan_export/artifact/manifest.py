@@ -86,7 +86,7 @@ class Variant(Strict):
     """Whether that host's processor has instructions for int8 (`processor.adds_byte_products`); None: it did not tell,
     or an older artifact."""
     rewrites: list[Rewrite] = []  # noqa: RUF012 - pydantic copies it; a factory's value would not be left out below
-    """What was changed in the graph, in this order; empty with --portable and in older artifacts."""
+    """What was changed in the graph, in this order; empty in older artifacts, and of fp32 with --portable."""
 
 
 class Golden(Strict):

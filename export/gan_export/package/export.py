@@ -67,7 +67,8 @@ def export(
         variants: of VARIANTS; fp32 is always made. int8 and fp16 are left out, with a note, where they do not pay or
             would show, and fp16 where there is no `CUDA`, which it is certified on.
         providers: beside ONNX Runtime on the processor, which the artifact is to be certified on.
-        portable: leave the graph as it was traced, for other runtimes and hosts; nothing is measured on this one.
+        portable: leave the graph as it was traced, for other runtimes and hosts; nor does any layer of int8 take a form
+            for its speed on this one.
         for_gpu: have no transposed convolutions in the graph; so it is for `providers` of CUDA's and for fp16, where
             it can be run, anyway.
         out: directory to make; may only exist already with `force`, and if it is an artifact and holds nothing else.
@@ -141,7 +142,10 @@ def _other_variants(
     all_made, notes = [draft.made], list[str]()
     if INT8 in recipe.variants:
         try:
-            all_made.append(add_int8(certifier, draft.manifest, traced, draft.graph.model, draft.made, recipe.progress))
+            exact, portable = draft.graph.model, recipe.portable
+            all_made.append(
+                add_int8(certifier, draft.manifest, traced, exact, draft.made, recipe.progress, portable=portable)
+            )
         except LeftOutError as error:
             notes.append(str(error))
     others = certify_other_providers(

@@ -159,6 +159,8 @@ def add_int8(
     exact: onnx.ModelProto,
     made: Made,
     progress: Callable[[str], None],
+    *,
+    portable: bool = False,
 ) -> Made:
     """The int8 variant.
 
@@ -169,13 +171,14 @@ def add_int8(
         exact: the graph of the exact variant, with which its speed is compared.
         made: the exact variant.
         progress: told in a few words what is being done.
+        portable: whether its graph must not depend on how fast this host is.
 
     Raises:
         LeftOutError: there is none.
     """
     latent, classes = manifest.latent, manifest.classes
     try:
-        found = quantize(simplified(traced).model, latent, classes, progress)
+        found = quantize(simplified(traced).model, latent, classes, progress, portable=portable)
         progress("comparing the speed of int8")
         ratios = _ratios(exact, found.model, latent, classes)
     except QuantizationError as error:

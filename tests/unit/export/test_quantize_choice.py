@@ -140,6 +140,19 @@ def test_the_images_are_none_of_the_certificate_s_and_are_not_looked_at_twice(mo
             assert set(range(seed, seed + 64)).isdisjoint(some)
 
 
+@pytest.mark.parametrize(("small", "portable", "asked"), [(0, False, True), (0, True, False), (10**9, False, False)])
+def test_nothing_is_timed_for_other_hosts_nor_for_a_small_net(
+    monkeypatch: pytest.MonkeyPatch, small: int, portable: bool, asked: bool
+):
+    """The same net gives the same bytes then, whatever else this host does."""
+    timed = list[object]()
+    monkeypatch.setattr(quantizing, "SMALL", small, raising=False)
+    monkeypatch.setattr(quantizing, "_faster", lambda model, _: timed.append(model) or (model, []))
+    monkeypatch.setattr(quantizing, "_with_float_results", lambda *given: timed.append(given) or ((), (), given[4][1]))
+    quantize(PLAIN, LATENT, 0, portable=portable)
+    assert bool(timed) == asked
+
+
 def of(**changed: float) -> Deviation:
     return Deviation(**{"error": 0.0, "visible_share": 0.0, "worst": 0.0, **changed})
 

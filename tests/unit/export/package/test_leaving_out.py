@@ -72,7 +72,7 @@ def test_int8_must_be_faster_in_the_mean_of_the_batches(
     other = identity(3)
     certifier = Recording(tmp_path, {}, Reference({}), Options())
     quantized = type("Quantized", (), {"model": other, "rewrites": []})
-    monkeypatch.setattr(variants, "quantize", lambda *_: quantized)
+    monkeypatch.setattr(variants, "quantize", lambda *_, **__: quantized)
     monkeypatch.setattr(variants, "simplified", RewrittenGraph)
     monkeypatch.setattr(variants, "open_graph", lambda model: model)
     monkeypatch.setattr(variants, "speedups", lambda *given: compared.append(given) or ratios)
@@ -86,7 +86,7 @@ def test_int8_must_be_faster_in_the_mean_of_the_batches(
 
 
 def test_int8_that_shows_is_left_out_with_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise QuantizationError("image error too large")
 
     monkeypatch.setattr(variants, "quantize", refuse)
