@@ -89,8 +89,7 @@ def make_cases(latent: LatentSpec, classes: int) -> Cases:
 def labels_drawn(classes: int) -> NDArray[np.int64]:
     """All labels, or of more than ALL_LABELS the first and last ones and, evenly spread, as many in between.
 
-    Among these, too, two are any number of labels apart that is smaller than `classes`, so that labels which are taken
-    modulo something show.
+    For every distance below `classes`, two of them are that far apart, so that labels taken modulo anything show.
     """
     if classes <= ALL_LABELS:
         return np.arange(classes)

@@ -62,8 +62,8 @@ def verify(
 
 
 def _kept_to(manifest: Manifest, options: Options) -> Options:
-    """Options that let nothing through which the manifest promises: when it was exported, that gate passed. Nor what
-    no export may let through."""
+    """Options that let through neither what the manifest promises (when it was exported, that gate passed) nor what no
+    export may let through."""
     promised = [code for code, holds in manifest.properties.model_dump().items() if holds]
     return options.model_copy(
         update={"allowed": tuple(code for code in options.allowed if code in ALLOWABLE and code not in promised)}
