@@ -71,8 +71,8 @@ def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Arr
     """Which channels of a tensor, and of the layers' inputs that are moved from it, must have the same divisor.
 
     A number for each channel, the same within a group. Empty where the tensor is not divided: where its bytes end at a
-    ceiling, where others use what is moved from it too, and where anything but the layers and sums reads it. ONNX
-    Runtime computes much of that in bytes, with one scale for all channels.
+    ceiling, where others use what is moved from it too, where it is moved to is computed, and where anything but the
+    layers and sums reads it. ONNX Runtime computes much of that in bytes, with one scale for all channels.
     """
     shape, movers = editor.shapes.get(name, ()), list(_movers(editor, name))
     if len(shape) < 2 or not all(shape[1:]) or made_by(editor, name).op_type == "Clip":
@@ -80,7 +80,7 @@ def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Arr
     readers = [user for each in (name, *(one.output[0] for one in movers)) for user in editor.users(each)]
     if any(one.op_type != "Add" and one.output[0] not in layers and not editor.is_move(one) for one in readers):
         return {}
-    if name in editor.outputs or any(editor.only_user(one.output[0]) is None for one in movers):
+    if name in editor.outputs or not all(_is_settled(editor, one) for one in movers):
         return {}
     inputs = dict.fromkeys(made_by(editor, layer).input[0] for layer in layers)
     ends = [given for given in inputs if given != name and source_of(editor, given) == name]
@@ -88,6 +88,12 @@ def _groups(editor: Editor, name: str, layers: Collection[str]) -> dict[str, Arr
     whole = np.broadcast_to(numbers.reshape(1, -1, *[1] * (len(shape) - 2)), (1, *shape[1:]))
     moved = _moved(editor, name, movers, ends, whole) if ends else {}
     return _connected({name: numbers.reshape(1, -1), **moved}, int(shape[1]))
+
+
+def _is_settled(editor: Editor, mover: onnx.NodeProto) -> bool:
+    """Whether it moves by constants alone, for one user."""
+    by = [given for given in mover.input[1:] if given]
+    return editor.only_user(mover.output[0]) is not None and all(editor.constant(given) is not None for given in by)
 
 
 def _movers(editor: Editor, name: str) -> Iterator[onnx.NodeProto]:
@@ -101,14 +107,13 @@ def _moved(
     editor: Editor, name: str, movers: Collection[onnx.NodeProto], ends: Collection[str], numbers: Array
 ) -> dict[str, Array]:
     """What moves make of a tensor's numbers, float32."""
-    names = {given for mover in movers for given in mover.input[1:] if given}
-    constants = {given: value for given in names if (value := editor.constant(given)) is not None}
+    constants = {given: editor.constant(given) for mover in movers for given in mover.input[1:] if given}
     graph = helper.make_graph(
         list(movers),
         "moves",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, *numbers.shape[1:]])],
         [helper.make_tensor_value_info(end, TensorProto.FLOAT, None) for end in ends],
-        [numpy_helper.from_array(value, given) for given, value in constants.items()],
+        [numpy_helper.from_array(value, given) for given, value in constants.items() if value is not None],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return dict(zip(ends, open_graph(model).run(list(ends), {name: np.ascontiguousarray(numbers)}), strict=True))

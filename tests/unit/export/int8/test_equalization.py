@@ -33,6 +33,8 @@ def graph_of(nodes: Sequence[NodeProto], outputs: Sequence[str] = ("y",)) -> onn
         "half": [0, CHANNELS // 2, 2 * SIZE, SIZE],
         "pads": [0, 0, 1, 1, 0, 0, 1, 1],
         "turned": [3, 2, 1, 0],
+        "two": [2],
+        "zero": [0],
     }
     constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in floats.items()]
     constants += [numpy_helper.from_array(np.array(value), name) for name, value in whole.items()]
@@ -113,6 +115,16 @@ def test_a_sum_may_read_what_is_divided():
             [node("Pad", ["x", "pads"], ["m"]), node("Conv", ["m", "conv"], ["y"]), node("Neg", ["m"], ["n"])],
             ("y", "n"),
             "x",  # what is moved is used by another, too
+        ),
+        (
+            [
+                node("Shape", ["x"], ["sizes"]),
+                node("Gather", ["sizes", "two"], ["high"]),
+                node("Slice", ["x", "zero", "high", "two"], ["m"]),
+                conv("m"),
+            ],
+            ("y",),
+            "x",  # where it is moved is computed
         ),
     ],
 )
