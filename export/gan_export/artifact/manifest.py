@@ -183,7 +183,7 @@ class Manifest(Strict):
         for tensor in (*self.inputs, *self.outputs):
             dtype, shape = wanted[tensor.name]
             if tensor.dtype != dtype or not tensor.shape or tensor.shape[1:] != shape:
-                raise ValueError(f"{tensor.name} must be {dtype} with the shape (N, {', '.join(map(str, shape))})")
+                raise ValueError(f"{tensor.name} must be {dtype} with the shape ({', '.join(map(str, ['N', *shape]))})")
 
     @property
     def classes(self) -> int:

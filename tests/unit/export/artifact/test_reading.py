@@ -144,6 +144,7 @@ def test_a_file_that_is_no_graph_is_found(faces: Exported, copy_of: CopyFn):
         (lambda m: m["golden"].update(images=10**9), "golden.images"),
         (lambda m: m["image"].update(value_range=[-1.0, float("nan")]), "image.value_range.1"),
         (lambda m: m["inputs"][0].update(shape=["N", 10**12]), "z must be float32 with the shape (N, 8)"),
+        (lambda m: m["inputs"][1].update(shape=["N", 1]), "label must be int64 with the shape (N)"),
         (lambda m: m["outputs"][0].update(shape=["N", 1, 10**6, 10**6]), "image must be uint8 with the shape (N, 1, 1"),
         (lambda m: m["outputs"][1].update(dtype="uint8"), "pixels must be float32"),
         (lambda m: m.update(directions=[[1.0]]), "directions must have 8 numbers, as latents do; one has 1"),
