@@ -230,7 +230,9 @@ def user_code() -> Iterator[None]:
         try:
             yield
         except SystemExit as error:
-            raise RuntimeError(f"it ends the program (exit code {error.code}, at {place_of(error)})") from error
+            place = place_of(error)
+            at = f", at {place}" if place else ""
+            raise RuntimeError(f"it ends the program (exit code {error.code}{at})") from error
         except (Exception, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:

@@ -1,8 +1,10 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
 import random
+import sysconfig
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -378,6 +380,12 @@ def test_what_fails_at_larger_batches_is_one_line() -> None:
 
 def test_a_forward_that_ends_the_program_is_a_failure() -> None:
     assert "RuntimeError: it ends the program (exit code 5, at test_odd_modules.py:" in refused(Leaving())
+
+
+def test_that_of_an_installed_package_ends_it_at_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sysconfig.get_paths() | {"purelib": str(Path(__file__).parent)}
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: paths)
+    assert "it ends the program (exit code 5). " in refused(Leaving())
 
 
 def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:
