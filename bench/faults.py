@@ -46,7 +46,8 @@ from torch import Tensor
 from gan_export.artifact import MANIFEST_FILE, ArtifactError
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.verify import verify
-from gan_export.capture import CaptureError, seal
+from gan_export.capture import seal
+from gan_export.capture_errors import CaptureError
 from gan_export.package.export import export
 from gan_export.package.variants import ONNX_FILE
 from gan_export.refusal import ExportError

@@ -5,11 +5,10 @@ from __future__ import annotations
 import copy
 import io
 import logging
-import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import onnx
 import onnx_ir
@@ -25,32 +24,18 @@ from .artifact import IMAGE_OUTPUT, LABEL_INPUT, LATENT_INPUT, PIXELS_OUTPUT
 from .artifact.first_line import first_line
 from .artifact.manifest import IDENTITY_KEY
 from .artifact.runtime import open_cpu
+from .capture_errors import CaptureError, causes_of, conversion_error, trace_error
 from .data_reads import DataAsDetached, holds_valueless
-from .lowering import SOURCE_OPSET, LoweringError, lower, own_name
+from .lowering import SOURCE_OPSET, LoweringError, lower
 from .per_sample import PerSampleConvolutions
 from .rewrite import same_in_any_batch
-from .user_code.errors import place_of
 
 BATCH: Final = "batch"
 EXAMPLE_BATCH: Final = 3  # 1 would hide a squeeze, 2 a broadcast
-SPECIALISED: Final = ("Constraints violated", "specialized it to be a constant")
 NOTES: Final = ("doc_string", "metadata_props", "value_info")  # the last: sizes by symbols of this run
 
-Code = Literal["dynamic_batch", "unsupported_operator", "untraceable", "failed"]
 # What torch.export, the exporter, its optimiser and a user's forward have been seen to raise.
 FAULTS: Final = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError, ImportError)
-
-
-class CaptureError(RuntimeError):
-    """The generator can't be expressed in ONNX; the message is one line.
-
-    `code`: `dynamic_batch` (made for one batch size), `unsupported_operator`, `untraceable` (Python that depends on
-    the values of tensors) or `failed`.
-    """
-
-    def __init__(self, message: str, *, code: Code = "failed") -> None:
-        super().__init__(message)
-        self.code: Code = code
 
 
 class _ServingGraph(nn.Module):
@@ -115,7 +100,7 @@ def express(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[
                 f"the generator can't be expressed in ONNX: {error}", code="unsupported_operator"
             ) from error
         except FAULTS as error:
-            raise _conversion_error(error) from error
+            raise conversion_error(error) from error
     _name_batch(model)
     _clean(model)
     _check(model, has_bfloat16=_has_bfloat16(program))
@@ -207,78 +192,14 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> torch.export.Expor
                 program = torch.export.export(module, example, dynamic_shapes=shapes, strict=strict)
         except Exception as error:  # noqa: BLE001 - somebody else's forward may raise anything
             first = first or error
-            if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in _chain(error)):
+            if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in causes_of(error)):
                 break
         else:
             if holds_valueless(program):
                 raise CaptureError("the generator can't be traced: it reads the .data of a tensor: use .detach()")
             return program
     assert first is not None
-    raise _trace_error(first) from first
-
-
-def _trace_error(error: Exception) -> CaptureError:
-    causes = _chain(error)
-    text = " ".join(map(str, causes))
-    where = next((place for cause in reversed(causes) if (place := place_of(cause))), "")
-    at = f" ({where})" if where else ""
-    if any(isinstance(cause, GuardOnDataDependentSymNode) for cause in causes) or "data-dependent" in text.lower():
-        return CaptureError(
-            f"the generator's Python code depends on tensor values{at}: a graph can't branch on them; "
-            "use torch.where, or take the branch out of forward",
-            code="untraceable",
-        )
-    if any(phrase in text for phrase in SPECIALISED):
-        return CaptureError(
-            f"the generator is made for one batch size{at}: {_specialised(text)}; use -1 and x.shape[0] in reshapes, "
-            "and no tensor whose first dimension is fixed",
-            code="dynamic_batch",
-        )
-    return CaptureError(f"the generator can't be traced{at}: {first_line(causes[-1])}")
-
-
-def _specialised(text: str) -> str:
-    """What torch.export says of the batch, without its advice."""
-    lines = [line.strip(" -") for line in text.splitlines()]
-    return next((line.partition(". ")[0] for line in lines if SPECIALISED[1] in line), "the batch dimension is fixed")
-
-
-def _conversion_error(error: Exception) -> CaptureError:
-    causes = _chain(error)
-    node = next((node for cause in reversed(causes) if (node := _node_of(cause)) is not None), None)
-    missing = any(type(cause).__name__ == "DispatchError" for cause in causes)
-    if node is not None:
-        operator = str(node.target).removesuffix(".default")
-        stack = node.meta.get("nn_module_stack") or {}
-        module = next((path for path, _ in reversed(list(stack.values())) if path), "")
-        module = own_name(module) or "forward itself"
-        if missing:
-            return CaptureError(
-                f"torch.onnx has no translation of {operator}, used in {module}; replace it with other operations",
-                code="unsupported_operator",
-            )
-        return CaptureError(
-            f"torch.onnx can't translate {operator}, used in {module}: {first_line(causes[-1])}",
-            code="unsupported_operator",
-        )
-    return CaptureError(f"the generator can't be expressed in ONNX: {first_line(causes[-1])}")
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """An error and its causes, the root last."""
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    return chain
-
-
-def _node_of(error: BaseException) -> torch.fx.Node | None:
-    """The operation that torch.onnx was translating when it failed."""
-    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
-        node = frame.f_locals.get("node")
-        if isinstance(node, torch.fx.Node) and node.op == "call_function":
-            return node
-    return None
+    raise trace_error(first) from first
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -12,7 +12,8 @@ import pytest
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.gates import ALLOWABLE, RULES
-from gan_export.capture import CaptureError, capture
+from gan_export.capture import capture
+from gan_export.capture_errors import CaptureError
 from gan_export.package.export import Exported, export
 from gan_export.refusal import ExportError
 

@@ -14,7 +14,7 @@ from gan_export.artifact.certificate import TOLERANCE, Options
 from gan_export.artifact.gates import ALLOWABLE
 from gan_export.artifact.manifest import EXACT
 from gan_export.artifact.providers import CPU, Provider, check_provider
-from gan_export.capture import CaptureError
+from gan_export.capture_errors import CaptureError
 from gan_export.package.export import export
 from gan_export.package.target import check_target
 from gan_export.refusal import ExportError, IntakeError, StoppedError

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from gan_export.artifact.certificate import TOLERANCE
 from gan_export.artifact.pixels import to_uint8
-from gan_export.capture import CaptureError, capture, seal
+from gan_export.capture import capture, seal
+from gan_export.capture_errors import CaptureError
 from gan_training.specs import GeneratorSpec
 
 pytestmark = pytest.mark.slow
