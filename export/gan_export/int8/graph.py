@@ -133,7 +133,7 @@ class _Bytes:
             for follower in followers:
                 self._hand(follower, user.output[0], moved)
             return
-        floats = self._floats(write, whole, is_divided=user.output[0] in self._layers)
+        floats = self._floats(write, whole, are_divided=user.output[0] in self._layers)
         changed = onnx.NodeProto()
         changed.CopyFrom(user)
         for i, given in enumerate(user.input):
@@ -145,12 +145,13 @@ class _Bytes:
             return write("Pad", whole, mover.input[1], self._zero, **attributes_of(mover))
         return write.like(mover, whole)
 
-    def _floats(self, write: Writer, whole: str, *, is_divided: bool) -> str:
+    def _floats(self, write: Writer, whole: str, *, are_divided: bool) -> str:
         """Of the bytes, for a layer in int8 as they were divided, for others as they were before that."""
         floats = write("DequantizeLinear", whole, self._scale, self._zero)
-        if self._divisor is None or is_divided:
+        if self._divisor is None or are_divided:
             return floats
-        # Not by a scale for each channel: ONNX Runtime puts it into kernels that have one.
+        # DequantizeLinear could do it by channel. But ONNX Runtime joins what stands between that and bytes into
+        # kernels that know no scales by channel, and then can't open the graph.
         return write("Mul", floats, by_channel(self._divisor, len(self._editor.shapes[self._name])))
 
 

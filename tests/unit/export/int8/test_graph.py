@@ -56,11 +56,16 @@ def run(model: onnx.ModelProto, feed: Feed) -> dict[str, np.ndarray]:
 
 
 def written(
-    model: onnx.ModelProto, layers: Collection[str], power: float = 0.0, float_results: Collection[str] = ()
+    model: onnx.ModelProto,
+    layers: Collection[str],
+    power: float = 0.0,
+    float_results: Collection[str] = (),
+    only: str | None = None,
 ) -> onnx.ModelProto:
-    """With layers in int8, for all that is seen on other images than those of the tests."""
+    """With layers in int8, for all that is seen on other images than those of the tests; `only` one tensor divided."""
     sizes = sizes_of(model, layers, latents(1)) if power else {}
-    divisors = {name: each for found in sizes.values() for name, each in divisors_of(found, power).items()}
+    some = [found for name, found in sizes.items() if only in (None, name)]
+    divisors = {name: each for found in some for name, each in divisors_of(found, power).items()}
     spans = calibrate(model, tensors_of(model, layers), latents(1), divisors)["min-max"]
     weights = round_weights(model, layers, latents(1), divisors)
     return write_int8(model, layers, spans, weights, divisors, float_results)
@@ -138,6 +143,24 @@ def test_what_becomes_bytes_twice_is_divided_twice():
     for layers in (["y", "end"], ["end", "y"]):
         off = np.abs(run(written(model, layers, 1.0), latents(2))["end"] - exact).max()
         assert off <= NEAR * DIVIDED * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [node("LeakyRelu", ["y"], ["c"])],
+        [node("Sigmoid", ["y"], ["s"]), node("Mul", ["s", "y"], ["c"])],
+        [node("Add", ["y", "x"], ["c"])],
+        [node("Add", ["y", "y"], ["a"]), node("Relu", ["a"], ["c"])],
+        [node("AveragePool", ["y"], ["c"], kernel_shape=[2, 2])],
+    ],
+    ids=["leaky relu", "swish", "residual", "relu", "pool"],
+)
+def test_between_a_divided_tensor_and_one_that_is_not_onnx_runtime_joins_nothing(between: list[NodeProto]):
+    """Its kernels for what stands between bytes know no scales by channel, and it takes them all the same."""
+    model = graph_of([conv("x", "first", "y"), *between, conv("c", "second", "end")], ["end"])
+    exact, near = run(model, latents(2)), run(written(model, ["y", "end"], 1.0, only="y"), latents(2))
+    assert np.abs(near["end"] - exact["end"]).max() <= NEAR * DIVIDED * np.abs(exact["end"]).max()
 
 
 def test_channels_of_another_size_keep_their_steps():
