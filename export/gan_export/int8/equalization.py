@@ -63,7 +63,8 @@ def divisors_of(sizes: Sizes, power: float) -> Divisors:
 
 def _shared(squares: Array, groups: Mapping[str, Array]) -> Sizes:
     own = next(iter(groups.values()))
-    sums, counts = np.bincount(own, squares), np.bincount(own)
+    count = 1 + max(int(each.max()) for each in groups.values())  # more than there are in `own`, where some are padding
+    sums, counts = np.bincount(own, squares, count), np.bincount(own, minlength=count)
     return {name: np.sqrt(sums[each] / np.maximum(counts[each], 1)) for name, each in groups.items()}
 
 

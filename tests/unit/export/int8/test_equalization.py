@@ -24,6 +24,7 @@ def graph_of(nodes: Sequence[NodeProto], outputs: Sequence[str] = ("y",)) -> onn
         "thin": rng.standard_normal((3, 1, 3, 3)),
         "gemm": rng.standard_normal((CHANNELS * SIZE**2, 3)),
         "rows": rng.standard_normal((CHANNELS, 3)),
+        "wide": rng.standard_normal((CHANNELS * SIZE * (SIZE + 1), 3)),
         "six": np.array(6.0),
     }
     whole = {
@@ -33,6 +34,8 @@ def graph_of(nodes: Sequence[NodeProto], outputs: Sequence[str] = ("y",)) -> onn
         "half": [0, CHANNELS // 2, 2 * SIZE, SIZE],
         "pads": [0, 0, 1, 1, 0, 0, 1, 1],
         "turned": [3, 2, 1, 0],
+        "one more": [0, 0, 0, 0, 0, 0, 0, 1],
+        "wide and flat": [0, CHANNELS * SIZE * (SIZE + 1)],
         "two": [2],
         "zero": [0],
     }
@@ -87,6 +90,15 @@ def test_channels_that_come_together_in_one_share_their_size():
     together = np.sqrt((WHOLE**2).mean())
     assert found["x"] == pytest.approx(np.full(CHANNELS, together), rel=0.05)
     assert found["m"] == pytest.approx([together], rel=0.05)
+
+
+def test_a_channel_of_nothing_but_padding_has_no_size():
+    """As the features of a padded map have, of which a matrix product is taken."""
+    flat = [node("Pad", ["x", "one more"], ["p"]), node("Reshape", ["p", "wide and flat"], ["m"])]
+    found = sizes([*flat, node("Gemm", ["m", "wide"], ["y"])])["x"]
+    assert found["x"] == pytest.approx(WHOLE, rel=0.05)
+    padded = np.pad(np.repeat(WHOLE, SIZE**2).reshape(-1, SIZE), ((0, 0), (0, 1)))
+    assert found["m"] == pytest.approx(padded.reshape(-1), rel=0.05)
 
 
 def test_a_layer_that_mixes_all_has_the_others_share_theirs():
