@@ -146,7 +146,7 @@ def test_nothing_is_timed_for_other_hosts_nor_for_a_small_net(
 ):
     """The same net gives the same bytes then, whatever else this host does."""
     timed = list[object]()
-    monkeypatch.setattr(quantizing, "SMALL", small, raising=False)
+    monkeypatch.setattr(quantizing, "SMALL", small)
     monkeypatch.setattr(quantizing, "_faster", lambda model, _: timed.append(model) or (model, []))
     monkeypatch.setattr(quantizing, "_with_float_results", lambda *given: timed.append(given) or ((), (), given[4][1]))
     quantize(PLAIN, LATENT, 0, portable=portable)
