@@ -99,6 +99,26 @@ def test_a_form_is_taken_where_it_pays(tuned, measured: Measured, taken: dict[st
             assert each.speedup == pytest.approx(np.prod(measured[each.layer, each.name]) ** 0.5, abs=1e-3)
 
 
+def test_a_convolution_to_an_image_is_tried_as_two(monkeypatch: pytest.MonkeyPatch):
+    """Its own form, `taps`, beside which there is none."""
+    model, channels = graph(), 80
+    rng = np.random.default_rng(0)
+    shapes = {"f.weight": (DIM, channels * 16), "last.weight": (3, channels, 3, 3)}
+    del model.graph.initializer[:3], model.graph.node[2:5]
+    for name, shape in shapes.items():
+        model.graph.initializer.append(numpy_helper.from_array(rng.normal(0, 0.02, shape).astype(np.float32), name))
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array([-1, channels, 4, 4]), "map"))
+    model.graph.node.insert(2, node("Conv", ["x", "last.weight"], ["last"], pads=[1, 1, 1, 1]))
+    for made in model.graph.output:
+        for dim, size in zip(made.type.tensor_type.shape.dim[1:], (3, 4, 4), strict=True):
+            dim.dim_value = size
+    monkeypatch.setattr(tuning, "SMALL", 0)
+    monkeypatch.setattr(tuning, "speedups", lambda *_: [1.1, 1.1])
+    found = tune(model, LATENT, 0)
+    assert [(each.layer, each.name) for each in found.rewrites if each.layer] == [("last", "taps")]
+    assert [each.op_type for each in found.model.graph.node].count("Conv") == 2
+
+
 def test_what_is_tried_next_is_compared_with_what_was_taken(tuned):
     found, compared = tuned({(FIRST, "phases"): [1.5, 1.5]})
     assert len({id(second) for _, second in compared}) == len(compared) == 4
