@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
-from statistics import geometric_mean
+from functools import partial
 from typing import Final
 
 import onnx
-import onnxruntime as ort
 
 from .artifact import LatentSpec, Rewrite
 from .artifact.measures import VISIBLE
@@ -31,7 +29,7 @@ from .rewrite import depthwise_norms, taps, upsampling
 from .rewrite.editing import Editor
 from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
-from .tuning import GAIN, LOSS, SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds
+from .tuning import SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds, worth
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
@@ -117,12 +115,14 @@ def _choice(
 ) -> tuple[str, Ranges, tuple[str, ...], Deviation]:
     """The way to cut ranges, what it makes of them, the layers for int8, and what is seen with these."""
     ways = dict(ranges)
-    deviation = cache(lambda method, some: compare(ways[method], some))
 
     def worth(method: str) -> tuple[bool, int, float]:
         """As a key to sort by: it may pass, it saves much work, it is near."""
         kept, found = choices[method]
         return found.may_pass, sum(layers[layer] for layer in kept), -found.distance
+
+    def deviation(method: str, some: tuple[str, ...]) -> Deviation:
+        return compare(ways[method], some)
 
     methods = sorted(ways, key=lambda name: deviation(name, tuple(layers)).distance)
     if deviation(methods[0], tuple(layers)).distance > 1:
@@ -171,7 +171,7 @@ def _with_float_results(
         if seen.distance > 1:
             continue
         opened = open_graph(compare.write(spans, more, (*floats, layer)))
-        if _gain(session, opened, timed):
+        if worth(speedups(session, opened, timed)):
             kept, floats, found, session = more, (*floats, layer), seen, opened
     return kept, floats, found
 
@@ -184,17 +184,10 @@ def _faster(model: onnx.ModelProto, timed: Sequence[Feed]) -> tuple[onnx.ModelPr
         if changed.graph.node == model.graph.node:
             continue
         opened = open_graph(changed)
-        if gain := _gain(session, opened, timed):
+        if gain := worth(speedups(session, opened, timed)):
             model, session = changed, opened
             rewrites.append(Rewrite(name=step.__name__, speedup=round(gain, 3)))
     return model, rewrites
-
-
-def _gain(before: ort.InferenceSession, after: ort.InferenceSession, timed: Sequence[Feed]) -> float:
-    """How many times as fast a graph is as the one before; 0 if that is not enough to take it."""
-    ratios = speedups(before, after, timed)
-    gain = geometric_mean(ratios)
-    return gain if gain >= GAIN and min(ratios) >= LOSS else 0
 
 
 def _can_be_gathered(editor: Editor, layer: str) -> bool:

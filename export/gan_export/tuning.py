@@ -112,15 +112,14 @@ def tune(
             candidate = step(best)
             try:
                 opened = open_graph(candidate)
-                ratios = speedups(session, opened, feeds)
+                gain = worth(speedups(session, opened, feeds))
             except GRAPH_ERRORS as error:
                 progress(f"{names[layer]} can't be run as {name}: {first_line(error)}")
                 continue
-            tried.append((geometric_mean(ratios), min(ratios), name, candidate, opened))
-        if not tried:
-            continue
-        gain, least, name, candidate, opened = max(tried, key=lambda each: each[0])
-        if gain >= GAIN and least >= LOSS:
+            if gain:
+                tried.append((gain, name, candidate, opened))
+        if tried:
+            gain, name, candidate, opened = max(tried, key=lambda each: each[0])
             best, session = candidate, opened
             rewrites.append(Rewrite(name=name, layer=names[layer], speedup=round(gain, 3)))
     return RewrittenGraph(best, rewrites)
@@ -140,6 +139,12 @@ def feed_of(latent: LatentSpec, classes: int, batch: int, first_seed: int = 0) -
 def open_graph(model: onnx.ModelProto) -> ort.InferenceSession:
     """A session with the options of serving."""
     return open_cpu(model.SerializeToString())
+
+
+def worth(ratios: Sequence[float]) -> float:
+    """The mean of how many times as fast each batch is; 0 if that is too little, or one is too much slower."""
+    gain = geometric_mean(ratios)
+    return gain if gain >= GAIN and min(ratios) >= LOSS else 0
 
 
 def speedups(first: ort.InferenceSession, second: ort.InferenceSession, feeds: Sequence[Feed]) -> list[float]:

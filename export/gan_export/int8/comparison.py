@@ -64,19 +64,20 @@ class Deviation:
 
 
 class Comparison:
-    """Draws the same images with float32 and with a candidate."""
+    """Draws the same images with float32 and with a candidate, once with each."""
 
     def __init__(
         self, model: onnx.ModelProto, weights: Mapping[str, Rounded], feed: Feed, progress: Callable[[str], None]
     ) -> None:
         self._model, self._weights, self._feed, self._progress = model, weights, feed, progress
         self._divisors: Divisors = {}
+        self._seen: dict[object, Deviation] = {}
         self._drawn = list(self._draw(model))
 
     def for_(self, weights: Mapping[str, Rounded], divisors: Divisors) -> Comparison:
         """The same of candidates with other weights, made for other divisors of channels."""
         other = copy(self)
-        other._weights, other._divisors = weights, divisors
+        other._weights, other._divisors, other._seen = weights, divisors, {}
         return other
 
     def write(self, spans: Ranges, layers: Collection[str], float_results: Collection[str] = ()) -> onnx.ModelProto:
@@ -84,8 +85,11 @@ class Comparison:
         return write_int8(self._model, layers, spans, self._weights, self._divisors, float_results)
 
     def __call__(self, spans: Ranges, layers: Collection[str], float_results: Collection[str] = ()) -> Deviation:
-        self._progress(f"drawing with {len(layers)} layers in int8")
-        return self._deviation_of(self.write(spans, layers, float_results))
+        what = frozenset(spans.items()), tuple(layers), tuple(float_results)
+        if what not in self._seen:
+            self._progress(f"drawing with {len(layers)} layers in int8")
+            self._seen[what] = self._deviation_of(self.write(spans, layers, float_results))
+        return self._seen[what]
 
     def rounded(self, tensor: str, span: Span) -> Deviation:
         """With nothing but one tensor in 8 bits."""

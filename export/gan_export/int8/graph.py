@@ -50,15 +50,15 @@ def write_int8(
     layers = [products.get(one, one) for one in layers]
     editor = Editor(model)
     roots = {layer: _root(editor, made_by(editor, layer).input[0], layers, float_results) for layer in layers}
-    found = {name for layer in layers for name in (roots[layer], *_results(editor, layer))}
+    results = {layer: name for layer in layers for name in _results(editor, layer)}
+    made = set(results.values())
+    found = made.union(roots.values())
     tensors = [name for node in editor.nodes for name in node.output if name in found]  # what is before comes first
     ranges = {name: spans[source_of(editor, name, float_results)] for name in tensors}
-    makers = {name: layer for layer in layers for name in _results(editor, layer)}
     for layer in layers:
-        divisor = next((divisors.get(name) for name, maker in makers.items() if maker == layer), None)
-        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]], divisor)
+        _quantize_weights(editor, layer, weights[layer], ranges[roots[layer]], divisors.get(results.get(layer, "")))
     for name in tensors:
-        _Bytes(editor, layers, name, ranges[name], divisors.get(name), is_divided=name in makers).write()
+        _Bytes(editor, layers, name, ranges[name], divisors.get(name), is_divided=name in made).write()
     return editor.done()
 
 
