@@ -102,7 +102,7 @@ def tune(
     if total < SMALL:
         return tuned
     feeds = timed_feeds(latent, classes)
-    names, plans = layer_names(best), _plans(best)
+    names, plans = layer_names(best), _plans(best, for_gpu=for_gpu)
     large = sorted((name for name in plans if work.get(name, 0) >= SHARE * total), key=lambda name: -work[name])
     session = open_graph(best)
     for layer in large:
@@ -176,8 +176,11 @@ def _seconds(session: ort.InferenceSession, feed: Feed, runs: int) -> float:
     return (time.perf_counter() - began) / runs
 
 
-def _plans(model: onnx.ModelProto) -> dict[str, list[tuple[str, Step]]]:
-    """The forms that a layer can take, by the name of what it makes."""
+def _plans(model: onnx.ModelProto, *, for_gpu: bool) -> dict[str, list[tuple[str, Step]]]:
+    """The forms that a layer can take, by the name of what it makes.
+
+    For GPUs those alone that are less work: `taps` answers to the blocks of the processor's kernels.
+    """
     plans: dict[str, list[tuple[str, Step]]] = {}
     for form in FORMS:
         for layer in split_layers(model, form):
@@ -187,7 +190,7 @@ def _plans(model: onnx.ModelProto) -> dict[str, list[tuple[str, Step]]]:
         for layer in [one for one in split_layers(joined, form) if one in upsampled]:
             both = partial(_both, partial(upsampling, layers=(layer,)), partial(phases, form=form, layers=(layer,)))
             plans.setdefault(layer, []).append((f"upsampling, {form}", both))
-    for layer in thin_layers(model):
+    for layer in [] if for_gpu else thin_layers(model):
         plans.setdefault(layer, []).append(("taps", partial(taps, layers=(layer,))))
     return plans
 
