@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from gan_training.checkpoint import CheckpointError, save_durably
 from gan_training.data import EpochBatches, ImageData
-from gan_training.device import choose_bf16
+from gan_training.device import has_native_bf16
 from gan_training.files.cache import cache_folder
 from gan_training.files.lock import alone_with
 
@@ -205,7 +205,8 @@ def _train(net: FeatureNet, data: ImageData, progress: Callable[[int, int], None
         net.apply(_reset)
         batches = EpochBatches(data, max(2, min(BATCH, len(data))), seed=0)  # BatchNorm needs two
         optimizer = torch.optim.AdamW(net.parameters(), PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
-        steps, is_bf16 = _steps_for(len(data)), choose_bf16("auto", torch.device("cpu"))
+        # By what the processor has and not by what is fast: machines of a kind are to get the same classifier.
+        steps, is_bf16 = _steps_for(len(data)), has_native_bf16()
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps)
         net.train()
         for step in range(steps):

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from runs import quiet, resumed
 from gan_training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import DataError, ImageData
-from gan_training.device import choose_bf16, compute_exactly
+from gan_training.device import choose_bf16, compute_exactly, is_bf16_faster
 from gan_training.evaluation.samples import generate, prepare_samples
 from gan_training.metrics import features
 from gan_training.runs.outcome import Progress, TrainingDivergedError
@@ -262,3 +263,24 @@ def test_measures_keep_six_digits_however_small(make_run, tmp_path):
     run.observer.observe({"step": 1_234_567, "frechet_distance": 0.00123456789}, run.trainer)
     line = run.observer.history[-1]
     assert (line["step"], line["frechet_distance"]) == (1_234_567, 0.00123457)
+
+
+@pytest.mark.parametrize(("has", "faster"), [(True, True), (True, False), (False, True), (False, False)])
+def test_a_processor_is_given_bfloat16_where_it_has_it_and_is_faster_with_it(
+    monkeypatch: pytest.MonkeyPatch, has: bool, faster: bool
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr("gan_training.device.is_bf16_faster", lambda: faster)
+    cpu = torch.device("cpu")
+    assert choose_bf16("auto", cpu) == (has and faster)
+    assert (choose_bf16("bf16", cpu), choose_bf16("fp32", cpu)) == (True, False)
+
+
+@pytest.mark.parametrize("slower", [torch.float32, torch.bfloat16])
+def test_which_of_both_is_faster_is_measured(monkeypatch: pytest.MonkeyPatch, slower: torch.dtype):
+    def product(first: torch.Tensor, _: torch.Tensor) -> None:
+        if first.dtype == slower:
+            time.sleep(0.005)
+
+    monkeypatch.setattr(torch, "mm", product)
+    assert is_bf16_faster.__wrapped__() == (slower == torch.float32)
