@@ -116,7 +116,7 @@ def _choice(
     """The way to cut ranges, what it makes of them, the layers for int8, and what is seen with these."""
     ways = dict(ranges)
 
-    def worth(method: str) -> tuple[bool, int, float]:
+    def merit(method: str) -> tuple[bool, int, float]:
         """As a key to sort by: it may pass, it saves much work, it is near."""
         kept, found = choices[method]
         return found.may_pass, sum(layers[layer] for layer in kept), -found.distance
@@ -131,7 +131,7 @@ def _choice(
     choices = dict[str, tuple[tuple[str, ...], Deviation]]()
     for method in methods:
         choices[method] = choose(layers, partial(deviation, method))
-        may_pass, work, _ = worth(best := max(choices, key=worth))
+        may_pass, work, _ = merit(best := max(choices, key=merit))
         if may_pass and 2 * work > sum(layers.values()):
             break
     return best, ways[best], *choices[best]

@@ -50,8 +50,8 @@ def has_native_bf16() -> bool:
 def is_bf16_faster() -> bool:
     """Whether matrix products in bfloat16 are the faster ones on this processor; it takes about 0.05 s, once.
 
-    Its instructions alone don't tell: AMD's Zen 4 and 5 do about twice as many operations a second as in float32, a
-    Xeon with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts.
+    Its instructions alone don't tell: AMD's Zen 4 does about twice as many operations a second as in float32, a Xeon
+    with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts.
     """
     single = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     half = single.bfloat16()

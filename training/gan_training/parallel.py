@@ -109,7 +109,7 @@ class Parallel:
         return torch.empty(shape, dtype=rows.dtype, device=rows.device, memory_format=layout)
 
     def anyone(self, flag: bool) -> bool:
-        """Whether any process says so: then all stop after the same step, whoever saw the clock or Ctrl-C first."""
+        """Whether any process says so: then all do the same, such as stop after one step, whoever saw Ctrl-C first."""
         # On the CPU, by gloo: no GPU is waited for.
         return flag if self.world == 1 else bool(_sum_(torch.tensor([float(flag)])))
 

@@ -49,7 +49,8 @@ class Run:
         self.config, self.out, self.data, self.parallel = config, out, data, parallel
         check_fit(config, data)
         self.device = parallel.device(choose_device(config.device))
-        self.bf16 = choose_bf16(config.precision, self.device)
+        # The same for all processes: each one's machine was measured, and one alone may have been disturbed.
+        self.bf16 = not parallel.anyone(not choose_bf16(config.precision, self.device))
         compute_exactly(self.device, bf16=self.bf16)
         self.class_names = data.class_names if config.is_conditional else ()
         self.generator_spec, self.critic_spec = build_specs(config, data.image_size, data.channels, data.classes)

@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from gan_training.data import DataError, ImageData
 from gan_training.device import choose_bf16, compute_exactly, is_bf16_faster
 from gan_training.evaluation.samples import generate, prepare_samples
 from gan_training.metrics import features
+from gan_training.parallel import Parallel
 from gan_training.runs.outcome import Progress, TrainingDivergedError
 from gan_training.runs.run import Run
 
@@ -284,3 +286,17 @@ def test_which_of_both_is_faster_is_measured(monkeypatch: pytest.MonkeyPatch, sl
 
     monkeypatch.setattr(torch, "mm", product)
     assert is_bf16_faster.__wrapped__() == (slower == torch.float32)
+
+
+def test_processes_that_train_together_use_bfloat16_where_all_are_faster_with_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    class WithSlowPeer(Parallel):
+        def anyone(self, flag: bool) -> bool:
+            return flag or True
+
+    config = TrainConfig.for_type("dcgan", "digits", steps=1)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("gan_training.device.is_bf16_faster", lambda: True)
+    assert Run.fresh(config, tmp_path / "alone").precision == "bf16"
+    assert Run.fresh(config, tmp_path / "with", parallel=WithSlowPeer()).precision == "fp32"
