@@ -25,7 +25,7 @@ from .int8.graph import source_of
 from .int8.layer_choice import choose
 from .int8.scheme import equalized, scheme_of
 from .onnx_graph import attributes_of
-from .rewrite import depthwise_norms, taps, upsampling
+from .rewrite import depthwise_norms, scaled_rounding, taps, upsampling
 from .rewrite.editing import Editor
 from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
@@ -72,7 +72,7 @@ def quantize(
     Raises:
         QuantizationError: it has no layers for it, or no choice of them is near enough.
     """
-    plain = split(RewrittenGraph(upsampling(model))).model
+    plain = scaled_rounding(split(RewrittenGraph(upsampling(model))).model)
     work = work_by_layer(plain)
     if not work:
         raise QuantizationError("none of its layers computes in float32 with known sizes")

@@ -13,7 +13,7 @@ from .phases import FORMS, Form, phases, split_layers
 from .pointwise import pointwise
 from .projections import projections
 from .reshapes import reshapes
-from .rounding import rounding
+from .rounding import rounding, scaled_rounding
 from .taps import taps, thin_layers
 from .upsampling import upsampled_layers, upsampling
 
@@ -32,6 +32,7 @@ __all__ = [
     "reshapes",
     "rounding",
     "same_in_any_batch",
+    "scaled_rounding",
     "split_layers",
     "taps",
     "thin_layers",

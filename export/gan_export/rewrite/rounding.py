@@ -1,7 +1,8 @@
-"""The rounding at a graph's end, three operations over every pixel, as one.
+"""The rounding at a graph's end, three operations over every pixel, as one, and the multiplication before it with them.
 
-Rounding half to even, clipping to 0..255 and casting is what QuantizeLinear does with a scale of 1. Not with 1 / 127.5
-on x + 1, which would take in two more: float32 has no such number, and a pixel of 0, the middle, would be 127, not 128.
+Rounding half to even, clipping to 0..255 and casting is what QuantizeLinear does with a scale of 1. With 1 / 127.5 it
+multiplies too, but float32 has no such number: values next to a half, of one pixel in some 100,000, go to its other
+side. So that is for int8, where nobody sees it, and graphs in float32 give the captured bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from gan_export.onnx_graph import Writer, input_name
 
 from .editing import Editor
 
+SCALE: Final = np.nextafter(np.float32(1 / 127.5), np.float32(0))
+"""Just below it, so that a pixel of 0, the middle, is 128 as before; with the nearest number it would be 127."""
 _STEPS: Final = (("Add", 1.0), ("Mul", 127.5), ("Round", None), ("Clip", None), ("Cast", None))
 
 
@@ -34,6 +37,28 @@ def rounding(model: onnx.ModelProto) -> onnx.ModelProto:
                 write("QuantizeLinear", chain[2].input[0], scale, zero, output=node.output[0])
                 editor.replace(chain[2:], write.nodes)
     return editor.done()
+
+
+def scaled_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take the multiplication into the rounding, where the graph ends as `rounding` leaves it.
+
+    Args:
+        model: opset 17.
+    """
+    editor = Editor(model)
+    for node in list(editor.nodes):
+        if node.op_type == "QuantizeLinear" and node.output[0] in editor.outputs and _only_rounds(editor, node):
+            before = editor.only_source(node.input[0])
+            if before is not None and before.op_type == "Mul" and editor.constant(before.input[1]) == np.float32(127.5):
+                write = Writer(editor, node.output[0])
+                write("QuantizeLinear", before.input[0], SCALE, node.input[2], output=node.output[0])
+                editor.replace([before, node], write.nodes)
+    return editor.done()
+
+
+def _only_rounds(editor: Editor, node: onnx.NodeProto) -> bool:
+    scale, zero = (editor.constant(input_name(node, i)) for i in (1, 2))
+    return scale == 1 and zero == 0 and zero.dtype == np.uint8
 
 
 def _chain(editor: Editor, last: onnx.NodeProto) -> list[onnx.NodeProto] | None:
