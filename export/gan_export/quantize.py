@@ -17,6 +17,7 @@ from typing import Final
 import onnx
 
 from .artifact import LatentSpec, Rewrite
+from .artifact.first_line import first_line
 from .artifact.measures import VISIBLE
 from .artifact.pixels import psnr_of
 from .int8.calibration import Ranges
@@ -29,7 +30,7 @@ from .rewrite import depthwise_norms, scaled_rounding, taps, upsampling
 from .rewrite.editing import Editor
 from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
-from .tuning import SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds, worth
+from .tuning import GRAPH_ERRORS, SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds, worth
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
@@ -101,8 +102,8 @@ def quantize(
         written = compare.write(spans, kept)
     else:
         timed = timed_feeds(latent, classes)
-        kept, floats, found = _with_float_results(plain, layers, spans, compare, (kept, found), timed)
-        written, faster = _faster(compare.write(spans, kept, floats), timed)
+        kept, floats, found = _with_float_results(plain, layers, spans, compare, (kept, found), timed, progress)
+        written, faster = _faster(compare.write(spans, kept, floats), timed, progress)
     names, left = layer_names(plain), [layer for layer in layers if layer not in kept]
     rewrites = [Rewrite(name=f"int8, {method} ranges", layer=names[one]) for one in kept if one not in floats]
     rewrites += [Rewrite(name=f"int8 with float results, {method} ranges", layer=names[one]) for one in floats]
@@ -155,6 +156,7 @@ def _with_float_results(
     compare: Comparison,
     chosen: tuple[tuple[str, ...], Deviation],
     timed: Sequence[Feed],
+    progress: Callable[[str], None],
 ) -> tuple[tuple[str, ...], tuple[str, ...], Deviation]:
     """The chosen layers and more, these, and what is seen with them: convolutions whose results are not made bytes.
 
@@ -167,24 +169,36 @@ def _with_float_results(
         if layer in kept or not _can_be_gathered(editor, layer):
             continue
         more = tuple(one for one in layers if one == layer or one in kept)
-        seen = compare(spans, more, (*floats, layer))
-        if seen.distance > 1:
+        try:
+            seen = compare(spans, more, (*floats, layer))
+            if seen.distance > 1:
+                continue
+            opened = open_graph(compare.write(spans, more, (*floats, layer)))
+            gain = worth(speedups(session, opened, timed))
+        except GRAPH_ERRORS as error:
+            progress(f"{layer} can't be run in int8 with float results: {first_line(error)}")
             continue
-        opened = open_graph(compare.write(spans, more, (*floats, layer)))
-        if worth(speedups(session, opened, timed)):
+        if gain:
             kept, floats, found, session = more, (*floats, layer), seen, opened
     return kept, floats, found
 
 
-def _faster(model: onnx.ModelProto, timed: Sequence[Feed]) -> tuple[onnx.ModelProto, list[Rewrite]]:
+def _faster(
+    model: onnx.ModelProto, timed: Sequence[Feed], progress: Callable[[str], None]
+) -> tuple[onnx.ModelProto, list[Rewrite]]:
     """The graph with what is left in float32 written so that it takes less time, where it is measured to do so."""
     session, rewrites = open_graph(model), list[Rewrite]()
     for step in (depthwise_norms, taps):
         changed = step(model)
         if changed.graph.node == model.graph.node:
             continue
-        opened = open_graph(changed)
-        if gain := worth(speedups(session, opened, timed)):
+        try:
+            opened = open_graph(changed)
+            gain = worth(speedups(session, opened, timed))
+        except GRAPH_ERRORS as error:
+            progress(f"what is left in float32 can't be run with {step.__name__}: {first_line(error)}")
+            continue
+        if gain:
             model, session = changed, opened
             rewrites.append(Rewrite(name=step.__name__, speedup=round(gain, 3)))
     return model, rewrites

@@ -147,7 +147,7 @@ def test_nothing_is_timed_for_other_hosts_nor_for_a_small_net(
     """The same net gives the same bytes then, whatever else this host does."""
     timed = list[object]()
     monkeypatch.setattr(quantizing, "SMALL", small)
-    monkeypatch.setattr(quantizing, "_faster", lambda model, _: timed.append(model) or (model, []))
+    monkeypatch.setattr(quantizing, "_faster", lambda model, *_: timed.append(model) or (model, []))
     monkeypatch.setattr(quantizing, "_with_float_results", lambda *given: timed.append(given) or ((), (), given[4][1]))
     quantize(PLAIN, LATENT, 0, portable=portable)
     assert bool(timed) == asked
@@ -286,7 +286,7 @@ def chosen_with_floats(
     scheme = scheme_of(PLAIN, layers, feed)
     compare, spans = Comparison(PLAIN, scheme.weights, feed, lambda _: None), scheme.ranges["min-max"]
     first = (("a",), compare(spans, ["a"]))
-    kept, floats, seen = _with_float_results(PLAIN, layers, spans, compare, first, [feed])
+    kept, floats, seen = _with_float_results(PLAIN, layers, spans, compare, first, [feed], print)
     assert seen == compare(spans, kept, floats)
     return kept, floats
 
@@ -304,6 +304,24 @@ def test_where_that_does_not_pay_it_stays_in_float32(
     monkeypatch: pytest.MonkeyPatch, measured: list[float], constants: dict[str, int]
 ):
     assert chosen_with_floats(monkeypatch, measured, **constants) == (("a",), ())
+
+
+def test_a_layer_that_can_not_be_run_so_stays_in_float32(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    write = Comparison.write
+
+    def broken(
+        self: Comparison, spans: Ranges, layers: tuple[str, ...], floats: tuple[str, ...] = ()
+    ) -> onnx.ModelProto:
+        model = write(self, spans, layers, floats)
+        if floats:
+            model.graph.node[0].op_type = "NoSuchOperator"
+        return model
+
+    monkeypatch.setattr(Comparison, "write", broken)
+    assert chosen_with_floats(monkeypatch, [1.2, 1.2]) == (("a",), ())
+    assert "b can't be run in int8 with float results: " in capsys.readouterr().out
 
 
 def test_results_in_floats_are_not_taken_where_they_show(monkeypatch: pytest.MonkeyPatch):

@@ -41,7 +41,7 @@ def test_the_rest_is_written_in_forms_that_are_faster(monkeypatch: pytest.Monkey
     monkeypatch.setattr(quantizing, "speedups", lambda *_: [1.1, 1.1])
     model = residual_end()
     feed = {"z": np.random.default_rng(1).standard_normal((5, 80, 6, 6)).astype(np.float32)}
-    found, rewrites = _faster(model, [feed])
+    found, rewrites = _faster(model, [feed], print)
     assert [(one.name, one.speedup) for one in rewrites] == [("depthwise_norms", 1.1), ("taps", 1.1)]
     assert [each.op_type for each in found.graph.node] == ["Mul", "Conv", "Relu", "Conv", "Conv", "QuantizeLinear"]
     before, after = (open_graph(each).run(["pixels"], feed)[0] for each in (model, found))
@@ -51,4 +51,21 @@ def test_the_rest_is_written_in_forms_that_are_faster(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("measured", [[1.03, 1.03], [1.3, 0.96]])
 def test_forms_that_are_no_faster_are_not_taken(monkeypatch: pytest.MonkeyPatch, measured: list[float]):
     monkeypatch.setattr(quantizing, "speedups", lambda *_: measured)
-    assert _faster(residual_end(), [{}]) == (residual_end(), [])
+    assert _faster(residual_end(), [{}], print) == (residual_end(), [])
+
+
+def test_a_form_that_can_not_be_run_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch):
+    def broken(model: onnx.ModelProto) -> onnx.ModelProto:
+        changed = onnx.ModelProto.FromString(model.SerializeToString())
+        changed.graph.node[0].op_type = "NoSuchOperator"
+        return changed
+
+    monkeypatch.setattr(quantizing, "depthwise_norms", broken)
+    monkeypatch.setattr(quantizing, "speedups", lambda *_: [1.1, 1.1])
+    said: list[str] = []
+    found, rewrites = _faster(residual_end(), [{}], said.append)
+    assert [one.name for one in rewrites] == ["taps"]
+    assert "BatchNormalization" in [each.op_type for each in found.graph.node]
+    assert len(said) == 1
+    assert said[0].startswith("what is left in float32 can't be run with broken: ")
+    assert "NoSuchOperator" in said[0]
