@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +27,8 @@ OWN_FILES: Final = frozenset(
 )
 """All that an export may write."""
 MAX_NAMED: Final = 3  # files that a message lists
+_RANDOM: Final = "?" * 8  # what tempfile puts behind a prefix, as a pattern
+YOUNG: Final = 60.0  # seconds in which a staging folder that nobody holds may be one that is just being made
 
 
 def check_target(out: Path, *, force: bool) -> None:
@@ -76,6 +82,8 @@ def _refuse_others(out: Path) -> None:
 def staging_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out`, to be renamed to it; what is left of it, and of the folders made for it, goes at the end.
 
+    So does what exports to `out` left that were killed.
+
     Raises:
         ExportError: for any OSError, of its own or of what is done inside.
     """
@@ -83,18 +91,44 @@ def staging_folder(out: Path) -> Iterator[Path]:
     try:
         made = [folder for folder in out.parents if not folder.exists()]
         out.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(out)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+    held = contextlib.ExitStack()
+    with contextlib.suppress(OSError):  # where folders can't be locked, none is taken for abandoned either
+        held.callback(os.close, _locked(staging))
     try:
         yield staging
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
     finally:
+        held.close()
         shutil.rmtree(staging, ignore_errors=True)
         for folder in made:
             with contextlib.suppress(OSError):  # after a success it is not empty
                 folder.rmdir()
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Delete staging folders of `out` that no process holds any more; where an artifact stepped aside, it stays."""
+    prefix = f".{out.name}."
+    for folder in out.parent.glob(f"{glob.escape(prefix)}{_RANDOM}"):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:  # held, not ours, or no folder
+            stack.callback(os.close, _locked(folder))
+            if time.time() - folder.stat().st_mtime > YOUNG and not any(inside.is_dir() for inside in folder.iterdir()):
+                shutil.rmtree(folder)
+
+
+def _locked(folder: Path) -> int:
+    """A descriptor of the folder that nobody else can lock until it is closed; OSError if somebody has."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def put(staging: Path, out: Path) -> None:

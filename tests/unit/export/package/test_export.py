@@ -17,7 +17,7 @@ from gan_export.artifact.evidence import Reference
 from gan_export.artifact.golden import GOLDEN_CASES, excess_of, pack_golden, unpack_golden
 from gan_export.package.exact import best_that_passes
 from gan_export.package.export import Exported, export
-from gan_export.package.target import put, staging_folder
+from gan_export.package.target import put
 from gan_export.package.variants import Certifier, LeftOutError, Made
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
@@ -221,14 +221,6 @@ def test_an_artifact_that_steps_aside_comes_back_when_its_successor_does_not_com
             put(staging, out)
     assert load_artifact(out).name == faces.artifact.name
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "staging"]
-
-
-def test_what_is_put_into_place_can_be_read_by_another_user(tmp_path: Path):
-    with staging_folder(tmp_path / "out") as staging:
-        (staging / "manifest.json").touch(0o600)
-        put(staging, tmp_path / "out")
-    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
-    assert (tmp_path / "out" / "manifest.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_variant_that_can_not_be_run_is_left_out_with_a_reason(
