@@ -176,7 +176,8 @@ def _with_float_results(
             opened = open_graph(compare.write(spans, more, (*floats, layer)))
             gain = worth(speedups(session, opened, timed))
         except GRAPH_ERRORS as error:
-            progress(f"{layer} can't be run in int8 with float results: {first_line(error)}")
+            name = layer_names(model)[layer]
+            progress(f"{name} can't be run in int8 with float results: {first_line(error)}")
             continue
         if gain:
             kept, floats, found, session = more, (*floats, layer), seen, opened
