@@ -17,7 +17,6 @@ from typing import Final
 import onnx
 
 from .artifact import LatentSpec, Rewrite
-from .artifact.first_line import first_line
 from .artifact.measures import VISIBLE
 from .artifact.pixels import psnr_of
 from .int8.calibration import Ranges
@@ -30,7 +29,7 @@ from .rewrite import depthwise_norms, scaled_rounding, taps, upsampling
 from .rewrite.editing import Editor
 from .rewrite.im2col import windows_of
 from .rewrite.work import layer_names, work_by_layer
-from .tuning import GRAPH_ERRORS, SMALL, Feed, RewrittenGraph, feed_of, open_graph, speedups, split, timed_feeds, worth
+from .tuning import SMALL, Feed, RewrittenGraph, feed_of, open_graph, passed_over, speedups, split, timed_feeds, worth
 
 SHARE: Final = 0.02  # of all operations: layers with less are left in float32
 CALIBRATION_IMAGES: Final = 128  # to calibrate with, and as many others to look at the result
@@ -164,23 +163,19 @@ def _with_float_results(
     floats. It takes longer for them, so that they are taken where the graph is measured to be faster.
     """
     (kept, found), editor, floats = chosen, Editor(model), tuple[str, ...]()
+    names = layer_names(model)
     session = open_graph(compare.write(spans, kept))
     for layer in sorted(layers, key=lambda one: -layers[one]):
         if layer in kept or not _can_be_gathered(editor, layer):
             continue
         more = tuple(one for one in layers if one == layer or one in kept)
-        try:
+        with passed_over(f"{names[layer]} can't be run in int8 with float results", progress):
             seen = compare(spans, more, (*floats, layer))
             if seen.distance > 1:
                 continue
             opened = open_graph(compare.write(spans, more, (*floats, layer)))
-            gain = worth(speedups(session, opened, timed))
-        except GRAPH_ERRORS as error:
-            name = layer_names(model)[layer]
-            progress(f"{name} can't be run in int8 with float results: {first_line(error)}")
-            continue
-        if gain:
-            kept, floats, found, session = more, (*floats, layer), seen, opened
+            if worth(speedups(session, opened, timed)):
+                kept, floats, found, session = more, (*floats, layer), seen, opened
     return kept, floats, found
 
 
@@ -193,15 +188,11 @@ def _faster(
         changed = step(model)
         if changed.graph.node == model.graph.node:
             continue
-        try:
+        with passed_over(f"what is left in float32 can't be run with {step.__name__}", progress):
             opened = open_graph(changed)
-            gain = worth(speedups(session, opened, timed))
-        except GRAPH_ERRORS as error:
-            progress(f"what is left in float32 can't be run with {step.__name__}: {first_line(error)}")
-            continue
-        if gain:
-            model, session = changed, opened
-            rewrites.append(Rewrite(name=step.__name__, speedup=round(gain, 3)))
+            if gain := worth(speedups(session, opened, timed)):
+                model, session = changed, opened
+                rewrites.append(Rewrite(name=step.__name__, speedup=round(gain, 3)))
     return model, rewrites
 
 

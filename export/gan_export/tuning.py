@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from statistics import geometric_mean
@@ -110,19 +111,24 @@ def tune(
         tried = []
         for name, step in plans[layer]:
             candidate = step(best)
-            try:
+            with passed_over(f"{names[layer]} can't be run as {name}", progress):
                 opened = open_graph(candidate)
-                gain = worth(speedups(session, opened, feeds))
-            except GRAPH_ERRORS as error:
-                progress(f"{names[layer]} can't be run as {name}: {first_line(error)}")
-                continue
-            if gain:
-                tried.append((gain, name, candidate, opened))
+                if gain := worth(speedups(session, opened, feeds)):
+                    tried.append((gain, name, candidate, opened))
         if tried:
             gain, name, candidate, opened = max(tried, key=lambda each: each[0])
             best, session = candidate, opened
             rewrites.append(Rewrite(name=name, layer=names[layer], speedup=round(gain, 3)))
     return RewrittenGraph(best, rewrites)
+
+
+@contextmanager
+def passed_over(what: str, progress: Callable[[str], None]) -> Iterator[None]:
+    """Where ONNX Runtime can't open or run a form that is tried, that is told, and the block ends there."""
+    try:
+        yield
+    except GRAPH_ERRORS as error:
+        progress(f"{what}: {first_line(error)}")
 
 
 def timed_feeds(latent: LatentSpec, classes: int) -> list[Feed]:

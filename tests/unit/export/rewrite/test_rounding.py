@@ -65,8 +65,7 @@ def test_with_the_multiplication_the_bytes_are_the_nearest(make_graph, operators
     [(2.0, np.uint8(0), 127.5), (1.0, np.uint8(1), 127.5), (1.0, np.int8(0), 127.5), (1.0, np.uint8(0), 127.0)],
 )
 def test_another_scale_another_zero_and_another_factor_stay(make_graph, operators, scale, zero, factor):
-    constants = {"factor": np.float32(factor), "s": np.float32(scale), "zero": np.array(zero)}
-    constants = {name: np.array(value) for name, value in constants.items()}
+    constants = {"factor": np.array(factor, np.float32), "s": np.array(scale, np.float32), "zero": np.array(zero)}
     nodes = [
         helper.make_node("Mul", ["x", "factor"], ["a"]),
         helper.make_node("QuantizeLinear", ["a", "s", "zero"], ["y"]),

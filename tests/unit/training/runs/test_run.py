@@ -292,8 +292,8 @@ def test_processes_that_train_together_use_bfloat16_where_all_are_faster_with_it
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     class WithSlowPeer(Parallel):
-        def anyone(self, flag: bool) -> bool:
-            return flag or True
+        def anyone(self, _flag: bool) -> bool:
+            return True
 
     config = TrainConfig.for_type("dcgan", "digits", steps=1)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
