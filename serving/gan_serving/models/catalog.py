@@ -230,13 +230,9 @@ class Catalog:
         unloaded = self._flags.unloaded()
         news = [folder for folder in now.sources if self._registry.is_news(folder, now, unloaded, again=asked)]
         examined = await self._load(now, unloaded, news)
-        # A folder that holds another artifact now has freed a name, for which another one may wait.
+        # A folder that holds another artifact now has freed a name, for which another one may wait, and so on in turn.
         self._registry.note(now, examined)
-        heirs = [
-            folder
-            for folder in now.sources
-            if folder not in news and self._registry.is_news(folder, now, unloaded, again=False)
-        ]
+        heirs = [folder for folder in now.sources if self._registry.is_heir(folder, now)]
         examined = [*examined, *await self._load(now, unloaded, heirs)]
         if self._is_stalled:
             await self.start()  # somebody has to see when they come
@@ -269,7 +265,7 @@ class Catalog:
             folder,
             self._settings,
             serving=self._registry.serving,
-            holder=partial(self._registry.holder, asker=folder, now=now),
+            blocker=partial(self._registry.blocker, asker=folder, now=now),
             unloaded=unloaded,
             recorder=self._recorder,
         )

@@ -79,7 +79,7 @@ def examine(
     settings: Settings,
     *,
     serving: Mapping[str, Generator],
-    holder: Callable[[str], Path | None],
+    blocker: Callable[[str], Path | None],
     unloaded: frozenset[str],
     recorder: RecorderFn | None,
 ) -> Examined:
@@ -89,7 +89,7 @@ def examine(
         folder: of the artifact.
         settings: of the service.
         serving: what is served now; a generator of the same graph keeps its session and its queue.
-        holder: the folder that serves a name now, if one does and need not give way to `folder`.
+        blocker: the folder that serves a name now and keeps it, if there is one.
         unloaded: names that are not to be loaded.
         recorder: for the generator's batcher.
     """
@@ -99,7 +99,7 @@ def examine(
         name = artifact.name
         if name in unloaded:
             return Examined(folder, name)
-        if holder(name) not in (None, folder):
+        if blocker(name) not in (None, folder):
             return Examined(folder, name, problem=Problem.name_taken(folder, name))
         running = serving.get(name)
         is_same = running is not None and running.manifest == artifact.manifest

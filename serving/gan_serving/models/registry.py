@@ -47,9 +47,14 @@ class FolderState:
     told: bool = False  # the problem stands in the log
 
     @property
+    def waits(self) -> bool:
+        """Whether it is left out for another artifact of its name."""
+        return self.problem is not None and self.problem.code == NAME_TAKEN
+
+    @property
     def gives_way(self) -> bool:
-        """Whether it is left out for another artifact of its name, as its source is meant to be."""
-        return self.source.gives_way and self.problem is not None and self.problem.code == NAME_TAKEN
+        """Whether it is left out as its source is meant to be."""
+        return self.source.gives_way and self.waits
 
 
 class Registry:
@@ -75,8 +80,14 @@ class Registry:
             return True
         if seen.problem is None:  # served, or unloaded and perhaps not to be any more
             return seen.name not in self.serving and seen.name not in unloaded
-        # What was left out because of its name may have it when the other one is gone.
-        return again or (seen.problem.code == NAME_TAKEN and self.holder(seen.name or "", folder, now) is None)
+        return again or self.is_heir(folder, now)
+
+    def is_heir(self, folder: Path, now: Survey) -> bool:
+        """Whether a folder was left out because of its name, and may have it now that the other one is gone."""
+        seen = self.seen.get(folder)
+        if seen is None or seen.name is None or not seen.waits or seen.fingerprint != now.fingerprints[folder]:
+            return False
+        return self.blocker(seen.name, folder, now) is None
 
     def note(self, now: Survey, examined: Sequence[Examined]) -> None:
         """Remember what was found. What is served stays as it is, until `take`."""
@@ -100,6 +111,18 @@ class Registry:
             return None if now.sources[home].gives_way and not gives_way else home
         seen = None if home is None else self.seen.get(home)
         return home if gives_way and seen is not None and now.is_lost(seen.source) else None
+
+    def blocker(self, name: str, asker: Path, now: Survey, waiting: frozenset[Path] = frozenset()) -> Path | None:
+        """The folder for which `asker` is not loaded under a name: its holder, unless that has another artifact now and
+        waits for its name itself, as folders do whose artifacts have changed places. `waiting` wait for the asker."""
+        holder = self.holder(name, asker, now)
+        if holder is None or holder not in now.sources:
+            return holder
+        seen = self.seen.get(holder)
+        if seen is None or seen.name is None or seen.name == name or not seen.waits:
+            return holder
+        is_freed = holder in waiting or self.blocker(seen.name, holder, now, waiting | {asker}) is None
+        return None if is_freed else holder
 
     def is_own(self, name: str) -> bool:
         """Whether a generator that is served is its user's, and not from a source that gives way."""

@@ -1,6 +1,7 @@
 """Several artifacts of one name: which of them is served, and what is said of the others."""
 
 import shutil
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -32,6 +33,74 @@ def test_of_two_artifacts_with_one_name_the_second_takes_over_without_a_gap(hous
 
     house.drive(scenario)
     assert house.events == [("ok", "a")]
+
+
+def test_artifacts_that_change_places_are_served_from_where_they_are(house: House, logged_errors: Any) -> None:
+    """Two, as when a rollback exchanges `current` and `previous`, and three in a ring, each in one look."""
+    house.put("current", 2, name="new")
+    house.put("previous", 1, name="old")
+    house.put("other", 5)
+
+    async def scenario(catalog: Catalog) -> None:
+        _move_round(house, "current", "previous")
+        house.put("previous", 3, name="new")  # and a new version of it
+        await look(catalog)
+        assert catalog.get("new").manifest.hyperparameters == {"version": 3}
+        assert catalog.get("old").manifest.hyperparameters == {"version": 1}
+        _move_round(house, "current", "previous", "other")
+        house.put("current", 6, name="other")
+        report = await catalog.reload()
+        assert (report.loaded, report.unloaded, report.failed) == (["other"], [], {})
+        shutil.rmtree(house.folder / "previous")
+        await look(catalog)
+        assert names(catalog) == ["new", "other"], "each follows its own folder from then on"
+
+    house.drive(scenario)
+    assert logged_errors() == []
+
+
+def test_artifacts_that_move_up_by_a_folder_are_served_all_the_time(house: House, logged_errors: Any) -> None:
+    for place, version in (("newest", 3), ("second", 2), ("third", 1)):
+        house.put(place, version, name=f"v{version}")
+
+    async def scenario(catalog: Catalog) -> None:
+        shutil.rmtree(house.folder / "third")
+        for place, older in (("second", "third"), ("newest", "second")):
+            (house.folder / place).rename(house.folder / older)
+        house.put("newest", 4, name="v4")
+        report = await catalog.reload()
+        assert (report.loaded, report.unloaded, report.failed) == (["v4"], ["v1"], {})
+        assert names(catalog) == ["v2", "v3", "v4"]
+
+    house.drive(scenario)
+    assert logged_errors() == []
+
+
+def test_of_artifacts_that_change_places_a_broken_one_replaces_nothing(house: House, logged_errors: Any) -> None:
+    house.put("current", 2, name="new")
+    house.put("previous", 1, name="old")
+
+    async def scenario(catalog: Catalog) -> None:
+        _move_round(house, "current", "previous")
+        house.put("previous", 3, name="new", forged=True)
+        assert list((await catalog.reload()).failed) == ["new", "old"]
+        assert names(catalog) == ["new", "old"]
+        assert catalog.get("new").manifest.hyperparameters == {"version": 2}
+        house.put("previous", 3, name="new")
+        await look(catalog)
+        assert catalog.get("new").manifest.hyperparameters == {"version": 3}
+        assert (await catalog.reload()).failed == {}
+
+    house.drive(scenario)
+    assert len(logged_errors()) == 2
+
+
+def _move_round(house: House, *folders: str) -> None:
+    """Rename each artifact's folder to the next one, and the last one's to the first."""
+    away = (house.folder / folders[-1]).rename(house.folder.parent / "away")
+    for place, following in reversed([*pairwise(folders)]):
+        (house.folder / place).rename(house.folder / following)
+    away.rename(house.folder / folders[0])
 
 
 def test_the_zoo_stands_back_behind_the_users_own_of_the_same_name(
