@@ -31,6 +31,7 @@ PATIENCE = 20.0  # seconds, for what must happen
 EARLY = 0.05  # seconds by which a timeout may seem early, since its clock starts before the test's
 LATE = 2.0  # seconds by which a loaded machine may be late
 GOOD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+PARTS = (b"some of it", b"", b"the rest")
 LARGE = 64 * 2**20  # bytes: more than the kernel's buffers take
 
 
@@ -83,6 +84,13 @@ async def application(server: Server, scope: Any, receive: Any, send: Any) -> No
         while (await receive())["type"] != "http.disconnect":
             pass
         server.left.append(path)
+        return
+    elif path == "/parts":
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part in PARTS:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body"})
         return
     elif path == "/large":
         size = LARGE

@@ -17,6 +17,7 @@ from guarded_uvicorn import (
     LATE,
     MAX_HEADER,
     MAX_STREAM,
+    PARTS,
     SEND_TIMEOUT,
     Server,
     answer,
@@ -257,6 +258,26 @@ def test_a_client_that_takes_its_response_slowly_gets_all_of_it(server: Server):
                 select.select([], [], [], 0.05)
     assert received > LARGE
     assert server.refused == []
+
+
+@pytest.mark.parametrize("headers", [b"", b"Content-Length: 0\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n"])
+def test_a_response_of_unknown_length_to_http_1_0_has_no_chunks_and_ends_with_the_connection(
+    server: Server, headers: bytes
+):
+    with server.connect() as client:
+        client.sendall(b"POST /parts HTTP/1.0\r\n" + headers + b"\r\n")
+        head, _, body = read_all(client).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"transfer-encoding" not in head
+    assert body == b"".join(PARTS)
+    assert server.refused == []
+
+
+def test_a_response_of_known_length_to_http_1_0_has_it(server: Server):
+    with server.connect() as client:
+        client.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert answer(client)[1]["content-length"] == "2"
+        assert read_all(client) == b""
 
 
 def test_websockets_are_not_spoken(server: Server):

@@ -42,6 +42,7 @@ from .limits import Limits
 from .overflow import SECONDS as SPARE_SECONDS
 from .overflow import Overflow, is_answered
 from .refusal import on_the_wire, refusal
+from .until_closed import HTTP_1_0, UntilClosed
 
 MAX_PIPELINED: Final = 32
 """Requests of one connection that wait for an earlier one's response."""
@@ -190,6 +191,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.transport = CoalescingTransport(self.transport, self.loop)  # type: ignore[assignment]  # all that a cycle uses
             # uvicorn tells the connections that it knows when it stops; one that was being accepted isn't among them.
             self.cycle.keep_alive &= not (self.backlog.is_closed or self._is_spare)
+            if self.scope["http_version"] == HTTP_1_0:
+                UntilClosed.speak(self.cycle)
 
     def _header_size(self) -> int:
         lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
