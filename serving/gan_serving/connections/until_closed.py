@@ -5,10 +5,12 @@ uvicorn sends chunks all the same, and their sizes would stand in the middle of 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent  # which a later uvicorn may have elsewhere
 
 HTTP_1_0: Final = "1.0"
 
