@@ -182,3 +182,25 @@ class Shaped(Net):
 
 def called(net: nn.Module, classes: int, **asked: object) -> Convention:
     return find_convention(net.eval(), Z, classes, Asked(**asked))
+
+
+class Plain(nn.Module):
+    """What generators that do something unusual in forward begin with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(Z, 64)
+
+    def pixels(self, z: Tensor) -> Tensor:
+        return torch.tanh(self.layer(z)).view(-1, 1, 8, 8)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.pixels(z)
+
+
+def freed(*shape: int) -> Tensor:
+    """A tensor whose values are gone, as sharded training leaves them."""
+    tensor = torch.ones(shape)
+    tensor.untyped_storage().resize_(0)
+    return tensor

@@ -1,6 +1,5 @@
 """Generators of strangers that do unusual things in forward: what is said of them, and what must not be spoiled."""
 
-import random
 import sysconfig
 import threading
 from collections.abc import Callable
@@ -10,29 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from author_modules import Plain, Z, freed
 from torch import Tensor, nn
 
 from gan_export.artifact.candidate import CertificationError
 from gan_export.calling.adapter import Adapted, measure_range
-from gan_export.calling.completeness import check_complete
-from gan_export.calling.convention_search import Asked, find_convention, run_once
+from gan_export.calling.convention_search import Asked, find_convention
 from gan_export.certify import EagerRunner
 from gan_export.refusal import IntakeError
-
-DIM = 8
-
-
-class Plain(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Linear(DIM, 64)
-
-    def pixels(self, z: Tensor) -> Tensor:
-        return torch.tanh(self.layer(z)).view(-1, 1, 8, 8)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.pixels(z)
 
 
 class Scaled(Plain):
@@ -43,77 +27,10 @@ class Scaled(Plain):
 class Labelled(Plain):
     def __init__(self) -> None:
         super().__init__()
-        self.table = nn.Embedding(5, DIM)
+        self.table = nn.Embedding(5, Z)
 
     def forward(self, z: Tensor, label: Tensor) -> Tensor:
         return self.pixels(z + self.table(label))
-
-
-class Overwriting(Plain):
-    def forward(self, z: Tensor) -> Tensor:
-        return self.pixels(z.clamp_(-0.1, 0.1))
-
-
-class Changing(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(1))
-
-    def forward(self, z: Tensor) -> Tensor:
-        self.calls += 0.1
-        return self.pixels(z + self.calls)
-
-
-class Remembering(Plain):
-    """Draws noise when it is called for the first time, and keeps it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.noise: Tensor | None = None
-
-    def forward(self, z: Tensor) -> Tensor:
-        if self.noise is None:
-            self.noise = torch.randn(DIM)
-        return self.pixels(z + self.noise)
-
-
-class Growing(Plain):
-    """Makes a layer when it is called for the first time, whose weights no file has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last: nn.Module | None = None
-
-    def forward(self, z: Tensor) -> Tensor:
-        if self.last is None:
-            self.last = nn.Linear(DIM, DIM)
-        return self.pixels(self.last(z))
-
-
-class Writing(Plain):
-    """Does something to itself whenever it is called."""
-
-    def __init__(self, does: Callable[["Writing"], object]) -> None:
-        super().__init__()
-        self.does = does
-        self.register_buffer("seen", torch.ones(4))
-
-    def forward(self, z: Tensor) -> Tensor:
-        self.does(self)
-        return self.pixels(z)
-
-
-def assign(module: Writing) -> None:
-    """As hand-written equalised learning rates do."""
-    module.layer.weight.data = module.layer.weight.data * 1.0
-
-
-def scale(module: Writing) -> None:
-    module.layer.weight.data *= 1.0
-
-
-def overwrite(module: Writing) -> None:
-    module.seen.data[:] = 1.0
 
 
 class Small(Plain):
@@ -181,7 +98,7 @@ class LeavingInFloat64(Plain):
 
 def refused(module: nn.Module, classes: int = 0) -> str:
     with pytest.raises(IntakeError) as caught:
-        find_convention(module.eval(), DIM, classes)
+        find_convention(module.eval(), Z, classes)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -189,87 +106,13 @@ def refused(module: nn.Module, classes: int = 0) -> str:
 def test_a_second_argument_of_any_name_is_not_taken_for_a_label() -> None:
     assert "If alpha is its label, give --classes K; if it is not, --forward alpha=VALUE." in refused(Scaled())
     assert "If alpha is not its label, leave out --classes and give --forward alpha=VALUE." in refused(Scaled(), 3)
-    assert find_convention(Scaled().eval(), DIM, 0, Asked(extras=(("alpha", 1.0),))).image_shape == (1, 8, 8)
+    assert find_convention(Scaled().eval(), Z, 0, Asked(extras=(("alpha", 1.0),))).image_shape == (1, 8, 8)
 
 
 def test_one_class_too_many_is_found_at_once() -> None:
-    assert find_convention(Labelled().eval(), DIM, 5).label == "ids"
+    assert find_convention(Labelled().eval(), Z, 5).label == "ids"
     for classes in (6, 30):
         assert "IndexError: index out of range in self" in refused(Labelled(), classes)
-
-
-def test_latents_that_forward_writes_into_stay_as_they_are() -> None:
-    module = Overwriting().eval()
-    z = np.random.default_rng(0).standard_normal((4, DIM)).astype(np.float32)
-    before = z.copy()
-    EagerRunner(module).draw(z, None)
-    convention = find_convention(module, DIM, 0)
-    run_once(module, convention, torch.from_numpy(z), None)
-    assert np.array_equal(z, before)
-    check_complete(module, Overwriting().eval(), convention)
-
-
-def test_a_forward_that_changes_its_module_is_named_as_such() -> None:
-    module = Changing().eval()
-    with pytest.raises(IntakeError, match="with the same latents it gives different images, because forward changes"):
-        check_complete(module, Changing().eval(), find_convention(module, DIM, 0))
-
-
-@pytest.mark.parametrize("noise", [random.random, lambda: float(np.random.normal())])
-def test_noise_of_numpy_or_python_is_named_as_such(noise: Callable[[], float]) -> None:
-    class Noisy(Plain):
-        def forward(self, z: Tensor) -> Tensor:
-            return self.pixels(z + noise())
-
-    module = Noisy().eval()
-    with pytest.raises(IntakeError, match="forward draws random numbers from NumPy or Python: leave that noise out"):
-        check_complete(module, Noisy().eval(), find_convention(module, DIM, 0))
-
-
-@pytest.mark.parametrize(("made", "name"), [(Remembering, "noise"), (Growing, "last.weight")])
-def test_what_the_first_call_draws_and_keeps_is_named(made: type[nn.Module], name: str) -> None:
-    module, twin = made().eval(), made().eval()
-    convention = find_convention(module, DIM, 0)
-    with pytest.raises(
-        IntakeError, match=f"because {name} is drawn at random when it is constructed, or called for the"
-    ):
-        check_complete(module, twin, convention)
-
-
-@pytest.mark.parametrize(
-    ("does", "name"),
-    [
-        (assign, "layer.weight"),
-        (scale, "layer.weight"),
-        (lambda module: module.layer.weight.data.clamp_(-1, 1), "layer.weight"),
-        (overwrite, "seen"),
-    ],
-)
-def test_a_forward_that_writes_into_its_weights_is_told_how_to_do_without(does: Any, name: str) -> None:
-    module = Writing(does).eval()
-    with pytest.raises(IntakeError, match=rf"forward changes {name}\.data, which can't be traced"):
-        check_complete(module, Writing(does).eval(), find_convention(module, DIM, 0))
-
-
-@pytest.mark.parametrize(
-    "does",
-    [
-        lambda module: module.seen.copy_(torch.ones(4)),
-        lambda module: module.seen[:2].fill_(1.0),
-        lambda module: module.layer.weight.data * 2,
-        lambda _module: torch.zeros(3).add_(1),
-    ],
-)
-def test_a_forward_that_writes_elsewhere_or_into_a_buffer_itself_is_let_be(does: Any) -> None:
-    module = Writing(does).eval()
-    check_complete(module, Writing(does).eval(), find_convention(module, DIM, 0))
-
-
-def freed(*shape: int) -> Tensor:
-    """A tensor whose values are gone, as sharded training leaves them."""
-    tensor = torch.ones(shape)
-    tensor.untyped_storage().resize_(0)
-    return tensor
 
 
 class Made(Plain):
@@ -303,17 +146,8 @@ def test_values_that_are_not_there_are_not_read(does: Any, reason: str) -> None:
 
 @pytest.mark.parametrize("make", [lambda: torch.zeros(1, device="meta"), lambda: freed(3)])
 def test_values_that_no_image_comes_from_may_be_missing(make: Callable[[], Tensor]) -> None:
-    found = find_convention(Made(lambda pixels: {"image": pixels, "beside": make()}).eval(), DIM, 0)
+    found = find_convention(Made(lambda pixels: {"image": pixels, "beside": make()}).eval(), Z, 0)
     assert found.output == ("image",)
-
-
-@pytest.mark.parametrize("make", [lambda: torch.zeros(1, device="meta"), lambda: freed(3)])
-def test_what_differs_is_found_beside_values_that_are_missing(make: Callable[[], Tensor]) -> None:
-    module, twin = Remembering().eval(), Remembering().eval()
-    for one in (module, twin):
-        one.layer.beside = make()  # type: ignore[assignment]
-    with pytest.raises(IntakeError, match="because noise is drawn at random"):
-        check_complete(module, twin, find_convention(module, DIM, 0))
 
 
 class Attending(Plain):
@@ -321,7 +155,7 @@ class Attending(Plain):
 
     def __init__(self) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(DIM, nhead=2, dim_feedforward=8, batch_first=True)
+        layer = nn.TransformerEncoderLayer(Z, nhead=2, dim_feedforward=8, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 1)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -331,7 +165,7 @@ class Attending(Plain):
 
 
 def test_nested_tensors_are_let_be() -> None:
-    assert find_convention(Attending().eval(), DIM, 0).image_shape == (1, 8, 8)
+    assert find_convention(Attending().eval(), Z, 0).image_shape == (1, 8, 8)
 
 
 def test_a_batch_of_one_that_is_built_in_is_named() -> None:
@@ -365,7 +199,7 @@ def test_images_of_other_kinds_are_told_how_to_become_floats(does: Any, words: s
 
 def test_a_negated_view_is_drawn_as_it_is() -> None:
     """PyTorch keeps the sign of a conjugate's imaginary part as a mark, which NumPy does not know."""
-    z = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
+    z = np.random.default_rng(0).normal(size=(3, Z)).astype(np.float32)
     net = Made(lambda pixels: torch.complex(pixels, pixels).conj().imag).eval()
     float32, float64 = EagerRunner(net).draw(z, None)
     assert np.allclose(float32, -net.pixels(torch.from_numpy(z)).detach().numpy())
@@ -375,7 +209,7 @@ def test_a_negated_view_is_drawn_as_it_is() -> None:
 def test_what_fails_at_larger_batches_is_one_line() -> None:
     module = Small().eval()
     with pytest.raises(IntakeError, match=r"forward fails on a batch of 16 latents: ValueError: at most 12 \(test_odd"):
-        measure_range(module, find_convention(module, DIM, 0))
+        measure_range(module, find_convention(module, Z, 0))
 
 
 def test_a_forward_that_ends_the_program_is_a_failure() -> None:
@@ -391,7 +225,7 @@ def test_that_of_an_installed_package_ends_it_at_no_place(monkeypatch: pytest.Mo
 def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> None:
     assert "it raises Stop: at 5 (test_odd_modules.py:" in refused(Stopping())
     with pytest.raises(KeyboardInterrupt):
-        find_convention(Interrupted().eval(), DIM, 0)
+        find_convention(Interrupted().eval(), Z, 0)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +241,7 @@ def test_what_forward_raises_is_a_failure_whatever_it_is_but_for_ctrl_c() -> Non
 )
 def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: type[Plain], reason: str) -> None:
     made = module().eval()
-    convention = find_convention(made, DIM, 0)
+    convention = find_convention(made, Z, 0)
     with pytest.raises(CertificationError) as caught:
         EagerRunner(Adapted(made, convention))
     assert f"the generator can't be copied for comparison, because of {reason}" in str(caught.value)
@@ -417,7 +251,7 @@ def test_a_module_that_can_t_be_copied_is_refused_with_the_attribute(module: typ
 @pytest.mark.parametrize("module", [Asserting, Checking, LeavingInFloat64])
 def test_what_can_only_be_run_in_float32_is_compared_in_float32(module: type[Plain]) -> None:
     runner = EagerRunner(module().eval())
-    z = np.zeros((2, DIM), np.float32)
+    z = np.zeros((2, Z), np.float32)
     for _ in range(2):
         pixels, exact = runner.draw(z, None)
         assert pixels.shape == (2, 1, 8, 8)
