@@ -49,7 +49,10 @@ LIVE_VALUES: Final = 256  # kept at once for each value of an image: 64 grey map
 MOST_LIVE_BYTES: Final = 4096 * MIB
 COMPARED: Final = 8  # images of the graph that was given and of the one that is served
 GREY_LEVEL: Final = 2 / 255 + 1e-6
+MAX_REASON: Final = 300  # characters of what a library says
 TOGETHER: Final = f"run with {PROBED_IMAGES} latents at once"
+_PLACE: Final = re.compile(r"(^|Status Message: )\S+\.(?:h|cc|cpp):\d+ (?:.* was false\. (?=\S))?")
+"""Of ONNX Runtime's source, with the condition that was false; what the user needs stands behind it."""
 INVALID: Final = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError, ValueError)
 
 Array = NDArray[Any]
@@ -221,10 +224,12 @@ def _raise_if_memory(error: Exception) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The first line that says something, in plain characters."""
+    """The first line that says something, in plain characters; of a long one the middle is left out."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = re.sub(r"^(\[ONNXRuntimeError\] : \d+ : \w+ : )?(/\S*/)?", "", lines[0] if lines else type(error).__name__)
-    return line.encode("unicode_escape").decode("ascii")[:200].replace(INNER, "")
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0] if lines else type(error).__name__)
+    line = _PLACE.sub(r"\1", line).replace(INNER, "").encode("unicode_escape").decode("ascii")
+    half = MAX_REASON // 2
+    return line if len(line) <= MAX_REASON else f"{line[:half]} ... {line[-half:]}"
 
 
 def _stage(name: str) -> None:

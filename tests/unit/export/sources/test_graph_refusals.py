@@ -101,7 +101,10 @@ def test_a_range_is_never_guessed(tmp_path, refused, node, complaint):
 @pytest.mark.parametrize(
     ("body", "complaint"),
     [
-        ("x = Reshape(z, seven)", f"running Reshape node.*{BATCH_HINT}$"),
+        (
+            "x = Reshape(z, seven)",
+            rf"running Reshape node.*Status Message: The .*shape:\{{4,6\}}, requested shape:\{{7,6\}}{BATCH_HINT}$",
+        ),
         ("f = Slice(z, zero, one) \n x = Expand(f, seven)", f"gives .* for 4 latents{BATCH_HINT}$"),
         ("c = Gather(z, ten) \n x = Add(z, c)", r"indices element out of data bounds, idx=10 [^;]*$"),
     ],
@@ -111,6 +114,13 @@ def test_a_graph_that_can_not_be_run_is_told_of_a_batch_size_only_where_shapes_d
 ):
     weights = ", int64[2] seven = {7, 6}, int64[1] ten = {10}, int64[1] zero = {0}, int64[1] one = {1}"
     refused(saved(linear("float[n, 6] z", body, weights), tmp_path / "g.onnx"), f"can't run it with 4 .*{complaint}")
+
+
+def test_of_a_long_reason_the_beginning_and_the_end_are_told(tmp_path, refused):
+    model = linear("float[n, 6] z", "x = Identity(z)")
+    model.graph.node[0].attribute.append(helper.make_attribute("far/" * 200, 1))
+    complaint = r"Unrecognized attribute: far/[far/]* \.\.\. [far/]* for operator Identity$"
+    refused(saved(model, tmp_path / "g.onnx"), complaint)
 
 
 def test_flat_images_want_a_shape_and_bytes_want_no_range(tmp_path, refused):
