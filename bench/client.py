@@ -42,10 +42,9 @@ STREAMED, CHUNK = 4096, 256
 
 def main() -> None:
     arguments = parse()
-    os.environ["GAN_CACHE_MIB"] = "16"
     with tempfile.TemporaryDirectory() as folder:
         artifact = arguments.artifact.resolve() if arguments.artifact else make_artifact(Path(folder))
-        with running(OURS, artifact, Path(folder)) as (port, _, _):
+        with running(OURS, artifact, Path(folder), GAN_CACHE_MIB="16") as (port, _, _):
             found = measure(f"http://127.0.0.1:{port}", arguments.pairs, arguments.rounds)
     print(json.dumps(found, indent=2) if arguments.json else f"{found['machine']}\n\n{tables(found)}")
 

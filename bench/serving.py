@@ -162,13 +162,14 @@ def measure(artifact: Path, work: Path, arguments: argparse.Namespace) -> dict[s
 def running(name: str, artifact: Path, work: Path, **variables: str) -> Iterator[tuple[int, psutil.Process, float]]:
     """A server, from its start to its end: its port, its process, and how long it took to answer.
 
-    `variables`: of its environment, besides those that all have.
+    `variables`: of its environment, besides those that all have. Settings of the service that are in ours are not in
+    its: what is measured would not be what the tables say.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     home = Path(tempfile.mkdtemp(dir=work))
-    environment = os.environ | {
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GAN_")} | {
         "BENCH_ARTIFACT": str(artifact), "GAN_MODELS": str(artifact), "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "true", **variables,
     }  # fmt: skip

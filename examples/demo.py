@@ -109,11 +109,11 @@ def run(line: str) -> None:
 def service(port: int, url: str) -> Iterator[None]:
     """`bentoml serve` with the zoo and the demo's artifact as soon as there is one, until the block ends.
 
-    Its log is shown if it does not come up.
+    Its log is shown if it does not come up. Settings of a service that are in our environment are not for this one.
     """
     with tempfile.TemporaryDirectory() as home, (Path(home) / "serve.log").open("w+") as log:
-        environment = os.environ | {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true"}
-        environment["GAN_MODELS"] = f"{ARTIFACT}?:zoo"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GAN_")}
+        environment |= {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", "GAN_MODELS": f"{ARTIFACT}?:zoo"}
         process = subprocess.Popen(
             [BIN / "bentoml", "serve", "--port", str(port), "--timeout-graceful-shutdown", "10"],
             cwd=ROOT,
