@@ -99,6 +99,20 @@ def test_no_folders_import_each_other_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()  # or CycleError
 
 
+def section_on(wing: str) -> str:
+    """Of docs/design.md."""
+    title = wing.removeprefix("gan_").title()
+    _, _, section = (ROOT / "docs" / "design.md").read_text().partition(f"\n### {title}\n")
+    return section.partition("\n### ")[0]
+
+
+@pytest.mark.parametrize("wing", ROOF)
+def test_the_page_on_the_design_says_what_each_file_beside_the_rooms_is_for(wing: str) -> None:
+    files = {file.name for file in WINGS[wing].glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert files
+    assert files <= set(re.findall(r"`(\w+\.py)`", section_on(wing)))
+
+
 @pytest.mark.parametrize("wing", ROOF)
 def test_arrows_between_the_rooms_of_a_wing(wing: str) -> None:
     folder = WINGS[wing]
@@ -113,9 +127,7 @@ def test_arrows_between_the_rooms_of_a_wing(wing: str) -> None:
                     assert part not in ROOF[wing], f"{room}/{file.name} imports {module}"
                     arrows[room] |= {part} & rooms
     TopologicalSorter(arrows).prepare()  # or CycleError
-    title = wing.removeprefix("gan_").title()
-    _, _, section = (ROOT / "docs" / "design.md").read_text().partition(f"\n### {title}\n")
-    rows = re.findall(r"^\| `(\w+)/` \| (.*?) ?\|", section.partition("\n### ")[0], re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)/` \| (.*?) ?\|", section_on(wing), re.MULTILINE)
     assert arrows == {room: set(re.findall(r"`(\w+)`", imports)) for room, imports in rows if room != "ui"}
 
 
