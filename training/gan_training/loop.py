@@ -72,12 +72,8 @@ class Trainer:
         for net in (self.generator, self.critic):
             parallel.shared(net)
         self._averaged, self._current = _by_kind(self.ema), _by_kind(self.generator)
-        self.objective, self.batches, self.draw_latents, self.settings = (
-            objective,
-            batches,
-            draw_latents,
-            settings,
-        )
+        self.objective, self.settings = objective, settings
+        self.batches, self.draw_latents = batches, draw_latents
         self.generator_optimizer = self._adam(self.generator, settings.generator_lr)
         self.critic_optimizer = self._adam(self.critic, settings.critic_lr)
         is_replayed = self.device.type == "cuda" and settings.cuda_graph and parallel.world == 1

@@ -61,36 +61,9 @@ def run_candidate(
     """
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "cases.npz", Path(folder) / "results.npz"
-        arrays: dict[str, Array] = {}
-        for name, case in cases.items():
-            arrays[f"{name}.z"] = case.z
-            if case.label is not None:
-                arrays[f"{name}.label"] = case.label
-            if case.threads:
-                arrays[f"{name}.threads"] = np.array(case.threads)
-        np.savez(given, **arrays)  # type: ignore[arg-type]
-        command = [
-            sys.executable,
-            "-P",  # a file of the current folder must not stand in for a library
-            "-m",
-            "gan_export.artifact.probe",
-            str(directory),
-            variant,
-            str(given),
-            str(made),
-            provider.word,
-            *(["timed"] if timed else []),
-        ]
-        images = sum(len(case.z) for case in cases.values())
-        seconds = max(PROBE_SECONDS, IMAGE_SECONDS * images)
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise CertificationError(f"the exported graph did not finish {images} images within {seconds} s") from error
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-            code, tab, reason = last.rpartition("\t")  # the probe's own errors have a code
-            raise CertificationError(f"the exported graph can't be run: {reason}", code=code if tab else "unloadable")
+        np.savez(given, **_arrays_of(cases))  # type: ignore[arg-type]
+        arguments = [str(directory), variant, str(given), str(made), provider.word, *(["timed"] if timed else [])]
+        _probe(arguments, sum(len(case.z) for case in cases.values()))
         with np.load(made, allow_pickle=False) as stored:
             results = {name: _result(stored, name) for name in cases}
             rates, slowest = (
@@ -98,6 +71,33 @@ def run_candidate(
                 for kind in ("speed.", "slowest.")
             )
     return results, Speeds(rates, slowest)
+
+
+def _arrays_of(cases: Cases) -> dict[str, Array]:
+    """As probe.py reads them."""
+    arrays: dict[str, Array] = {}
+    for name, case in cases.items():
+        arrays[f"{name}.z"] = case.z
+        if case.label is not None:
+            arrays[f"{name}.label"] = case.label
+        if case.threads:
+            arrays[f"{name}.threads"] = np.array(case.threads)
+    return arrays
+
+
+def _probe(arguments: list[str], images: int) -> None:
+    """Run probe.py, which has time for so many images; raises CertificationError where it fails."""
+    # -P: a file of the current folder must not stand in for a library.
+    command = [sys.executable, "-P", "-m", "gan_export.artifact.probe", *arguments]
+    seconds = max(PROBE_SECONDS, IMAGE_SECONDS * images)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise CertificationError(f"the exported graph did not finish {images} images within {seconds} s") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        code, tab, reason = last.rpartition("\t")  # the probe's own errors have a code
+        raise CertificationError(f"the exported graph can't be run: {reason}", code=code if tab else "unloadable")
 
 
 def _result(stored: Any, name: str) -> Result:

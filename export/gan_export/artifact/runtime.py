@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -88,19 +89,7 @@ def open_session(artifact: Artifact, variant: str = "fp32", *, threads: int = 0,
         raise ArtifactError(
             f"{path}: {provider.runtime} can't load it: {first_line(error)}", code="unloadable"
         ) from error
-    if opened.identity != artifact.manifest.identity():
-        raise ArtifactError(
-            f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
-            "(its digest in the graph differs); the manifest was changed or the file swapped: export again",
-            code="identity",
-        )
-    for kind, declared, found in (
-        ("input", artifact.manifest.inputs, opened.inputs),
-        ("output", artifact.manifest.outputs, opened.outputs),
-    ):
-        if [tensor.name for tensor in declared] != found:
-            names = ", ".join(found)
-            raise ArtifactError(f"{path}: its {kind}s are {names}, not those of the manifest", code="signature")
+    _check_declared(opened, artifact, path)
     if provider.is_cuda:
         return FixedBatchSession(opened.session, artifact.manifest, CUDA_BATCH)
     session: Session = opened.session
@@ -114,6 +103,23 @@ class _Opened(NamedTuple):
     identity: str | None  # of the manifest
     inputs: list[str]
     outputs: list[str]
+
+
+def _check_declared(opened: _Opened, artifact: Artifact, path: Path) -> None:
+    """Raises ArtifactError if a graph is not the manifest's, or has other inputs or outputs."""
+    if opened.identity != artifact.manifest.identity():
+        raise ArtifactError(
+            f"{path}: was exported with another {artifact.directory / 'manifest.json'} "
+            "(its digest in the graph differs); the manifest was changed or the file swapped: export again",
+            code="identity",
+        )
+    for kind, declared, found in (
+        ("input", artifact.manifest.inputs, opened.inputs),
+        ("output", artifact.manifest.outputs, opened.outputs),
+    ):
+        if [tensor.name for tensor in declared] != found:
+            names = ", ".join(found)
+            raise ArtifactError(f"{path}: its {kind}s are {names}, not those of the manifest", code="signature")
 
 
 def _open(content: bytes, provider: Provider, threads: int) -> _Opened:

@@ -63,11 +63,19 @@ def prepare_samples(
     """
     kind = _kind(path)
     if kind != "checkpoint":
-        found = load_data(f"{kind}:{path}", real.image_size, real.channels, all_classes=False)
-        labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
-        samples = Samples(found.images[rows], None if labels is None else labels[rows])
-        refuse_few(samples.images, found.source)
-        return Prepared(lambda _: samples, (*found_in(found), *resized(found, real)))
+        return _prepare_images(f"{kind}:{path}", real, n)
+    return _prepare_checkpoint(path, real, n, weights, seed, held_out_of)
+
+
+def _prepare_images(source: str, real: ImageData, n: int) -> Prepared:
+    found = load_data(source, real.image_size, real.channels, all_classes=False)
+    labels, rows = labels_as_in(found, real), subsample_indices(len(found), n)
+    samples = Samples(found.images[rows], None if labels is None else labels[rows])
+    refuse_few(samples.images, found.source)
+    return Prepared(lambda _: samples, (*found_in(found), *resized(found, real)))
+
+
+def _prepare_checkpoint(path: Path, real: ImageData, n: int, weights: Weights, seed: int, held_out_of: str) -> Prepared:
     checkpoint = load_checkpoint(path)
     if checkpoint.class_names and checkpoint.class_names != real.class_names:
         raise DataError(
