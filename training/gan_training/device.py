@@ -31,14 +31,18 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def choose_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to autocast to bfloat16; `auto` does where the hardware multiplies it natively, and faster."""
-    if precision != "auto":
+def choose_bf16(precision: str, device: torch.device, was: str | None = None) -> bool:
+    """Whether to autocast to bfloat16; `auto` does where the hardware multiplies it natively, and faster.
+
+    `was`: what `auto` came to when the run began, fp32 or bf16. It stays so where the hardware has it, whatever would be
+    measured now.
+    """
+    if precision != "auto" or was == "fp32":
         return precision == "bf16"
     if device.type == "cuda":
         with torch.cuda.device(device):  # of several GPUs it tells of the present one
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return has_native_bf16() and is_bf16_faster()
+    return has_native_bf16() and (was == "bf16" or is_bf16_faster())
 
 
 def has_native_bf16() -> bool:
@@ -51,16 +55,23 @@ def is_bf16_faster() -> bool:
     """Whether matrix products in bfloat16 are the faster ones on this processor; it takes about 0.05 s, once.
 
     Its instructions alone don't tell: AMD's Zen 4 does about twice as many operations a second as in float32, a Xeon
-    with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts.
+    with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts: the time of one thread on
+    the processor, so that other programs don't change what comes out. With all threads on two busy cores, half of the
+    measurements were wrong.
     """
     single = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     half = single.bfloat16()
     best = [math.inf, math.inf]
-    for _ in range(TURNS):
-        for i, matrix in enumerate((single, half)):
-            began = time.perf_counter()
-            torch.mm(matrix, matrix)
-            best[i] = min(best[i], time.perf_counter() - began)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(TURNS):
+            for i, matrix in enumerate((single, half)):
+                began = time.thread_time()
+                torch.mm(matrix, matrix)
+                best[i] = min(best[i], time.thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
     return best[1] < best[0]
 
 

@@ -50,7 +50,8 @@ class Run:
         check_fit(config, data)
         self.device = parallel.device(choose_device(config.device))
         # The same for all processes: each one's machine was measured, and one alone may have been disturbed.
-        self.bf16 = not parallel.anyone(not choose_bf16(config.precision, self.device))
+        was = None if checkpoint is None else checkpoint.precision
+        self.bf16 = not parallel.anyone(not choose_bf16(config.precision, self.device, was))
         compute_exactly(self.device, bf16=self.bf16)
         self.class_names = data.class_names if config.is_conditional else ()
         self.generator_spec, self.critic_spec = build_specs(config, data.image_size, data.channels, data.classes)

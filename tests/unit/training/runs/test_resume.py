@@ -236,6 +236,19 @@ def test_a_run_whose_precision_was_found_goes_on_with_it_or_says_otherwise(run: 
     assert Run.resumed(out, {"steps": 4}).bf16, "from now on by name"
 
 
+@pytest.mark.parametrize("began_faster", [True, False])
+def test_a_run_keeps_its_precision_where_another_is_measured_to_be_faster_now(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, native_bf16, began_faster: bool
+):
+    native_bf16(True)
+    monkeypatch.setattr("gan_training.device.is_bf16_faster", lambda: began_faster)
+    out = tmp_path / "auto"
+    Run.fresh(load_checkpoint(run / "ckpt.pt").config.with_changes({"precision": "auto"}), out).train(quiet)
+    monkeypatch.setattr("gan_training.device.is_bf16_faster", lambda: not began_faster)
+    resumed = Run.resumed(out, {"steps": 3})
+    assert (resumed.bf16, resumed.advice) == (began_faster, [])
+
+
 def test_a_checkpoint_that_does_not_know_its_precision_has_that_of_this_machine(run: Path, native_bf16):
     native_bf16(True)
     path = run / "ckpt.pt"

@@ -282,10 +282,34 @@ def test_a_processor_is_given_bfloat16_where_it_has_it_and_is_faster_with_it(
 def test_which_of_both_is_faster_is_measured(monkeypatch: pytest.MonkeyPatch, slower: torch.dtype):
     def product(first: torch.Tensor, _: torch.Tensor) -> None:
         if first.dtype == slower:
-            time.sleep(0.005)
+            _work(0.005)
 
     monkeypatch.setattr(torch, "mm", product)
     assert is_bf16_faster.__wrapped__() == (slower == torch.float32)
+
+
+def test_time_that_other_programs_take_does_not_decide_which_is_faster(monkeypatch: pytest.MonkeyPatch):
+    threads = torch.get_num_threads()
+    used: set[int] = set()
+
+    def product(first: torch.Tensor, _: torch.Tensor) -> None:
+        used.add(torch.get_num_threads())
+        if first.dtype == torch.float32:
+            _work(0.002)
+        else:
+            time.sleep(0.02)  # as if another program had the processor
+
+    monkeypatch.setattr(torch, "mm", product)
+    assert is_bf16_faster.__wrapped__()
+    assert used == {1}, "threads wait for each other, longest where programs share the processor"
+    assert torch.get_num_threads() == threads
+
+
+def _work(seconds: float) -> None:
+    """Keep the processor busy for that long."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 def test_processes_that_train_together_use_bfloat16_where_all_are_faster_with_it(
