@@ -13,6 +13,7 @@ from typing import Final
 import httpx
 
 from gan_training.errors import first_line
+from gan_training.files.atomic import part_of
 from gan_training.files.lock import alone_with
 
 from .image_data import DataError
@@ -50,7 +51,7 @@ def fetch(urls: Sequence[str], path: Path, sha256: str, progress: ProgressFn = k
     failures: list[str] = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
+        part = part_of(path)
         with alone_with(part) as file:
             if path.is_file():  # another process was quicker
                 part.unlink()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from gan_training.files.atomic import part_of
 from gan_training.files.cache import cache_folder
 from gan_training.files.lock import alone_with, remove_abandoned
 
@@ -63,7 +64,7 @@ def store(key: str, shape: tuple[int, int, int, int], fill: FillFn) -> NDArray[n
     """
     path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     with alone_with(part) as file:
         images = find(key, shape[0])
         if images is not None:
@@ -104,8 +105,8 @@ def _make_room(path: Path, needed: int) -> None:
     limit = limit_bytes()
     if needed > limit:
         raise OSError(errno.EFBIG, f"{needed / _GIB:.1f} GiB are needed, and GAN_CACHE_GIB is {limit / _GIB:.3g}")
-    for part in path.parent.glob(".pixels-*.part"):
-        if part.name != f".{path.name}.part":
+    for part in path.parent.glob(part_of(_path("*")).name):
+        if part != part_of(path):
             remove_abandoned(part)
     path.unlink(missing_ok=True)  # `find` refused it
     used: list[tuple[int, int, Path]] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def part_of(path: Path) -> Path:
-    """The temporary file beside `path`, which a process that is killed in the middle leaves."""
+    """What is written beside `path` until it is whole, and left by a process that is killed in the middle."""
     return path.with_name(f".{path.name}.part")
 
 

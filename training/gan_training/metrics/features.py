@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from gan_training.checkpoint import CheckpointError, save_durably
 from gan_training.data import EpochBatches, ImageData
 from gan_training.device import has_native_bf16
+from gan_training.files.atomic import part_of
 from gan_training.files.cache import cache_folder
 from gan_training.files.lock import alone_with
 
@@ -183,7 +184,7 @@ def _is_read(net: FeatureNet, path: Path) -> bool:
 def _train_alone(net: FeatureNet, data: ImageData, path: Path, progress: Callable[[int, int], None]) -> None:
     """Train and keep the weights at `path`; another process that wants the same ones waits, and takes these."""
     with ExitStack() as stack, suppress(CheckpointError):  # a full disk: this process has its net all the same
-        part = path.with_name(f".{path.name}.part")
+        part = part_of(path)
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(alone_with(part))
