@@ -34,8 +34,8 @@ def choose_device(name: str) -> torch.device:
 def choose_bf16(precision: str, device: torch.device, was: str | None = None) -> bool:
     """Whether to autocast to bfloat16; `auto` does where the hardware multiplies it natively, and faster.
 
-    `was`: what `auto` came to when the run began, fp32 or bf16. It stays so where the hardware has it, whatever would be
-    measured now.
+    `was`: what `auto` came to when the run began, fp32 or bf16. It stays so where the hardware has it, whatever would
+    be measured now.
     """
     if precision != "auto" or was == "fp32":
         return precision == "bf16"
@@ -55,9 +55,9 @@ def is_bf16_faster() -> bool:
     """Whether matrix products in bfloat16 are the faster ones on this processor; it takes about 0.05 s, once.
 
     Its instructions alone don't tell: AMD's Zen 4 does about twice as many operations a second as in float32, a Xeon
-    with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts: the time of one thread on
-    the processor, so that other programs don't change what comes out. With all threads on two busy cores, half of the
-    measurements were wrong.
+    with AVX-512's, and without AMX, half as many. They take turns, and the best of each counts, in one thread's own
+    time on the processor, so that other programs don't change what comes out. By the clock and with all threads, half
+    of the measurements on two busy cores were wrong.
     """
     single = torch.ones(PRODUCT_SIZE, PRODUCT_SIZE)
     half = single.bfloat16()

@@ -19,6 +19,10 @@ DrawLatents: TypeAlias = Callable[[int, torch.Generator], Tensor]
 Parts: TypeAlias = dict[str, Tensor]
 
 
+class MissingMomentsError(ValueError):
+    """A state whose optimisers have not stepped all of their weights, though steps were done."""
+
+
 @dataclass(frozen=True)
 class LoopSettings:
     """How the two nets are updated."""
@@ -247,9 +251,9 @@ def _optimizer_state(optimizer: torch.optim.Adam) -> dict[str, Any]:
 def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any], *, has_stepped: bool) -> None:
     """Moments and settings of `state`, but what the device asks for stays.
 
-    Raises ValueError where weights have no moments though the optimiser `has_stepped` (Adam would start anew for
-    them), for a moment without the other and for those that are not as large as their weights: the fused step takes
-    them to be, and to lie in memory as the weights do, and would read and write elsewhere.
+    Raises MissingMomentsError where weights have none though the optimiser `has_stepped` (Adam would start anew for
+    them), and ValueError for a moment without the other and for those that are not as large as their weights: the
+    fused step takes them to be, and to lie in memory as the weights do, and would read and write elsewhere.
     """
     own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
     groups = [
@@ -261,7 +265,7 @@ def _load_optimizer(optimizer: torch.optim.Adam, state: dict[str, Any], *, has_s
         _set_lr(group, saved["lr"])
     weights = sum(len(group["params"]) for group in optimizer.param_groups)
     if has_stepped and len(optimizer.state) < weights:
-        raise ValueError(f"an optimiser keeps moments of {len(optimizer.state)} of its {weights} weights")
+        raise MissingMomentsError(f"an optimiser keeps moments of {len(optimizer.state)} of its {weights} weights")
     moments = {"exp_avg", "exp_avg_sq"}
     for weight, kept in optimizer.state.items():
         if kept.keys() != moments | {"step"}:

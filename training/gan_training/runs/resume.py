@@ -10,6 +10,7 @@ from gan_training.checkpoint import Checkpoint
 from gan_training.config import ConfigError, TrainConfig
 from gan_training.data import ImageData
 from gan_training.device import choose_bf16, choose_device
+from gan_training.loop import MissingMomentsError
 from gan_training.words import counted
 
 from .window import is_time_up
@@ -110,6 +111,18 @@ def other_measures(checkpoint: Checkpoint) -> str:
         "memorisation_ratio otherwise: they don't compare with later ones, and best.pt is chosen by both; compare it "
         "and ckpt.pt with gan-eval"
     )
+
+
+def why_not_restored(error: Exception, checkpoint: Checkpoint) -> str:
+    """What to tell of a run whose state the trainer has refused with `error`."""
+    config = checkpoint.config
+    is_idle = config.type == "wgan" and config.has_auxiliary and config.auxiliary_weight == 0
+    if is_idle and isinstance(error, MissingMomentsError):
+        return (
+            "is an older version's, which kept no optimiser state of a classifier whose auxiliary_weight is 0, and "
+            f"can't go on: {_NEW_RUN}; gan-eval and gan-export take it as it is"
+        )
+    return f"the checkpoint is damaged: {error!r}"
 
 
 def check_data(data: ImageData, config: TrainConfig, checkpoint: Checkpoint) -> str:

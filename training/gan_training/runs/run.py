@@ -30,7 +30,7 @@ from .interrupt import CtrlC
 from .memory import enough_memory, is_short_of_memory
 from .observer import Observer, TellFn
 from .outcome import Progress, TrainingDivergedError, TrainingStoppedError
-from .resume import changed_config, check_data, other_measures, other_precision, why_finished
+from .resume import changed_config, check_data, other_measures, other_precision, why_finished, why_not_restored
 from .window import Window, advance, is_due, is_time_up, steps_until_due
 
 
@@ -263,7 +263,7 @@ class Run:
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             if is_short_of_memory(error):
                 raise
-            raise CheckpointError(f"{self.out / CHECKPOINT}: the checkpoint is damaged: {error!r}") from error
+            raise CheckpointError(f"{self.out / CHECKPOINT}: {why_not_restored(error, checkpoint)}") from error
         self.seconds = checkpoint.seconds
 
     def _check_weights(self) -> None:

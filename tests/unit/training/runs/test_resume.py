@@ -321,3 +321,24 @@ def test_two_runs_in_one_folder_are_one_too_many(run: Path):
         holder.wait()
         holder.stdin.close()
         holder.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [
+        (0.0, "an older version's, which kept no optimiser state.*start a new run"),
+        (1.0, "the checkpoint is damaged"),
+    ],
+)
+def test_an_older_run_whose_classifier_was_never_trained_is_not_called_damaged(
+    tmp_path: Path, weight: float, words: str
+):
+    settings = {"n_critic": 1, "conditional": True, "conditioned_by": "auxiliary", "auxiliary_weight": weight}
+    out, data = tmp_path / "run", write_data(tmp_path / "data.npz")
+    Run.fresh(TrainConfig.for_type("wgan", data, steps=1, **SMALL, **settings), out).train(quiet)
+    content = torch.load(out / "ckpt.pt", weights_only=True)
+    moments = content["trainer"]["critic_optimizer"]["state"]
+    del moments[max(moments)], moments[max(moments)]  # the classifier's weights and biases come last
+    save_durably(content, out / "ckpt.pt")
+    with pytest.raises(CheckpointError, match=words):
+        Run.resumed(out, {"steps": 2})
