@@ -107,6 +107,18 @@ def test_test_images_that_are_training_images_are_told(work: Path, run_command: 
     assert run_command("gan-eval", *asked, cwd=work, env=env).stderr == "", "images that it has not seen"
 
 
+def test_real_images_that_are_all_alike_have_no_diversity_to_compare_with(work: Path, run_command: RunFn) -> None:
+    np.savez(work / "alike.npz", images=np.full((60, 16, 16), 7, np.uint8))
+    np.savez(work / "drawn.npz", images=np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8))
+    ask = ("drawn.npz", "--data", "npz:alike.npz", "--features", "classifier")
+    env = {"GAN_CACHE": str(work / "cache")}
+    done = run_command("gan-eval", *ask, "--json", cwd=work, env=env)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout, parse_constant=pytest.fail)
+    assert found["diversity"] is None
+    assert "nan" not in run_command("gan-eval", *ask, cwd=work, env=env).stdout
+
+
 def test_real_images_are_brought_to_the_checkpoints_size(work: Path, run_command: RunFn) -> None:
     ask = ("--data", "npz:large.npz", "--n", 40, "--features", "classifier", "--json")
     done = run_command("gan-eval", "run/ckpt.pt", *ask, cwd=work, env={"GAN_CACHE": str(work / "cache")})

@@ -69,7 +69,7 @@ class Evaluation:
     class_agreement: float | None  # None where no classes were asked for
     real_class_agreement: float | None  # the classifier's accuracy on real test images
     class_shares: list[float] | None  # as the classifier sees them
-    diversity: float  # mean pairwise feature distance over that of real images
+    diversity: float | None  # mean pairwise feature distance over that of real images; None where those are all alike
     checkerboard_energy: float
     real_checkerboard_energy: float
     memorisation_ratio: float | None  # distance to the nearest training image over that one's to the next; 0: copies

@@ -15,7 +15,10 @@ def mean_pairwise_distance(features: Tensor) -> float:
     return float(torch.pdist(features).mean())
 
 
-def relative_diversity(real: Tensor, fake: Tensor, limit: int = 2000) -> float:
-    """Mean pairwise distance of the fakes over that of the reals, on at most `limit` rows of each; 1 is as diverse."""
+def relative_diversity(real: Tensor, fake: Tensor, limit: int = 2000) -> float | None:
+    """Mean pairwise distance of the fakes over that of the reals, on at most `limit` rows of each; 1 is as diverse.
+
+    None where the real ones are all alike.
+    """
     real_distance = mean_pairwise_distance(subsample(real, limit))
-    return mean_pairwise_distance(subsample(fake, limit)) / real_distance if real_distance else float("nan")
+    return mean_pairwise_distance(subsample(fake, limit)) / real_distance if real_distance else None

@@ -18,7 +18,7 @@ _OF_PATHS = ("folder", "npz", "idx")
 def place_of(data: str) -> str:
     """`data` as it can be read from any directory: with the whole path, where it names one."""
     kind, _, path = data.partition(":")
-    if kind not in _OF_PATHS or path.startswith("~"):
+    if not _names_path(data) or path.startswith("~"):
         return data
     return f"{kind}:{os.path.abspath(path)}"  # noqa: PTH100 - resolve() would follow links, which may change
 
@@ -28,14 +28,19 @@ def find_again(data: str, place: str | None) -> str:
 
     Raises DataError where there is neither.
     """
-    if data.partition(":")[0] not in _OF_PATHS:
+    if not _names_path(data):
         return data
     for source in filter(None, (place, data)):
         path = source.partition(":")[2]
-        if _may_exist(path) or _may_exist(path.rpartition("#")[0]):
+        if any(_may_exist(name) for name in (path, path.rpartition("#")[0], path.partition("?")[0])):
             return source
     where = place_of(place or data).partition(":")[2]
     raise DataError(f"{data}: {where} doesn't exist; give --data with its place now")
+
+
+def _names_path(data: str) -> bool:
+    kind, _, path = data.partition(":")
+    return kind in _OF_PATHS or (kind == "hf" and path.startswith((".", "/")))  # others are of the Hub
 
 
 def _may_exist(path: str) -> bool:

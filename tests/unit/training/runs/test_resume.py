@@ -93,6 +93,18 @@ def test_the_test_split_of_a_folder_is_found_again(tmp_path: Path, monkeypatch):
     assert find_again("digits", "digits") == "digits"
 
 
+def test_files_of_a_data_set_of_the_hub_are_found_again(tmp_path: Path, monkeypatch):
+    (tmp_path / "rows").mkdir()
+    monkeypatch.chdir(tmp_path)
+    named = "hf:./rows?label=kind#train"
+    place = place_of(named)
+    monkeypatch.chdir("/")
+    assert find_again(named, place) == f"hf:{tmp_path}/rows?label=kind#train"
+    (tmp_path / "rows").rmdir()
+    with pytest.raises(DataError, match=r"rows.*doesn't exist; give --data with its place now"):
+        find_again(named, place)
+
+
 def test_other_data_under_another_name_are_refused(run: Path, tmp_path: Path):
     other = write_data(tmp_path / "other.npz", change=1)
     with pytest.raises(ConfigError, match=r"can't change data \(was npz:.*, now npz:.*other.npz, which has other imag"):
