@@ -55,7 +55,7 @@ class _Attempt:
 
 
 def find_convention(module: nn.Module, latent_dim: int, classes: int, asked: Asked = Asked()) -> Convention:
-    """The one way to call a generator.
+    """The one way to call a generator; any that runs, where the same call gives other images each time.
 
     Args:
         module: in eval mode, weights loaded.
@@ -67,7 +67,7 @@ def find_convention(module: nn.Module, latent_dim: int, classes: int, asked: Ask
         IntakeError: none works, or several that give different images.
     """
     found = find_conventions(module, latent_dim, classes, asked)
-    if len(found) == 1:
+    if len(found) == 1 or not _repeats(module, found[0]):  # its images differ for a reason that `check_complete` tells
         return found[0]
     differ = [option for name, option in OPTIONS.items() if len({getattr(one, name) for one in found}) > 1]
     ways = "; or ".join(one.describe() for one in found)
@@ -229,6 +229,18 @@ def alike(first: Tensor, second: Tensor) -> bool:
     """Whether images are the same but for rounding: to `SAME` times the largest value of the first."""
     scale = max(1e-3, float(first.abs().max()))
     return first.shape == second.shape and bool(((first - second).abs() <= SAME * scale).all())
+
+
+def _repeats(module: nn.Module, convention: Convention) -> bool:
+    """Whether it gives the same images when it is called twice."""
+    z = torch.randn(TRIED_BATCHES[0], convention.latent_dim, generator=torch.Generator().manual_seed(0))
+    label = None
+    if convention.classes and convention.label not in ABSENT:
+        label = torch.arange(len(z)) % convention.classes
+    try:
+        return alike(*(image_of(run_once(module, convention, z, label), convention) for _ in range(2)))
+    except Exception:  # noqa: BLE001 - it ran at another batch, and what is wrong with this one is for others to tell
+        return True
 
 
 def _differ(images: Tensor) -> bool:
