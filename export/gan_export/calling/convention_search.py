@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -95,6 +96,12 @@ def find_conventions(module: nn.Module, latent_dim: int, classes: int, asked: As
             failures.append(made)
         elif not any(alike(made.image, other.image) for other in attempts):
             attempts.append(made)
+    if not attempts and _takes_list(module, _drafts(module, latent_dim, classes, asked), batch, asked):
+        first = next(iter(parameters_of(module, dict(asked.extras))))
+        raise IntakeError(
+            f"forward takes latents in a list, {first}=[z]: write a subclass whose forward(self, z) gives "
+            "super().forward([z]), and name it in --module"
+        )
     if not attempts:
         raise IntakeError(nothing_works(module, classes, failures, dict(asked.extras)))
     best = max(attempt.merits for attempt in attempts)
@@ -175,6 +182,28 @@ def _attempt(module: nn.Module, draft: Convention, batch: int, asked: Asked) -> 
     except Exception:  # noqa: BLE001 - it ran once, so it is a convention, though a poor one
         merits = 0
     return _Attempt(convention, image, merits)
+
+
+class _Listed(nn.Module):
+    """Called with latents in a list of one, as StyleGAN2 mixes the styles of several."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latent: Tensor, *rest: Any, **named: Any) -> Any:
+        return self.generator([latent], *rest, **named)
+
+
+def _takes_list(module: nn.Module, drafts: Iterator[Convention], batch: int, asked: Asked) -> bool:
+    """Whether a forward that can't be called in any other way gives images for latents in a list."""
+    listed = _Listed(module).eval()
+    for draft in drafts:
+        if draft.order == "latent_first":
+            with contextlib.suppress(IntakeError):  # several outputs, say: that is to be asked for afterwards
+                if isinstance(_attempt(listed, draft, batch, asked), _Attempt):
+                    return True
+    return False
 
 
 def _merits(module: nn.Module, convention: Convention, z: Tensor, label: Tensor | None, image: Tensor) -> int:

@@ -85,7 +85,10 @@ def _advice(parameters: Mapping[str, inspect.Parameter], classes: int, takes_lab
         )
     second = second_of_no_known_name(parameters)
     if takes_label and not classes and second is not None:
-        return f"If {second} is its label, give --classes K; if it is not, --forward {second}=VALUE. "
+        return (
+            f"If {second} is its label, give --classes K; if it is a setting, --forward {second}=VALUE; if it is a "
+            "second latent, write a subclass whose forward(self, z) splits z in two. "
+        )
     if takes_label and not classes:
         return "It seems to take labels: give --classes K. "
     if takes_label and second is not None:

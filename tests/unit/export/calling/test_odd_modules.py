@@ -104,7 +104,8 @@ def refused(module: nn.Module, classes: int = 0) -> str:
 
 
 def test_a_second_argument_of_any_name_is_not_taken_for_a_label() -> None:
-    assert "If alpha is its label, give --classes K; if it is not, --forward alpha=VALUE." in refused(Scaled())
+    said = refused(Scaled())
+    assert "If alpha is its label, give --classes K; if it is a setting, --forward alpha=VALUE; if it is a" in said
     assert "If alpha is not its label, leave out --classes and give --forward alpha=VALUE." in refused(Scaled(), 3)
     assert find_convention(Scaled().eval(), Z, 0, Asked(extras=(("alpha", 1.0),))).image_shape == (1, 8, 8)
 
@@ -113,6 +114,24 @@ def test_one_class_too_many_is_found_at_once() -> None:
     assert find_convention(Labelled().eval(), Z, 5).label == "ids"
     for classes in (6, 30):
         assert "IndexError: index out of range in self" in refused(Labelled(), classes)
+
+
+@pytest.mark.parametrize("classes", [0, 5])
+def test_a_forward_that_takes_a_list_of_latents_is_told_to_be_wrapped(classes: int) -> None:
+    class Mixing(Labelled):
+        """As StyleGAN2 mixes styles: a batch given as it is would be taken for a list of vectors."""
+
+        def forward(self, styles: list[Tensor], label: Tensor | None = None, weight: float = 0.5) -> tuple[Any, Any]:
+            latents = [style / style.norm(dim=1, keepdim=True) for style in styles]
+            mixed = latents[0] if len(latents) < 2 else latents[0].lerp(latents[1], weight)
+            return self.pixels(mixed if label is None else mixed + self.table(label)), None
+
+    class Wrapped(Mixing):
+        def forward(self, z: Tensor, label: Tensor | None = None) -> Any:
+            return super().forward([z], label)
+
+    assert "forward takes latents in a list, styles=[z]: write a subclass" in refused(Mixing(), classes)
+    assert find_convention(Wrapped().eval(), DIM, classes).output == (0,)
 
 
 class Made(Plain):
