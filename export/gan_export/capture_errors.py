@@ -9,7 +9,7 @@ import torch
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 
 from .artifact.first_line import first_line
-from .lowering import own_name
+from .lowering import FORWARD, own_name
 from .user_code.errors import place_of
 
 SPECIALISED: Final = ("Constraints violated", "specialized it to be a constant")
@@ -65,7 +65,7 @@ def conversion_error(error: Exception) -> CaptureError:
         operator = str(node.target).removesuffix(".default")
         stack = node.meta.get("nn_module_stack") or {}
         module = next((path for path, _ in reversed(list(stack.values())) if path), "")
-        module = own_name(module) or "forward itself"
+        module = own_name(module) or FORWARD
         if missing:
             return CaptureError(
                 f"torch.onnx has no translation of {operator}, used in {module}; replace it with other operations",

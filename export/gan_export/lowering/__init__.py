@@ -10,9 +10,9 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, inliner, numpy_helpe
 from gan_export.onnx_graph import graphs_in, names_in, names_used, nodes_in
 
 from .operators import LOWERINGS
-from .scope import OPSET, LoweringError, Scope, own_name
+from .scope import FORWARD, OPSET, LoweringError, Scope, own_name
 
-__all__ = ["IR_VERSION", "OPSET", "SOURCE_OPSET", "LoweringError", "lower", "own_name"]
+__all__ = ["FORWARD", "IR_VERSION", "OPSET", "SOURCE_OPSET", "LoweringError", "lower", "own_name"]
 
 SOURCE_OPSET: Final = 18
 IR_VERSION: Final = 8  # the one that came with opset 17

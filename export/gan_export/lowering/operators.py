@@ -113,7 +113,7 @@ def _mish(node: NodeProto, scope: Scope) -> list[NodeProto]:
 
 
 def _missing(node: NodeProto, _: Scope) -> list[NodeProto]:
-    raise LoweringError(node, f"opset {OPSET} has no such operator")
+    raise LoweringError(node, f"opset {OPSET} has no such operator; replace it with other operations")
 
 
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")

@@ -13,7 +13,8 @@ from onnx import NodeProto, numpy_helper
 from gan_export.onnx_graph import input_name, unused
 
 OPSET: Final = 17
-UNKNOWN = "the graph"
+UNKNOWN: Final = "the graph"
+FORWARD: Final = "forward itself"  # not in one of its submodules
 
 
 class LoweringError(RuntimeError):
@@ -68,13 +69,14 @@ class Scope:
 
 
 def origin_of(node: NodeProto) -> str:
-    """The submodule that a node came from, as the exporter noted it, e.g. `main.3`; else the node's name."""
+    """The submodule that a node came from, as the exporter noted it, e.g. `main.3`, or that it is
+    in none; else the node's name."""
     notes = {prop.key: prop.value for prop in node.metadata_props}
     scopes = notes.get("pkg.torch.onnx.name_scopes", "")
     parts = [part.strip(" '\"") for part in scopes.strip("[]").split(",")]
     # The last scope is the operation itself; the one before is the submodule.
     path = next((part for part in reversed(parts[:-1]) if part), "")
-    return own_name(path) or node.name or UNKNOWN
+    return own_name(path) or (FORWARD if path else "") or node.name or UNKNOWN
 
 
 def own_name(path: str) -> str:

@@ -124,6 +124,12 @@ def test_the_origin_is_the_submodule():
     assert LoweringError(node, "no").origin == "main.3"
 
 
+def test_the_origin_of_what_is_in_no_submodule_is_forward():
+    node = onnx.helper.make_node("Col2Im", ["x"], ["y"], name="node_col2im")
+    node.metadata_props.add(key="pkg.torch.onnx.name_scopes", value="['', 'generator', 'generator.generator', 'fold']")
+    assert str(LoweringError(node, "no")) == "Col2Im in forward itself: no"
+
+
 # --- what generators are made of: one graph with all of it, against eager PyTorch
 
 
