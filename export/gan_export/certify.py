@@ -77,7 +77,7 @@ class EagerRunner:
                 return float32, self._module64(latents.double(), *labels).numpy(force=True)
         except Exception:  # noqa: BLE001 - it makes float32 tensors of its own, say, or asks for latents of float32
             self._module64 = None
-            self.name += "; it can't run in float64"
+            self.name += " (it can't run in float64)"
             return float32, None
 
 

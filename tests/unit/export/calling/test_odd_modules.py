@@ -275,4 +275,4 @@ def test_what_can_only_be_run_in_float32_is_compared_in_float32(module: type[Pla
         pixels, exact = runner.draw(z, None)
         assert pixels.shape == (2, 1, 8, 8)
         assert exact is None
-    assert runner.name == "eager PyTorch on the CPU, eval mode; it can't run in float64"
+    assert runner.name == "eager PyTorch on the CPU, eval mode (it can't run in float64)"
