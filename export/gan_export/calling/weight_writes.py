@@ -35,7 +35,7 @@ def refuse_weight_writes(module: nn.Module, run: Callable[[], object]) -> None:
         if weight.data_ptr() != address or address in writes.addresses:
             raise IntakeError(
                 f"forward changes {name}.data, which can't be traced: compute with a variable instead, as in "
-                "w = self.weight * scale"
+                "w = self.weight * scale, or put what only training needs under `if self.training:`"
             )
 
 
