@@ -122,14 +122,14 @@ def test_noise_of_numpy_or_python_is_named_as_such(noise: Callable[[], float]) -
 def test_what_changes_from_call_to_call_is_not_taken_for_several_ways_to_call(step: Any, reason: str) -> None:
     class EitherShape(Writing):
         def forward(self, z: Tensor) -> Tensor:
-            return self.pixels(z.view(len(z), DIM) + self.does(self)[:1])
+            return self.pixels(z.view(len(z), Z) + self.does(self)[:1])
 
     def moved(module: Writing) -> Tensor:
         return module.seen * torch.as_tensor(step(module), dtype=torch.float32)
 
     module = EitherShape(moved).eval()
     with pytest.raises(IntakeError, match=reason):
-        check_complete(module, EitherShape(moved).eval(), find_convention(module, DIM, 0))
+        check_complete(module, EitherShape(moved).eval(), find_convention(module, Z, 0))
 
 
 @pytest.mark.parametrize(("made", "name"), [(Remembering, "noise"), (Growing, "last.weight")])

@@ -131,7 +131,7 @@ def test_a_forward_that_takes_a_list_of_latents_is_told_to_be_wrapped(classes: i
             return super().forward([z], label)
 
     assert "forward takes latents in a list, styles=[z]: write a subclass" in refused(Mixing(), classes)
-    assert find_convention(Wrapped().eval(), DIM, classes).output == (0,)
+    assert find_convention(Wrapped().eval(), Z, classes).output == (0,)
 
 
 class Made(Plain):
