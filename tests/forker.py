@@ -34,7 +34,7 @@ from fork_client import HEADER_BYTES
 
 PRELOADED = [
     *("gan_training.cli.train", "gan_training.cli.evaluate"),
-    *("gan_export.cli.export", "gan_export.cli.verify", "gan_client.cli"),
+    *("gan_export.cli.export", "gan_export.cli.verify", "gan_client.program"),
     # What these import when they get to it: a report, latents, an optimiser, an exporter.
     *("gan_training.pages.report", "scipy.special"),
     *("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._core", "onnxscript.rewriter"),

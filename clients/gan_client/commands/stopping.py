@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NoReturn
 
+PROGRAM: Final = "gan-client"
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 TERMINATED: Final = 143  # 128 + SIGTERM
 CLEANING_SECONDS: Final = 1.0  # after a signal, in which others are taken for the same one
@@ -41,9 +44,26 @@ class Stop:
         raise CommandStopped("terminated", TERMINATED)
 
 
+def _leave(number: int, _frame: object) -> NoReturn:
+    """Ends the process: nothing is half written yet, and an exception in the middle of a module that is being imported
+    may come out as any other."""
+    word, code = ("interrupted", INTERRUPTED) if number == signal.SIGINT else ("terminated", TERMINATED)
+    os.write(2, f"{PROGRAM}: {word}\n".encode())
+    os._exit(code)
+
+
+def leave_on_signals() -> None:
+    """From now on SIGINT and SIGTERM end the process, with a line."""
+    _handle(_leave)
+
+
 def stop_on_signals() -> None:
-    """From now on a Stop handles SIGINT and SIGTERM, unless the parent process wants them ignored."""
-    stop = Stop()
+    """From now on a Stop handles SIGINT and SIGTERM."""
+    _handle(Stop())
+
+
+def _handle(handler: Callable[[int, object], None]) -> None:
+    """SIGINT and SIGTERM, unless the parent process wants them ignored."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, handler)

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from PIL import Image
 
-from gan_client import GanClient, cli
+from gan_client import GanClient, program
 from gan_client.types import GeneratedImage, GenerateRequest, GenerateResponse, ModelInfo, ModelList
 
 SIZE = (6, 4)  # height, width
@@ -244,7 +244,7 @@ def dataset(service, capsys, monkeypatch):
 
     def run(*arguments, cwd):
         monkeypatch.chdir(cwd)
-        code = cli.run(["dataset", *map(str, arguments), "--url", service.url])
+        code = program.run(["dataset", *map(str, arguments), "--url", service.url])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 

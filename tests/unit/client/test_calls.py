@@ -328,7 +328,9 @@ def test_transport_is_injected():
 
 def test_public_names_are_sorted_and_there():
     assert gan_client.__all__ == sorted(gan_client.__all__)
-    assert all(hasattr(gan_client, name) for name in gan_client.__all__)
+    assert all(getattr(gan_client, name).__name__ == name for name in gan_client.__all__)
+    assert set(gan_client.__all__) <= set(dir(gan_client))
+    assert not hasattr(gan_client, "no_such_name")
     tree = {
         name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__
     }

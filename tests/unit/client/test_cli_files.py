@@ -14,7 +14,7 @@ import pytest
 from one_line import assert_one_line
 from PIL import Image
 
-from gan_client import cli
+from gan_client import program
 from gan_client.files import is_stream
 
 
@@ -24,7 +24,7 @@ def gan_client(service, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        code = cli.run([*map(str, arguments), "--url", service.url])
+        code = program.run([*map(str, arguments), "--url", service.url])
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 

@@ -1,11 +1,36 @@
 """Signals end a command once, and let it clean up."""
 
+import os
 import signal
+import subprocess
+import sys
 from signal import SIGINT, SIGTERM
 
 import pytest
 
 from gan_client.commands.stopping import CommandStopped, Stop, stop_on_signals
+
+SIGNALLED = """
+import os, sys
+def watch(frame, _event, _argument):
+    if os.environ["AT"] in (frame.f_code.co_name, "/".join(frame.f_code.co_filename.split(os.sep)[-2:])):
+        sys.setprofile(None)
+        os.kill(os.getpid(), int(os.environ["NUMBER"]))
+sys.setprofile(watch)
+from gan_client.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize("at", ["typer/__init__.py", "get_group_from_info"])
+@pytest.mark.parametrize(("number", "code", "word"), [(SIGINT, 130, "interrupted"), (SIGTERM, 143, "terminated")])
+def test_a_signal_before_the_command_begins_is_one_line(number: signal.Signals, code: int, word: str, at: str) -> None:
+    """While modules are imported, and while Typer puts the commands together."""
+    env = os.environ | {"NUMBER": str(int(number)), "AT": at}
+    before = signal.signal(SIGINT, signal.default_int_handler)  # a child inherits it where it is ignored
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], env=env, capture_output=True, text=True, check=False)
+    signal.signal(SIGINT, before)
+    assert (done.returncode, done.stderr) == (code, f"gan-client: {word}\n")
 
 
 def test_signals_that_follow_at_once_leave_the_cleaning_up_alone(monkeypatch: pytest.MonkeyPatch) -> None:

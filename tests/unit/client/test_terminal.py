@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gan_client import blocks, cli, sixel
+from gan_client import blocks, program, sixel
 from gan_client.terminal import Graphics, Screen, draw, graphics_of, has_truecolour
 
 COMMAND = [sys.executable, "-m", "gan_client.cli"]
@@ -298,9 +298,9 @@ def test_options_without_a_picture(service, tmp_path, option):
 
 def test_a_pipe_has_a_picture_only_if_it_is_asked_for(service, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TERM", "xterm-kitty")
-    assert cli.run(ask(service, tmp_path)) == 0
+    assert program.run(ask(service, tmp_path)) == 0
     assert "\x1b" not in capsys.readouterr().out
-    assert cli.run([*ask(service, tmp_path), "--show", "kitty", "--quiet"]) == 0
+    assert program.run([*ask(service, tmp_path), "--show", "kitty", "--quiet"]) == 0
     assert decode_kitty(capsys.readouterr().out)
 
 
@@ -314,7 +314,7 @@ def models(*names):
 
 def test_a_heading_wider_than_the_cells_below_it_is_not_broken(service, reply, capsys):
     service.script.append(reply(200, models("gan")))
-    assert cli.run(["models", "--url", service.url]) == 0
+    assert program.run(["models", "--url", service.url]) == 0
     assert re.search(r"┃ model +┃ family", capsys.readouterr().out)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gan_client.cli import run
+from gan_client.program import run
 
 
 @pytest.mark.parametrize(
