@@ -61,7 +61,8 @@ class GanClient(Calls, _Results, BaseClient[Session]):
         with GanClient("http://localhost:3000") as client:
             client.generate(64, label=7).grid().save("sevens.png")
 
-    Close it, or use it as a context manager, to release its connections. Threads may share one.
+    Close it, or use it as a context manager, to release its connections. Threads may share one, and so may processes
+    that are forked: each has its own connections, unless `transport` has them.
     """
 
     def __init__(

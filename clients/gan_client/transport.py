@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import threading
 from collections.abc import Callable
@@ -139,31 +140,52 @@ class _Body:
         return bytes(self._bytes)
 
 
+class _ProcessPool(NamedTuple):
+    """The connections of one process."""
+
+    http: httpx.Client
+    turns: threading.Semaphore
+    """Waited for here, so that httpx is told what is left then."""
+
+
 class HttpTransport:
-    """A pool of connections to one service; may be shared by threads."""
+    """A pool of connections to one service for each process; may be shared by threads.
+
+    A process that was forked has its parent's connections too: two that ask on one get each other's answers.
+    """
 
     def __init__(self, url: str, headers: dict[str, str], transport: httpx.BaseTransport | None) -> None:
         """Raises InvalidArgumentError if the URL or the environment's proxy and TLS settings don't work."""
-        self._url = url
-        self._http = _opened(
-            url, lambda: httpx.Client(base_url=url, headers=headers, transport=transport, limits=_LIMITS)
-        )
-        self._turns = threading.Semaphore(MAX_CONNECTIONS)  # waited for here, so that httpx is told what is left then
+        self._url, self._headers, self._transport = url, headers, transport
+        self._pools = {os.getpid(): _opened(url, self._open)}
+        self._is_closed = False
+
+    def _open(self) -> _ProcessPool:
+        http = httpx.Client(base_url=self._url, headers=self._headers, transport=self._transport, limits=_LIMITS)
+        return _ProcessPool(http, threading.Semaphore(MAX_CONNECTIONS))
+
+    def _pool(self) -> _ProcessPool:
+        """That of this process. No lock: a thread of the parent might have held it while it forked."""
+        pool = self._pools.get(os.getpid())
+        if self._is_closed:
+            raise ClientClosedError
+        return pool or self._pools.setdefault(os.getpid(), _opened(self._url, self._open))
 
     def send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> HttpAnswer:
         """One try. Raises ClientClosedError, ConnectionFailedError, DeadlineExceededError, UnexpectedResponseError,
         StoppedError."""
-        if not self._turns.acquire(timeout=deadline.remaining):
+        pool = self._pool()
+        if not pool.turns.acquire(timeout=deadline.remaining):
             raise out_of_time(self._url, deadline, exchange.request_id)
         try:
-            return self._send(exchange, deadline, stop)
+            return self._send(pool.http, exchange, deadline, stop)
         finally:
-            self._turns.release()
+            pool.turns.release()
 
-    def _send(self, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> HttpAnswer:
+    def _send(self, http: httpx.Client, exchange: Exchange[Any], deadline: Deadline, stop: Stop | None) -> HttpAnswer:
         body = _Body(self._url, deadline, exchange.request_id)
         try:
-            with self._http.stream(
+            with http.stream(
                 exchange.method,
                 exchange.path,
                 content=exchange.body,
@@ -176,18 +198,20 @@ class HttpTransport:
                     body.take(chunk)
                 return exchange.answer(response.status_code, response.headers, body.whole())
         except (httpx.HTTPError, RuntimeError) as error:
-            if self._http.is_closed:
+            if http.is_closed:
                 raise ClientClosedError from error
             if isinstance(error, httpx.HTTPError):
                 raise translate(error, self._url, deadline, exchange.request_id) from error
             raise
 
     def close(self) -> None:
-        """Close all connections."""
-        self._http.close()
+        """Close all connections of this process."""
+        self._is_closed = True
+        if pool := self._pools.get(os.getpid()):
+            pool.http.close()
 
 
-class _Pool(NamedTuple):
+class _LoopPool(NamedTuple):
     """The connections of one event loop."""
 
     http: httpx.AsyncClient
@@ -205,14 +229,14 @@ class AsyncHttpTransport:
         """Raises InvalidArgumentError if the URL or the environment's proxy and TLS settings don't work."""
         self._url, self._headers, self._transport = url, headers, transport
         self._first: httpx.AsyncClient | None = _opened(url, self._open)
-        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
+        self._pools: dict[asyncio.AbstractEventLoop, _LoopPool] = {}
         self._lock = threading.Lock()  # of what threads with a loop each change
         self._is_closed = False
 
     def _open(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self._url, headers=self._headers, transport=self._transport, limits=_LIMITS)
 
-    def _pool(self) -> _Pool:
+    def _pool(self) -> _LoopPool:
         """That of the running loop."""
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
@@ -224,7 +248,7 @@ class AsyncHttpTransport:
             for ended in [each for each in self._pools if each.is_closed()]:
                 del self._pools[ended]
             http, self._first = self._first or self._open(), None
-            pool = self._pools[loop] = _Pool(http, asyncio.Semaphore(MAX_CONNECTIONS))
+            pool = self._pools[loop] = _LoopPool(http, asyncio.Semaphore(MAX_CONNECTIONS))
         return pool
 
     async def send(self, exchange: Exchange[Any], deadline: Deadline) -> HttpAnswer:
@@ -269,6 +293,7 @@ class AsyncHttpTransport:
 
 def _opened(url: str, make: Callable[[], _C]) -> _C:
     try:
+        _ = httpx.URL(url).host  # decoded here, and in each request
         return make()
     except (httpx.InvalidURL, ImportError, OSError, ValueError) as error:
         raise InvalidArgumentError(

@@ -1,8 +1,11 @@
 """The way to the service: deadlines, connections that break, settings and proxies that lead nowhere."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -174,6 +177,7 @@ def test_path_of_the_url_is_kept(service):
         ({"base_url": "http://a..b:1"}, r"url is 'http://a\.\.b:1'"),
         ({"base_url": f"http://{'a' * 64}.org"}, r"url is 'http://aaa"),
         ({"base_url": "http://ho st"}, r"url is"),
+        ({"base_url": "http://xn--$.org"}, r"can't talk HTTP to http://xn--\$\.org \(Invalid A-label\)"),
         ({"base_url": "http://user:pa55@host"}, r"the url of host has more"),
         ({"base_url": "http://user:pa55/word@host"}, r"url is 'http://…@host'"),
         ({"base_url": "http://user:pa55@host:99999"}, r"url is 'http://…@host:99999'"),
@@ -239,6 +243,51 @@ def test_closed_client_has_released_its_connections(service):
         client.generate()
     with pytest.raises(RuntimeError, match="closed"):
         client.generate()
+
+
+FORKED = """
+import os, sys
+from gan_client import GanClient
+client = GanClient(sys.argv[1])
+def connection():
+    return client.with_raw_response.models.list().headers["X-Connection"]
+def told(child):
+    read, write = os.pipe()
+    if not os.fork():
+        os.write(write, child().encode())
+        os._exit(0)
+    os.wait()
+    return os.read(read, 100).decode()
+print(connection(), told(connection), told(lambda: told(connection)), connection())
+"""
+
+
+def test_a_forked_process_asks_on_connections_of_its_own():
+    """On their parent's, two processes get each other's answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_args):
+            """Nothing is printed."""
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("X-Connection", str(self.client_address[1]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        command = [sys.executable, "-c", FORKED, f"http://127.0.0.1:{server.server_address[1]}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        server.shutdown()
+        serving.join()
+    first, child, grandchild, again = done.stdout.split()
+    assert first == again
+    assert len({first, child, grandchild}) == 3
+    assert done.stderr == ""
 
 
 def test_a_handshake_that_breaks_off_is_tried_again():
