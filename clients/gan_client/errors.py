@@ -93,8 +93,8 @@ class DeadlineExceededError(GanError, TimeoutError):
 class ClientClosedError(GanError, RuntimeError):
     """The client was closed before the call, or while it was under way."""
 
-    def __init__(self) -> None:
-        super().__init__("the client is closed: make a new one")
+    def __init__(self, message: str = "the client is closed: make a new one") -> None:
+        super().__init__(message)
 
 
 class UnexpectedResponseError(GanError):

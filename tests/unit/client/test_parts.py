@@ -299,3 +299,4 @@ def test_errors_survive_pickling():
     error = errors.QueueFullError("full", status=429, code="queue_full", request_id="abc", retry_after=2.0)
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+    assert str(pickle.loads(pickle.dumps(errors.ClientClosedError()))) == str(errors.ClientClosedError())
