@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -54,8 +55,10 @@ class Place:
 
     @property
     def is_folder(self) -> bool:
-        """Whether files go into it."""
-        return self.ends_in_slash or self.path.is_dir()
+        """Whether files go into it; what nobody may look at is told when it is written to."""
+        with contextlib.suppress(OSError):
+            return self.ends_in_slash or self.path.is_dir()
+        return False
 
     def __str__(self) -> str:
         return str(self.path)

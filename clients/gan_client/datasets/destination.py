@@ -78,7 +78,8 @@ class Destination:
             if self.root.exists() and any(path.name != _BEGUN for path in self.root.iterdir()):
                 raise GanError(f"{self.root} exists and is not a data set of gan-client: give another --out")
         except (OSError, UnicodeDecodeError) as error:
-            raise GanError(f"can't read {self.root}: {error}; give another --out") from error
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise GanError(f"can't read {self.root}: {reason}; give another --out") from error
         return None
 
     @property

@@ -145,6 +145,17 @@ def test_out_that_is_no_folder_costs_no_request(gan_client, service, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+@pytest.mark.parametrize("command", ["sample", "dataset", "interpolate"])
+def test_a_place_that_nobody_can_look_at_is_named(gan_client, service, tmp_path, command):
+    """As a folder below one that is closed to the user: the system says no to the mere question what is there."""
+    out = f"{'x' * 300}/a"
+    done = gan_client(command, "--n", 4, "--out", out, "--url", service.url)
+    assert done.returncode == 1
+    assert_one_line(done.stderr)
+    assert re.match(rf"gan-client: can't (write to|read) {out}: .*; give another", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sheet_that_can_not_be_replaced_leaves_no_temporary_files(gan_client, service, tmp_path):
     (tmp_path / "out" / "sheet.png" / "taken").mkdir(parents=True)
     done = gan_client("sample", "--out", "out", "--force", "--url", service.url)
