@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .errors import InvalidArgumentError, counted
+from .pixels import numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,10 +51,13 @@ def read(path: Path) -> LatentFile:
         if isinstance(content, dict):
             labels, model = content.get("labels"), content.get("model")
             content = content["latents"]
-        rows = np.atleast_2d(np.asarray(content, dtype=np.float64))
+        rows = np.atleast_2d(numbers(content))
     except OSError as error:
         raise InvalidArgumentError(f"can't read {name}: {error.strerror or error}", param="latents") from error
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError) as error:
+    except (
+        *(ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError),
+        MemoryError,  # an npy file that is damaged may say that it has any number of rows
+    ) as error:
         raise InvalidArgumentError(
             f"{name} contains no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",

@@ -30,6 +30,15 @@ def as_array(array: NDArray[Any], dtype: DTypeLike | None, copy: bool | None) ->
     return array.copy() if copy else array
 
 
+def numbers(values: object) -> NDArray[np.float64]:
+    """`values` as an array of real numbers. Raises TypeError for what is not numbers, or complex ones, and whatever an
+    array of another library says."""
+    import numpy as np
+
+    given = np.asarray(values)
+    return given.astype(np.float64, casting="unsafe" if given.dtype.kind in "biufO" else "same_kind")
+
+
 def plain_pixels(png: bytes) -> NDArray[np.uint8] | None:
     """uint8 (H, W, C), C = 1 or 3, if the file is 8-bit grey or RGB with one IDAT and one kind of filter; else None.
 

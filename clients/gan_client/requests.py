@@ -21,6 +21,7 @@ from .arguments import (
     truncation_bound,
 )
 from .errors import InvalidArgumentError, counted, fault, one_line
+from .pixels import numbers
 from .types import (
     AnimationFormat,
     Format,
@@ -159,8 +160,7 @@ def _rows(latents: ArrayLike | None) -> list[list[float]] | None:
     import numpy as np
 
     try:
-        given = np.asarray(latents)
-        array = given.astype(np.float64, casting="same_kind" if given.dtype.kind in "cUS" else "unsafe")
+        array = numbers(latents)
     except Exception as error:  # an array of another library may say anything
         reason = one_line(str(error), 200)
         raise InvalidArgumentError(f"latents are not rows of numbers: {reason}", param="latents") from error

@@ -264,6 +264,8 @@ def test_what_a_link_leads_to_is_replaced(gan_client, service, reply, tmp_path, 
         (["--latents", "none"], "none has 0 labels for 1 latent:"),
         (["--latents", "huge"], "huge contains no latents"),
         (["--latents", "open"], "open contains no latents"),
+        (["--latents", "endless"], "endless contains no latents (Unable to allocate"),
+        (["--latents", "complex"], "complex contains no latents (Cannot cast"),
     ],
 )
 def test_wrong_options_are_named(gan_client, tmp_path, options, words):
@@ -275,12 +277,17 @@ def test_wrong_options_are_named(gan_client, tmp_path, options, words):
     (tmp_path / "open").write_bytes(
         b"\x93NUMPY\x01\x00\x36\x00{'descr': ('<f8', 'fortran_order': False, 'shape': (1,2)" + b" " * 9
     )
+    (tmp_path / "endless").write_bytes(
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '<f8', 'fortran_order': False, 'shape': (10000000000000, 2)}".ljust(80)
+    )
+    with (tmp_path / "complex").open("wb") as stream:
+        np.save(stream, np.ones((2, 64), complex))
     np.save(tmp_path / "pickle.npy", np.array([{}], object), allow_pickle=True)
     (tmp_path / "pickle.npy").rename(tmp_path / "pickle")
     code, out, err = gan_client("sample", *options)
     assert (code, out) == (2, "")
     assert_one_line(err, words)
-    assert names(tmp_path) == ["few", "huge", "model", "none", "open", "pickle", "text"]
+    assert names(tmp_path) == ["complex", "endless", "few", "huge", "model", "none", "open", "pickle", "text"]
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "sheet.webp", "below/sheet.jpg"])
