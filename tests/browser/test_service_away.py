@@ -48,8 +48,10 @@ def test_a_service_that_goes_away_and_comes_back(visit, service) -> None:
     assert not np.array_equal(seen.pixels(), before)
 
 
-def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(visit, service) -> None:
-    seen = visit(service.url, expected="status of 503")
+@pytest.mark.parametrize(("status", "headers"), [(503, {}), (503, {"Retry-After": "3"}), (504, {})])
+def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(visit, service, status, headers) -> None:
+    """Whoever says so: a proxy in between may have a status and a header of its own."""
+    seen = visit(service.url, expected="status of 50")
     seen.open(LINK)
     page, before, asked, is_ready = seen.page, seen.pixels(), [], False
 
@@ -57,6 +59,8 @@ def test_a_service_that_is_not_ready_is_asked_more_and_more_seldom_until_it_is(v
         asked.append((time.monotonic(), route.request.url.rpartition("/")[2]))
         if is_ready:
             route.continue_()
+        elif asked[-1][1] == "readyz":
+            route.fulfill(status=status, headers=headers, body="")
         else:
             route.fulfill(status=503, json=STARTING)
 

@@ -85,7 +85,8 @@ export class Live {
     try {
       await call("readyz", "text");
     } catch (error) {
-      if (error.away) {
+      // A proxy may also say 504, or when to come again: none of it comes from a service that is ready.
+      if (error.away || error.status >= 500) {
         this.misses += 1;
         return;
       }
