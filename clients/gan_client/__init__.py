@@ -90,6 +90,7 @@ else:
         if name in __all__:
             for home in _HOMES:
                 if (found := vars(import_module(f".{home}", __name__)).get(name)) is not None:
+                    globals()[name] = found
                     return found
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
