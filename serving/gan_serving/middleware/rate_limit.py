@@ -22,6 +22,7 @@ MAX_BUCKETS: Final = 10_000
 """Callers that are remembered; of a caller that is forgotten, no more is known than that it may begin again."""
 _LOOKS: Final = 8  # buckets that are looked at for a full one, before the oldest goes whether full or not
 _ROUNDING: Final = 1e-3  # tokens
+_LONGEST: Final = 2.0**31 - 1  # seconds, in which a rate near 0 would never give a token; Retry-After is a whole number
 _MAX_NAME: Final = 64  # characters
 _IPV6_NETWORK: Final = 64  # bits that one household or machine gets; its addresses count as one
 
@@ -47,7 +48,7 @@ class _Buckets:
         now = self._clock()
         level = self._level(name, now)
         if level < least - _ROUNDING:
-            return (least - level) / self.rate
+            return min((least - level) / self.rate, _LONGEST)
         self._levels[name] = (level - tokens, now)
         self._levels.move_to_end(name)
         if len(self._levels) > MAX_BUCKETS:

@@ -83,6 +83,16 @@ def test_a_refusal_says_when_to_come_again(clock: Clock):
     assert error.message == "more than 0.1 requests per second; come again in 8 s"
 
 
+@pytest.mark.parametrize("rate", [1e-9, 1e-300, 5e-324])
+def test_a_rate_near_0_refuses_with_a_time_that_can_be_written(clock: Clock, rate: float):
+    limiter = RateLimiter.from_settings(Settings(rate_limit=rate, rate_burst=1, rate_images=rate), clock)
+    assert wait_of(limiter) == wait_of(limiter, images=10**6) == 0
+    for refused in (lambda: limiter.admit("a"), lambda: limiter.charge("a", 1)):
+        with pytest.raises(RateLimitedError, match=r" come again in [0-9]{10} s$") as caught:
+            refused()
+        assert 10**9 <= int(caught.value.headers["Retry-After"]) < 2**31
+
+
 @pytest.mark.parametrize(
     ("rate", "requests", "images"),
     [
