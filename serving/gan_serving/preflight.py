@@ -25,6 +25,7 @@ from .middleware.cors import allowed_origins
 from .models.loading import Problem, read_artifact
 from .models.surveys import survey
 from .process.drain import PARENT_VARIABLE
+from .process.output import open_missing_streams
 from .process.shared_flags import DIRECTORY_VARIABLE
 from .process.supervisor import mind_every_signal, tell_taken_port, unavailable
 from .settings import Settings, SettingsError, settings, unknown_variables
@@ -51,6 +52,7 @@ def check_before_serving() -> Settings:
         _exit(str(error))
     context = _serve_command()
     if context is not None:
+        open_missing_streams()
         for line in unknown_variables(os.environ):
             print(f"bentoml serve: {line}", file=sys.stderr)
         _check_provider(found)

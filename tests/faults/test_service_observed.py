@@ -1,6 +1,9 @@
 """What the access log and the metrics tell of single requests to a real service."""
 
 import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -69,3 +72,17 @@ def test_the_statistics_of_all_models_come_at_once(trapped) -> None:
     after = told("/v2/models/stats")
     assert {each["name"]: each["inference_count"] for each in after} == before | {"large": before["large"] + n}
     assert after == [*told("/v2/models/large/stats"), *told("/v2/models/small/stats")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_that_is_started_without_standard_streams_writes_its_log_into_nothing_else(
+    serve, trap_models: Path, tmp_path: Path, workers: int
+) -> None:
+    closing = tmp_path / "bentoml"
+    closing.write_text(f'#!/bin/sh\nexec {sys.executable} -m bentoml "$@" <&- >&-\n')
+    closing.chmod(0o755)
+    with serve(models=trap_models, default_model="small", workers=workers, programs=tmp_path) as service:
+        assert httpx.post(f"{service.url}/generate", json={}, timeout=PATIENCE).status_code == 200
+        streams = [Path(f"/proc/{pid}/fd/{number}").readlink() for pid in service.pids() for number in (0, 1)]
+    assert len(streams) >= 2 * (1 + workers)
+    assert set(streams) == {Path(os.devnull)}

@@ -115,6 +115,19 @@ OUTPUT: Final = Output()
 """This process's."""
 
 
+def open_missing_streams() -> None:
+    """Open the standard streams that this process was started without on the null device, for its workers too.
+
+    What is opened first would have their numbers, be it the file of a worker's metrics or a client's connection, and
+    the log would be written into it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
+
+
 def write_logs_aside() -> None:
     """Have what is logged to standard output written by the thread too; BentoML has set up the handlers before."""
     atexit.register(OUTPUT.close)  # where the service ends without being stopped in an orderly way
