@@ -28,6 +28,7 @@ from .preflight import check_before_serving, check_configuration
 from .process import drain
 from .process.interpreter import settle
 from .process.output import OUTPUT, write_logs_aside
+from .telemetry import tracing
 from .telemetry.metrics import metrics
 from .v2 import routes as v2_routes
 from .worker.state import Worker
@@ -126,6 +127,7 @@ class GanService:
         """Let go of what runs beside the requests."""
         await self.worker.catalog.close()
         self.worker.close()
+        await asyncio.to_thread(tracing.flush)
         await asyncio.to_thread(OUTPUT.close)
 
     @bentoml.api(route="/generate", input_spec=GenerateInput, output_spec=GenerateResponse)  # type: ignore[untyped-decorator]

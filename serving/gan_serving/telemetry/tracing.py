@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ _MODULES: Final = {
     ("jaeger", "grpc"): "opentelemetry.exporter.jaeger.proto.grpc",
 }
 """Of each exporter and its protocol, what BentoML imports; the package has the same name with '-' in place of '.'."""
+
+FLUSH_SECONDS: Final = 2.0
+"""How long a worker that stops waits for the collector to take its last spans."""
 
 
 def exporter() -> tuple[str, str | None] | None:
@@ -42,6 +46,20 @@ def problem() -> str | None:
         return None
     package = module.replace(".", "-")
     return f"services.tracing needs {package}: pip install it in the version of opentelemetry-sdk, or name no exporter"
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> None:
+    """Have the spans that wait exported, for a limited time.
+
+    OpenTelemetry does so when Python ends, but uvicorn ends a worker by its signal, and those of its last seconds
+    were lost.
+    """
+    if exporter() is None:
+        return
+    # A thread that nobody waits for any longer, as a collector may not answer: the SDK itself heeds no time limit.
+    export = threading.Thread(target=BentoMLContainer.tracer_provider.get().force_flush, daemon=True)
+    export.start()
+    export.join(seconds)
 
 
 def _is_there(module: str) -> bool:
