@@ -188,5 +188,5 @@ def flood(client: socket.socket, piece: bytes, most: int) -> int:
 
 
 def header_block(size: int) -> bytes:
-    start, end = b"GET / HTTP/1.1\r\nX: ", b"\r\n\r\n"
+    start, end = b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"\r\n\r\n"
     return start + b"x" * (size - len(start) - len(end)) + end

@@ -71,8 +71,11 @@ def test_a_later_request_has_its_own_time(server: Server):
     ("begin", "more"),
     [
         (GOOD, b"\r\n"),  # between requests, and no beginning of one
-        (b"POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n", b"x"),  # the rest of a body that nobody reads
-        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (
+            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+            b"x",
+        ),  # the rest of a body that nobody reads
+        (b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
     ],
 )
 def test_bytes_after_the_response_keep_no_connection_open(server: Server, begin: bytes, more: bytes):
@@ -149,7 +152,7 @@ def test_errors_before_the_guard_have_the_protocols_shape_under_v2(server: Serve
 def test_a_large_body_in_one_piece_with_its_headers_is_no_large_header(server: Server):
     with server.connect() as client:
         body = b"x" * 100_000
-        client.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body + GOOD[:-2])
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body + GOOD[:-2])
         assert len(answer(client)[2]) == len(body)
         client.sendall(b"\r\n")
         assert answer(client)[0] == 200
@@ -192,7 +195,7 @@ def test_idle_connections_are_in_nobodys_way(server: Server):
 )
 def test_a_body_without_end_is_a_408(server: Server, framing: bytes, piece: bytes):
     with server.connect() as client:
-        client.sendall(b"POST /echo HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n")
         if b"100-continue" in framing:
             assert client.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         took = drip(client, piece)
@@ -206,7 +209,7 @@ def test_a_body_without_end_is_a_408(server: Server, framing: bytes, piece: byte
 
 def test_a_body_in_pieces_within_its_time_is_complete(server: Server):
     with server.connect() as client:
-        client.sendall(b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        client.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
         for _ in range(5):
             assert not select.select([client], [], [], BODY_TIMEOUT / 20)[0]
             client.sendall(b"x")
@@ -228,19 +231,19 @@ def test_framing_and_unread_bodies_are_limited_in_bytes(
     server: Server, path: str, begin: bytes, piece: bytes, code: str
 ):
     with server.connect(SO_SNDBUF=4096) as client:
-        client.sendall(f"POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + begin)
+        client.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode() + begin)
         if path == "/":
             assert answer(client)[0] == 200
         assert flood(client, piece, 20 * MAX_STREAM) < 20 * MAX_STREAM
         assert read_all(client) == b""
     assert server.refused == [code]
-    assert sum(map(len, server.headers)) == 1  # transfer-encoding, and no trailer
+    assert sum(map(len, server.headers)) == 2  # host and transfer-encoding, and no trailer
     assert server.is_well()
 
 
 def test_a_client_that_takes_nothing_of_its_response_is_cut(server: Server):
     with server.connect(SO_RCVBUF=4096) as client:
-        client.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         until(lambda: server.refused == ["send_timeout"], "it is refused")
         assert len(read_all(client)) < LARGE
     until(lambda: server.connections() == 0, "connections are closed")
@@ -249,7 +252,7 @@ def test_a_client_that_takes_nothing_of_its_response_is_cut(server: Server):
 def test_a_client_that_takes_its_response_slowly_gets_all_of_it(server: Server):
     pauses = int(4 * SEND_TIMEOUT / 0.05)
     with server.connect() as client:
-        client.sendall(b"GET /large HTTP/1.1\r\nConnection: close\r\n\r\n")
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received, paused = 0, 0
         while piece := client.recv(LARGE // pauses):
             received += len(piece)
@@ -283,7 +286,7 @@ def test_a_response_of_known_length_to_http_1_0_has_it(server: Server):
 def test_websockets_are_not_spoken(server: Server):
     upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n"
     with server.connect() as client:
-        client.sendall(b"GET / HTTP/1.1\r\n" + upgrade)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n" + upgrade)
         assert answer(client)[0] == 200
     assert server.paths == ["/"]
 

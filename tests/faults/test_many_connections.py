@@ -40,7 +40,11 @@ def full(**changes: Any) -> Iterator[Server]:
 
 @pytest.mark.parametrize(
     "request_",
-    [GOOD, b"POST /livez HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", b"GET /livezz HTTP/1.1\r\n\r\n" + GOOD],
+    [
+        GOOD,
+        b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"GET /livezz HTTP/1.1\r\nHost: x\r\n\r\n" + GOOD,
+    ],
     ids=["other path", "other method", "two"],
 )
 def test_the_newest_of_too_many_connections_is_refused(request_: bytes):
@@ -59,7 +63,7 @@ def test_the_newest_of_too_many_connections_is_refused(request_: bytes):
 
 def test_a_connection_too_many_is_refused_in_the_protocols_shape_under_v2():
     with full() as server, server.connect() as late:
-        late.sendall(b"POST /v2/models/x/infer HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        late.sendall(b"POST /v2/models/x/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         assert json.loads(answer(late)[2])["code"] == "too_many_connections"
 
 
@@ -88,7 +92,7 @@ def test_a_connection_too_many_that_says_nothing_is_refused_soon():
     [
         (b"", b"too_many_connections"),
         (b"\x00\r\n\r\n", b"invalid_request"),
-        (b"GET /metrics?held HTTP/1.1\r\n\r\n", b""),
+        (b"GET /metrics?held HTTP/1.1\r\nHost: x\r\n\r\n", b""),
     ],
     ids=["silent", "refused", "under way"],
 )
@@ -103,7 +107,7 @@ def test_of_many_connections_too_many_the_oldest_makes_room_for_a_probe(
         if not told:
             until(lambda: server.paths == ["/metrics"] * 4, "the application has the requests")
         with server.connect() as probe:
-            probe.sendall(b"GET /livez HTTP/1.1\r\n\r\n")
+            probe.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert answer(probe)[0] == 200
         said = read_all(spare[0])
         assert told in said

@@ -15,7 +15,7 @@ from waiting import until
 from gan_serving.connections.connection import GuardedProtocol
 
 BODY = bytes(50_000)
-UNREAD = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
+UNREAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 ANSWERED = 3000  # requests; each took 5 to 13 KiB for a minute, for the timer of BentoML
 ROOM_MIB = 4.0
 SOON = 3.0  # seconds; less than uvicorn leaves an idle connection

@@ -38,6 +38,7 @@ from gan_serving.settings import Settings
 
 from .accept import Backlog
 from .coalescing import CoalescingTransport
+from .heads import HEADER_FRAME, host_problem, size_of
 from .limits import Limits
 from .overflow import SECONDS as SPARE_SECONDS
 from .overflow import Overflow, is_answered
@@ -50,8 +51,6 @@ _WATCHED: Final = MAX_PIPELINED // 2
 """With more of them, nothing is read any more, as uvicorn does with one; but then a client that hangs up isn't seen."""
 LINGER: Final = 1.0
 """Seconds for which a refused client's bytes are thrown away: closing at once could cost it our answer."""
-_HEADER_FRAME: Final = len(": \r\n")
-_REQUEST_FRAME: Final = len("  HTTP/1.1\r\n\r\n")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -153,7 +152,7 @@ class GuardedProtocol(HttpToolsProtocol):
         Raises ConnectionAbortedError for trailers that are too large.
         """
         if self.headers is self._complete:
-            self._trailer_bytes += len(name) + len(value) + _HEADER_FRAME
+            self._trailer_bytes += len(name) + len(value) + HEADER_FRAME
             if self._trailer_bytes > self.limits.max_header:
                 self._cut("trailers_too_large")
                 raise ConnectionAbortedError  # ends the parsing of what has come already
@@ -165,17 +164,13 @@ class GuardedProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        """A request begins, or, with headers that are too large, its refusal with 431.
+        """A request begins, or its refusal: with 431 where its headers are too large, with 400 for a wrong Host.
 
         Raises ConnectionAbortedError for too many requests that were sent without waiting for answers.
         """
-        if self._due is not None or self._arrived > self.limits.max_header:
-            self._due = None
-            self._header_bytes = 0
-            if self._header_size() > self.limits.max_header:
-                self.app = refusal(self._headers_too_large(), self.url)
-        if self._is_spare and not is_answered(self.parser.get_method(), self.url):
-            self.app = refusal(self._too_many(), self.url)
+        complaint = self._complaint()
+        if complaint is not None:
+            self.app = refusal(complaint, self.url)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._cut("pipelined")
             raise ConnectionAbortedError  # ends the parsing of what has come already
@@ -194,9 +189,18 @@ class GuardedProtocol(HttpToolsProtocol):
             if self.scope["http_version"] == HTTP_1_0:
                 UntilClosed.speak(self.cycle)
 
-    def _header_size(self) -> int:
-        lines = sum(len(name) + len(value) + _HEADER_FRAME for name, value in self.headers)
-        return len(self.parser.get_method()) + len(self.url) + _REQUEST_FRAME + lines
+    def _complaint(self) -> ServiceError | None:
+        """Why a request whose headers are complete is answered before anybody looks at it; None: it isn't."""
+        method, most = self.parser.get_method(), self.limits.max_header
+        is_measured = self._due is not None or self._arrived > most
+        if is_measured:
+            self._due, self._header_bytes = None, 0
+        if self._is_spare and not is_answered(method, self.url):
+            return self._too_many()
+        if is_measured and size_of(method, self.url, self.headers) > most:
+            return self._headers_too_large()
+        problem = host_problem(self.headers, self.parser.get_http_version())
+        return None if problem is None else self._invalid(problem, "Host")
 
     def _headers_too_large(self) -> ServiceError:
         self.limits.refused(HeadersTooLargeError.code)
@@ -219,8 +223,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if not self.transport.is_closing():
-            self.limits.refused(InvalidRequestError.code)
-            self._refuse(InvalidRequestError(f"{msg.rstrip('.')}; this port speaks HTTP/1.1"))
+            self._refuse(self._invalid(f"{msg.rstrip('.')}; this port speaks HTTP/1.1"))
+
+    def _invalid(self, message: str, param: str | None = None) -> ServiceError:
+        self.limits.refused(InvalidRequestError.code)
+        return InvalidRequestError(message, param)
 
     @property
     def _answering(self) -> bool:
