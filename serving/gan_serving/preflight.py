@@ -19,11 +19,13 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
+from gan_export.artifact.reading import read_certificate
 
 from .middleware.api_keys import Keys
 from .middleware.cors import allowed_origins
 from .models.loading import Problem, read_artifact
 from .models.surveys import survey
+from .models.variants import choices_to_try
 from .process.drain import PARENT_VARIABLE
 from .process.output import open_missing_streams
 from .process.shared_flags import DIRECTORY_VARIABLE
@@ -99,7 +101,8 @@ def check_configuration() -> None:
 
 
 def _check_artifacts(found: Settings) -> None:
-    """That one can be read is enough here: the workers load them all, and say what they can't load."""
+    """That one can be read, and has what the settings ask for, is enough here: the workers load them all, and say what
+    they can't load."""
     sources = found.model_sources
     now = survey(sources)
     for source, complaint in now.lost:
@@ -108,7 +111,8 @@ def _check_artifacts(found: Settings) -> None:
     problems: list[str] = []
     for folder in now.sources:
         try:
-            read_artifact(folder)
+            artifact = read_artifact(folder)
+            choices_to_try(artifact, read_certificate(artifact), found)
         except ArtifactError as error:
             problems.append(str(error))
         except Exception as error:  # noqa: BLE001 - the worker that loads it logs the traceback

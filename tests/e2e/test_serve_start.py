@@ -47,6 +47,14 @@ OTLP = {"services": {"tracing": {"exporter_type": "otlp", "sample_rate": 1.0, "o
         ({"GAN_MODELS": "/nowhere"}, ["/nowhere", "gan-export"]),
         ({"GAN_MAX_N": "many"}, ["GAN_MAX_N", "'many'"]),
         (
+            {"GAN_MODELS": "zoo", "GAN_VARIANT": "fp16"},
+            ["no generator to serve: ", "has no variant 'fp16', which GAN_VARIANT asks for"],
+        ),
+        (
+            {"GAN_MODELS": "zoo", "GAN_VARIANT": "int8", "GAN_PROVIDER": "openvino"},
+            ["no generator to serve: ", "openvino does not draw 'int8', which GAN_VARIANT asks for"],
+        ),
+        (
             {"BENTOML_CONFIG_OVERRIDES": json.dumps(OTLP)},
             ["services.tracing needs opentelemetry-exporter-otlp-proto-http: pip install it"],
         ),
