@@ -10,6 +10,14 @@ from io import BufferedRandom
 from pathlib import Path
 
 
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether `path` names the open file or folder, which somebody may have renamed or removed."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 @contextmanager
 def alone_with(path: Path, *, waits: bool = True) -> Iterator[BufferedRandom]:
     """The file at `path`, open for reading and writing, with what an earlier process left in it.
@@ -24,7 +32,7 @@ def alone_with(path: Path, *, waits: bool = True) -> Iterator[BufferedRandom]:
     while True:
         with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(path, file):
+            if is_still(path, file.fileno()):
                 yield file
                 return
 
@@ -33,11 +41,3 @@ def remove_abandoned(path: Path) -> None:
     """Delete the file unless a living process holds it. Never raises OSError."""
     with suppress(OSError), alone_with(path, waits=False):  # held, or not ours
         path.unlink()
-
-
-def _is_still(path: Path, file: BufferedRandom) -> bool:
-    """Whether `path` names the open `file`: whoever held its lock before may have renamed or removed it."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from gan_training.checkpoint import BEST, CHECKPOINT, CheckpointError
 from gan_training.config import ConfigError
 from gan_training.failures import looking, writing
-from gan_training.files.lock import alone_with
+from gan_training.files.lock import alone_with, is_still
 
 LOCK = ".lock"
 
@@ -64,8 +65,10 @@ def check_untouched(out: Path, found: Stamp) -> None:
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
+def alone_in(out: Path) -> Iterator[Callable[[], None]]:
     """Makes the folder and keeps other processes' runs out of it.
+
+    Gives a check that raises CheckpointError where `out` was moved or removed since: another run may be there by now.
 
     Raises:
         CheckpointError: another process trains there, or the folder can't be written.
@@ -74,15 +77,28 @@ def alone_in(out: Path) -> Iterator[None]:
     with ExitStack() as stack:
         with writing(out):
             out.mkdir(parents=True, exist_ok=True)
+            folder = os.open(out, os.O_RDONLY)  # while it is open no new folder can get its number
+            stack.callback(os.close, folder)
             try:
-                stack.enter_context(alone_with(lock, waits=False))
+                held = stack.enter_context(alone_with(lock, waits=False))
             except BlockingIOError as error:
                 raise CheckpointError(
                     f"{out}: another gan-train is training there; wait for its end, or give another --out (if there is "
                     f"none, remove {lock})"
                 ) from error
+
+        def check_place() -> None:
+            with looking(out):
+                is_there = is_still(out, folder)
+            if not is_there:
+                raise CheckpointError(
+                    f"{out}: was moved or removed while this run trained in it; if it was moved, go on with --resume "
+                    "and --out with its place now"
+                )
+
         try:
-            yield
+            yield check_place
         finally:
-            with suppress(OSError):  # the folder may be gone, or closed by now
-                lock.unlink()
+            with suppress(OSError):  # the folder may be closed by now
+                if is_still(lock, held.fileno()):  # another run's stays
+                    lock.unlink()

@@ -73,6 +73,7 @@ class Run:
         self.data_at = place_of(config.data)
         self.found = stamp(out / CHECKPOINT)  # what may be replaced
         self.saved_step: int | None = None  # by this call of `train`
+        self.check_place: Callable[[], None] = lambda: None  # before something is written; of this call too
         self.is_resumed = checkpoint is not None
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -134,10 +135,10 @@ class Run:
                 samples have collapsed and `stop_on_collapse` is set.
             TrainingStoppedError: Ctrl-C or SIGTERM; the checkpoint holds the last step.
             OutOfMemoryError: the run is too large for the machine.
-            CheckpointError: the disk is full, the folder can't be written, or another process trains there, or has
-                done so since this run was made.
+            CheckpointError: the disk is full, the folder can't be written, was moved or removed, or another process
+                trains there, or has done so since this run was made.
         """
-        with alone_in(self.out) if self.parallel.is_main else nullcontext():
+        with alone_in(self.out) if self.parallel.is_main else nullcontext(lambda: None) as self.check_place:
             if self.parallel.is_main:
                 check_untouched(self.out, self.found)
                 self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
@@ -164,6 +165,7 @@ class Run:
             while not self._is_finished():
                 window = advance(self.trainer, steps_until_due(config, self.step), config.batch_size, is_stopped)
                 self.seconds = before + time.monotonic() - began
+                self.check_place()
                 alarms = self._look_at(window, report)
                 # Pressed during a step, or while files were written or the report was drawn; after the last step there
                 # is nothing left to stop.
@@ -277,6 +279,7 @@ class Run:
             return
         self._check_weights()
         if self.parallel.is_main:
+            self.check_place()
             self.observer.flush()
             save_checkpoint(self._checkpoint(), self.out / CHECKPOINT)
             self.found = stamp(self.out / CHECKPOINT)

@@ -1,11 +1,13 @@
-"""Where a run may start: what stands there already, and folders that can't be looked at."""
+"""Where a run may start or go on: what stands there already, folders that can't be looked at, and moved ones."""
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
+from runs import quiet
 
 from gan_training.checkpoint import CheckpointError, load_checkpoint
 from gan_training.cli.request import Request, open_run
@@ -14,7 +16,8 @@ from gan_training.data import ImageData
 from gan_training.evaluation.samples import prepare_samples
 from gan_training.pages.page import check_target
 from gan_training.parallel import SINGLE
-from gan_training.runs.folder import check_folder, check_resumable
+from gan_training.runs.folder import LOCK, alone_in, check_folder, check_resumable
+from gan_training.runs.outcome import Progress
 
 LOOKS: list[Callable[[Path], object]] = [
     check_folder,
@@ -62,3 +65,23 @@ def test_what_a_run_has_left_is_deleted_only_when_that_is_asked_for(tmp_path: Pa
     for options in ({"dry_run": True}, {"force": True}):
         open_run(request(tmp_path, **options), SINGLE, lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("step", [3, 4])  # before a step, and before a checkpoint
+def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(make_run, tmp_path: Path, step: int):
+    out, moved = tmp_path / "run", tmp_path / "moved"
+    of_another: dict[str, bytes] = {}
+    with ExitStack() as other:
+
+        def move(progress: Progress) -> None:
+            if progress.step == step:
+                out.rename(moved)
+                make_run("dcgan", out, steps=1, seed=5).train(quiet)
+                other.enter_context(alone_in(out))  # and goes on
+                of_another.update((path.name, path.read_bytes()) for path in out.iterdir() if path.is_file())
+
+        with pytest.raises(CheckpointError, match="run: was moved or removed while this run trained in it; if it was"):
+            make_run("dcgan", out, checkpoint_every=2).train(move)
+        assert {"ckpt.pt", "metrics.jsonl", LOCK} <= of_another.keys()
+        assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == of_another
+    assert load_checkpoint(moved / "ckpt.pt").step == 2
