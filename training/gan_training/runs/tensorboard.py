@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,8 @@ class EventWriter:
             self._writer = SummaryWriter(
                 str(folder), purge_step=0 if resumed_at is None else resumed_at + 1, flush_secs=FLUSH_SECONDS
             )
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """The measures of a line of metrics.jsonl; its `step` and `seconds` are left out."""
@@ -78,6 +81,14 @@ class EventWriter:
         """Flush, and end the writer's thread."""
         with writing(self._folder):
             self._writer.close()
+        if threading.excepthook == self._in_thread:  # not after a failure, of which the thread may still be telling
+            threading.excepthook = self._hook
+
+    def _in_thread(self, failure: threading.ExceptHookArgs) -> None:
+        """No traceback of what the disk told the writer's thread: the next call here raises it."""
+        is_told = isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")
+        if not is_told:
+            self._hook(failure)
 
 
 def _markdown(text: str) -> str:

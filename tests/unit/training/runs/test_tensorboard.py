@@ -134,6 +134,25 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         EventWriter(tmp_path / "events")
 
 
+def test_a_full_disk_is_one_line_and_no_traceback_of_a_thread(tmp_path: Path) -> None:
+    program = (
+        "import resource, sys, threading; from pathlib import Path\n"
+        "from gan_training.checkpoint import CheckpointError\n"
+        "from gan_training.runs.tensorboard import EventWriter; writer = EventWriter(Path(sys.argv[1]))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try:\n  for step in range(100): writer.scalars(step, {'critic_loss': 2.5}); writer.flush()\n"
+        "except CheckpointError as error: print(error)\n"
+        "try: writer.close()\n"
+        "except CheckpointError: pass\n"
+        "other = threading.Thread(target=lambda: open('/none')); other.start(); other.join()"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == f"{tmp_path}: can't write there: File too large\n"
+    assert done.stderr.count("Traceback") == 1  # of the other thread alone
+    assert "No such file or directory: '/none'" in done.stderr
+
+
 def test_without_the_package_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)  # Python's own way to say that a package is not there
