@@ -1,6 +1,8 @@
 # Everything a person or CI does with a checkout. `make setup` first, which all targets do themselves.
 
-PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
+FOUND = $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p)))
+# A name on the path may be a version manager's, which runs nothing while another version is chosen.
+PYTHON ?= $(shell for p in $(FOUND); do $$p $(IS_NEW) && echo $$p && exit; done; echo $(firstword $(FOUND)))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -26,7 +28,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python found; install python3.11 and python3.11-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) $(IS_NEW) || \
-		{ echo "make: $(PYTHON) is older than Python 3.11; name another: make setup PYTHON=..." >&2; exit 1; }
+		{ echo "make: $(PYTHON) is not Python 3.11 or newer; name another: make setup PYTHON=..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@{ $(BIN)/python $(IS_NEW) && $(BIN)/python -m pip --version >/dev/null 2>&1; } || \
 		{ echo "make: $(VENV) has no pip, or a Python older than 3.11; make clean deletes it" >&2; exit 1; }

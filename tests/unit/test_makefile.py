@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-OLD = "#!/bin/sh\nexit 1\n"  # as a Python that is asked whether it is new enough
+OLD = "#!/bin/sh\nexit 1\n"  # as a Python that is asked whether it is new enough, or a name that runs nothing
+NEW = "#!/bin/sh\n"
 WITHOUT_PIP = '#!/bin/sh\ncase "$*" in *pip*) exit 1; esac\n'
 
 
@@ -40,8 +41,23 @@ def test_an_old_python_makes_no_environment(checkout: Path) -> None:
     old = program(checkout / "python3", OLD)
     done = make(checkout, "setup", f"PYTHON={old}")
     assert done.returncode != 0
-    assert complaints(done) == [f"make: {old} is older than Python 3.11; name another: make setup PYTHON=..."]
+    assert complaints(done) == [f"make: {old} is not Python 3.11 or newer; name another: make setup PYTHON=..."]
     assert not (checkout / ".venv").exists()
+
+
+@pytest.mark.parametrize("runs", ["python3.11", "python3"])
+def test_the_first_python_that_runs_and_is_new_enough_is_taken(checkout: Path, runs: str) -> None:
+    programs = {name: program(checkout / "bin" / name, OLD) for name in ("python3.11", "python3.12", "python3")}
+    new = program(programs[runs], NEW)
+    done = make(checkout, "--dry-run", "setup", PATH=str(checkout / "bin"))
+    assert done.returncode == 0, done.stderr
+    assert f"{new} -m venv .venv" in done.stdout
+
+
+def test_where_none_will_do_the_first_is_named(checkout: Path) -> None:
+    old = [program(checkout / "bin" / name, OLD) for name in ("python3.12", "python3")]
+    done = make(checkout, "setup", PATH=str(checkout / "bin"))
+    assert complaints(done) == [f"make: {old[0]} is not Python 3.11 or newer; name another: make setup PYTHON=..."]
 
 
 @pytest.mark.parametrize("found", [OLD, WITHOUT_PIP], ids=["old", "without pip"])
