@@ -16,7 +16,7 @@ from gan_export.artifact.certificate import Certificate, VariantCertificate
 from gan_export.artifact.providers import PROVIDERS, ProviderWord, check_provider
 from gan_export.artifact.verify import add_results, verify, with_slow_layers
 from gan_export.show import show_certificate
-from gan_training.cli.command import run_command
+from gan_training.cli.command import need, run_command
 from gan_training.cli.terminal import console_of_stderr
 
 EPILOG = """
@@ -60,6 +60,8 @@ def verify_command(
 ) -> None:
     """Repeat an artifact's certificate on this host, from the artifact alone, against the images stored in it."""
     drawn_by = PROVIDERS[provider]
+    if not drawn_by.is_openvino:
+        need("onnxruntime")  # that of the process that draws; it would be missed there, as a graph that can't be loaded
     with console_of_stderr().status("reading the artifact") as status:
         try:
             check_provider(drawn_by)

@@ -1,5 +1,7 @@
 """What computes: how each provider is set up, what it may draw, and what is said where it is not there."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +151,16 @@ def test_gan_verify_says_so_in_one_line(faces: Exported, capsys: pytest.CaptureF
         verify_main([str(faces.artifact.directory), "--provider", "cuda"])
     assert ended.value.code == 1
     assert capsys.readouterr().err.strip().startswith("gan-verify: cuda was requested, but the installed ONNX Runtime")
+
+
+def test_without_onnx_runtime_gan_verify_says_what_to_install(faces: Exported):
+    code = "import sys; sys.modules['onnxruntime'] = None; from gan_export.__main__ import verify; verify()"
+    command = [sys.executable, "-c", code, str(faces.artifact.directory)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "gan-verify: needs the package 'onnxruntime'; install it with: pip install 'ganworks[serve]'\n"
+    )
 
 
 @NO_GPU
