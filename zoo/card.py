@@ -136,8 +136,10 @@ def _order(values: dict[str, Any]) -> str:
 
 def _faults(values: dict[str, Any], class_names: Sequence[str]) -> list[str]:
     """What the figures of the exact graph say against it."""
-    times = values["frechet_distance"] / values["real_frechet_distance"]
-    found = [f"The Frechet distance is {times:.1f} times that between real test and training images."]
+    found = []
+    if values["frechet_distance"] > values["real_frechet_distance"]:
+        times = values["frechet_distance"] / values["real_frechet_distance"]
+        found.append(f"The Frechet distance is {times:.1f} times that between real test and training images.")
     if values["recall"] < values["real_recall"]:
         found.append(
             f"It covers {values['recall']:.1%} of the real test images; real training images cover "

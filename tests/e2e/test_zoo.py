@@ -64,6 +64,26 @@ def test_a_card_says_all_and_its_figures_are_those_that_were_measured(name: str)
         assert int8[measure] == pytest.approx(exact[measure], rel=LARGEST_GAP)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_is_what_its_figures_make_and_calls_nothing_a_fault_that_is_better_than_real(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ZOO)
+    from card import write_card
+    from recipe import read_recipes
+
+    (recipe,) = read_recipes(ZOO / "recipes.toml", [name])
+    card, figures = (ZOO / name / "README.md").read_text("utf-8"), json.loads((ZOO / name / "quality.json").read_text())
+    assert write_card(recipe, card, figures) == card
+    exact, faults = figures["variants"]["fp32"], card.partition("## Known faults\n")[2].partition("\n## ")[0]
+    worse = {
+        "The Frechet distance is": exact["frechet_distance"] > exact["real_frechet_distance"],
+        "It covers": exact["recall"] < exact["real_recall"],
+        "look like no real test image": exact["precision"] < exact["real_precision"],
+    }
+    assert {words: words in faults for words in worse} == worse
+
+
 def test_the_page_has_the_figures_of_the_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ZOO)
     from card import with_table
