@@ -45,7 +45,7 @@ def test_a_bento_serves_from_anywhere_with_its_own_code_and_artifacts(serve, mod
     (checkout / "runs").mkdir()
     (checkout / "runs" / "ckpt.pt").write_bytes(b"not for the bento")
     env = {name: value for name, value in os.environ.items() if not name.startswith("GAN_")}
-    env |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
+    env |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true", "PIP_NO_INDEX": "1"}
     command = [Path(PYTHON).parent / "bentoml", "build", "--version", "test"]
     built = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr

@@ -2,11 +2,14 @@
 
 import ast
 import re
+import tomllib
 from graphlib import TopologicalSorter
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
 WINGS = {
@@ -142,3 +145,11 @@ def test_the_bento_pins_what_the_checkout_pins() -> None:
     packages = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["python"]["packages"]
     assert packages
     assert set(packages) <= pins
+
+
+def test_make_setup_brings_what_bentoml_build_runs_and_does_not_ask_for() -> None:
+    """Where uv is missing, BentoML has pip install the newest, whatever is pinned; offline it ends there."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = {Requirement(line).name for line in [*extras["dev"], *(requires("bentoml") or [])]}
+    assert "uv" in asked
+    assert re.search("^uv==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
