@@ -5,7 +5,7 @@ import hashlib
 import subprocess
 import sys
 
-COMMAND = [sys.executable, "-m", "gan_client.cli", "dataset"]
+COMMAND = [sys.executable, "-m", "gan_client", "dataset"]
 
 
 def start(service, *arguments, cwd, **options):

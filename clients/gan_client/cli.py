@@ -1,4 +1,4 @@
-"""Entry point of `gan-client`. It imports next to nothing before Ctrl-C can be told in one line."""
+"""Entry point of `gan-client`, which is also `python -m gan_client`: little is imported before Ctrl-C is one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,3 @@ def main() -> None:
 
     stop_on_signals()
     sys.exit(run(sys.argv[1:]))
-
-
-if __name__ == "__main__":
-    main()

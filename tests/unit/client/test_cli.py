@@ -18,7 +18,7 @@ import gan_client as gan_client_package
 from gan_client import program
 from gan_client.types import GenerateRequest
 
-COMMAND = [sys.executable, "-m", "gan_client.cli"]
+COMMAND = [sys.executable, "-m", "gan_client"]
 
 
 @pytest.fixture

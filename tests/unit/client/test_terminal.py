@@ -20,7 +20,7 @@ from PIL import Image
 from gan_client import blocks, program, sixel
 from gan_client.terminal import Graphics, Screen, draw, graphics_of, has_truecolour
 
-COMMAND = [sys.executable, "-m", "gan_client.cli"]
+COMMAND = [sys.executable, "-m", "gan_client"]
 UPPER_HALF = "\N{UPPER HALF BLOCK}"
 
 
