@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, NodeProto, helper, numpy_helper, shape_inference
+
+RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+"""Operators whose results are drawn."""
 
 
 def float_shapes(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -21,6 +24,13 @@ def float_shapes(model: onnx.ModelProto) -> Iterator[tuple[str, tuple[int, ...]]
     for weight in graph.initializer:
         if weight.data_type == onnx.TensorProto.FLOAT:
             yield weight.name, tuple(weight.dims)
+
+
+def first_sizes(model: onnx.ModelProto) -> dict[str, str]:
+    """The symbols by which shape inference tells the first dimensions that are not known from each other."""
+    graph = shape_inference.infer_shapes(model).graph
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in (*graph.value_info, *graph.input)}
+    return {name: dims[0].dim_param for name, dims in shapes.items() if dims and dims[0].dim_param}
 
 
 def graphs_in(node: NodeProto) -> Iterator[GraphProto]:
@@ -72,6 +82,11 @@ def unused(base: str, names: set[str]) -> str:
 def input_name(node: NodeProto, index: int) -> str:
     """Name of an input; empty if it is left out."""
     return node.input[index] if index < len(node.input) else ""
+
+
+def draws(node: NodeProto) -> bool:
+    """Whether running a node twice may give two results; graphs inside it are not looked at."""
+    return node.op_type in RANDOM or (node.op_type == "Dropout" and len(node.input) > 2)
 
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from onnx import GraphProto, NodeProto
 
-from gan_export.onnx_graph import graphs_in
+from gan_export.onnx_graph import RANDOM, draws, graphs_in
 from gan_export.refusal import IntakeError
 from gan_export.untrusted.messages import shown
 
@@ -25,17 +25,11 @@ _SIZES: Final[Mapping[str, tuple[int, ...]]] = {
 }
 """Inputs whose values decide how large an operator's result is, or what is run."""
 _MEASURING: Final = ("Shape", "Size")  # their result does not depend on values
-_RANDOM: Final = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
 def draws_noise(graph: GraphProto) -> bool:
     """Whether running it twice may give two results."""
-    return any(
-        node.op_type in _RANDOM
-        or (node.op_type == "Dropout" and len(node.input) > 2)
-        or any(draws_noise(inner) for inner in graphs_in(node))
-        for node in graph.node
-    )
+    return any(draws(node) or any(draws_noise(inner) for inner in graphs_in(node)) for node in graph.node)
 
 
 def check_sizes(graph: GraphProto) -> None:
@@ -53,7 +47,7 @@ def _follow(graph: GraphProto, outer: set[str]) -> set[str]:
                 f"decides what to compute in {_where(node)} by the values of its latents, labels or random numbers; "
                 "replace boolean indexing and branches with torch.where, and export it again"
             )
-        depends = node.op_type in _RANDOM or bool(found.intersection(node.input))
+        depends = node.op_type in RANDOM or bool(found.intersection(node.input))
         for inner in graphs_in(node):
             inside = _follow(inner, found)
             depends = depends or any(value.name in inside for value in inner.output)

@@ -16,6 +16,7 @@ from .reshapes import reshapes
 from .rounding import rounding, scaled_rounding
 from .taps import taps, thin_layers
 from .upsampling import upsampled_layers, upsampling
+from .weights import weights
 
 __all__ = [
     "FORMS",
@@ -38,9 +39,10 @@ __all__ = [
     "thin_layers",
     "upsampled_layers",
     "upsampling",
+    "weights",
 ]
 
-SIMPLER = (reshapes, projections, batch_norms, labels, pointwise, rounding)
+SIMPLER = (weights, reshapes, projections, batch_norms, labels, pointwise, rounding)
 """Rewrites that leave out work and add none, in the order in which each finds what the one before made."""
 
 

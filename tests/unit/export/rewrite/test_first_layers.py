@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from gan_export.rewrite import labels, projections, reshapes
 
@@ -103,17 +103,59 @@ def test_a_label_that_does_more_or_would_need_a_large_table_stays(make_graph, as
     assert_same(both, labels(both))
 
 
-@pytest.mark.parametrize("sizes", [[8, 3, 5], [-1, 5]])
-def test_a_shape_of_which_only_the_batch_is_computed_is_a_constant(make_graph, assert_same, operators, sizes):
+@pytest.mark.parametrize(("sizes", "known"), [([8, 3, 5], [8, 3, 5]), ([-1, 5], [24, 5]), ([2, -1, 1], [2, 60, 1])])
+@pytest.mark.parametrize("of_whole_shape", [False, True])
+def test_a_shape_of_which_only_the_batch_is_computed_is_a_constant(
+    make_graph, assert_same, operators, sizes, known, of_whole_shape
+):
+    """As `x.view(x.size(0), -1, 5)`, of both exporters of torch."""
     nodes = [
-        helper.make_node("Shape", ["x"], ["shape"], end=1),
-        helper.make_node("Concat", ["shape", "rest"], ["sizes"], axis=0),
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "rest"], ["sizes"], axis=0),
         helper.make_node("Reshape", ["x", "sizes"], ["y"]),
     ]
-    before = make_graph(nodes, (120,), {"rest": np.array(sizes)})
+    if of_whole_shape:
+        nodes[:1] = [
+            helper.make_node("Shape", ["x"], ["shape"]),
+            helper.make_node("Gather", ["shape", "zero"], ["first"]),
+            helper.make_node("Unsqueeze", ["first", "axes"], ["batch"]),
+        ]
+    before = make_graph(nodes, (120,), {"rest": np.array(sizes), "zero": np.array(0), "axes": np.array([0])})
     after = reshapes(before)
-    known = min(sizes) > 0
-    assert operators(after) == (["Reshape"] if known else operators(before))
+    assert operators(after) == ["Reshape"]
+    assert [numpy_helper.to_array(each).tolist() for each in after.graph.initializer] == [[-1, *known]]
+    assert_same(before, after)
+
+
+@pytest.mark.parametrize("first", ["twice the batch", "another dimension"])
+def test_a_shape_whose_first_size_is_not_the_batch_stays(make_graph, operators, first):
+    """-1 is then not what is left for an image."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"], end=1),
+        helper.make_node("Mul", ["shape", "two"], ["batch"]),
+        helper.make_node("Concat", ["batch", "rest"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["y"]),
+    ]
+    if first == "another dimension":
+        nodes[:2] = [helper.make_node("Shape", ["x"], ["batch"], start=1)]
+    model = make_graph(nodes, (12,), {"rest": np.array([-1]), "two": np.array([2])})
+    assert operators(reshapes(model)) == operators(model)
+
+
+def test_a_size_that_is_found_tells_those_behind_it(make_graph, assert_same, operators):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "maps"], ["sizes"], axis=0),
+        helper.make_node("Reshape", ["x", "sizes"], ["h"]),
+        helper.make_node("Conv", ["h", "w"], ["c"]),
+        helper.make_node("Shape", ["c"], ["again"], end=1),
+        helper.make_node("Concat", ["again", "flat"], ["row"], axis=0),
+        helper.make_node("Reshape", ["c", "row"], ["y"]),
+    ]
+    weights = {"maps": np.array([-1, 2, 2]), "flat": np.array([-1]), "w": (5, 3, 1, 1)}
+    before = make_graph(nodes, (12,), weights)
+    after = reshapes(before)
+    assert operators(after) == ["Reshape", "Conv", "Reshape"]
     assert_same(before, after)
 
 
