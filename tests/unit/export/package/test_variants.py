@@ -304,7 +304,7 @@ def test_a_variant_that_is_certified_while_the_service_runs_is_taken(
 
     def look(serving: dict[str, Served]) -> Served:
         found = examine(
-            folder, settings, serving=serving, holder=lambda _name: None, unloaded=frozenset(), recorder=None
+            folder, settings, serving=serving, blocker=lambda _name: None, unloaded=frozenset(), recorder=None
         )
         assert found.generator is not None, found.problem
         return found.generator
