@@ -304,7 +304,7 @@ def test_a_diverging_run_ends_with_one_line_and_keeps_the_last_good_checkpoint(s
 def test_a_full_disk_ends_with_one_line_and_keeps_the_checkpoint(trained, tmp_path, blocks, what):
     shutil.copytree(trained, tmp_path / "out")
     before = (tmp_path / "out/ckpt.pt").read_bytes()
-    limited = ["sh", "-c", f'ulimit -f {blocks} && exec "$@"', "sh", str(BIN / "gan-train")]
+    limited = ["sh", "-c", f'ulimit -f {blocks} && exec "$@"', "sh", sys.executable, "-B", str(BIN / "gan-train")]
     command = [*limited, "--resume", "--out", "out", "--steps", "20"]
     done = subprocess.run(
         command, cwd=tmp_path, env=ENV, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False

@@ -65,10 +65,10 @@ def test_files_with_other_content_need_force(gan_client, tmp_path):
 
 
 def test_full_disk_is_one_line_and_leaves_nothing(service, tmp_path):
-    # No file may grow beyond this: what the kernel says then is told like a full disk.
+    # No file may grow beyond this, Python's bytecode neither: what the kernel says is told like a full disk.
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # noqa: E731
     done = subprocess.run(
-        [sys.executable, "-m", "gan_client", "sample", "--n", "3", "--url", service.url],
+        [sys.executable, "-B", "-m", "gan_client", "sample", "--n", "3", "--url", service.url],
         cwd=tmp_path, preexec_fn=limit, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1

@@ -1,5 +1,6 @@
 """`gan-client dataset` once more: killing it, a full disk or a loss cost nothing, and another request is refused."""
 
+import os
 import random
 import resource
 import signal
@@ -181,7 +182,8 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(service, dataset, tmp_path,
     ask = ["--out", out, "--format", layout, "--n", "3000", "--seed", "3"]
     # No file may grow beyond this: what the kernel says then is told like a full disk.
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))  # noqa: E731
-    process = start(service, *ask, cwd=tmp_path, preexec_fn=limit)
+    env = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}  # it would be cut off
+    process = start(service, *ask, cwd=tmp_path, preexec_fn=limit, env=env)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert_one_line(err, f"can't write to {out}: File too large; what is written is kept", "run the same command")

@@ -33,7 +33,7 @@ def test_a_save_that_hits_the_end_of_the_disk_leaves_the_old_file(ckpt, share):
     before = ckpt.read_bytes()
     limit = int(len(before) * share)
     done = subprocess.run(
-        [sys.executable, "-c", SAVE_AGAIN, ckpt, str(limit)], capture_output=True, text=True, timeout=60
+        [sys.executable, "-B", "-c", SAVE_AGAIN, ckpt, str(limit)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 7, done.stderr
     assert done.stdout == f"{ckpt}: can't be written: {os.strerror(errno.EFBIG)}\n"

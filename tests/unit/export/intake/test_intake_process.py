@@ -79,7 +79,7 @@ except IntakeError as error:
 def test_a_copy_that_finds_no_room_says_so(tmp_path, scratch):
     path = tmp_path / "weights.pt"
     torch.save({"w": torch.ones(2**20)}, path)
-    done = subprocess.run([sys.executable, "-c", READ_BOUNDED, path], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-B", "-c", READ_BOUNDED, path], capture_output=True, text=True, check=False)
     wanted = f"can't be copied to {scratch}: larger than this shell allows files to be; raise ulimit -f"
     assert done.stdout == f"{path}: {wanted}\n"
 

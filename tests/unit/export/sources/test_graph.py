@@ -91,7 +91,9 @@ def test_the_artifact_is_certified_and_gives_the_images_of_the_graph(tmp_path, c
     artifact = export(source, "g", tmp_path / "g", options=Options(**certified_with)).artifact
     label = LABEL if source.classes else None
     found = run_session(open_session(artifact), latents(), label, pixels=True)[1]
-    assert np.abs(found - pixels_of(source.generator, latents(), label)).max() < CLOSE
+    off = np.abs(found - pixels_of(source.generator, latents(), label))
+    assert off.max() < certified_with.get("tolerance", CLOSE)
+    assert (off >= CLOSE).mean() < 0.01, "where a graph rounds, what lies on the edge may fall to either side"
     assert artifact.manifest.family == FAMILY
 
 

@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,8 +231,9 @@ def limited(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAN_CACHE_GIB", "0.00001")
 
 
-def file_too_large(_: Path, __: pytest.MonkeyPatch) -> None:
+def file_too_large(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing fails in the middle, as on a full disk."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # it would be cut off
     resource.setrlimit(resource.RLIMIT_FSIZE, (COUNT * 16 * 16, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 

@@ -146,7 +146,7 @@ def test_a_full_disk_is_one_line_and_no_traceback_of_a_thread(tmp_path: Path) ->
         "except CheckpointError: pass\n"
         "other = threading.Thread(target=lambda: open('/none')); other.start(); other.join()"
     )
-    command = [sys.executable, "-W", "ignore", "-c", program, str(tmp_path)]
+    command = [sys.executable, "-B", "-W", "ignore", "-c", program, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout == f"{tmp_path}: can't write there: File too large\n"
     assert done.stderr.count("Traceback") == 1  # of the other thread alone
