@@ -172,15 +172,17 @@ def test_a_worker_that_is_full_refuses_and_says_so(tmp_path: Path):
 
 @pytest.mark.slow
 def test_each_worker_of_a_service_has_its_part_of_connections_that_come_together(serve, trap_models):
-    smaller = 0
+    def smaller_part() -> int:
+        """Of a burst of 8: 4 where both workers have a processor, 0 or 1 where the first takes all."""
+        with contextlib.ExitStack() as opened:
+            clients = [opened.enter_context(connect(service)) for _ in range(8)]
+            until_accepted(service, clients)
+            owners = worker_of(service, clients)
+        return min(owners.count(pid) for pid in service.workers())
+
     with serve(models=trap_models, default_model="small", workers=2) as service:
-        for _ in range(BURSTS):
-            with contextlib.ExitStack() as opened:
-                clients = [opened.enter_context(connect(service)) for _ in range(8)]
-                until_accepted(service, clients)
-                owners = worker_of(service, clients)
-            smaller += min(owners.count(pid) for pid in service.workers())
-    assert smaller >= 2 * BURSTS  # 4 each, but where one has no processor for a while; 0 or 1 where the first takes all
+        # On a busy machine a worker may have no processor for a whole series; one that never gets its part fails each.
+        assert any(sum(smaller_part() for _ in range(BURSTS)) >= 2 * BURSTS for _ in range(3))
 
 
 def test_a_place_is_for_one_process_and_free_when_that_is_killed(tmp_path: Path):
