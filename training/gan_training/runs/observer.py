@@ -68,6 +68,7 @@ class Observer:
         self.samples = FixedSamples(spec, config.seed)
         self.pairs: Image.Image | None = None
         self.events: EventWriter | None = None
+        self.check_place: Callable[[], None] = lambda: None
         # Made when they are first needed: short runs never do.
         self._probe: DiversityProbe | None = None
         self._memorisation: MemorisationCheck | None = None
@@ -83,17 +84,21 @@ class Observer:
         self.history = list(history)
         self.monitor.replay(history)
 
-    def open(self, stale: tuple[str, ...] | None, *, tensorboard: bool = False) -> None:
+    def open(
+        self, stale: tuple[str, ...] | None, check_place: Callable[[], None], *, tensorboard: bool = False
+    ) -> None:
         """Make the run's folder ready.
 
         Args:
             stale: files to delete where a run starts anew; None where it goes on.
+            check_place: raises an error where the folder is no longer the run's; called before each file is written.
             tensorboard: whether to write events.
 
         Raises:
             CheckpointError: the folder can't be written.
             ConfigError: events are asked for, and the package tensorboard is not installed.
         """
+        self.check_place = check_place
         # First, as it may fail: nothing of an earlier run is deleted then.
         if tensorboard:
             step = int(self.history[-1]["step"]) if self.history else 0
@@ -132,6 +137,7 @@ class Observer:
         rounded = {name: value if name == "step" else float(f"{value:.6g}") for name, value in line.items()}
         self.history.append(rounded)
         alarms = self.monitor.update(rounded)
+        self.check_place()  # what was due may have taken minutes
         with writing(self.out):
             with (self.out / METRICS).open("a") as file:
                 file.write(json.dumps(rounded) + "\n")
@@ -147,6 +153,7 @@ class Observer:
         """Write the sample grid of this step, and compare its images with the training set."""
         step = trainer.steps_done
         images, picture = self.samples.draw(trainer.ema)
+        self.check_place()
         with writing(self.out):
             write_atomically(self.out / SAMPLES / f"step_{step:07d}.png", lambda part: picture.save(part, format="PNG"))
         if self.events is not None:
@@ -187,6 +194,7 @@ class Observer:
             pairs=self.pairs,
             versions=versions(self.device) | self._judge(),
         )
+        self.check_place()
         write_report(self.out / REPORT, record)
         self.flush()
 

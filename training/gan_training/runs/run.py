@@ -141,7 +141,8 @@ class Run:
         with alone_in(self.out) if self.parallel.is_main else nullcontext(lambda: None) as self.check_place:
             if self.parallel.is_main:
                 check_untouched(self.out, self.found)
-                self.observer.open(None if self.is_resumed else (CHECKPOINT, BEST), tensorboard=tensorboard)
+                stale = None if self.is_resumed else (CHECKPOINT, BEST)
+                self.observer.open(stale, self.check_place, tensorboard=tensorboard)
             try:
                 with enough_memory(self.config), finite_images(lambda: self.step, self.out / CHECKPOINT):
                     self._train(report)
@@ -165,7 +166,6 @@ class Run:
             while not self._is_finished():
                 window = advance(self.trainer, steps_until_due(config, self.step), config.batch_size, is_stopped)
                 self.seconds = before + time.monotonic() - began
-                self.check_place()
                 alarms = self._look_at(window, report)
                 # Pressed during a step, or while files were written or the report was drawn; after the last step there
                 # is nothing left to stop.

@@ -17,7 +17,6 @@ from gan_training.evaluation.samples import prepare_samples
 from gan_training.pages.page import check_target
 from gan_training.parallel import SINGLE
 from gan_training.runs.folder import LOCK, alone_in, check_folder, check_resumable
-from gan_training.runs.outcome import Progress
 
 LOOKS: list[Callable[[Path], object]] = [
     check_folder,
@@ -67,21 +66,22 @@ def test_what_a_run_has_left_is_deleted_only_when_that_is_asked_for(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("step", [3, 4])  # before a step, and before a checkpoint
-def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(make_run, tmp_path: Path, step: int):
+@pytest.mark.parametrize("when", [3, 4, "evaluation"])  # before a step, and before a checkpoint
+def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(make_run, tmp_path: Path, when: int | str):
     out, moved = tmp_path / "run", tmp_path / "moved"
     of_another: dict[str, bytes] = {}
     with ExitStack() as other:
 
-        def move(progress: Progress) -> None:
-            if progress.step == step:
-                out.rename(moved)
-                make_run("dcgan", out, steps=1, seed=5).train(quiet)
-                other.enter_context(alone_in(out))  # and goes on
-                of_another.update((path.name, path.read_bytes()) for path in out.iterdir() if path.is_file())
+        def move() -> None:
+            out.rename(moved)
+            make_run("dcgan", out, steps=1, seed=5).train(quiet)
+            other.enter_context(alone_in(out))  # and goes on
+            of_another.update((path.name, path.read_bytes()) for path in out.iterdir() if path.is_file())
 
+        run = make_run("dcgan", out, checkpoint_every=2, evaluate_every=3 if when == "evaluation" else 0)
+        run.observer.tell = lambda *_: None if of_another else move()  # a classifier is trained
         with pytest.raises(CheckpointError, match="run: was moved or removed while this run trained in it; if it was"):
-            make_run("dcgan", out, checkpoint_every=2).train(move)
+            run.train(lambda progress: move() if progress.step == when else None)
         assert {"ckpt.pt", "metrics.jsonl", LOCK} <= of_another.keys()
         assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == of_another
     assert load_checkpoint(moved / "ckpt.pt").step == 2
