@@ -12,10 +12,11 @@ import onnx
 from gan_export.artifact import Manifest
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.certificate import VariantCertificate
+from gan_export.artifact.first_line import first_line
 from gan_export.artifact.manifest import EXACT
 from gan_export.artifact.providers import CUDA, Provider
 from gan_export.half import HalfError, half
-from gan_export.tuning import RewrittenGraph, simplified, split
+from gan_export.tuning import GRAPH_ERRORS, RewrittenGraph, simplified, split
 
 from .variants import FP16, PAYS, Certifier, LeftOutError, Made, first_failed
 
@@ -118,11 +119,13 @@ def add_fp16(
     Raises:
         LeftOutError: there is none.
     """
-    plain = split(simplified(traced))
     try:
+        plain = split(simplified(traced))
         graph = RewrittenGraph(half(plain.model), plain.rewrites)
     except HalfError as error:
         raise LeftOutError(f"{FP16} is left out: {error}.") from error
+    except GRAPH_ERRORS as error:
+        raise LeftOutError(f"{FP16} is left out: ONNX Runtime can't run it: {first_line(error)}.") from error
     progress(f"comparing {FP16} with the original generator")
     made = certifier.certify_optional(manifest, FP16, graph, before, CUDA)
     if exact is None:
