@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 STDIN: Final = Path("-")
 _NPY: Final = b"\x93NUMPY"
+_NO_LATENTS: Final = (
+    ValueError,
+    TypeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    tokenize.TokenError,
+    MemoryError,  # an npy file that is damaged may say that it has any number of rows
+)
 
 
 class LatentFile(NamedTuple):
@@ -54,10 +63,7 @@ def read(path: Path) -> LatentFile:
         rows = np.atleast_2d(numbers(content))
     except OSError as error:
         raise InvalidArgumentError(f"can't read {name}: {error.strerror or error}", param="latents") from error
-    except (
-        *(ValueError, TypeError, KeyError, OverflowError, RecursionError, tokenize.TokenError),
-        MemoryError,  # an npy file that is damaged may say that it has any number of rows
-    ) as error:
+    except _NO_LATENTS as error:
         raise InvalidArgumentError(
             f"{name} contains no latents ({error}): give npy of shape (n, latent_dim), or JSON rows [[...], ...]",
             param="latents",
