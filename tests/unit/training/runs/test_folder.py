@@ -67,7 +67,10 @@ def test_what_a_run_has_left_is_deleted_only_when_that_is_asked_for(tmp_path: Pa
 
 
 @pytest.mark.parametrize("when", [3, 4, "evaluation"])  # before a step, and before a checkpoint
-def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(make_run, tmp_path: Path, when: int | str):
+def test_a_run_whose_folder_was_moved_leaves_the_one_in_its_place_alone(
+    make_run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int | str
+):
+    monkeypatch.setenv("GAN_CACHE", str(tmp_path / "cache"))  # another test's classifier would be taken
     out, moved = tmp_path / "run", tmp_path / "moved"
     of_another: dict[str, bytes] = {}
     with ExitStack() as other:

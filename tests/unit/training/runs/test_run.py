@@ -261,7 +261,7 @@ def test_without_tensorboard_a_forced_run_deletes_nothing(make_run, tmp_path, mo
 
 def test_measures_keep_six_digits_however_small(make_run, tmp_path):
     run = make_run("dcgan", tmp_path, evaluate_every=0)
-    run.observer.open(None)
+    run.observer.open(None, lambda: None)
     run.observer.observe({"step": 1_234_567, "frechet_distance": 0.00123456789}, run.trainer)
     line = run.observer.history[-1]
     assert (line["step"], line["frechet_distance"]) == (1_234_567, 0.00123457)
