@@ -13,8 +13,8 @@ import PIL
 from gan_client.types import GenerateRequest
 from gan_serving.requests.plan import Plan
 
-ENCODERS: Final = 1
-"""Version of formats/encode.py's bytes: a new one makes new tags."""
+ENCODERS: Final = 2
+"""Version of the bytes that formats/ makes: a new one makes new tags."""
 _VERSIONS: Final = repr((ENCODERS, np.__version__, version("scipy"), PIL.__version__, zlib.ZLIB_RUNTIME_VERSION))
 """What makes other bytes of the same request, and is the same as long as the process runs: latents come from NumPy and
 SciPy. The library that draws the images has its version in the digest."""

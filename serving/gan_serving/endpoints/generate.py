@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final
 
-import numpy as np
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive
 
 from gan_client.types import Format, GenerateRequest
 from gan_serving.batching.jobs import Images, Inputs
@@ -22,27 +19,23 @@ from gan_serving.batching.long_requests import stream
 from gan_serving.call import current_call
 from gan_serving.errors import InvalidRequestError
 from gan_serving.formats.batch import Batch
-from gan_serving.formats.encode import SLOW_BYTES, Encoded, encode
+from gan_serving.formats.encode import Encoded, encode
 from gan_serving.formats.negotiate import format_of
-from gan_serving.formats.stream_formats import STREAM_FORMATS, NdjsonStream
-from gan_serving.middleware.error_response import cut_off
+from gan_serving.formats.stream_formats import STREAM_FORMATS
 from gan_serving.models.generator import Generator
 from gan_serving.requests.plan import Part, Plan, make_plan, parse_request
 from gan_serving.requests.query import body_of
 from gan_serving.worker.leaving import unless_caller_leaves
 from gan_serving.worker.state import Worker
 
+from .bodies import ManyImages, encoded
 from .etag import etag_of, names
 from .handling import RequestContext, answered, parsed, planned
 
-_T = TypeVar("_T")
-
-INLINE_BYTES: Final = 4096
-"""Of images that are encoded at once: handing over to another thread and back would take longer."""
-INLINE_NPY_BYTES: Final = 2**20
-"""The same for npy, which only copies."""
 SHEET_BYTES: Final = 2**28
 """Of the images of one contact sheet, which can't be sent in parts."""
+LOSSLESS_BYTES: Final = 2**26
+"""The same of one in lossless webp, whose encoder takes ten times as much memory."""
 
 
 async def serve_generate(request: Request) -> Response:
@@ -87,7 +80,7 @@ async def answer(context: RequestContext) -> Response:
     task.check_sheet()
     worker.admit(generator, context.caller, len(plan))
     if task.wanted in STREAM_FORMATS and len(plan) > task.step:
-        return await task.streamed(context.receive, made)
+        return await task.many().streamed(context.receive, made)
     encoded = await unless_caller_leaves(context.receive, task.whole())
     if etag is not None:
         worker.cache.put(etag, encoded)
@@ -140,47 +133,12 @@ class _Task:
         if len(self.plan) <= self.step:
             part = self.plan.part(0, len(self.plan))
             batch = self.batch(part, await self.generator.batcher.submit(part.latents, part.labels))
-            return await self._encoded(batch.images.nbytes, lambda: encode(batch, self.wanted))
-        batches = [some async for some in self.batches()]
-        size = sum(some.images.nbytes for some in batches)
-        return await self._encoded(size, lambda: encode(_joined(batches), self.wanted))
+            return await encoded(self.worker, self.wanted, batch.images.nbytes, lambda: encode(batch, self.wanted))
+        return await self.many().whole()
 
-    async def _encoded(self, size: int, work: Callable[[], _T]) -> _T:
-        """The result of encoding images of so many bytes, here or in another thread."""
-        began = time.perf_counter()
-        most = INLINE_NPY_BYTES if self.wanted == "npy" else INLINE_BYTES
-        if size <= most:
-            result = work()
-        else:
-            slow = size > SLOW_BYTES and self.wanted not in STREAM_FORMATS
-            result = await self.worker.in_encoders(work, slow=slow)
-        self.worker.metrics.encoded(self.wanted, time.perf_counter() - began)
-        return result
-
-    async def streamed(self, receive: Receive, headers: dict[str, str]) -> Response:
-        """A response that is sent as the images come; it begins when the first ones are there."""
-        batches = self.batches()
-        first = await unless_caller_leaves(receive, anext(batches))
-        media_type = STREAM_FORMATS[self.wanted].media_type
-        return StreamingResponse(self._pieces(first, batches), headers=headers, media_type=media_type)
-
-    async def _pieces(self, first: Batch, batches: AsyncGenerator[Batch, None]) -> AsyncIterator[bytes]:
-        body = STREAM_FORMATS[self.wanted](self.generator.manifest.name)
-        try:
-            opening = body.begin(len(self.plan))
-            yield opening + await self._fed(body.feed, first)
-            async for batch in batches:
-                yield await self._fed(body.feed, batch)
-            yield body.end()
-        except Exception as error:
-            if not isinstance(body, NdjsonStream):
-                raise  # the connection closes before the end, so that nobody takes a part for the whole
-            yield body.fail(cut_off(error), current_call().request_id)
-        finally:
-            await batches.aclose()
-
-    async def _fed(self, feed: Callable[[Batch], bytes], part: Batch) -> bytes:
-        return await self._encoded(part.images.nbytes, lambda: feed(part))
+    def many(self) -> ManyImages:
+        """All images, in parts."""
+        return ManyImages(self.worker, self.wanted, self.generator.manifest.name, len(self.plan), self.batches())
 
     def check_sheet(self) -> None:
         """Whether the images fit into one contact sheet, where that is what was asked for.
@@ -188,22 +146,18 @@ class _Task:
         Raises:
             InvalidRequestError: they don't.
         """
-        if self.wanted in STREAM_FORMATS or len(self.plan) <= self.step:
+        n, image = len(self.plan), self.generator.manifest.image
+        lossless = self.wanted == "webp" and self.asked.quality is None
+        if self.wanted in STREAM_FORMATS or n <= (1 if lossless else self.step):
             return
-        image = self.generator.manifest.image
-        size = len(self.plan) * image.height * image.width * image.channels
-        if size > SHEET_BYTES:
-            most = SHEET_BYTES * len(self.plan) // size
+        size, most = n * image.height * image.width * image.channels, LOSSLESS_BYTES if lossless else SHEET_BYTES
+        if size > most:
+            kind, instead = ("lossless webp", "png, a quality, npy") if lossless else (self.wanted, "npy")
             raise InvalidRequestError(
-                f"n is {len(self.plan)}; a contact sheet has {most} images of this size at most: "
-                "ask for npy, zip or ndjson",
+                f"n is {n}; a contact sheet in {kind} has {most * n // size} images of this size at most: "
+                f"ask for {instead}, zip or ndjson",
                 "format",
             )
-
-
-def _joined(batches: list[Batch]) -> Batch:
-    """The same images as one batch; a sheet shows no seeds."""
-    return replace(batches[0], images=np.concatenate([batch.images for batch in batches]), seeds=None, labels=None)
 
 
 ROUTES: Final = (Route("/generate", serve_generate, methods=["GET", "POST"]),)

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, Literal
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gan_client.types import AnimationFormat, InterpolateRequest
+from gan_client.types import AnimationFormat, Format, InterpolateRequest
 from gan_export.artifact import Manifest
 from gan_serving.batching.long_requests import stream
 from gan_serving.call import current_call
 from gan_serving.errors import InvalidRequestError
-from gan_serving.formats.animate import SLOW_FILM_BYTES, encode_animation, is_animated
+from gan_serving.formats.animate import SLOW_FILM_BYTES, encode_animation
 from gan_serving.formats.batch import Batch
-from gan_serving.formats.encode import SLOW_BYTES, Encoded
+from gan_serving.formats.encode import Encoded
 from gan_serving.formats.negotiate import animation_format_of
+from gan_serving.formats.stream_formats import STREAM_FORMATS
 from gan_serving.models.generator import Generator
 from gan_serving.requests.path import LatentPath, make_path
 from gan_serving.requests.plan import parse_interpolation
 from gan_serving.worker.leaving import unless_caller_leaves
 from gan_serving.worker.state import Worker
 
+from .bodies import ManyImages
 from .handling import RequestContext, answered, parsed, planned
 
 FRAME_BYTES: Final = 2**28
 """Of one response's images: an animation can't be sent in parts, so all its frames are held."""
-
-
-class _Asked(NamedTuple):
-    """What a body asks for."""
-
-    request: InterpolateRequest
-    generator: Generator
-    path: LatentPath
-    wanted: AnimationFormat
 
 
 async def post_interpolate(request: Request) -> Response:
@@ -59,46 +55,75 @@ async def answer(context: RequestContext) -> Response:
     worker = context.worker
     request = await parsed(context, partial(parse_interpolation, max_n=worker.settings.max_n))
     generator = worker.catalog.get(request.model)
-    asked = await planned(context, lambda: _asked(context, request, generator))
-    manifest, frames = generator.manifest, len(asked.path)
+    task = await planned(context, lambda: _task(context, request, generator))
+    manifest, frames = generator.manifest, len(task.path)
     call = current_call()
     call.model, call.images = manifest.name, frames
     worker.admit(generator, context.caller, frames)
-    encoded = await unless_caller_leaves(context.receive, _animate(worker, asked))
     made = {
         "X-Gan-Model": manifest.name,
         "X-Gan-Artifact": generator.identity,
         "X-Gan-Frames": str(frames),
     }
+    if task.wanted in STREAM_FORMATS and frames > generator.batcher.max_batch:
+        return await task.many(task.wanted).streamed(context.receive, made)
+    encoded = await unless_caller_leaves(context.receive, task.whole())
     return Response(encoded.body, headers=made, media_type=encoded.media_type)
 
 
-def _asked(context: RequestContext, request: InterpolateRequest, generator: Generator) -> _Asked:
-    path = make_path(request, generator.manifest, context.worker.settings.max_n)
-    wanted = animation_format_of(request, context.headers.get("accept", ""))
+def _task(context: RequestContext, asked: InterpolateRequest, generator: Generator) -> _Task:
+    path = make_path(asked, generator.manifest, context.worker.settings.max_n)
+    wanted = animation_format_of(asked, context.headers.get("accept", ""))
     _check_size(path, generator.manifest)
-    return _Asked(request, generator, path, wanted)
+    return _Task(context.worker, generator, path, wanted, asked)
 
 
-async def _animate(worker: Worker, asked: _Asked) -> Encoded:
-    batcher, request, wanted = asked.generator.batcher, asked.request, asked.wanted
-    parts = [part async for part in stream(batcher, asked.path.chunks(batcher.max_batch))]
-    left = threading.Event()
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One request that is being answered."""
 
-    def work() -> Encoded:
-        images = np.concatenate(parts)
-        frames = Batch(asked.generator.manifest.name, images, None, None, None, request.columns, request.quality)
-        return encode_animation(frames, wanted, request.fps, left.is_set)
+    worker: Worker
+    generator: Generator
+    path: LatentPath
+    wanted: AnimationFormat
+    asked: InterpolateRequest
 
-    most = SLOW_FILM_BYTES if is_animated(wanted) else SLOW_BYTES
-    slow = sum(part.nbytes for part in parts) > most
-    began = time.perf_counter()
-    try:
-        encoded = await worker.in_encoders(work, slow=slow)
-    finally:
-        left.set()
-    worker.metrics.encoded(wanted, time.perf_counter() - began)
-    return encoded
+    async def batches(self) -> AsyncGenerator[Batch, None]:
+        """All frames, part after part."""
+        batcher, name, asked = self.generator.batcher, self.generator.manifest.name, self.asked
+        async with aclosing(stream(batcher, self.path.chunks(batcher.max_batch))) as parts:
+            async for images in parts:
+                yield Batch(name, images, None, None, None, asked.columns, asked.quality)
+
+    def many(self, wanted: Format) -> ManyImages:
+        """All frames, as a sheet or an array."""
+        return ManyImages(self.worker, wanted, self.generator.manifest.name, len(self.path), self.batches())
+
+    async def whole(self) -> Encoded:
+        """The whole body."""
+        if self.wanted == "gif" or self.wanted == "webp":
+            return await self._film(self.wanted)
+        return await self.many(self.wanted).whole()
+
+    async def _film(self, wanted: Literal["gif", "webp"]) -> Encoded:
+        """An animation, of which all frames are held: the colours of a gif come from all of them."""
+        image, fps, quality = self.generator.manifest.image, self.asked.fps, self.asked.quality
+        frames, there = np.empty((len(self.path), image.channels, image.height, image.width), np.uint8), 0
+        async with aclosing(self.batches()) as batches:
+            async for batch in batches:
+                frames[there : there + len(batch)] = batch.images
+                there += len(batch)
+        left = threading.Event()
+        began = time.perf_counter()
+        try:
+            encoded = await self.worker.in_encoders(
+                lambda: encode_animation(frames, wanted, fps, quality, left.is_set),
+                slow=frames.nbytes > SLOW_FILM_BYTES,
+            )
+        finally:
+            left.set()
+        self.worker.metrics.encoded(wanted, time.perf_counter() - began)
+        return encoded
 
 
 def _check_size(path: LatentPath, manifest: Manifest) -> None:

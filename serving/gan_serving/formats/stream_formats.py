@@ -1,13 +1,12 @@
-"""Formats that need not wait for all images: each makes its bytes part by part, and all at once by the same code."""
+"""The formats that can be sent before all images are there."""
 
 from __future__ import annotations
 
 import binascii
 import io
 import json
-from abc import ABC, abstractmethod
 from functools import lru_cache
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -15,43 +14,11 @@ from gan_client.types import ErrorDetail, Format, StreamDone, StreamError
 
 from .archive import StoredZip
 from .batch import Batch
+from .body_format import BodyFormat
 from .png import png_files
 
 
-class StreamFormat(ABC):
-    """A response body in the making: `begin`, then `feed` for each part in order, then `end`."""
-
-    media_type: ClassVar[str]
-
-    def __init__(self, model: str) -> None:
-        self.model = model
-        self.total = 0  # images of the whole request
-        self.fed = 0  # images so far
-
-    def begin(self, total: int) -> bytes:
-        """What comes before the images; `total` is their number, at least 1."""
-        self.total = total
-        return b""
-
-    def feed(self, part: Batch) -> bytes:
-        """The bytes of the next images."""
-        content = self._encode(part)
-        self.fed += len(part)
-        return content
-
-    def end(self) -> bytes:
-        """What comes after the last image."""
-        return b""
-
-    def whole(self, batch: Batch) -> bytes:
-        """The body of a request that is one part."""
-        return b"".join((self.begin(len(batch)), self.feed(batch), self.end()))
-
-    @abstractmethod
-    def _encode(self, part: Batch) -> bytes: ...
-
-
-class JsonStream(StreamFormat):
+class JsonStream(BodyFormat):
     """A `GenerateResponse` with `png`."""
 
     media_type = "application/json"
@@ -71,7 +38,7 @@ class JsonStream(StreamFormat):
         return _CLOSING
 
 
-class NpyStream(StreamFormat):
+class NpyStream(BodyFormat):
     """uint8 (N, H, W, C) in NumPy's format, version 1.0."""
 
     media_type = "application/x-npy"
@@ -86,7 +53,7 @@ class NpyStream(StreamFormat):
         return head.getvalue() + pixels.tobytes()
 
 
-class ZipStream(StreamFormat):
+class ZipStream(BodyFormat):
     """A PNG file each, and at last `images.json`: a `GenerateResponse` with `file`."""
 
     media_type = "application/zip"
@@ -110,7 +77,7 @@ class ZipStream(StreamFormat):
         return self._archive.file("images.json", index) + self._archive.end()
 
 
-class NdjsonStream(StreamFormat):
+class NdjsonStream(BodyFormat):
     """A `StreamLine` for each image, then one that says how it ended."""
 
     media_type = "application/x-ndjson"
@@ -129,14 +96,12 @@ class NdjsonStream(StreamFormat):
         return StreamError(error=error, request_id=request_id).model_dump_json().encode() + b"\n"
 
 
-STREAM_FORMATS: Final[dict[Format, type[StreamFormat]]] = {
+STREAM_FORMATS: Final[dict[Format, type[BodyFormat]]] = {
     "json": JsonStream,
     "npy": NpyStream,
     "zip": ZipStream,
     "ndjson": NdjsonStream,
 }
-"""The formats that can be sent before all images are ready."""
-
 _CLOSING: Final = b"]}"
 
 

@@ -13,7 +13,8 @@ from over_http import PATIENCE, OneModel, over_http
 
 from gan_client.types import StreamError
 from gan_export.artifact import Manifest
-from gan_serving.endpoints import generate, interpolate
+from gan_serving.endpoints import bodies, generate, interpolate
+from gan_serving.formats.sheet_formats import WebpSheet
 from gan_serving.formats.stream_formats import NdjsonStream
 from gan_serving.middleware.json_marks import AT_ONCE
 
@@ -65,14 +66,12 @@ def test_nothing_waits_for_large_animations_but_their_like(digits: Manifest, mon
 
 
 def test_a_large_sheet_does_not_hold_up_others(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(generate, "SLOW_BYTES", 80 * 64 - 1)
-    held = Held(generate.encode)
-    monkeypatch.setattr(
-        generate, "encode", lambda batch, *more: (held if len(batch) == 80 else held.encode)(batch, *more)
-    )
+    monkeypatch.setattr(bodies, "SLOW_BYTES", 80 * 64 - 1)
+    held = Held(WebpSheet.end)
+    monkeypatch.setattr(WebpSheet, "end", lambda sheet: (held if sheet.total == 80 else held.encode)(sheet))
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        large = asyncio.create_task(client.post("/generate", json=SHEET))
+        large = asyncio.create_task(client.post("/generate", json=SHEET | {"format": "webp"}))
         await held.is_entered()
         other = await asyncio.wait_for(client.post("/generate", json=SHEET | {"n": 70}), PATIENCE / 4)
         assert other.status_code == 200
@@ -85,13 +84,41 @@ def test_a_large_sheet_does_not_hold_up_others(digits: Manifest, monkeypatch: py
         held.let_go.set()
 
 
+@pytest.mark.parametrize(
+    ("body", "most"),
+    [
+        ({"n": 31, "format": "webp"}, 30),
+        ({"n": 30, "format": "webp"}, None),
+        ({"n": 31, "format": "webp", "quality": 80}, None),
+        ({"n": 91, "format": "webp", "quality": 80}, 90),
+        ({"n": 91, "format": "png"}, 90),
+        ({"n": 90, "format": "jpeg"}, None),
+        ({"n": 91, "format": "npy"}, None),
+    ],
+)
+def test_a_sheet_has_an_end(digits: Manifest, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], most: int | None):
+    """What is 256 MiB, or 64 MiB in lossless webp, is a few images here."""
+    monkeypatch.setattr(generate, "SHEET_BYTES", 90 * 64)
+    monkeypatch.setattr(generate, "LOSSLESS_BYTES", 30 * 64)
+
+    async def scenario(client: httpx.AsyncClient) -> None:
+        response = await client.post("/generate", json=body)
+        if most is None:
+            assert response.status_code == 200
+        else:
+            error = response.json()["error"]
+            assert (response.status_code, error["param"]) == (400, "format")
+            assert f"n is {body['n']}; a contact sheet" in error["message"]
+            assert f"has {most} images of this size at most" in error["message"]
+
+    over_http(digits, scenario)
+
+
 def test_a_long_body_is_read_and_resolved_in_a_thread_that_encodes_nothing(
     digits: Manifest, monkeypatch: pytest.MonkeyPatch
 ):
-    held = Held(generate.encode)
-    monkeypatch.setattr(
-        generate, "encode", lambda batch, wanted: (held if wanted == "png" else held.encode)(batch, wanted)
-    )
+    held = Held(WebpSheet.end)
+    monkeypatch.setattr(WebpSheet, "end", lambda sheet: held(sheet))
     resolved_in, make_plan = [], generate.make_plan
 
     def told(*given: Any) -> Any:
@@ -101,7 +128,7 @@ def test_a_long_body_is_read_and_resolved_in_a_thread_that_encodes_nothing(
     monkeypatch.setattr(generate, "make_plan", told)
 
     async def scenario(client: httpx.AsyncClient) -> None:
-        sheet = asyncio.create_task(client.post("/generate", json=SHEET))
+        sheet = asyncio.create_task(client.post("/generate", json=SHEET | {"format": "webp"}))
         await held.is_entered()
         long_body = json.dumps({"latents": [[0.5] * 16], "label": 1, "format": "npy"}) + " " * AT_ONCE
         response = await asyncio.wait_for(client.post("/generate", content=long_body), PATIENCE / 4)
@@ -143,7 +170,7 @@ def test_the_catalog_is_asked_in_the_event_loop_also_for_a_long_body(
 def test_an_animation_whose_caller_leaves_is_told_to_end(digits: Manifest, monkeypatch: pytest.MonkeyPatch):
     begun, ended = threading.Event(), threading.Event()
 
-    def encode(_frames: Any, _wanted: Any, _fps: int, is_abandoned: Callable[[], bool]) -> None:
+    def encode(_frames: Any, _wanted: Any, _fps: int, _quality: Any, is_abandoned: Callable[[], bool]) -> None:
         begun.set()
         while not is_abandoned():
             ended.wait(0.001)
