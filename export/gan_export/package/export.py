@@ -99,7 +99,7 @@ def export(
     before = variants_at(out)
     with staging_folder(out) as staging:
         written = _write(source, name, staging, recipe)
-        put(staging, out)
+        put(staging, out, force=force)
     notes = (*written.notes, *lost_variants(before, variants))
     return replace(written, artifact=Artifact(out, written.artifact.manifest), notes=notes)
 

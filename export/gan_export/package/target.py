@@ -40,18 +40,29 @@ def check_target(out: Path, *, force: bool) -> None:
 
     Raises:
         ExportError: something is there that is not an artifact, or one that may not be replaced or holds files that are
-            not its own; or the place can't be read.
+            not its own; or the place can't be read, or written.
     """
     try:
-        if not out.exists() and not out.is_symlink():
-            return
-        if not is_artifact(out):
-            raise ExportError(f"{out}: exists and is not an artifact; choose another --out")
-        if not force:
-            raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")
-        _refuse_others(out)
+        if out.exists() or out.is_symlink():
+            if not is_artifact(out):
+                raise ExportError(f"{out}: exists and is not an artifact; choose another --out")
+            if not force:
+                raise ExportError(f"{out}: exists already; give --force to replace it, or another --out or --name")
+            _refuse_others(out)
+        if out.name in ("", ".."):
+            raise ExportError(f"{out}: is not a name that a folder can be given; use --out {out.resolve()}")
+        _check_place(out)
     except OSError as error:
         raise ExportError(f"{out}: can't write there: {error.strerror}") from error
+
+
+def _check_place(out: Path) -> None:
+    """Raises ExportError if no folder can be made beside `out`, as far as that can be told without trying."""
+    there = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+    if not there.is_dir():
+        raise ExportError(f"{out}: can't write there: {there} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ExportError(f"{out}: can't write there: {there} is read-only for this user")
 
 
 def variants_at(out: Path) -> tuple[str, ...]:
@@ -131,20 +142,20 @@ def _locked(folder: Path) -> int:
     return descriptor
 
 
-def put(staging: Path, out: Path) -> None:
+def put(staging: Path, out: Path, *, force: bool) -> None:
     """Rename into place, to be read by everybody; an older artifact steps aside first and is deleted last.
 
     Raises:
-        ExportError: files that are not its own appeared in the older one.
+        ExportError: what is there by now may not be replaced, as `check_target` says.
         OSError: it can't be renamed.
     """
+    check_target(out, force=force)  # again: another export to the same place may have been quicker
     staging.chmod(0o755)
     for file in staging.iterdir():
         file.chmod(0o644)  # whatever the umask: who serves it may be another user
     if not out.exists():
         staging.rename(out)
         return
-    _refuse_others(out)
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=out.parent)) / out.name
     try:
         out.rename(aside)

@@ -76,6 +76,31 @@ def test_an_existing_artifact_is_replaced_with_force_alone(
     assert counts[-1] == "the original generator: 316 of 316"
 
 
+def test_an_artifact_that_came_while_this_one_was_made_is_kept_without_force(
+    source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path
+):
+    """Two exports to one name at once: the quicker one's work is not lost."""
+    came: list[Path] = []
+
+    def come(text: str) -> None:
+        if text == MOMENTS[-1]:
+            came.append(copy_of(faces.artifact))
+
+    with pytest.raises(ExportError, match=r"faces: exists already; give --force to replace it"):
+        export(source, "slower", tmp_path / "faces", progress=come)
+    assert snapshot(came[0]) == snapshot(faces.artifact.directory)
+    assert list(tmp_path.iterdir()) == came
+
+
+@pytest.mark.parametrize("out", [".", "new/.."])
+def test_a_place_without_a_name_is_refused_before_anything_is_computed(
+    source: Source, faces: Exported, copy_of: CopyFn, monkeypatch: pytest.MonkeyPatch, out: str
+):
+    artifact = copy_of(faces.artifact)
+    monkeypatch.chdir(artifact)
+    assert refused(source, Path(out), force=True).endswith(f"use --out {artifact}")
+
+
 def test_a_link_to_an_artifact_is_replaced_and_its_target_kept(
     source: Source, faces: Exported, copy_of: CopyFn, snapshot: SnapshotFn, tmp_path: Path
 ):
@@ -177,8 +202,12 @@ def test_of_many_classes_preview_and_card_show_some(
 
 def test_a_parent_that_can_not_be_written(source: Source, tmp_path: Path):
     (tmp_path / "file").write_text("")
-    for parent in (tmp_path / "file", tmp_path / "file" / "deeper", Path("/proc/ganworks")):
-        assert "can't write there" in refused(source, parent / "m", force=False)
+    (tmp_path / "link").symlink_to("nowhere")
+    for parent in (tmp_path / "file", tmp_path / "link"):
+        for deeper in (parent, parent / "deeper"):
+            said = refused(source, deeper / "m", force=False)
+            assert said == f"{deeper / 'm'}: can't write there: {parent} is not a directory"
+    assert "can't write there" in refused(source, Path("/proc/ganworks/m"), force=False)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -218,7 +247,7 @@ def test_an_artifact_that_steps_aside_comes_back_when_its_successor_does_not_com
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            put(staging, out)
+            put(staging, out, force=True)
     assert load_artifact(out).name == faces.artifact.name
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "staging"]
 

@@ -17,7 +17,7 @@ from gan_export.package.target import YOUNG, put, staging_folder
 def test_what_is_put_into_place_can_be_read_by_another_user(tmp_path: Path):
     with staging_folder(tmp_path / "out") as staging:
         (staging / "manifest.json").touch(0o600)
-        put(staging, tmp_path / "out")
+        put(staging, tmp_path / "out", force=False)
     assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "out" / "manifest.json").stat().st_mode & 0o777 == 0o644
 
