@@ -171,7 +171,8 @@ FAILURES = {
     "no artifact": (["CKPT", "--out", "mine", "--force"], 1, "mine: exists and is not an artifact"),
     "name too long to read": (["n" * 300], 1, "can't be read: File name too long"),
     "name too long to write": (["CKPT", "--out", "n" * 300], 1, "can't write there: File name too long"),
-    "unwritable": (["CKPT", "--out", "other.pt/m"], 1, "other.pt/m: can't write there"),
+    "unwritable": (["nowhere.pt", "--out", "other.pt/m"], 1, "other.pt is not a directory"),  # before it is read
+    "a name of several lines": (["a\nb\x1b[31m.pt"], 1, "a\\nb\\x1b[31m.pt: can't be read: No such file"),
 }
 
 

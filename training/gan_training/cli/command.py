@@ -134,5 +134,7 @@ def _describe(error: typer.TyperException) -> str:
 
 
 def _exit(name: str, message: str, code: int) -> NoReturn:
-    print(f"{name}: {message}", file=sys.stderr)
+    # Names of files may have line ends in them, and codes for the terminal.
+    line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in message)
+    print(f"{name}: {line}", file=sys.stderr)
     sys.exit(code)
