@@ -67,7 +67,7 @@ def put_into_store(artifact: Artifact) -> str:
                 shutil.copyfile(file, Path(model.path) / file.name)
     except _errors() as error:
         raise ExportError(
-            f"{artifact.directory} is written, but BentoML's model store can't store it: {first_line(error)}; {repeat}"
+            f"{artifact.directory} is written, but BentoML's model store can't store it: {_said(error)}; {repeat}"
         ) from error
     except KeyboardInterrupt as error:
         if model is not None:
@@ -103,6 +103,13 @@ def _errors() -> tuple[type[Exception], ...]:
     from bentoml.exceptions import BentoMLException
 
     return OSError, ValueError, BentoMLException
+
+
+def _said(error: Exception) -> str:
+    """What an error says; of copying several files, what the first one that failed does."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        return str(error.args[0][0][-1])
+    return first_line(error)
 
 
 def _why(folder: Path) -> str:

@@ -22,6 +22,7 @@ from gan_serving.settings import Settings
 from gan_serving.sources import Folder, StoreModel, Zoo, fingerprint, parse_sources
 
 SECONDS = 60
+LONGEST_PATH = 4096  # of Linux
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,25 @@ def test_a_copy_that_fails_says_that_the_artifact_is_there_and_how_to_repeat_it(
     assert str(caught.value).startswith(f"{artifact.directory} is written, but BentoML's model store can't store it: ")
     assert str(caught.value).endswith(f"; repeat it with: python -m gan_export.store '{artifact.directory}'")
     assert list(store.rglob("*")) == []
+
+
+@pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+def test_of_many_files_that_can_not_be_copied_the_first_is_named(tmp_path: Path) -> None:
+    artifact = load_artifact(write_artifact(tmp_path / "toy"))
+    store = tmp_path
+    while len(str(store)) < LONGEST_PATH - 50:  # a version's folder still fits, and no file in it does
+        store /= "d" * min(200, LONGEST_PATH - 32 - len(str(store)))
+    store.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(store))
+    try:
+        with pytest.raises(ExportError) as caught:
+            put_into_store(artifact)
+    finally:
+        BentoMLContainer.model_store.reset()
+    said = str(caught.value)
+    assert said.startswith(f"{artifact.directory} is written, but BentoML's model store can't store it: [Errno 36] ")
+    assert said.endswith(f"; repeat it with: python -m gan_export.store {artifact.directory}")
+    assert said.count("File name too long") == 1
 
 
 def test_an_artifact_that_is_made_already_is_put_there_and_ctrl_c_leaves_the_store_alone(tmp_path: Path) -> None:
