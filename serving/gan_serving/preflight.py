@@ -11,8 +11,10 @@ import socket
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -21,6 +23,7 @@ from gan_export.artifact import ArtifactError
 from gan_export.artifact.providers import PROVIDERS, check_provider
 from gan_export.artifact.reading import read_certificate
 
+from . import tls
 from .middleware.api_keys import Keys
 from .middleware.cors import allowed_origins
 from .models.loading import Problem, read_artifact
@@ -37,18 +40,19 @@ from .telemetry import tracing
 logger = logging.getLogger("bentoml.ganworks")
 
 _METRICS: Final = "ganworks-metrics"  # in BENTOML_HOME: a folder for each service that runs
+_HIGHEST_PORT: Final = 65_535
 _LEFT_SECONDS: Final = 60.0  # after which an unlocked folder there is nobody's that is just starting
 
 
 def check_before_serving() -> Settings:
     """This process's settings; ends the process with one line when they are wrong.
 
-    In the process of the `bentoml serve` command itself, also looks whether there is something to serve and whether
-    the port is free. `bentoml build` and the worker processes are not held up by that.
+    In the process of the `bentoml serve` command itself, also looks whether there is something to serve.
+    `bentoml build` and the worker processes are not held up by that.
     """
     try:
         found = settings()
-        keys = Keys.from_settings(found)
+        Keys.from_settings(found)
         allowed_origins(found)
     except SettingsError as error:
         _exit(str(error))
@@ -59,10 +63,6 @@ def check_before_serving() -> Settings:
             print(f"bentoml serve: {line}", file=sys.stderr)
         _check_provider(found)
         _check_artifacts(found)
-        host, port = str(context.params.get("host") or "0.0.0.0"), context.params.get("port")
-        _check_port(host, port)
-        if not keys.enabled:
-            logger.info("no API keys: whoever reaches %s:%s may call", host, port)
         # The worker processes may have another working directory.
         os.environ["GAN_MODELS"] = ":".join(_resolved(source) for source in found.model_sources)
         if found.api_keys_file:
@@ -93,11 +93,39 @@ def _check_provider(found: Settings) -> None:
         _exit(f"GAN_PROVIDER: {error}")
 
 
-def check_configuration() -> None:
-    """BentoML's configuration, when it is complete; ends `bentoml serve` with one line when it can't be followed."""
-    reason = tracing.problem() if _serve_command() is not None else None
+def check_configuration(found: Settings) -> None:
+    """BentoML's configuration, when it is complete, and its options; ends `bentoml serve` with one line when they can't
+    be followed."""
+    context = _serve_command()
+    if context is None:
+        return
+    options = context.params
+    reason = tracing.problem()
     if reason is not None:
         _exit(f"BentoML's configuration: {reason}")
+    host, port = (_given(options[name], BentoMLContainer.http[name].get()) for name in ("host", "port"))
+    _check_address(host, port)
+    secure = {
+        name: _given(options[f"ssl_{name}"], value)
+        for name, value in BentoMLContainer.ssl.get().items()
+        if name != "enabled"
+    }
+    reason = tls.problem(secure, _working_directory(options))
+    if reason is not None:
+        _exit(reason)
+    if found.api_keys is None and found.api_keys_file is None:
+        logger.info("no API keys: whoever reaches %s:%s may call", host, port)
+
+
+def _given(option: Any, configured: Any) -> Any:
+    """An option's value; where it has none, the configuration's."""
+    return configured if option is None else option
+
+
+def _working_directory(options: Mapping[str, Any]) -> Path:
+    """The workers', as BentoML chooses it."""
+    served = Path(options["bento"]).expanduser()
+    return Path(options["working_dir"] or (served if served.is_dir() else ".")).absolute()
 
 
 def _check_artifacts(found: Settings) -> None:
@@ -130,9 +158,15 @@ def _resolved(source: Source) -> str:
     return source.resolved()
 
 
-def _check_port(host: str, port: object) -> None:
-    if not isinstance(port, int):
-        return
+def _check_address(host: str, port: int) -> None:
+    try:
+        ip_address(host)
+    except ValueError:
+        _exit(
+            f"--host is {host!r}; give an IP address of this machine, as 127.0.0.1 for itself alone or 0.0.0.0 for all"
+        )
+    if not 0 <= port <= _HIGHEST_PORT:
+        _exit(f"--port is {port}; choose one from 1 to {_HIGHEST_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         # As the server itself does: a port in TIME_WAIT is free, one that is listened on is not.

@@ -74,7 +74,7 @@ class GatewayService(Service[Any]):  # type: ignore[misc]
     def inject_config(self) -> None:
         """Merge the service's configuration into BentoML's, before it is served."""
         super().inject_config()
-        check_configuration()
+        check_configuration(SETTINGS)
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The worker's application."""

@@ -1,9 +1,11 @@
 """The start of `bentoml serve` where something is wrong: one line, or the rest is served."""
 
+import contextlib
 import hashlib
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
+from tests.certificates import PASSWORD, write_certificate
+from tests.waiting import until
 
 from gan_export.artifact import load_artifact
 from gan_export.artifact.providers import CUDA
@@ -22,6 +26,8 @@ from gan_export.artifact.reading import read_certificate
 pytestmark = pytest.mark.slow
 
 RunFn = Callable[..., subprocess.CompletedProcess[str]]
+
+UNLOCK = ("--ssl-keyfile-password", PASSWORD)
 
 
 def test_a_port_in_use_is_one_line(models: Path, tmp_path: Path, run_command: RunFn) -> None:
@@ -36,6 +42,85 @@ def test_a_port_in_use_is_one_line(models: Path, tmp_path: Path, run_command: Ru
         f"bentoml serve: can't listen on 0.0.0.0:{port}: Address already in use; "
         "choose another port with bentoml serve --port"
     ]
+
+
+def start(run_command: RunFn, models: Path, home: Path, *options: str) -> list[str]:
+    """The lines of a start that ends: with nothing but its reason."""
+    env = {"GAN_MODELS": str(models), "BENTOML_HOME": str(home)}
+    done = run_command("bentoml", "serve", "gan_serving.service:GanService", *options, cwd=home, env=env)
+    assert done.returncode == 1
+    return done.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--port", "70000"], "--port is 70000; choose one from 1 to 65535"),
+        (["--port", "-1"], "--port is -1; choose one from 1 to 65535"),
+        (
+            ["--host", "localhost"],
+            "--host is 'localhost'; give an IP address of this machine, as 127.0.0.1 for itself alone or 0.0.0.0 for "
+            "all",
+        ),
+        (
+            ["--host", "192.0.2.1", "--port", "0"],  # of a network for documents, which no machine is in
+            "can't listen on 192.0.2.1:0: Cannot assign requested address; give an address that this machine has with "
+            "bentoml serve --host, or 0.0.0.0 for all",
+        ),
+    ],
+)
+def test_an_address_that_can_not_be_is_one_line(
+    models: Path, tmp_path: Path, run_command: RunFn, options: list[str], reason: str
+) -> None:
+    assert start(run_command, models, tmp_path, *options) == [f"bentoml serve: {reason}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--ssl-keyfile", "locked.pem"], "--ssl-keyfile needs --ssl-certfile"),
+        (["--ssl-certfile", "no.pem"], "--ssl-certfile: can't read {folder}/no.pem: No such file or directory"),
+        (["--ssl-certfile", "cert.pem"], "--ssl-certfile: can't use {folder}/cert.pem with a key in it: "),
+        (["--ssl-certfile", "cert.pem", "--ssl-keyfile", "other.pem"], "{folder}/other.pem: key values mismatch; "),
+        (
+            ["--ssl-certfile", "cert.pem", "--ssl-keyfile", "locked.pem"],
+            "the file is another one, or the password is; ",
+        ),
+        (
+            ["--ssl-certfile", "cert.pem", "--ssl-keyfile", "locked.pem", *UNLOCK, "--ssl-ciphers", "none"],
+            "no cipher can be selected",
+        ),
+    ],
+)
+def test_a_certificate_that_can_not_be_used_is_one_line(
+    models: Path, tmp_path: Path, run_command: RunFn, options: list[str], reason: str
+) -> None:
+    write_certificate(tmp_path)
+    (line,) = start(run_command, models, tmp_path, *options)
+    assert reason.format(folder=tmp_path) in line
+
+
+def test_with_a_certificate_it_speaks_tls(serve, models: Path, tmp_path: Path) -> None:
+    write_certificate(tmp_path)
+    given = ("--ssl-certfile", f"{tmp_path}/cert.pem", "--ssl-keyfile", f"{tmp_path}/locked.pem", *UNLOCK)
+    with serve(*given, models=models, wait=False) as service:
+        url = f"{service.url.replace('http:', 'https:')}/readyz"
+        trusted = ssl.create_default_context(cafile=f"{tmp_path}/cert.pem")
+
+        def is_ready() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(url, verify=trusted).status_code == 200
+            return False
+
+        until(is_ready, "answers over TLS", process=service.process)
+
+
+def test_a_service_without_keys_says_where_it_listens(serve, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured = {"services": {"http": {"host": "127.0.0.1"}}}
+    monkeypatch.setenv("BENTOML_CONFIG_OVERRIDES", json.dumps(configured))
+    with serve(models=models) as service:
+        where = service.url.removeprefix("http://")
+        assert f"no API keys: whoever reaches {where} may call" in service.log.read_text()
 
 
 OTLP = {"services": {"tracing": {"exporter_type": "otlp", "sample_rate": 1.0, "otlp": {"protocol": "http"}}}}

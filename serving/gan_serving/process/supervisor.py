@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable
 from typing import Any, Final
@@ -40,7 +41,11 @@ def _quit(self: Any) -> None:  # in place of SysHandler.quit, which asks once
 
 def unavailable(host: str, port: int, error: OSError) -> str:
     """What to say of an address that can't be listened on."""
-    return f"can't listen on {host}:{port}: {error.strerror}; choose another port with bentoml serve --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        advice = "give an address that this machine has with bentoml serve --host, or 0.0.0.0 for all"
+    else:
+        advice = "choose another port with bentoml serve --port"
+    return f"can't listen on {host}:{port}: {error.strerror}; {advice}"
 
 
 def tell_taken_port() -> None:
