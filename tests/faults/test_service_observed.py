@@ -74,6 +74,24 @@ def test_the_statistics_of_all_models_come_at_once(trapped) -> None:
     assert after == [*told("/v2/models/large/stats"), *told("/v2/models/small/stats")]
 
 
+def test_only_proxies_that_are_named_are_believed_whose_request_it_is(
+    serve, trap_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.7,127.0.0.2/31")
+    caller = "192.0.2.9"
+    with serve(models=trap_models, default_model="small", rate_limit=0.001, rate_burst=1) as service:
+
+        def answer(address: str, forwarded: str) -> int:
+            with httpx.Client(transport=httpx.HTTPTransport(local_address=address), timeout=PATIENCE) as client:
+                return client.get(f"{service.url}/models", headers={"X-Forwarded-For": forwarded}).status_code
+
+        # A limit for each caller behind the proxy; whoever only says that he is one has his own address.
+        assert [answer("127.0.0.3", each) for each in (caller, caller, "192.0.2.8")] == [200, 429, 200]
+        assert [answer("127.0.0.4", each) for each in (caller, "192.0.2.7")] == [200, 429]
+        until(lambda: service.log.read_text().count('"client":"127.0.0.4"') == 2, "the requests are logged")
+        assert service.log.read_text().count(f'"client":"{caller}"') == 2
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_service_that_is_started_without_standard_streams_writes_its_log_into_nothing_else(
     serve, trap_models: Path, tmp_path: Path, workers: int
