@@ -5,7 +5,8 @@
 It is downloaded once, into the Hub's own cache (`HF_HOME`); `HF_TOKEN` opens private sets, `HF_ENDPOINT` names a
 mirror. No code of a data set is ever run. SPLIT is `train` where there is one, or the only one, or one that is
 asked for, `train[:5000]` included. Images are the column of that kind. Labels are the column of class labels, or
-integers called `label`; a column of text that is asked for gives a class for each text. `label=none`: unlabelled.
+integers called `label` or, as in WebDataset, `cls`; a column of text that is asked for gives a class for each text.
+`label=none`: unlabelled.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from .source import ProgressFn, RawImages, Request, keep_silent
 _OPTIONS: Final = ("config", "revision", "image", "label")
 _NAME: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)  # `load_dataset("csv")` would read what lies about here
 _UNLABELLED: Final = "none"
+_OF_INTEGERS: Final = ("label", "cls")  # what integers that are labels are called; the second is WebDataset's name
 
 
 class _Wanted(NamedTuple):
@@ -132,6 +134,11 @@ def _reason(datasets: ModuleType, error: Exception) -> str:
         return f"{words} Check the name; for a private or gated one, set HF_TOKEN"
     if isinstance(error, ConnectionError):
         return f"{words}; check the connection. What was loaded before needs none: HF_HUB_OFFLINE=1"
+    if "load_from_disk" in words:
+        return (
+            "was written by save_to_disk, whose files are not read here; write Parquet: "
+            "datasets.load_from_disk(DIR).to_parquet('NEW/train.parquet'), of a set with splits one file each"
+        )
     return f"{words} (choose with '?config=NAME')" if "onfig" in words else words
 
 
@@ -184,13 +191,15 @@ def _label_column(datasets: ModuleType, wanted: _Wanted, features: dict[str, Any
             raise DataError(f"{wanted.source}: no column of labels is called {wanted.label!r}; {_listed(usable)}")
         return wanted.label
     columns = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
-    if "label" in columns or (not columns and _kind(features.get("label")) == "integer"):
+    if not columns:
+        return next((name for name in _OF_INTEGERS if _kind(features.get(name)) == "integer"), None)
+    if "label" in columns:
         return "label"
     if len(columns) > 1:
         raise DataError(
             f"{wanted.source}: which labels? {_listed(columns)}; add '?label=COLUMN', or '?label={_UNLABELLED}'"
         )
-    return columns[0] if columns else None
+    return columns[0]
 
 
 def _kind(feature: Any) -> str:

@@ -42,7 +42,9 @@ def load(request: Request) -> RawImages:
     images, labels, names = arrays["images"], arrays["labels"], arrays["class_names"]
     if images is None:
         found = ", ".join(sorted(present)[:10]) or "nothing"
-        raise DataError(f"{path}: no array named 'images'; it holds {found}")
+        raise DataError(
+            f"{path}: no array named 'images'; it holds {found}: write it with np.savez(FILE, images=..., labels=...)"
+        )
     pixels = _as_bytes(path, _as_nhwc(path, images))
     if labels is None:
         if names is not None:

@@ -71,6 +71,8 @@ def check_fit(config: TrainConfig, data: ImageData) -> None:
         instead = "leave out --conditional" if config.type == "wgan" else "use --type dcgan or wgan"
         if config.data.startswith("folder:"):
             instead += ", or put each class into a subfolder" if data.labels is None else ", or add a subfolder"
+        elif config.data.startswith("hf:") and data.labels is None:
+            instead += ", or name the column that has them: '?label=COLUMN'"
         raise DataError(f"{config.data}: {found}, and {config.type} needs {needs}; {instead}")
     if config.translate > data.image_size // 4:
         raise ConfigError(

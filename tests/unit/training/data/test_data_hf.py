@@ -18,7 +18,7 @@ from commands import PYTHON
 pytestmark = pytest.mark.slow
 
 BUILD = """
-import io, sys
+import io, sys, tarfile
 from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
@@ -67,6 +67,14 @@ configs:
   data_files: second/data/*
 ---
 ''')
+(ROOT / "me/shards").mkdir()
+with tarfile.open(ROOT / "me/shards/shard-000000.tar", "w") as shard:
+    for i, image in enumerate(greys(4)):
+        for kind, content in {"png": image["bytes"], "cls": b"%d" % (i % 2), "json": b'{"seed": %d}' % i}.items():
+            file = tarfile.TarInfo(f"{i:09}.{kind}")
+            file.size = len(content)
+            shard.addfile(file, io.BytesIO(content))
+Dataset.from_dict({"image": greys(4)}, features=Features({"image": Image()})).save_to_disk(ROOT / "me/saved")
 (ROOT / "me/script").mkdir()
 (ROOT / "me/script/script.py").write_text(f"open({str(ROOT / 'was-run')!r}, 'w')")
 """
@@ -220,6 +228,11 @@ def test_integers_called_label_and_a_column_of_another_name(load):
     assert (shape, labels, names) == ([4, 1, 32, 32], [1, 0, 1, 0], ["0", "1"])
 
 
+def test_webdataset_calls_its_labels_cls(load, hub):
+    shape, labels, names, _ = load(f"hf:{hub.root}/me/shards")
+    assert (shape, labels, names) == ([4, 1, 32, 32], [0, 1, 0, 1], ["0", "1"])
+
+
 @pytest.mark.parametrize(
     ("label", "labels", "names"),
     [
@@ -270,6 +283,21 @@ def test_what_is_wrong_is_one_line(load, hub, source, words):
     assert words in said
     assert "\n" not in said
     assert not (hub.root / "was-run").exists()
+
+
+def test_what_save_to_disk_wrote_has_to_be_parquet(load, hub):
+    assert "saved: was written by save_to_disk, whose files are not read here; write Parquet" in load(
+        f"hf:{hub.root}/me/saved"
+    )
+
+
+def test_gan_train_without_labels_says_how_to_name_their_column(home, hub, tmp_path):
+    command = [PYTHON, "-m", "gan_training", "--type", "cgan", "--data", "hf:me/two?config=first", "--out", "out"]
+    done = subprocess.run(
+        command, env=environment(home, hub), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "use --type dcgan or wgan, or name the column that has them: '?label=COLUMN'" in done.stderr
 
 
 def test_many_images_are_decoded_once_and_anew_when_they_change(load, home, hub):

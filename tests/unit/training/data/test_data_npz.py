@@ -83,7 +83,7 @@ def with_value(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x": GREY, "y": LABELS}, "no array named 'images'; it holds x, y"),
+        ({"x": GREY, "y": LABELS}, "no array named 'images'; it holds x, y: write it with np.savez"),
         ({"images": GREY.reshape(6, -1)}, r"shape \(6, 784\)"),
         ({"images": np.zeros((6, 28, 28, 4), np.uint8)}, r"shape \(6, 28, 28, 4\)"),
         ({"images": np.uint8(3)}, r"shape \(\)"),
