@@ -2,134 +2,29 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
+from math import prod
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
-import onnx
-import onnxruntime as ort
-import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from .artifact import Manifest, run_session
+from .artifact import Manifest
+from .artifact.array_file import ArrayFile, read_arrays
 from .artifact.candidate import CertificationError, Speeds, run_candidate
-from .artifact.cases import Array, Cases
+from .artifact.cases import Cases
 from .artifact.certificate import Certificate, Options, VariantCertificate
 from .artifact.evidence import Evidence, Reference
 from .artifact.first_line import first_line
 from .artifact.providers import CPU, Provider
 from .artifact.verify import summarise
-from .calling.adapter import user_code
-from .lowering import own_name
-from .refusal import batch_hint
-from .user_code.errors import describe_error
+from .reference import ReferenceRunner
+from .untrusted.temporary import no_room
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
-
-_TABLES: Final = ("_modules", "_parameters", "_buffers")  # of a module
-
-Labels = NDArray[np.int64] | None
-
-
-class ReferenceRunner(Protocol):
-    """What a certificate compares with."""
-
-    name: str
-    in_train_mode: tuple[str, ...]  # layers that eval() does not reach
-
-    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
-        """Pixels (N, C, H, W) in float32 and, if there is such a reference, in float64."""
-        ...
-
-
-class EagerRunner:
-    """The module in eager PyTorch on the CPU, in float32 and in a float64 copy.
-
-    Raises:
-        CertificationError: it can't be copied.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module32 = _copied(module).float().eval()
-        self._module64: nn.Module | None = _copied(module).double().eval()
-        children = self._module32.named_modules()
-        self.in_train_mode = tuple(name or "the module itself" for name, child in children if child.training)
-        self.name = "eager PyTorch on the CPU, eval mode"
-
-    @torch.no_grad()
-    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
-        """Pixels in float32, and in float64 until the module fails in it once."""
-
-        def given() -> list[Tensor]:
-            # Copies: a forward may write into what it is given, and the cases are the other side's too.
-            return [torch.from_numpy(part.copy()) for part in (z, label) if part is not None]
-
-        with user_code():
-            float32 = self._module32(*given()).float().numpy(force=True)
-        if self._module64 is None:
-            return float32, None
-        try:
-            latents, *labels = given()
-            with user_code():
-                return float32, self._module64(latents.double(), *labels).numpy(force=True)
-        except Exception:  # noqa: BLE001 - it makes float32 tensors of its own, say, or asks for latents of float32
-            self._module64 = None
-            self.name += " (it can't run in float64)"
-            return float32, None
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except Exception as error:
-        what = next(_not_copied(module), f"all of it: {describe_error(error)}")
-        raise CertificationError(f"the generator can't be copied for comparison, because of {what}") from error
-
-
-def _not_copied(module: nn.Module) -> Iterator[str]:
-    """The attributes that a copy fails on, each with the reason and what to do."""
-    for path, part in module.named_modules():
-        for name, value in (vars(part) | part._parameters | part._buffers).items():
-            if name in _TABLES:
-                continue
-            try:
-                copy.deepcopy(value)
-            except Exception as error:  # noqa: BLE001 - it may be anything
-                where = own_name(f"{path}.{name}".lstrip("."))
-                if isinstance(value, Tensor) and value.grad_fn is not None:
-                    yield f"its attribute {where}, which was computed from parameters: compute it in forward"
-                else:
-                    yield f"its attribute {where}: {describe_error(error)}; create it outside the class"
-
-
-class GraphRunner:
-    """A graph made elsewhere, run without ONNX Runtime's optimisations: the next best to its author's module."""
-
-    name = "ONNX Runtime without graph optimisations (the graph was made elsewhere: there is no module to compare with)"
-    in_train_mode: tuple[str, ...] = ()
-
-    def __init__(self, content: bytes) -> None:
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4  # what fails is told in one line
-        self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-
-    def draw(self, z: NDArray[np.float32], label: Labels) -> tuple[Array, Array | None]:
-        try:
-            return run_session(self._session, z, label, pixels=True)[1], None
-        except Exception as error:
-            said = first_line(error)
-            raise RuntimeError(f"{said}{batch_hint(said)}") from error
-
-
-def runner_of(generator: nn.Module | onnx.ModelProto) -> ReferenceRunner:
-    """The best reference there is for a generator."""
-    if isinstance(generator, onnx.ModelProto):
-        return GraphRunner(generator.SerializeToString())
-    return EagerRunner(generator)
+EXACT_VALUES: Final = 2**20
+"""Pixels that are drawn in float64 at once: convolutions take many times their memory there."""
 
 
 def ask_reference(
@@ -138,37 +33,79 @@ def ask_reference(
     """Draw the cases that are compared with the reference, and look whether it keeps what the certificate promises.
 
     Args:
-        progress: told (images so far, images in all).
+        progress: told (images so far, images in all); one in float64 counts as another.
 
     Raises:
-        CertificationError: the reference fails on one of them.
+        CertificationError: the reference fails on one of them, or there is no room for the pixels.
     """
-    float32: dict[str, Array] = {}
-    float64: dict[str, Array] = {}
-    compared = {name: case for name, case in cases.items() if case.compared}
-    total, done, changed, moved = sum(len(case.z) for case in compared.values()), 0, 0, 0
-    for name, case in compared.items():
-        try:
-            float32[name], exact = runner.draw(case.z, case.label)
-        except Exception as error:
-            raise CertificationError(
-                f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}",
-                code="dynamic_batch",
-            ) from error
-        if exact is not None:
-            float64[name] = exact
-        done += len(case.z)
-        progress(done, total)
-        first = float32.get(case.copy_of)
-        if first is not None:
-            difference = np.abs(float32[name] - first[case.start : case.start + len(case.z)])
-            if len(first) == len(case.z):
-                changed += int((difference > MOVED).sum())
-            else:
-                moved += int((difference.reshape(len(difference), -1).max(axis=1) > MOVED).sum())
-    if len(float64) < len(float32):
-        float64.clear()
-    return Reference(float32, float64, runner.in_train_mode, changed, moved)
+    try:
+        with tempfile.TemporaryDirectory(prefix="gan-export-") as folder:
+            return _Asking(runner, cases, Path(folder), progress).reference()
+    except OSError as error:
+        reason = no_room(error) or f"can't be stored: {error.strerror or error}"
+        raise CertificationError(f"the pixels of the generator itself {reason}") from error
+
+
+class _Asking:
+    """Draws with a reference; the pixels are gathered in files, as those of large images are gigabytes."""
+
+    def __init__(
+        self, runner: ReferenceRunner, cases: Cases, folder: Path, progress: Callable[[int, int], None]
+    ) -> None:
+        self._runner, self._progress = runner, progress
+        self._cases = {name: case for name, case in cases.items() if case.compared}
+        self._float32, self._float64 = ArrayFile(folder / "float32"), ArrayFile(folder / "float64")
+        self._total = sum(len(case.z) for case in self._cases.values()) * (2 if runner.exact else 1)
+        self._done = 0
+
+    def reference(self) -> Reference:
+        with self._float32, self._float64:
+            changed, moved = self._draw()
+            whole = self._draw_exactly(at_once=changed > 0 or moved > 0)
+        float64 = read_arrays(self._float64.path) if whole else {}
+        return Reference(read_arrays(self._float32.path), float64, self._runner.in_train_mode, changed, moved)
+
+    def _draw(self) -> tuple[int, int]:
+        """Returns pixels that differ where a batch is drawn again, and images that do where a part of one is."""
+        changed = moved = 0
+        for name, case in self._cases.items():
+            try:
+                pixels = self._runner.draw(case.z, case.label)
+            except Exception as error:
+                raise CertificationError(
+                    f"the generator itself fails on {name}, a batch of {len(case.z)}: {first_line(error)}",
+                    code="dynamic_batch",
+                ) from error
+            if case.copy_of in self._float32:
+                first = self._float32[case.copy_of]
+                differs = np.abs(pixels - first[case.start : case.start + len(case.z)]) > MOVED
+                if len(first) == len(case.z):
+                    changed += int(differs.sum())
+                else:
+                    moved += int(differs.reshape(len(differs), -1).any(axis=1).sum())
+            self._float32.add(name, [pixels])
+            self._tell(len(pixels))
+        return changed, moved
+
+    def _draw_exactly(self, *, at_once: bool) -> bool:
+        """Draws in float64, a few large images at a time if not `at_once`; returns whether all could be drawn."""
+        for name, case in self._cases.items():
+            n, parts = len(case.z), []
+            step = n if at_once else max(1, EXACT_VALUES // max(1, prod(self._float32[name].shape[1:])))
+            for start in range(0, n if self._runner.exact else 0, step):
+                some = slice(start, start + step)
+                part = self._runner.draw_exactly(case.z[some], None if case.label is None else case.label[some])
+                if part is not None:
+                    parts.append(part)
+                    self._tell(len(part))
+            if not self._runner.exact:
+                return False
+            self._float64.add(name, parts)
+        return True
+
+    def _tell(self, images: int) -> None:
+        self._done += images
+        self._progress(self._done, self._total)
 
 
 def certify_variant(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 
+from .array_file import read_arrays
 from .cases import Array, Cases
 from .providers import CPU, Provider
 
 PROBE_SECONDS: Final = 600  # at least
 IMAGE_SECONDS: Final = 2  # for each image, where there are more
+ARRAYS: Final = "arrays"
+REPORT: Final = "report.json"
+"""What probe.py stores."""
 
 
 class CertificationError(RuntimeError):
@@ -28,7 +33,7 @@ class CertificationError(RuntimeError):
 
 @dataclass(frozen=True)
 class Result:
-    """What the candidate made of a case."""
+    """What the candidate made of a case, mapped from a file where there is a process of its own."""
 
     image: Array  # uint8 (N, C, H, W)
     pixels: Array  # float32 (N, C, H, W)
@@ -59,18 +64,15 @@ def run_candidate(
     Raises:
         CertificationError: the process failed, with its last line.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "cases.npz", Path(folder) / "results.npz"
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        given = folder / "cases.npz"
         np.savez(given, **_arrays_of(cases))  # type: ignore[arg-type]
-        arguments = [str(directory), variant, str(given), str(made), provider.word, *(["timed"] if timed else [])]
+        arguments = [str(directory), variant, str(given), str(folder), provider.word, *(["timed"] if timed else [])]
         _probe(arguments, sum(len(case.z) for case in cases.values()))
-        with np.load(made, allow_pickle=False) as stored:
-            results = {name: _result(stored, name) for name in cases}
-            rates, slowest = (
-                {key.removeprefix(kind): round(float(stored[key]), 1) for key in stored.files if key.startswith(kind)}
-                for kind in ("speed.", "slowest.")
-            )
-    return results, Speeds(rates, slowest)
+        arrays, report = read_arrays(folder / ARRAYS), json.loads((folder / REPORT).read_text())
+    results = {name: _result(arrays, name, report["errors"].get(name)) for name in cases}
+    return results, Speeds(_rounded(report["speed"]), _rounded(report["slowest"]))
 
 
 def _arrays_of(cases: Cases) -> dict[str, Array]:
@@ -100,7 +102,11 @@ def _probe(arguments: list[str], images: int) -> None:
         raise CertificationError(f"the exported graph can't be run: {reason}", code=code if tab else "unloadable")
 
 
-def _result(stored: Any, name: str) -> Result:
-    if f"{name}.error" in stored:
-        return Result(np.empty(0), np.empty(0), str(stored[f"{name}.error"]))
-    return Result(stored[f"{name}.image"], stored[f"{name}.pixels"])
+def _result(arrays: dict[str, Array], name: str, error: str | None) -> Result:
+    if error is not None:
+        return Result(np.empty(0), np.empty(0), error)
+    return Result(arrays[f"{name}.image"], arrays[f"{name}.pixels"])
+
+
+def _rounded(rates: dict[str, float]) -> dict[str, float]:
+    return {batch: round(rate, 1) for batch, rate in rates.items()}

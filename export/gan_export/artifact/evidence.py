@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from math import prod
 from typing import Final, Literal, TypeAlias
 
 import numpy as np
@@ -17,6 +18,7 @@ from .pixels import psnr_of, to_uint8
 from .providers import CPU, Provider
 
 Kind: TypeAlias = Literal["candidate", "float32", "float64"]
+FEW_VALUES: Final = 2**18  # pixels that are compared at once: 2 MiB in float64
 ROUNDED: Final = 1e-3  # uint8 steps: pixels as close to whole ones were rounded
 
 
@@ -42,10 +44,17 @@ class Evidence:
     variant: str = EXACT
     provider: Provider = CPU
 
-    def difference(self, name: str) -> Array:
-        """|candidate - reference| of float32 in a case, in float64."""
-        pixels: Array = np.abs(self.results[name].pixels.astype(np.float64) - self.reference.float32[name])
-        return pixels
+    def differences(self, name: str, one: Kind = "candidate", other: Kind = "float32") -> Iterator[tuple[slice, Array]]:
+        """|one - other| of the pixels in a compared case, in float64, some images at a time."""
+        for rows in self._few(name):
+            first, second = (self._pixels(kind, name)[rows] for kind in (one, other))
+            pixels = first.astype(np.float64)
+            np.subtract(pixels, second, out=pixels)
+            yield rows, np.abs(pixels, out=pixels)
+
+    def _few(self, name: str) -> Iterator[slice]:
+        """The images of a case, as many at a time as take little memory in float64."""
+        return few(self.reference.float32[name].shape)
 
     @property
     def is_noisy(self) -> bool:
@@ -71,21 +80,16 @@ class Evidence:
         for name, case in self.cases.items():
             if case.moves:
                 pixels = self.results[name].pixels
-                steps = (pixels.astype(np.float64) + 1.0) * 127.5
-                if not np.allclose(steps, np.rint(steps), rtol=0, atol=ROUNDED):
+                if not all(_is_rounded(pixels[rows]) for rows in few(pixels.shape)):
                     still += [move for row, move in enumerate(case.moves, 1) if (pixels[row] == pixels[0]).all()]
         return still
 
     def errors(self, one: Kind, other: Kind) -> Errors:
         """Of the pixels of all compared cases, one kind against another."""
-        # Filled case by case, since that is the one array which holds them all.
-        differences = np.empty(sum(pixels.size for pixels in self.reference.float32.values()))
-        start = 0
-        for name, pixels in self.reference.float32.items():
-            part = differences[start : start + pixels.size].reshape(pixels.shape)
-            np.abs(self._pixels(one, name).astype(np.float64) - self._pixels(other, name), out=part)
-            start += pixels.size
-        return errors_of(differences)
+        count = sum(pixels.size for pixels in self.reference.float32.values())
+        return errors_of(
+            (pixels for name in self.reference.float32 for _, pixels in self.differences(name, one, other)), count
+        )
 
     def _pixels(self, kind: Kind, name: str) -> Array:
         if kind == "candidate":
@@ -98,39 +102,45 @@ class Evidence:
         if self.is_noisy or not self.reference.float64:
             return None
         return max(
-            float(np.abs(self.reference.float32[name] - exact).max()) for name, exact in self.reference.float64.items()
+            float(pixels.max())
+            for name in self.reference.float64
+            for _, pixels in self.differences(name, "float32", "float64")
         )
 
     def uint8_difference(self) -> tuple[float, int]:
         """Share of uint8 pixels that differ from the reference's rounded ones, and by how many steps at most."""
         off = most = 0
         for name in self.reference.float32:
-            steps = self._steps(name)
-            off, most = off + int((steps > 0).sum()), max(most, int(steps.max()))
+            for _, steps in self._steps(name):
+                off, most = off + int((steps > 0).sum()), max(most, int(steps.max()))
         return off / sum(pixels.size for pixels in self.reference.float32.values()), most
 
     def usual_error(self) -> float | None:
         """Root mean square difference on the images whose latents may be drawn; None if there are none of these."""
         total, count = 0.0, 0
-        for name, rows in self._usual().items():
-            difference = self.difference(name)[rows]
-            total, count = total + float(np.square(difference).sum()), count + difference.size
+        for name, usual in self._usual().items():
+            for rows, pixels in self.differences(name):
+                some = pixels[usual[rows]]
+                total, count = total + float(np.square(some).sum()), count + some.size
         return float(np.sqrt(total / count)) if count else None
 
     def worst_usual(self) -> tuple[float, str] | None:
         """Root mean square difference of the one of these images that has the largest, and its case."""
         found = [
-            (float(np.sqrt(np.square(self.difference(name)[rows]).mean(axis=(1, 2, 3)).max())), name)
-            for name, rows in self._usual().items()
+            (float(np.sqrt(np.square(pixels[usual[rows]]).mean(axis=(1, 2, 3)).max())), name)
+            for name, usual in self._usual().items()
+            for rows, pixels in self.differences(name)
+            if usual[rows].any()
         ]
         return max(found, default=None)
 
     def usual_share(self, steps: int) -> float | None:
         """Share of these images' uint8 pixels that are off by more than so many steps; None if there are none."""
         off = count = 0
-        for name, rows in self._usual().items():
-            found = self._steps(name)[rows]
-            off, count = off + int((found > steps).sum()), count + found.size
+        for name, usual in self._usual().items():
+            for rows, found in self._steps(name):
+                some = found[usual[rows]]
+                off, count = off + int((some > steps).sum()), count + some.size
         return off / count if count else None
 
     def _usual(self) -> dict[str, NDArray[np.bool_]]:
@@ -139,19 +149,45 @@ class Evidence:
         rows = {name: np.abs(self.cases[name].z).min(axis=1) < far for name in self.reference.float32}
         return {name: usual for name, usual in rows.items() if usual.any()}
 
-    def _steps(self, name: str) -> Array:
-        steps: Array = np.abs(self.results[name].image.astype(np.int16) - to_uint8(self.reference.float32[name]))
-        return steps
+    def _steps(self, name: str) -> Iterator[tuple[slice, Array]]:
+        """By how many steps uint8 pixels are off in a case, some images at a time."""
+        for rows in self._few(name):
+            steps = self.results[name].image[rows].astype(np.int16)
+            yield rows, np.abs(steps - to_uint8(self.reference.float32[name][rows]))
 
 
-def errors_of(differences: Array) -> Errors:
-    """Maximum, mean and 99.9th percentile of |candidate - reference|, whose order is not kept, and PSNR for values on
-    [-1, 1]."""
-    most, mean = float(differences.max()), float(differences.mean())
-    mean_square = float(np.square(differences).mean())
+def _is_rounded(pixels: Array) -> bool:
+    """Whether all are whole steps of bytes."""
+    steps = (pixels.astype(np.float64) + 1.0) * 127.5
+    return bool(np.abs(steps - np.rint(steps)).max() <= ROUNDED)
+
+
+def few(shape: tuple[int, ...]) -> Iterator[slice]:
+    """(N, C, H, W) images, as many at a time as take little memory."""
+    step = max(1, FEW_VALUES // max(1, prod(shape[1:])))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def errors_of(differences: Iterable[Array], count: int) -> Errors:
+    """Maximum, mean and 99.9th percentile of |candidate - reference|, and PSNR for values on [-1, 1].
+
+    Args:
+        differences: in parts.
+        count: of values in all of them.
+    """
+    place = 0.999 * (count - 1)  # of the percentile, among all in ascending order
+    kept = count - int(place)
+    largest, total, squares = np.empty(0), 0.0, 0.0
+    for part in differences:
+        values = part.reshape(-1)
+        total, squares = total + float(values.sum()), squares + float(np.dot(values, values))
+        if len(largest) == kept:
+            values = values[values > largest[0]]
+        largest = np.sort(np.concatenate([largest, values]))[-kept:]
+    low, high = largest[:2] if kept > 1 else (largest[0], largest[0])
     return Errors(
-        max_abs=most,
-        mean_abs=mean,
-        p999_abs=float(np.quantile(differences, 0.999, overwrite_input=True)),
-        psnr_db=psnr_of(mean_square**0.5) if mean_square else None,
+        max_abs=float(largest[-1]),
+        mean_abs=total / count,
+        p999_abs=float(low + (place - int(place)) * (high - low)),
+        psnr_db=psnr_of((squares / count) ** 0.5) if squares else None,
     )

@@ -1,5 +1,5 @@
 """Run an artifact in a fresh process:
-`python -m gan_export.artifact.probe ARTIFACT VARIANT CASES.npz RESULTS.npz PROVIDER [timed]`.
+`python -m gan_export.artifact.probe ARTIFACT VARIANT CASES.npz FOLDER PROVIDER [timed]`.
 
 The certificate must speak of what a server will do, so nothing of the exporting process is shared: the file is read
 from the disk, with the session options of serving, without torch.
@@ -8,14 +8,16 @@ from the disk, with the session options of serving, without torch.
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .array_file import ArrayFile
+from .candidate import ARRAYS, REPORT
 from .first_line import first_line
 from .providers import CPU, PROVIDERS, Provider
 from .reading import ArtifactError, load_artifact
@@ -28,18 +30,19 @@ SPEED_SECONDS = 2.0  # after which no further turn begins
 
 
 def probe(
-    directory: Path, variant: str, cases: Path, results: Path, provider: Provider = CPU, *, timed: bool = False
+    directory: Path, variant: str, cases: Path, folder: Path, provider: Provider = CPU, *, timed: bool = False
 ) -> None:
-    """Run every case of an npz (`NAME.z`, `NAME.label`, `NAME.threads`); store `NAME.image`, `NAME.pixels`, and speeds
-    of the fastest and the slowest turn if `timed`, which takes half a second more.
+    """Run every case of an npz (`NAME.z`, `NAME.label`, `NAME.threads`); store `NAME.image` and `NAME.pixels` in
+    `folder` as ARRAYS, and what is not an array in REPORT: `timed`, which takes half a second more, also the speeds of
+    the fastest and the slowest turn.
 
-    A case that the session refuses is stored as `NAME.error`, so that the certificate can say why.
+    A case that the session refuses is in the report's errors, so that the certificate can say why.
     """
     artifact = load_artifact(directory)
     session = open_session(artifact, variant, provider=provider)
     sessions = {0: session}
-    outputs: dict[str, NDArray[Any]] = {}
-    with np.load(cases, allow_pickle=False) as given:
+    errors: dict[str, str] = {}
+    with np.load(cases, allow_pickle=False) as given, ArrayFile(folder / ARRAYS) as arrays:
         names = sorted({key.rpartition(".")[0] for key in given.files})
         for name in names:
             z, label = given[f"{name}.z"], given.get(f"{name}.label")
@@ -47,16 +50,22 @@ def probe(
             if threads not in sessions:
                 sessions[threads] = open_session(artifact, variant, threads=threads, provider=provider)
             try:
-                drawn = [np.asarray(part) for part in run_session(sessions[threads], z, label, pixels=True)]
-                if any(part.dtype.hasobject for part in drawn):  # they could be stored only as a pickle
+                image, pixels = (np.asarray(part) for part in run_session(sessions[threads], z, label, pixels=True))
+                if image.dtype.hasobject or pixels.dtype.hasobject:
                     raise TypeError("it gives text or other objects, not numbers")
-                outputs[f"{name}.image"], outputs[f"{name}.pixels"] = drawn
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here
-                outputs[f"{name}.error"] = np.array(first_line(error))
+                errors[name] = first_line(error)
+            else:
+                arrays.add(f"{name}.image", [image])
+                arrays.add(f"{name}.pixels", [pixels])
         z, label = given[f"{names[0]}.z"][:1], given.get(f"{names[0]}.label")
-    for batch, rates in (_rates(session, z, label) if timed else {}).items():
-        outputs[f"speed.{batch}"], outputs[f"slowest.{batch}"] = np.array(max(rates)), np.array(min(rates))
-    np.savez(results, **outputs)  # type: ignore[arg-type]
+    rates = _rates(session, z, label) if timed else {}
+    report = {
+        "errors": errors,
+        "speed": {str(batch): max(turns) for batch, turns in rates.items()},
+        "slowest": {str(batch): min(turns) for batch, turns in rates.items()},
+    }
+    (folder / REPORT).write_text(json.dumps(report))
 
 
 def _rates(session: Session, z: NDArray[np.float32], label: NDArray[np.int64] | None) -> dict[int, list[float]]:

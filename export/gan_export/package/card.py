@@ -31,7 +31,11 @@ def draw_preview(artifact: Artifact) -> Image.Image:
     latents = draw(range(n), manifest.latent.dim, manifest.latent.distribution).latents
     chosen = np.linspace(0, manifest.classes - 1, rows).round().astype(np.int64)
     labels = np.repeat(chosen, PREVIEW_COLUMNS) if manifest.classes else None
-    return contact_sheet(run_session(open_session(artifact), latents, labels), PREVIEW_COLUMNS)
+    session, drawn = open_session(artifact), []
+    for start in range(0, n, PREVIEW_COLUMNS):  # not at once: 100 rows of large images would take many gigabytes
+        row = slice(start, start + PREVIEW_COLUMNS)
+        drawn.append(run_session(session, latents[row], None if labels is None else labels[row]))
+    return contact_sheet(np.concatenate(drawn), PREVIEW_COLUMNS)
 
 
 def write_card(manifest: Manifest, certificate: Certificate, notes: Sequence[str] = ()) -> str:

@@ -23,7 +23,8 @@ from gan_export.artifact.golden import GOLDEN_FILE, excess_of, pack_golden
 from gan_export.artifact.manifest import EXACT
 from gan_export.artifact.providers import CUDA, Provider, absence_of, check_provider
 from gan_export.capture import capture
-from gan_export.certify import ask_reference, certificate_of, runner_of
+from gan_export.certify import ask_reference, certificate_of
+from gan_export.reference import runner_of
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
 

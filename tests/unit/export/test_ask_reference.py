@@ -1,5 +1,7 @@
 """What a certificate compares with: whether the generator itself keeps what is promised, and in which precision."""
 
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -7,16 +9,19 @@ from drawn import CLASSES, drawn_by
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from gan_export import certify
 from gan_export.artifact.candidate import CertificationError
 from gan_export.artifact.cases import Array, Case, make_cases
 from gan_export.artifact.certificate import Options
 from gan_export.artifact.verify import summarise
-from gan_export.certify import EagerRunner, GraphRunner, ask_reference, certificate_of
+from gan_export.certify import ask_reference, certificate_of
+from gan_export.reference import EagerRunner, GraphRunner
 from gan_export.refusal import BATCH_HINT
 
 PIXEL = (0, 0, 2, 1)  # of one image
 DRAWN = drawn_by()
 CASES = make_cases(DRAWN.manifest.latent, DRAWN.manifest.classes)
+PIXELS = DRAWN.pixels(next(iter(CASES.values())))[0].size
 COMPARED = {name: case for name, case in CASES.items() if case.compared}
 
 
@@ -28,15 +33,21 @@ class Runner:
 
     def __init__(self, other: str = "", by: float = 0.0, *, exact_until: int = 10**6) -> None:
         self.other, self.by, self.exact_until, self.calls = other, by, exact_until, 0
+        self.exact = True
+        self.exactly: list[int] = []  # images of each call in float64
 
-    def draw(self, z: Array, label: Array | None) -> tuple[Array, Array | None]:
+    def draw(self, z: Array, label: Array | None) -> Array:
         name = list(COMPARED)[self.calls]
         self.calls += 1
-        exact = DRAWN.pixels(Case(z, label))
-        pixels = exact.astype(np.float32)
+        pixels = DRAWN.pixels(Case(z, label)).astype(np.float32)
         if name == self.other:
             pixels[PIXEL] += np.float32(self.by)
-        return pixels, exact if self.calls <= self.exact_until else None
+        return pixels
+
+    def draw_exactly(self, z: Array, label: Array | None) -> Array | None:
+        self.exactly.append(len(z))
+        self.exact = len(self.exactly) <= self.exact_until
+        return DRAWN.pixels(Case(z, label)) if self.exact else None
 
 
 def test_the_cases_that_are_compared_are_drawn_and_counted():
@@ -44,9 +55,38 @@ def test_the_cases_that_are_compared_are_drawn_and_counted():
     found = ask_reference(Runner(), CASES, lambda *count: told.append(count))
     assert list(found.float32) == list(found.float64) == list(COMPARED)
     assert (found.changed, found.moved, found.in_train_mode) == (0, 0, ("norm",))
-    total = sum(len(case.z) for case in COMPARED.values())
+    for name, case in COMPARED.items():
+        assert np.array_equal(found.float64[name], DRAWN.pixels(case))
+        assert np.array_equal(found.float32[name], DRAWN.pixels(case).astype(np.float32))
+    total = 2 * sum(len(case.z) for case in COMPARED.values())  # in both precisions
     assert told[0][0] < told[-1][0] == total
     assert {whole for _, whole in told} == {total}
+
+
+def test_large_images_are_drawn_in_float64_a_few_at_a_time_where_that_makes_no_difference(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(certify, "EXACT_VALUES", 7 * PIXELS)
+    runner = Runner()
+    found = ask_reference(runner, CASES)
+    assert max(runner.exactly) == 7
+    assert sum(runner.exactly) == sum(len(case.z) for case in COMPARED.values())
+    assert all(np.array_equal(found.float64[name], DRAWN.pixels(case)) for name, case in COMPARED.items())
+    moving = Runner("alone22", 1.0)
+    ask_reference(moving, CASES)
+    assert moving.exactly == [len(case.z) for case in COMPARED.values()]
+
+
+def test_pixels_that_find_no_room_are_told_in_one_line():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(
+            CertificationError, match=r"^the pixels of the generator itself can't be copied to .*ulimit -f"
+        ):
+            ask_reference(Runner(), CASES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(("case", "found"), [("repeat", (1, 0)), ("alone22", (0, 1)), ("seed1000003_batch7", (0, 1))])
@@ -64,7 +104,7 @@ def test_float64_counts_only_where_all_of_it_is_there():
 
 def test_a_reference_that_fails_says_on_which_batch():
     class Failing(Runner):
-        def draw(self, z: Array, label: Array | None) -> tuple[Array, Array | None]:
+        def draw(self, z: Array, label: Array | None) -> Array:
             if len(z) == 7:
                 raise ValueError("seven\nis too many")
             return super().draw(z, label)
@@ -91,7 +131,7 @@ def test_a_module_is_drawn_with_in_eval_mode_and_in_both_precisions():
     module = Net().train()
     runner = EagerRunner(module)
     for _ in range(2):
-        pixels, exact = runner.draw(z, None)
+        pixels, exact = runner.draw(z, None), runner.draw_exactly(z, None)
     with torch.no_grad():
         wanted = Net().eval().double()(torch.from_numpy(z).double()).numpy()
     assert (pixels.dtype, exact.dtype) == (np.float32, np.float64)
@@ -113,7 +153,7 @@ def graph_of(*nodes: NodeProto, **constants: list[int]) -> GraphRunner:
 def test_a_graph_of_others_is_drawn_without_optimisations():
     runner = graph_of(*(helper.make_node("Identity", ["z"], [name]) for name in ("image", "pixels")))
     z = np.ones((1, 2), np.float32)
-    assert np.array_equal(runner.draw(z, None)[0], z)
+    assert np.array_equal(runner.draw(z, None), z)
     level = runner._session.get_session_options().graph_optimization_level
     assert level == level.ORT_DISABLE_ALL
 

@@ -22,8 +22,8 @@ from gan_export.artifact.evidence import Evidence, Reference, errors_of
 from gan_export.artifact.gates import RULES, judge, rules_of
 from gan_export.artifact.pixels import to_uint8
 from gan_export.artifact.providers import Provider
-from gan_export.certify import EagerRunner
 from gan_export.package.export import Exported, export
+from gan_export.reference import EagerRunner
 from gan_export.refusal import ExportError
 from gan_export.sources.source import Source
 from gan_training.specs import GeneratorSpec
@@ -129,25 +129,25 @@ def test_the_measured_error_is_the_true_one(
     worst = 0.0
     for case in cases_of(faces.artifact.manifest).values():
         _, pixels = run_session(session, case.z, case.label, pixels=True)
-        worst = max(worst, float(np.abs(pixels.astype(np.float64) - reference(case.z, case.label)[0]).max()))
+        worst = max(worst, float(np.abs(pixels.astype(np.float64) - reference(case.z, case.label)).max()))
     assert worst == pytest.approx(faces.certificate.results[0].against_float32.max_abs, rel=0.01)
 
 
 def test_errors_of():
     values = np.linspace(-1, 1, 1000)
-    assert errors_of(np.zeros_like(values)).model_dump() == {
+    assert errors_of([np.zeros(1000)], 1000).model_dump() == {
         "max_abs": 0.0,
         "mean_abs": 0.0,
         "p999_abs": 0.0,
         "psnr_db": None,
     }
-    shifted = errors_of(np.full_like(values, 0.02))
+    shifted = errors_of([np.full(1000, 0.02)], 1000)
     assert [shifted.max_abs, shifted.mean_abs, shifted.p999_abs] == pytest.approx([0.02] * 3)
     assert shifted.psnr_db == pytest.approx(40.0)  # the range is 2: 20 log10(2 / 0.02)
     spike = values.copy()
     spike[0] += 1
-    assert errors_of(np.abs(spike - values)).max_abs == 1
-    assert errors_of(np.abs(spike - values)).mean_abs == pytest.approx(1e-3)
+    assert errors_of([np.abs(spike - values)], 1000).max_abs == 1
+    assert errors_of([np.abs(spike - values)], 1000).mean_abs == pytest.approx(1e-3)
 
 
 def test_the_folder_of_an_artifact(faces: Exported, clouds: Exported):
@@ -213,7 +213,7 @@ def test_an_image_that_depends_on_the_number_of_threads_is_found(faces: Exported
     given |= {f"{name}.label": case.label for name, case in cases.items() if case.label is not None}
     np.savez(tmp_path / "cases.npz", **given, **{f"{name}.threads": np.array(1) for name in with_one})
     monkeypatch.setattr(probing, "open_session", open_some)
-    probing.probe(directory, "fp32", tmp_path / "cases.npz", tmp_path / "results.npz")
+    probing.probe(directory, "fp32", tmp_path / "cases.npz", tmp_path)
     assert opened == [0, 1]
 
     results, _ = run_candidate(directory, "fp32", cases)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gan_export.calling.completeness import check_complete
 from gan_export.calling.convention_search import find_convention, run_once
-from gan_export.certify import EagerRunner
+from gan_export.reference import EagerRunner
 from gan_export.refusal import IntakeError
 
 
