@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from toy_artifact import GOLDEN_IMAGES, finish_artifact, toy_manifest
 
@@ -35,6 +36,8 @@ CARD = """# {name}
 
 - soft blobs
 - <script>alert("never run")</script> and [a link](https://example.com/)
+
+![curves of the training](curves.png)
 """
 
 
@@ -207,6 +210,7 @@ def write_painted(
     helper.set_model_props(graph, {IDENTITY_KEY: manifest.identity()})
     finish_artifact(folder, manifest, graph.SerializeToString(), pixels)
     (folder / "README.md").write_text(CARD.format(name=folder.name), "utf-8")
+    Image.new("RGB", (1200, 90), "teal").save(folder / "curves.png")
 
 
 def _graph(weights: np.ndarray, classes: np.ndarray | None, dim: int, shape: list[int]) -> onnx.ModelProto:

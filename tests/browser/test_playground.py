@@ -312,6 +312,9 @@ def test_the_card_the_certificate_and_the_metrics(visit, service, http) -> None:
     page = seen.page
     about = page.locator("#about-page")
     expect(about).to_contain_text("für Tests")
+    curves = about.get_by_alt_text("curves of the training")
+    expect(curves).to_have_js_property("naturalWidth", 1200)
+    assert curves.bounding_box()["width"] <= about.bounding_box()["width"]
     page.click("#about-certificate")
     expect(about).to_contain_text("Compared with NumPy")
     expect(about.locator(".good")).to_have_text(["passed"])

@@ -139,6 +139,17 @@ def test_no_other_models_card_stands_under_a_model_without_one(visit, service) -
     expect(card).not_to_contain_text("für Tests")
 
 
+def test_a_picture_that_did_not_come_with_the_card_is_told_by_its_words(visit, service) -> None:
+    seen = visit(service.url, expected="status of 404")
+    missing = {"error": {"code": "not_found", "message": "it has no such picture"}, "request_id": "r1"}
+    seen.page.route("**/pictures/curves.png", lambda route: route.fulfill(status=404, json=missing))
+    seen.open(LINK)
+    card = seen.page.locator("#about-page")
+    expect(card).to_contain_text("curves of the training")
+    expect(card.get_by_alt_text("curves of the training")).to_have_count(0)
+    expect(seen.page.locator("#notice")).to_be_hidden()
+
+
 def test_the_focus_stays_where_a_person_is(visit, service) -> None:
     seen = visit(service.url)
     seen.open(LINK + "&image=2&directions=1:1")

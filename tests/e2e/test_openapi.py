@@ -81,7 +81,7 @@ def test_a_fuzzer_finds_nothing(service, tmp_path: Path) -> None:
         [*command, *limits, *checks], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-4000:]
-    assert "Tested: 12" in done.stdout
+    assert "Tested: 13" in done.stdout
     assert "Traceback" not in service.log.read_text()
 
 

@@ -151,6 +151,12 @@ def test_models_are_listed_and_described(http: httpx.Client, models: Path) -> No
     assert (shown["state"], shown["reason"]) == ("ready", None)
     assert shown["engine"]["sha256"] == manifest["variants"][0]["sha256"]
     assert http.get("/models/digits/preview.png").content == (models / "digits" / "preview.png").read_bytes()
+    picture = http.get("/models/digits/pictures/preview.png")
+    assert picture.content == (models / "digits" / "preview.png").read_bytes()
+    again = http.get("/models/digits/pictures/preview.png", headers={"If-None-Match": picture.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for file in ("manifest.json", "golden.npz", "..%2Fdigits%2Fpreview.png", "nobody.png"):  # not of the card
+        assert http.get(f"/models/digits/pictures/{file}").status_code == 404
     assert http.get("/models/digits/card").text == (models / "digits" / "README.md").read_text(encoding="utf-8")
     summary = listed[1]["certificate"]
     (result,) = certificate["results"]

@@ -182,6 +182,13 @@ def _model_paths() -> _Schema:
                 extra=_UNCHANGED, headers=("If-None-Match",),
             ),
         },
+        "/models/{name}/pictures/{picture}": {
+            "parameters": [name, name | {"name": "picture"}],
+            "get": _call(
+                "show_picture", "A picture that the model card shows, by its file's name.", {"image/png": _BINARY},
+                _OF_A_MODEL, extra=_UNCHANGED, headers=("If-None-Match",),
+            ),
+        },
         "/models/{name}/card": {
             "parameters": [name],
             "get": _call("show_card", "The model card.", {"text/markdown": {"type": "string"}}, _OF_A_MODEL),

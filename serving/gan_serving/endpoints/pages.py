@@ -9,7 +9,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from gan_client.types import ModelDetail, ModelList
+from gan_export.artifact import PREVIEW_FILE
 from gan_serving.errors import ServiceError, UnknownModelError
+from gan_serving.messages import show
 from gan_serving.middleware.error_response import error_response
 from gan_serving.models.generator import Generator
 from gan_serving.worker.state import worker_of
@@ -38,27 +40,39 @@ async def show_model(request: Request) -> Response:
 
 async def show_preview(request: Request) -> Response:
     """GET /models/{name}/preview.png: the contact sheet that was drawn at export."""
+    return _shown(request, PREVIEW_FILE)
+
+
+async def show_picture(request: Request) -> Response:
+    """GET /models/{name}/pictures/{picture}: one that the card shows."""
+    return _shown(request, request.path_params["picture"])
+
+
+def _shown(request: Request, file: str) -> Response:
     try:
         generator = _generator_of(request)
-        if generator.preview is None:
-            raise UnknownModelError(f"model {generator.manifest.name!r} has no preview; export it again", "model")
+        name, pictures = generator.manifest.name, generator.pages.pictures
+        if file not in pictures:
+            there = f"it has {', '.join(pictures)}" if pictures else "export it again"
+            raise UnknownModelError(f"model {name!r} has no picture {show(file)}; {there}", "model")
     except ServiceError as error:
         return error_response(error)
-    headers = {"ETag": generator.preview_etag, "Cache-Control": "no-cache", **_AS_IS}
-    if matches(generator.preview_etag, request.headers.get("if-none-match")):
+    picture = pictures[file]
+    headers = {"ETag": picture.etag, "Cache-Control": "no-cache", **_AS_IS}
+    if matches(picture.etag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
-    return Response(generator.preview, headers=headers, media_type="image/png")
+    return Response(picture.content, headers=headers, media_type="image/png")
 
 
 async def show_card(request: Request) -> Response:
     """GET /models/{name}/card: the model card."""
     try:
         generator = _generator_of(request)
-        if generator.card is None:
+        if generator.pages.card is None:
             raise UnknownModelError(f"model {generator.manifest.name!r} has no card; export it again", "model")
     except ServiceError as error:
         return error_response(error)
-    return PlainTextResponse(generator.card, headers=_AS_IS, media_type="text/markdown")
+    return PlainTextResponse(generator.pages.card, headers=_AS_IS, media_type="text/markdown")
 
 
 async def reload_models(request: Request) -> Response:
@@ -77,5 +91,6 @@ ROUTES: Final = (
     Route("/models/reload", reload_models, methods=["POST"]),
     Route("/models/{name}", show_model),
     Route("/models/{name}/preview.png", show_preview),
+    Route("/models/{name}/pictures/{picture}", show_picture),
     Route("/models/{name}/card", show_card),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import stat
 import time
 import weakref
 from collections.abc import Callable
@@ -12,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from gan_client.types import CertificateSummary, ModelInfo
-from gan_export.artifact import MANIFEST_FILE, PREVIEW_FILE, Artifact, ArtifactError, Manifest
+from gan_export.artifact import MANIFEST_FILE, Artifact, ArtifactError, Manifest
 from gan_export.artifact.certificate import Certificate
 from gan_export.artifact.providers import runtime_version
 from gan_export.artifact.reading import read_certificate, read_golden
@@ -25,14 +23,10 @@ from gan_serving.batching.recorder import NullRecorder, Recorder
 from gan_serving.settings import Settings
 
 from .engine import Engine, open_engine
+from .pages import Pages, pages_of
 from .variants import choices_to_try, result_of
 
 logger = logging.getLogger("bentoml.ganworks")
-
-CARD_FILE: Final = "README.md"
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-PAGES: Final = frozenset({PREVIEW_FILE, CARD_FILE})
-MAX_PAGE_BYTES: Final = 16 * 2**20  # of a preview or a card; larger ones are not shown
 
 RecorderFn = Callable[[str], Recorder]
 
@@ -48,8 +42,7 @@ class Generator:
     exported_at: float  # seconds since the epoch, of the manifest file
     engine: Engine
     loaded_at: float  # seconds since the epoch
-    preview: bytes | None  # PNG
-    card: str | None  # Markdown
+    pages: Pages
 
     @cached_property
     def digest(self) -> str:
@@ -62,11 +55,6 @@ class Generator:
     def identity(self) -> str:
         """Of the artifact: another one of the same name has another."""
         return self.manifest.identity()
-
-    @cached_property
-    def preview_etag(self) -> str:
-        """Of the preview, quoted as the header wants it."""
-        return f'"{hashlib.sha256(self.preview or b"").hexdigest()[:32]}"'
 
     def info(self, *, default: bool, reason: str | None = None) -> ModelInfo:
         """What /models says of it."""
@@ -139,8 +127,7 @@ def make_generator(artifact: Artifact, settings: Settings, recorder: RecorderFn 
         exported_at=_written_at(artifact),
         engine=engine,
         loaded_at=time.time(),
-        preview=_preview_of(artifact),
-        card=_card_of(artifact),
+        pages=pages_of(artifact),
     )
 
 
@@ -156,7 +143,7 @@ def _open_engine(artifact: Artifact, certificate: Certificate, settings: Setting
 
 
 def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
-    """The same session and queue, with certificate, preview and card of an artifact that has the same graph.
+    """The same session and queue, with certificate and pages of an artifact that has the same graph.
 
     Raises:
         ArtifactError: the certificate or the golden images are damaged.
@@ -166,8 +153,7 @@ def with_pages_of(generator: Generator, artifact: Artifact) -> Generator:
         generator,
         certificate=read_certificate(artifact),
         exported_at=_written_at(artifact),
-        preview=_preview_of(artifact),
-        card=_card_of(artifact),
+        pages=pages_of(artifact),
     )
 
 
@@ -193,32 +179,3 @@ def _written_at(artifact: Artifact) -> float:
         return (artifact.directory / MANIFEST_FILE).stat().st_mtime
     except OSError:  # removed since it was read
         return 0.0
-
-
-def _preview_of(artifact: Artifact) -> bytes | None:
-    content = _page(artifact.directory / PREVIEW_FILE)
-    return content if content is not None and content.startswith(PNG_SIGNATURE) else None
-
-
-def _card_of(artifact: Artifact) -> str | None:
-    content = _page(artifact.directory / CARD_FILE)
-    return None if content is None else content.decode("utf-8", "replace")
-
-
-def is_endless(path: Path) -> bool:
-    """Whether it is neither a file nor a folder: reading a pipe or a device may never end."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _page(path: Path) -> bytes | None:
-    """A file that is nice to have."""
-    if is_endless(path):
-        return None
-    try:
-        return path.read_bytes() if path.stat().st_size <= MAX_PAGE_BYTES else None
-    except OSError:
-        return None

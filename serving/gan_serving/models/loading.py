@@ -13,7 +13,8 @@ from gan_export.artifact import Artifact, ArtifactError, load_artifact
 from gan_export.artifact.reading import read_certificate
 from gan_serving.settings import Settings
 
-from .generator import PAGES, Generator, RecorderFn, is_endless, make_generator, with_pages_of
+from .generator import Generator, RecorderFn, make_generator, with_pages_of
+from .pages import PAGES, is_endless
 from .variants import choices_to_try
 
 NAME_TAKEN: Final = "name_taken"

@@ -39,16 +39,26 @@ export class About {
   async #card(model) {
     const text = await call(`models/${encodeURIComponent(model.name)}/card`, "text");
     if (this.page !== "card" || this.model !== model) return;
-    $("about-page").replaceChildren(...rendered(text, (name) => (name === "preview.png" ? this.#preview(model) : null)));
+    $("about-page").replaceChildren(...rendered(text, (name, alt) => this.#picture(model, name, alt)));
   }
 
-  /** The preview is fetched as the API key wants it, and then shown from memory. */
-  #preview(model) {
-    const picture = el("img", { alt: `Preview of ${model.name}: fixed seeds, a row for each class`, className: "preview" });
+  /** A file beside the card, which is fetched as the API key wants it and then shown from memory. */
+  #picture(model, name, alt) {
+    if (!/^\w[\w.-]*\.png$/.test(name)) return null;
+    const isPreview = name === "preview.png";
+    const picture = el("img", {
+      alt: isPreview ? `Preview of ${model.name}: fixed seeds, a row for each class` : alt,
+      className: isPreview ? "preview" : "picture",
+    });
     this.guard(async () => {
-      const blob = await call(`models/${encodeURIComponent(model.name)}/preview.png`, "blob");
-      picture.src = URL.createObjectURL(blob);
-      picture.onload = () => URL.revokeObjectURL(picture.src);
+      try {
+        const blob = await call(`models/${encodeURIComponent(model.name)}/pictures/${name}`, "blob");
+        picture.src = URL.createObjectURL(blob);
+        picture.onload = () => URL.revokeObjectURL(picture.src);
+      } catch (error) {
+        if (error.status !== 404) throw error;
+        picture.replaceWith(alt); // the card came without it
+      }
     });
     return picture;
   }

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 
-/** @param {string} text @param {(name: string) => Node | null} picture what stands for an image of that file name */
+/** @param {string} text @param {(name: string, alt: string) => Node | null} picture what stands for an image of that file name */
 export function rendered(text, picture) {
   const lines = text.replaceAll("\r\n", "\n").split("\n");
   const blocks = [];
@@ -62,7 +62,7 @@ function inline(text, picture) {
     parts.push(text.slice(last, match.index));
     last = match.index + all.length;
     if (code) parts.push(el("code", {}, code));
-    else if (source) parts.push(picture(source) ?? alt);
+    else if (source) parts.push(picture(source, alt) ?? alt);
     else if (address) parts.push(el("a", { href: address, rel: "noreferrer noopener", target: "_blank" }, title));
     else parts.push(el(strong ? "strong" : "em", {}, strong ?? emphasised));
   }

@@ -136,7 +136,7 @@ def test_a_look_at_unchanged_folders_reads_nothing_and_a_touched_one_keeps_its_s
         os.utime(card, (1, 1))
         await look(catalog)
         assert catalog.get("a").batcher is generator.batcher
-        assert catalog.get("a").card == changed
+        assert catalog.get("a").pages.card == changed
 
     house.drive(scenario)
     assert house.events == []
@@ -216,7 +216,8 @@ def test_a_pipe_in_place_of_a_file_is_not_read(house: House, file: str) -> None:
     async def scenario(catalog: Catalog) -> None:
         if file in ("README.md", "preview.png"):
             assert names(catalog) == ["a", "b"]
-            assert None in (catalog.get("a").card, catalog.get("a").preview)
+            pages = catalog.get("a").pages
+            assert (pages.card is None, "preview.png" in pages.pictures) == (file == "README.md", file == "README.md")
             return
         assert names(catalog) == ["b"]
         (state,) = (state for state in catalog.states() if state.name == "a")
@@ -242,7 +243,7 @@ def test_an_artifact_that_is_copied_file_by_file_is_loaded_when_it_is_complete_a
         await look(catalog)
         assert names(catalog) == ["a", "b"]
         assert np.array_equal(await images(catalog.get("b")), images_of(complete, SEEDS))
-        assert catalog.get("b").preview == (complete / "preview.png").read_bytes()
+        assert catalog.get("b").pages.pictures["preview.png"].content == (complete / "preview.png").read_bytes()
 
     house.drive(scenario)
     assert logged_errors() == []
