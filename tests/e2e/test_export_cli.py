@@ -164,7 +164,7 @@ FAILURES = {
     "folder": (["."], 1, ".: can't be read: Is a directory"),
     "not a checkpoint": (["other.pt"], 1, "other.pt: no state dict in the file, only: 'some'"),
     "truncated": (["cut.pt"], 1, "cut.pt: it is cut off or damaged"),
-    "wrong number of class names": (["CKPT", "--class-names", "two.txt"], 1, "2 class names were given, but"),
+    "wrong number of class names": (["CKPT", "--class-names", "two.txt"], 1, "give one for each, on a line of its own"),
     "doubled class names": (["CKPT", "--class-names", "same.txt"], 1, "must differ from each other"),
     "no class names": (["CKPT", "--class-names", "nowhere.txt"], 1, "nowhere.txt: class names can't be read"),
     "class names in another encoding": (["CKPT", "--class-names", "latin.txt"], 1, "it is not UTF-8 text"),

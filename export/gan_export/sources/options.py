@@ -58,7 +58,8 @@ def names_of(classes: int, asked: tuple[str, ...] | None, found: tuple[str, ...]
     given = asked or found or tuple(map(str, range(classes)))
     names = [unicodedata.normalize("NFC", name) for name in given]
     if asked is not None and len(asked) != classes:
-        raise IntakeError(f"{len(asked)} class names were given, but the generator has {classes} classes")
+        advice = "give one for each, on a line of its own" if classes else "leave them out"
+        raise IntakeError(f"{len(asked)} class names were given, but the generator has {classes} classes: {advice}")
     if not classes:
         return None
     try:
