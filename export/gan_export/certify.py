@@ -24,7 +24,7 @@ from .untrusted.temporary import no_room
 
 MOVED: Final = 1e-3  # pixels on [-1, 1]: far more than rounding, far less than a neighbour's influence
 EXACT_VALUES: Final = 2**20
-"""Pixels that are drawn in float64 at once: convolutions take many times their memory there."""
+"""Pixels that are drawn in float64 at once: convolutions take several times their memory there."""
 
 
 def ask_reference(

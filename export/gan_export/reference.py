@@ -114,7 +114,6 @@ class GraphRunner:
     name = "ONNX Runtime without graph optimisations (the graph was made elsewhere: there is no module to compare with)"
     in_train_mode: tuple[str, ...] = ()
     exact = False
-    exact = False
 
     def __init__(self, content: bytes) -> None:
         options = ort.SessionOptions()

@@ -50,7 +50,8 @@ def probe(
             if threads not in sessions:
                 sessions[threads] = open_session(artifact, variant, threads=threads, provider=provider)
             try:
-                image, pixels = (np.asarray(part) for part in run_session(sessions[threads], z, label, pixels=True))
+                drawn = run_session(sessions[threads], z, label, pixels=True)
+                image, pixels = (np.atleast_1d(part) for part in drawn)  # a single number has the wrong shape, too
                 if image.dtype.hasobject or pixels.dtype.hasobject:
                     raise TypeError("it gives text or other objects, not numbers")
             except Exception as error:  # noqa: BLE001 - ONNX Runtime raises a dozen unrelated types here

@@ -30,8 +30,8 @@ INLINE_BYTES: Final = 4096
 INLINE_NPY_BYTES: Final = 2**20
 """The same for npy, which only copies."""
 SLOW_BYTES: Final = 2**24
-"""The same of a contact sheet, which is not encoded among what takes a moment: one of 16 MiB took 0.7 s as webp, 0.15 s
-as png."""
+"""Of images, from which on a contact sheet is not encoded among what takes a moment: one of 16 MiB took 0.7 s as webp,
+0.15 s as png."""
 
 
 async def encoded(worker: Worker, wanted: Format, size: int, work: Callable[[], _T]) -> _T:

@@ -35,7 +35,7 @@ from .handling import RequestContext, answered, parsed, planned
 SHEET_BYTES: Final = 2**28
 """Of the images of one contact sheet, which can't be sent in parts."""
 LOSSLESS_BYTES: Final = 2**26
-"""The same of one in lossless webp, whose encoder takes ten times as much memory."""
+"""The same of one in lossless webp, whose encoder takes eleven times the memory of its images."""
 
 
 async def serve_generate(request: Request) -> Response:
@@ -81,10 +81,10 @@ async def answer(context: RequestContext) -> Response:
     worker.admit(generator, context.caller, len(plan))
     if task.wanted in STREAM_FORMATS and len(plan) > task.step:
         return await task.many().streamed(context.receive, made)
-    encoded = await unless_caller_leaves(context.receive, task.whole())
+    whole = await unless_caller_leaves(context.receive, task.whole())
     if etag is not None:
-        worker.cache.put(etag, encoded)
-    return Response(encoded.body, headers=made, media_type=encoded.media_type)
+        worker.cache.put(etag, whole)
+    return Response(whole.body, headers=made, media_type=whole.media_type)
 
 
 def _task(context: RequestContext, asked: GenerateRequest, generator: Generator) -> _Task:
